@@ -1,0 +1,1 @@
+//! Heliograph's packet plane.
