@@ -1,0 +1,145 @@
+"""The boundary between Python and the packet plane. Ids are positive integers, never reused.
+
+Nothing here blocks beyond a short lock. A call that names an id which is gone raises ``KeyError``
+where an answer is needed and is ignored where it is an order (closing twice is harmless).
+System failures raise ``OSError`` with errno. Addresses are numeric, IPv4 or IPv6.
+"""
+
+from typing import Literal, TypeAlias
+
+#: (track id 0–255, "video"|"audio"|"data", codec name as ``model.media.Codec``, clock rate,
+#:  payload type, parameter sets sent out of band as NAL units without start codes,
+#:  AAC (sizelength, indexlength, indexdeltalength) of RFC 3640)
+TrackSpec: TypeAlias = tuple[int, str, str, int, int, list[bytes], tuple[int, int, int]]
+
+#: The first member is the event's name:
+#: ("source-active", channel, source, epoch, layout_changed: bool)
+#: ("source-silent", channel, source)       nothing came for the channel's silence time
+#: ("channel-silent", channel)              no source of the channel delivers any more
+#: ("control", conn, data: bytes)           an RTSP message or a WebSocket text message, whole
+#: ("conn-closed", conn, reason: str)       "eof" | "reset" | "malformed" | "overflow" | "closed"
+#: ("reader-closed", reader, reason: str)   its connection or its channel went away
+#: ("tap-ready", reader)                    read_tap has something, where it had nothing
+#: ("overflow", dropped: int)               events lost because Python did not drain
+Event: TypeAlias = tuple[str | int | bool | bytes, ...]
+
+class Plane:
+    def __init__(self, *, workers: int = 1, events: int = 65536) -> None: ...
+    def fileno(self) -> int:
+        """An eventfd, readable while events wait."""
+    def drain(self, limit: int = 4096) -> list[Event]:
+        """Take up to ``limit`` events; clears the eventfd when none are left."""
+    def close(self) -> None:
+        """Stop the workers and close every socket; waits for the threads (bounded)."""
+
+    # channels, sources, inputs
+    def open_channel(
+        self,
+        *,
+        depth_ms: int = 3000,
+        max_bytes: int = 16 << 20,
+        silence_ms: int = 1000,
+        return_ms: int = -1,
+        coalesce_us: int = 1500,
+        tcp_interval_ms: int = 0,
+        lag_ms: int = 1000,
+    ) -> int:
+        """Open a channel's ring.
+
+        ``depth_ms``/``max_bytes``: how far the ring reaches back (it reaches to the last keyframe
+        beyond ``depth_ms``, never beyond ``max_bytes``). ``silence_ms``: an input that says nothing
+        for so long is silent. ``return_ms``: a better source takes over again once it has been
+        well for so long (-1: never by itself). ``coalesce_us``: how long a packet may wait for the
+        rest of its frame. ``tcp_interval_ms``: least time between two writes to one TCP reader
+        (0: every frame). ``lag_ms``: a TCP reader further behind loses video.
+        """
+    def close_channel(self, channel: int) -> None: ...
+    def add_source(self, channel: int, priority: int, tracks: list[TrackSpec]) -> int:
+        """Announce a source; lower ``priority`` is better. The best that delivers is relayed."""
+    def remove_source(self, source: int) -> None: ...
+    def add_input(self, source: int) -> int:
+        """One way by which a source's packets come. Several inputs are copies: first arrival wins."""
+    def remove_input(self, input: int) -> None: ...
+    def push(self, input: int, track: int, packets: list[bytes]) -> int:
+        """RTP packets from Python; the number accepted."""
+    def push_rtcp(self, input: int, track: int, packet: bytes) -> None: ...
+
+    # UDP
+    def bind_udp(
+        self,
+        address: str,
+        port: int,
+        *,
+        rtcp: bool = True,
+        group: str | None = None,
+        interface: str | None = None,
+        ttl: int = 16,
+    ) -> tuple[int, int, int]:
+        """Bind an endpoint; (endpoint, RTP port, RTCP port or 0). Port 0 picks an even/odd pair.
+
+        ``group``: join this multicast group, on the interface with address ``interface``.
+        """
+    def close_endpoint(self, endpoint: int) -> None: ...
+    def attach_udp(
+        self,
+        input: int,
+        track: int,
+        endpoint: int,
+        *,
+        payload_type: int,
+        remote: str | None = None,
+        rtp_port: int | None = None,
+        rtcp_port: int | None = None,
+    ) -> None:
+        """Take a track's packets from an endpoint. Without a port the first sender is kept."""
+
+    # TCP connections handed over
+    def adopt(
+        self,
+        fd: int,
+        kind: Literal["rtsp", "websocket"],
+        received: bytes = b"",
+        max_message: int = 65536,
+    ) -> int:
+        """Take a connected socket (the fd is duplicated; close yours). ``received`` was read before."""
+    def conn_send(self, conn: int, data: bytes) -> None:
+        """Queue an RTSP message verbatim, or a WebSocket text message, in order with the media."""
+    def conn_publish(self, conn: int, input: int, tracks: list[tuple[int, int, int]]) -> None:
+        """Packets that come on the connection: (track, RTP channel, RTCP channel)."""
+    def conn_close(self, conn: int) -> None:
+        """Send what is queued (bounded), then close."""
+
+    # readers
+    def add_conn_reader(
+        self, channel: int, conn: int, tracks: list[tuple[int, int, int]]
+    ) -> int:
+        """A reader on an adopted connection: (track, RTP channel, RTCP channel); frames on WebSocket."""
+    def add_udp_reader(
+        self, channel: int, endpoint: int, tracks: list[tuple[int, str, int, int]]
+    ) -> int:
+        """A reader by UDP: (track, address, RTP port, RTCP port or 0); a multicast group is one reader."""
+    def add_tap(
+        self, channel: int, tracks: list[int], *, frames: bool = False, capacity: int = 1024
+    ) -> int:
+        """A reader in Python; when ``capacity`` items wait, newer ones are dropped and counted."""
+    def position_reader(self, reader: int) -> list[tuple[int, int, int]]:
+        """Put the reader at the last keyframe held; (track, next sequence number, next timestamp)."""
+    def start_reader(self, reader: int) -> None: ...
+    def pause_reader(self, reader: int) -> None: ...
+    def remove_reader(self, reader: int) -> None: ...
+    def read_tap(
+        self, reader: int, limit: int = 256
+    ) -> tuple[list[tuple[int, int, int, int, int, int, bytes]], int]:
+        """([(track, epoch, number, time, arrival µs, flags, data)], dropped since last call).
+
+        Packets: ``time`` is the RTP timestamp, ``data`` the RTP packet. Frames: ``time`` is the
+        presentation time in Unix µs, ``data`` the access unit. Flags: 1 keyframe, 2 discontinuity,
+        4 RTCP (packets only), 8 marker.
+        """
+    def keyframe(self, channel: int, track: int) -> bytes | None:
+        """The newest whole key access unit of a video track, parameter sets included."""
+
+    # numbers
+    def totals(self) -> dict[str, int]: ...
+    def channel_stats(self, channel: int) -> dict[str, int | list[dict[str, int | str]]]: ...
+    def reader_stats(self, reader: int) -> dict[str, int | str]: ...
