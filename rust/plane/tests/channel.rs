@@ -1,0 +1,426 @@
+//! A channel on a simulated clock: numbering, epochs, standby sources, readers' beginnings.
+
+use _plane::channel::{Channel, Config, Reject};
+use _plane::codec::Codec;
+use _plane::event::Event;
+use _plane::ring::{Item, KEY, RTCP};
+use _plane::rtp;
+use _plane::source::{Kind, TrackSpec};
+use std::sync::Arc;
+
+const MS: u64 = 1_000;
+const START: u64 = 1_795_000_000_000_000;
+const FRAME: u64 = 40 * MS;
+const IDR: &[u8] = &[0x65, 0x88, 0x84];
+const DELTA: &[u8] = &[0x41, 0x9a, 0x02];
+
+fn config() -> Config {
+    Config {
+        depth_us: 60_000 * MS,
+        max_bytes: 1 << 20,
+        silence_us: 500 * MS,
+        return_us: None,
+        coalesce_us: 1_500,
+        tcp_interval_us: 0,
+        lag_us: 1_000 * MS,
+    }
+}
+
+fn video() -> TrackSpec {
+    TrackSpec {
+        id: 0,
+        kind: Kind::Video,
+        codec: Codec::H264,
+        clock_rate: 90_000,
+        payload_type: 96,
+        parameter_sets: vec![
+            vec![0x67, 0x42, 0xc0, 0x1f, 0xda],
+            vec![0x68, 0xce, 0x3c, 0x80],
+        ],
+    }
+}
+
+fn audio() -> TrackSpec {
+    TrackSpec {
+        id: 1,
+        kind: Kind::Audio,
+        codec: Codec::Opus,
+        clock_rate: 48_000,
+        payload_type: 97,
+        parameter_sets: vec![],
+    }
+}
+
+fn packet(payload_type: u8, sequence: u16, timestamp: u32, ssrc: u32, payload: &[u8]) -> Vec<u8> {
+    let mut data = vec![0x80; 12];
+    data[1] = 0x80;
+    rtp::rewrite(&mut data, payload_type, sequence, timestamp, ssrc);
+    data.extend_from_slice(payload);
+    data
+}
+
+/// A publisher of 25 pictures a second, one packet each.
+struct Publisher {
+    source: u64,
+    ssrc: u32,
+    sequence: u16,
+    timestamp: u32,
+}
+
+impl Publisher {
+    fn join(channel: &mut Channel, source: u64, priority: i64, ssrc: u32) -> Self {
+        channel.add_source(source, priority, vec![video()]);
+        channel.add_input(source, source + 100);
+        Self {
+            source,
+            ssrc,
+            sequence: 65_530,
+            timestamp: ssrc.wrapping_mul(7_919),
+        }
+    }
+
+    fn send(&mut self, channel: &mut Channel, payload: &[u8], now: u64) {
+        let data = packet(96, self.sequence, self.timestamp, self.ssrc, payload);
+        channel
+            .rtp(self.source, self.source + 100, 0, &data, now)
+            .unwrap();
+        self.sequence = self.sequence.wrapping_add(1);
+        self.timestamp = self.timestamp.wrapping_add(3_600);
+    }
+}
+
+fn media(channel: &Channel) -> Vec<Arc<Item>> {
+    channel
+        .ring
+        .from(0)
+        .filter(|item| item.flags & RTCP == 0)
+        .cloned()
+        .collect()
+}
+
+fn active(channel: &mut Channel) -> Vec<(u64, u32)> {
+    channel
+        .events
+        .drain(..)
+        .filter_map(|event| match event {
+            Event::SourceActive { source, epoch, .. } => Some((source, epoch)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn begins_on_a_keyframe_and_numbers_without_gaps_over_the_wrap() {
+    let mut channel = Channel::new(1, config());
+    let mut publisher = Publisher::join(&mut channel, 1, 0, 5);
+    publisher.send(&mut channel, DELTA, START);
+    assert!(
+        media(&channel).is_empty(),
+        "a picture nobody could show is not relayed"
+    );
+    publisher.send(&mut channel, IDR, START + FRAME);
+    for n in 2..30 {
+        publisher.send(&mut channel, DELTA, START + n * FRAME);
+    }
+    let items = media(&channel);
+    assert_eq!(items.len(), 29);
+    assert!(items[0].flags & KEY != 0);
+    for pair in items.windows(2) {
+        assert_eq!(pair[1].number, pair[0].number + 1);
+        let (one, two) = (
+            rtp::parse(&pair[0].data).unwrap(),
+            rtp::parse(&pair[1].data).unwrap(),
+        );
+        assert_eq!(two.sequence, one.sequence.wrapping_add(1));
+        assert_eq!(two.timestamp, one.timestamp.wrapping_add(3_600));
+        assert_eq!(two.ssrc, one.ssrc);
+    }
+}
+
+#[test]
+fn a_publisher_that_returns_continues_the_numbering_in_the_next_epoch() {
+    let mut channel = Channel::new(1, config());
+    let mut first = Publisher::join(&mut channel, 1, 0, 5);
+    first.send(&mut channel, IDR, START);
+    first.send(&mut channel, DELTA, START + FRAME);
+    channel.remove_source(1, START + 2 * FRAME);
+    let later = START + 10_000 * MS;
+    let mut second = Publisher::join(&mut channel, 2, 0, 99);
+    second.send(&mut channel, DELTA, later);
+    second.send(&mut channel, IDR, later + FRAME);
+    let items = media(&channel);
+    assert_eq!(active(&mut channel), [(1, 1), (2, 2)]);
+    let last = items.last().unwrap();
+    let before = &items[items.len() - 2];
+    assert_eq!((last.epoch, last.number), (2, before.number + 1));
+    let (one, two) = (
+        rtp::parse(&before.data).unwrap(),
+        rtp::parse(&last.data).unwrap(),
+    );
+    assert_eq!(one.ssrc, two.ssrc);
+    let seconds = f64::from(two.timestamp.wrapping_sub(one.timestamp)) / 90_000.0;
+    assert!(
+        (seconds - 10.0).abs() < 0.01,
+        "the timestamps tell the time that passed: {seconds}"
+    );
+}
+
+#[test]
+fn a_standby_takes_over_from_its_last_keyframe_when_the_first_falls_silent() {
+    let mut channel = Channel::new(1, config());
+    let mut first = Publisher::join(&mut channel, 1, 0, 5);
+    let mut second = Publisher::join(&mut channel, 2, 1, 6);
+    let mut now = START;
+    for n in 0..50 {
+        now = START + n * FRAME;
+        let payload = if n % 25 == 0 { IDR } else { DELTA };
+        first.send(&mut channel, payload, now);
+        second.send(&mut channel, payload, now + 1);
+    }
+    assert_eq!(active(&mut channel), [(1, 1)]);
+    let before = media(&channel).len();
+    for n in 0..14 {
+        second.send(&mut channel, DELTA, now + n * FRAME);
+        channel.tick(now + n * FRAME);
+    }
+    assert_eq!(active(&mut channel), [(2, 2)]);
+    let items = media(&channel);
+    let successor = &items[before];
+    assert_eq!(successor.epoch, 2);
+    assert!(
+        successor.flags & KEY != 0,
+        "the successor begins on a keyframe"
+    );
+    assert!(items.len() > before + 25, "with everything it had since");
+}
+
+#[test]
+fn the_better_source_comes_back_on_its_keyframe_when_policy_says_so() {
+    let mut channel = Channel::new(
+        1,
+        Config {
+            return_us: Some(1_000 * MS),
+            ..config()
+        },
+    );
+    let mut second = Publisher::join(&mut channel, 2, 1, 6);
+    second.send(&mut channel, IDR, START);
+    let mut first = Publisher::join(&mut channel, 1, 0, 5);
+    for n in 1..60 {
+        second.send(&mut channel, DELTA, START + n * FRAME);
+        first.send(
+            &mut channel,
+            if n % 20 == 0 { IDR } else { DELTA },
+            START + n * FRAME,
+        );
+    }
+    // Well since 1 × 40 ms; the first keyframe after a second of that is number 40.
+    assert_eq!(active(&mut channel), [(2, 1), (1, 2)]);
+    let items = media(&channel);
+    let change = items.iter().find(|item| item.epoch == 2).unwrap();
+    assert_eq!(change.arrival, START + 40 * FRAME);
+}
+
+#[test]
+fn copies_of_one_stream_are_merged_and_each_fills_the_others_gaps() {
+    let mut channel = Channel::new(1, config());
+    channel.add_source(1, 0, vec![video()]);
+    channel.add_input(1, 10);
+    channel.add_input(1, 11);
+    for n in 0..20_u16 {
+        let data = packet(
+            96,
+            n,
+            u32::from(n) * 3_600,
+            5,
+            if n == 0 { IDR } else { DELTA },
+        );
+        let now = START + u64::from(n) * FRAME;
+        if n % 3 != 1 {
+            channel.rtp(1, 10, 0, &data, now).unwrap();
+        }
+        if n % 3 != 2 {
+            channel.rtp(1, 11, 0, &data, now + 1).unwrap();
+        }
+    }
+    let numbers: Vec<u64> = media(&channel).iter().map(|item| item.number).collect();
+    assert_eq!(numbers.len(), 20);
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
+    assert!(channel.sources[0].tracks[0].numbering.duplicates > 0);
+}
+
+#[test]
+fn silence_is_reported_once_and_ends_with_the_next_keyframe() {
+    let mut channel = Channel::new(1, config());
+    let mut publisher = Publisher::join(&mut channel, 1, 0, 5);
+    publisher.send(&mut channel, IDR, START);
+    channel.events.clear();
+    for n in 0..40 {
+        channel.tick(START + n * 25 * MS);
+    }
+    assert_eq!(
+        channel.events,
+        [
+            Event::SourceSilent {
+                channel: 1,
+                source: 1
+            },
+            Event::ChannelSilent { channel: 1 }
+        ]
+    );
+    channel.events.clear();
+    publisher.send(&mut channel, IDR, START + 2_000 * MS);
+    assert_eq!(active(&mut channel), [(1, 2)]);
+}
+
+#[test]
+fn sender_reports_keep_sound_and_picture_on_one_clock() {
+    let mut channel = Channel::new(1, config());
+    channel.add_source(1, 0, vec![video(), audio()]);
+    channel.add_input(1, 10);
+    // The source's wall clock is a day behind ours; sound was sampled 100 ms after the picture.
+    let theirs = START - 86_400_000 * MS;
+    let picture = _plane::rtcp::sender_report(5, _plane::rtcp::to_ntp(theirs), 1_000, 0, 0, "x");
+    let sound = _plane::rtcp::sender_report(
+        6,
+        _plane::rtcp::to_ntp(theirs + 100 * MS),
+        77_000,
+        0,
+        0,
+        "x",
+    );
+    channel.rtcp(1, 0, &picture, START).unwrap();
+    channel.rtcp(1, 1, &sound, START + 30 * MS).unwrap();
+    channel
+        .rtp(1, 10, 0, &packet(96, 1, 1_000, 5, IDR), START + 40 * MS)
+        .unwrap();
+    channel
+        .rtp(
+            1,
+            10,
+            1,
+            &packet(97, 1, 77_000, 6, b"opus"),
+            START + 41 * MS,
+        )
+        .unwrap();
+    let walls: Vec<u64> = channel
+        .layout
+        .iter()
+        .map(|out| {
+            let first = media(&channel)
+                .into_iter()
+                .find(|item| item.track == out.spec.id);
+            out.clock.unwrap().wall(first.unwrap().time as u32)
+        })
+        .collect();
+    assert_eq!(walls[1] - walls[0], 100 * MS);
+    let reports = channel
+        .ring
+        .from(0)
+        .filter(|item| item.flags & RTCP != 0)
+        .count();
+    assert_eq!(
+        reports, 2,
+        "readers are told of both clocks before the first packets"
+    );
+}
+
+#[test]
+fn a_reader_is_told_the_numbers_its_first_packets_will_have() {
+    let mut channel = Channel::new(1, config());
+    let mut publisher = Publisher::join(&mut channel, 1, 0, 5);
+    for n in 0..30 {
+        publisher.send(
+            &mut channel,
+            if n % 10 == 0 { IDR } else { DELTA },
+            START + n * FRAME,
+        );
+    }
+    let (position, next) = channel.entry(START + 30 * FRAME);
+    let first = channel.ring.get(position).unwrap();
+    assert!(first.flags & KEY != 0);
+    assert_eq!(next, [(0, first.number as u16, first.time as u32)]);
+    assert_eq!(channel.ring.from(position).count(), 10);
+}
+
+#[test]
+fn frames_are_made_from_the_last_keyframe_on_and_carry_the_parameter_sets() {
+    let mut channel = Channel::new(1, config());
+    let mut publisher = Publisher::join(&mut channel, 1, 0, 5);
+    for n in 0..5 {
+        publisher.send(
+            &mut channel,
+            if n == 2 { IDR } else { DELTA },
+            START + n * FRAME,
+        );
+    }
+    channel.use_frames();
+    let log = &channel.frames.as_ref().unwrap().ring;
+    let frames: Vec<_> = log.from(0).collect();
+    assert_eq!(frames.len(), 3);
+    let header = &frames[0].data[..32];
+    assert_eq!(&header[..4], &[1, 0, 1, 0], "media, track 0, keyframe");
+    let body = &frames[0].data[32..];
+    assert!(
+        body.starts_with(&[0, 0, 0, 1, 0x67]),
+        "parameter sets come first: {body:?}"
+    );
+    let at = |frame: &Item| i64::from_be_bytes(frame.data[16..24].try_into().unwrap());
+    assert_eq!(at(frames[1]) - at(frames[0]), 40_000);
+    assert_eq!(channel.keyframe(0).unwrap(), body);
+    channel.release_frames();
+    assert!(channel.frames.is_none());
+}
+
+#[test]
+fn what_is_not_the_sources_is_refused_and_counted() {
+    let mut channel = Channel::new(1, config());
+    channel.add_source(1, 0, vec![video()]);
+    channel.add_input(1, 10);
+    let good = packet(96, 1, 1, 5, IDR);
+    assert_eq!(
+        channel.rtp(1, 10, 0, &good[..11], START),
+        Err(Reject::Malformed)
+    );
+    let other = packet(97, 1, 1, 5, IDR);
+    assert_eq!(
+        channel.rtp(1, 10, 0, &other, START),
+        Err(Reject::PayloadType)
+    );
+    assert_eq!(channel.rtp(1, 10, 9, &good, START), Err(Reject::Unknown));
+    assert_eq!(channel.rtp(7, 10, 0, &good, START), Err(Reject::Unknown));
+    assert_eq!(
+        channel.rtcp(1, 0, &[0x80, 200, 0, 99], START),
+        Err(Reject::Malformed)
+    );
+    assert_eq!(channel.rejected, 5);
+    assert!(channel.ring.is_empty());
+}
+
+#[test]
+fn a_changed_format_is_announced_and_begins_anew() {
+    let mut channel = Channel::new(1, config());
+    let mut publisher = Publisher::join(&mut channel, 1, 0, 5);
+    publisher.send(&mut channel, IDR, START);
+    channel.remove_source(1, START + FRAME);
+    channel.events.clear();
+    let opus = TrackSpec { id: 0, ..audio() };
+    channel.add_source(2, 0, vec![opus]);
+    channel.add_input(2, 102);
+    channel
+        .rtp(2, 102, 0, &packet(97, 1, 1, 9, b"opus"), START + 2 * FRAME)
+        .unwrap();
+    assert!(matches!(
+        channel.events[..],
+        [Event::SourceActive {
+            layout_changed: true,
+            source: 2,
+            ..
+        }]
+    ));
+    assert_eq!(
+        channel.entry(START).0,
+        channel.ring.head(),
+        "nobody begins at the old keyframe"
+    );
+}
