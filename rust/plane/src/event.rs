@@ -1,0 +1,137 @@
+//! What the plane tells Python, and the bounded queue it waits in.
+
+use crate::net::sys::EventFd;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Identifies a channel, source, input, endpoint, connection or reader; never reused.
+pub type Id = u64;
+
+/// One thing that happened. Meanings stand in the boundary's specification, `_plane.pyi`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A source is relayed from now on.
+    SourceActive {
+        /// Its channel.
+        channel: Id,
+        /// The source.
+        source: Id,
+        /// The epoch its packets carry.
+        epoch: u32,
+        /// Whether readers must learn a new format.
+        layout_changed: bool,
+    },
+    /// Nothing came from a source for the channel's silence time.
+    SourceSilent {
+        /// Its channel.
+        channel: Id,
+        /// The source.
+        source: Id,
+    },
+    /// No source of the channel delivers.
+    ChannelSilent {
+        /// The channel.
+        channel: Id,
+    },
+    /// A whole RTSP or WebSocket text message.
+    Control {
+        /// The connection it came on.
+        conn: Id,
+        /// The message.
+        data: Vec<u8>,
+    },
+    /// A connection ended.
+    ConnClosed {
+        /// Which.
+        conn: Id,
+        /// Why, in one word.
+        reason: &'static str,
+    },
+    /// A reader ended without being told to.
+    ReaderClosed {
+        /// Which.
+        reader: Id,
+        /// Why, in one word.
+        reason: &'static str,
+    },
+    /// A tap that was empty holds something.
+    TapReady {
+        /// Which.
+        reader: Id,
+    },
+}
+
+/// The queue between the plane's threads and Python.
+#[derive(Debug)]
+pub struct Events {
+    queue: Mutex<VecDeque<Event>>,
+    capacity: usize,
+    dropped: AtomicU64,
+    /// All events ever lost.
+    pub lost: AtomicU64,
+    signal: EventFd,
+}
+
+impl Events {
+    /// A queue of at most `capacity` events.
+    pub fn new(capacity: usize) -> io::Result<Self> {
+        Ok(Self {
+            queue: Mutex::new(VecDeque::new()),
+            capacity,
+            dropped: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            signal: EventFd::new()?,
+        })
+    }
+
+    /// The descriptor that becomes readable when events wait.
+    pub fn fd(&self) -> i32 {
+        self.signal.fd()
+    }
+
+    /// Adds an event; when the queue is full it is dropped and counted.
+    pub fn push(&self, event: Event) {
+        let mut queue = crate::lock(&self.queue);
+        if queue.len() >= self.capacity {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let first = queue.is_empty();
+        queue.push_back(event);
+        drop(queue);
+        if first {
+            self.signal.raise();
+        }
+    }
+
+    /// Takes up to `limit` events, and how many were lost since the last call.
+    pub fn drain(&self, limit: usize) -> (Vec<Event>, u64) {
+        let mut queue = crate::lock(&self.queue);
+        self.signal.clear();
+        let count = limit.min(queue.len());
+        let events = queue.drain(..count).collect();
+        if !queue.is_empty() {
+            self.signal.raise();
+        }
+        (events, self.dropped.swap(0, Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_drops_and_counts() {
+        let events = Events::new(2).unwrap();
+        for channel in 0..5 {
+            events.push(Event::ChannelSilent { channel });
+        }
+        let (taken, lost) = events.drain(10);
+        assert_eq!((taken.len(), lost), (2, 3));
+        assert_eq!(events.drain(10), (Vec::new(), 0));
+    }
+}

@@ -1,0 +1,419 @@
+//! Readers on connections. Those who are level are written the same bytes, framed once; one whose
+//! socket is full goes on alone from its cursor, and loses video first when it stays behind.
+
+use crate::event::Id;
+use crate::frames::FRAME_FLAGS;
+use crate::lock;
+use crate::net::conn::{Conn, interleave};
+use crate::net::fanout::Conns;
+use crate::net::websocket;
+use crate::plane::{ChannelCell, Hub};
+use crate::reader::{AUDIO_ONLY, PLAYING, ReaderShared};
+use crate::ring::{DISCONTINUITY, Item, KEY, RTCP, Ring};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What one reader that goes alone is written at a time.
+const CHUNK: usize = 64 << 10;
+/// Chunks before others have their turn.
+const CHUNKS: usize = 8;
+/// A reader that has just begun may take so long to swallow what precedes the live edge before it
+/// counts as lagging, µs.
+const START_GRACE: u64 = 2_000_000;
+
+/// (track, RTP channel, RTCP channel): which packets a reader wants and how they are framed.
+pub type Channels = Vec<(u8, u8, u8)>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Everything.
+    Whole,
+    /// Sound only, until level.
+    AudioOnly,
+    /// Sound only, until a keyframe.
+    AwaitKey,
+}
+
+#[derive(Debug)]
+struct StreamReader {
+    shared: Arc<ReaderShared>,
+    conn: Id,
+    channels: Channels,
+    cursor: u64,
+    playing: bool,
+    mode: Mode,
+    behind_since: Option<u64>,
+    cut: bool,
+}
+
+/// The readers of one log (packets or frames).
+#[derive(Debug)]
+pub struct StreamFanout {
+    frames: bool,
+    readers: Vec<StreamReader>,
+    level: u64,
+    /// Connections whose sockets did not take everything since the worker looked last.
+    pub blocked: Vec<Id>,
+}
+
+/// Items framed for the wire, with where each ends.
+#[derive(Default)]
+struct Framed {
+    bytes: Vec<u8>,
+    ends: Vec<(u64, usize)>,
+    /// Positions left out because the reader lags.
+    skipped: Vec<u64>,
+    /// Position of the first picture after something was left out.
+    resumed: Option<u64>,
+}
+
+impl Framed {
+    fn add(
+        &mut self,
+        item: &Item,
+        position: u64,
+        channels: &Channels,
+        frames: bool,
+        cut: bool,
+    ) -> bool {
+        let Some((_, media, control)) = channels.iter().find(|entry| entry.0 == item.track) else {
+            return false;
+        };
+        if frames {
+            websocket::header(&mut self.bytes, websocket::BINARY, item.data.len());
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(&item.data);
+            if cut {
+                self.bytes[start + FRAME_FLAGS] |= DISCONTINUITY;
+            }
+        } else {
+            let channel = if item.flags & RTCP == 0 {
+                *media
+            } else {
+                *control
+            };
+            interleave(&mut self.bytes, channel, &item.data);
+        }
+        self.ends.push((position, self.bytes.len()));
+        true
+    }
+}
+
+impl StreamFanout {
+    /// Nobody yet.
+    pub fn new(frames: bool) -> Self {
+        Self {
+            frames,
+            readers: Vec::new(),
+            level: 0,
+            blocked: Vec::new(),
+        }
+    }
+
+    /// Whether nobody is here.
+    pub fn is_empty(&self) -> bool {
+        self.readers.is_empty()
+    }
+
+    /// Position up to which level readers are served; far ahead when there are none.
+    pub fn level(&self) -> u64 {
+        if self.readers.is_empty() {
+            u64::MAX
+        } else {
+            self.level
+        }
+    }
+
+    /// Adds a reader, paused.
+    pub fn add(&mut self, shared: Arc<ReaderShared>, conn: Id, channels: Channels) {
+        self.readers.push(StreamReader {
+            shared,
+            conn,
+            channels,
+            cursor: 0,
+            playing: false,
+            mode: Mode::Whole,
+            behind_since: None,
+            cut: false,
+        });
+    }
+
+    fn find(&mut self, id: Id) -> Option<&mut StreamReader> {
+        self.readers
+            .iter_mut()
+            .find(|reader| reader.shared.id == id)
+    }
+
+    /// Starts one; `true` if it is here.
+    pub fn start(
+        &mut self,
+        id: Id,
+        position: u64,
+        conns: &mut Conns,
+        reports: &[(u8, Vec<u8>)],
+        now: u64,
+    ) -> bool {
+        let first = !self.readers.iter().any(|reader| reader.playing);
+        let Some(reader) = self.find(id) else {
+            return false;
+        };
+        reader.cursor = position;
+        reader.playing = true;
+        reader.mode = Mode::Whole;
+        reader.behind_since = Some(now + START_GRACE);
+        if let Some(conn) = conns.get_mut(&reader.conn) {
+            for (track, _, control) in &reader.channels {
+                if let Some((_, report)) = reports.iter().find(|(of, _)| of == track) {
+                    conn.send_packet(*control, report);
+                }
+            }
+            // A socket that is gone is noticed by the loop that reads it.
+            let _ = conn.flush();
+        }
+        if first {
+            self.level = position;
+        }
+        true
+    }
+
+    /// Pauses one.
+    pub fn pause(&mut self, id: Id) {
+        if let Some(reader) = self.find(id) {
+            reader.playing = false;
+        }
+    }
+
+    /// Removes one.
+    pub fn remove(&mut self, id: Id) {
+        self.readers.retain(|reader| reader.shared.id != id);
+    }
+
+    /// Writes what is new to everybody whose socket is free.
+    pub fn flush(&mut self, cell: &ChannelCell, conns: &mut Conns, hub: &Hub, now: u64) {
+        if self.readers.is_empty() {
+            return;
+        }
+        let level = self.level;
+        let (items, head) = {
+            let channel = lock(&cell.state);
+            let Some(ring) = channel.log(self.frames) else {
+                return;
+            };
+            // A log made anew counts on, but holds nothing of what was.
+            let items = if level < ring.tail() {
+                Vec::new()
+            } else {
+                ring.from(level).cloned().collect::<Vec<_>>()
+            };
+            (items, ring.head())
+        };
+        self.level = head;
+        let mut shared: Vec<(Channels, Framed)> = Vec::new();
+        for reader in &mut self.readers {
+            if !reader.playing {
+                continue;
+            }
+            let Some(conn) = conns.get_mut(&reader.conn) else {
+                continue;
+            };
+            if !conn.clear() {
+                continue; // goes on when its socket does
+            }
+            let level_with_all =
+                reader.cursor == level && reader.mode == Mode::Whole && !items.is_empty();
+            if !level_with_all {
+                pump(reader, self.frames, conn, cell, hub, now);
+                if conn.watching_write {
+                    self.blocked.push(conn.id);
+                }
+                continue;
+            }
+            let known = shared.iter().position(|(key, _)| *key == reader.channels);
+            let at = known.unwrap_or_else(|| {
+                let mut framed = Framed::default();
+                for (position, item) in (level..).zip(&items) {
+                    framed.add(item, position, &reader.channels, self.frames, false);
+                }
+                shared.push((reader.channels.clone(), framed));
+                shared.len() - 1
+            });
+            let framed = &shared[at].1;
+            if write(reader, conn, framed, head, hub, now).is_ok_and(|level| level) {
+                reader.behind_since = None;
+            } else {
+                self.blocked.push(conn.id);
+            }
+        }
+    }
+
+    /// The socket of a connection is free again: its reader goes on.
+    pub fn resume(&mut self, id: Id, cell: &ChannelCell, conn: &mut Conn, hub: &Hub, now: u64) {
+        let frames = self.frames;
+        if let Some(reader) = self.find(id)
+            && reader.playing
+            && conn.clear()
+        {
+            pump(reader, frames, conn, cell, hub, now);
+        }
+    }
+}
+
+/// Writes framed items; `true` when the reader is at `end` with nothing left over.
+fn write(
+    reader: &mut StreamReader,
+    conn: &mut Conn,
+    framed: &Framed,
+    end: u64,
+    hub: &Hub,
+    now: u64,
+) -> io::Result<bool> {
+    let taken = if framed.bytes.is_empty() {
+        0
+    } else {
+        conn.write(&framed.bytes)?
+    };
+    let whole = framed.ends.partition_point(|(_, ends)| *ends <= taken);
+    let mut sent = whole as u64;
+    let done = taken == framed.bytes.len();
+    if done {
+        reader.cursor = end;
+    } else {
+        let before = if whole == 0 {
+            0
+        } else {
+            framed.ends[whole - 1].1
+        };
+        let (position, ends) = framed.ends[whole];
+        if taken > before {
+            conn.keep(&framed.bytes[taken..ends]);
+            reader.cursor = position + 1;
+            sent += 1;
+        } else {
+            reader.cursor = position;
+        }
+        conn.watching_write = true;
+        reader.behind_since.get_or_insert(now);
+    }
+    let skipped = framed
+        .skipped
+        .iter()
+        .filter(|at| **at < reader.cursor)
+        .count() as u64;
+    reader
+        .shared
+        .dropped_video
+        .fetch_add(skipped, Ordering::Relaxed);
+    if framed.resumed.is_some_and(|at| at < reader.cursor) {
+        reader.cut = false;
+    }
+    reader.shared.sent(sent, taken as u64);
+    hub.totals.packets_out.fetch_add(sent, Ordering::Relaxed);
+    hub.totals
+        .bytes_out
+        .fetch_add(taken as u64, Ordering::Relaxed);
+    Ok(done)
+}
+
+/// Serves one reader from its own cursor.
+fn pump(
+    reader: &mut StreamReader,
+    frames: bool,
+    conn: &mut Conn,
+    cell: &ChannelCell,
+    hub: &Hub,
+    now: u64,
+) {
+    for _ in 0..CHUNKS {
+        let mut framed = Framed::default();
+        let (end, level) = {
+            let channel = lock(&cell.state);
+            let Some(ring) = channel.log(frames) else {
+                return;
+            };
+            let lag_us = channel.config.lag_us;
+            let end = reader.fill(ring, frames, lag_us, now, &mut framed);
+            (end, framed.bytes.is_empty() && end >= ring.head())
+        };
+        match write(reader, conn, &framed, end, hub, now) {
+            Ok(true) if level => return reader.level(),
+            Ok(true) => {}
+            Ok(false) | Err(_) => return,
+        }
+    }
+    // More is left, and others wait: the socket is writable, so the next round goes on.
+    conn.watching_write = true;
+}
+
+impl StreamReader {
+    /// Everything was sent.
+    fn level(&mut self) {
+        self.behind_since = None;
+        if self.mode == Mode::AudioOnly {
+            self.mode = Mode::AwaitKey;
+        }
+    }
+
+    /// Frames the next chunk by the rules for those who lag; the position after it.
+    fn fill(
+        &mut self,
+        ring: &Ring,
+        frames: bool,
+        lag_us: u64,
+        now: u64,
+        framed: &mut Framed,
+    ) -> u64 {
+        if self.cursor < ring.tail() {
+            // Overtaken by the ring itself: sound and video are lost alike.
+            let missed = ring.tail() - self.cursor;
+            self.shared
+                .dropped_audio
+                .fetch_add(missed, Ordering::Relaxed);
+            self.cursor = ring.tail();
+            if self.mode == Mode::Whole {
+                self.mode = Mode::AwaitKey;
+            }
+            self.cut = true;
+        }
+        let newest = ring
+            .get(ring.head().wrapping_sub(1))
+            .map_or(now, |item| item.arrival);
+        let lag = ring
+            .get(self.cursor)
+            .map_or(0, |item| newest.saturating_sub(item.arrival));
+        self.shared.lag_us.store(lag, Ordering::Relaxed);
+        let patience_over = self.behind_since.is_some_and(|since| since + lag_us < now);
+        if patience_over && lag > lag_us {
+            self.mode = Mode::AudioOnly;
+        }
+        let mut position = self.cursor;
+        for item in ring.from(self.cursor) {
+            if framed.bytes.len() >= CHUNK {
+                break;
+            }
+            if item.video && self.mode == Mode::AwaitKey && item.flags & KEY != 0 {
+                self.mode = Mode::Whole;
+                self.cut = true;
+            }
+            if item.video && self.mode != Mode::Whole {
+                if item.flags & RTCP == 0 && self.channels.iter().any(|entry| entry.0 == item.track)
+                {
+                    framed.skipped.push(position);
+                }
+            } else {
+                let cut = self.cut && item.video && framed.resumed.is_none();
+                if framed.add(item, position, &self.channels, frames, cut) && cut {
+                    framed.resumed = Some(position);
+                }
+            }
+            position += 1;
+        }
+        let state = if self.mode == Mode::Whole {
+            PLAYING
+        } else {
+            AUDIO_ONLY
+        };
+        self.shared.state.store(state, Ordering::Relaxed);
+        position
+    }
+}

@@ -1,0 +1,10 @@
+//! The shell around the channels: sockets, threads, system calls.
+
+pub mod conn;
+pub mod endpoint;
+pub mod fanout;
+pub mod fanout_tcp;
+pub mod fanout_udp;
+pub mod sys;
+pub mod websocket;
+pub mod worker;

@@ -1,0 +1,493 @@
+//! The boundary with Python; its specification is `_plane.pyi`, and stubtest holds the two together.
+//! Every call lets go of Python's lock before it takes one of the plane's.
+#![allow(clippy::needless_pass_by_value, clippy::too_many_arguments)]
+
+use crate::channel::Config;
+use crate::clock;
+use crate::codec::Codec;
+use crate::event::{Event, Id};
+use crate::plane::{self, Gone, state_name};
+use crate::reader::{AUDIO_ONLY, PAUSED, PLAYING, ReaderShared};
+use crate::source::{Kind, TrackSpec};
+use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::Ordering;
+
+type Spec = (u8, String, String, u32, u8, Vec<Vec<u8>>, (u8, u8, u8));
+
+impl From<Gone> for PyErr {
+    fn from(gone: Gone) -> Self {
+        PyKeyError::new_err(gone.0)
+    }
+}
+
+fn track(spec: Spec) -> PyResult<TrackSpec> {
+    let (id, kind, codec, clock_rate, payload_type, parameter_sets, aac) = spec;
+    let kind = match kind.as_str() {
+        "video" => Kind::Video,
+        "audio" => Kind::Audio,
+        "data" => Kind::Data,
+        other => {
+            return Err(PyValueError::new_err(format!(
+                "no such kind of track: {other:?}"
+            )));
+        }
+    };
+    if clock_rate == 0 || payload_type > 127 {
+        return Err(PyValueError::new_err(
+            "clock rate and payload type: 1 and more, 0 to 127",
+        ));
+    }
+    let codec = Codec::from_name(&codec, aac);
+    Ok(TrackSpec {
+        id,
+        kind,
+        codec,
+        clock_rate,
+        payload_type,
+        parameter_sets,
+    })
+}
+
+fn address(text: &str) -> PyResult<IpAddr> {
+    text.parse()
+        .map_err(|_| PyValueError::new_err(format!("not a numeric address: {text:?}")))
+}
+
+fn event(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
+    match event {
+        Event::SourceActive {
+            channel,
+            source,
+            epoch,
+            layout_changed,
+        } => ("source-active", channel, source, epoch, layout_changed).into_pyobject(py),
+        Event::SourceSilent { channel, source } => {
+            ("source-silent", channel, source).into_pyobject(py)
+        }
+        Event::ChannelSilent { channel } => ("channel-silent", channel).into_pyobject(py),
+        Event::Control { conn, data } => {
+            ("control", conn, PyBytes::new(py, &data)).into_pyobject(py)
+        }
+        Event::ConnClosed { conn, reason } => ("conn-closed", conn, reason).into_pyobject(py),
+        Event::ReaderClosed { reader, reason } => {
+            ("reader-closed", reader, reason).into_pyobject(py)
+        }
+        Event::TapReady { reader } => ("tap-ready", reader).into_pyobject(py),
+    }
+}
+
+/// The packet plane.
+#[pyclass(frozen, module = "heliograph.plane._plane")]
+struct Plane(plane::Plane);
+
+#[pymethods]
+impl Plane {
+    #[new]
+    #[pyo3(signature = (*, workers = 1, events = 65_536))]
+    fn new(workers: usize, events: usize) -> PyResult<Self> {
+        Ok(Self(plane::Plane::new(workers, events)?))
+    }
+
+    fn fileno(&self) -> i32 {
+        self.0.hub().events.fd()
+    }
+
+    #[pyo3(signature = (limit = 4_096))]
+    fn drain<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Bound<'py, PyList>> {
+        let (events, lost) = py.detach(|| self.0.hub().events.drain(limit));
+        let list = PyList::empty(py);
+        for one in events {
+            list.append(event(py, one)?)?;
+        }
+        if lost > 0 {
+            list.append(("overflow", lost))?;
+        }
+        Ok(list)
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.0.close());
+    }
+
+    #[pyo3(signature = (*, depth_ms = 3_000, max_bytes = 16 << 20, silence_ms = 1_000, return_ms = -1,
+                        coalesce_us = 1_500, tcp_interval_ms = 0, lag_ms = 1_000))]
+    fn open_channel(
+        &self,
+        depth_ms: u64,
+        max_bytes: usize,
+        silence_ms: u64,
+        return_ms: i64,
+        coalesce_us: u64,
+        tcp_interval_ms: u64,
+        lag_ms: u64,
+    ) -> Id {
+        self.0.open_channel(Config {
+            depth_us: depth_ms * 1_000,
+            max_bytes,
+            silence_us: silence_ms * 1_000,
+            return_us: u64::try_from(return_ms).ok().map(|ms| ms * 1_000),
+            coalesce_us,
+            tcp_interval_us: tcp_interval_ms * 1_000,
+            lag_us: lag_ms * 1_000,
+        })
+    }
+
+    fn close_channel(&self, py: Python<'_>, channel: Id) {
+        py.detach(|| self.0.close_channel(channel));
+    }
+
+    fn add_source(&self, channel: Id, priority: i64, tracks: Vec<Spec>) -> PyResult<Id> {
+        let tracks: PyResult<Vec<TrackSpec>> = tracks.into_iter().map(track).collect();
+        Ok(self.0.add_source(channel, priority, tracks?)?)
+    }
+
+    fn remove_source(&self, py: Python<'_>, source: Id) {
+        py.detach(|| self.0.remove_source(source));
+    }
+
+    fn add_input(&self, source: Id) -> PyResult<Id> {
+        Ok(self.0.add_input(source)?)
+    }
+
+    fn remove_input(&self, py: Python<'_>, input: Id) {
+        py.detach(|| self.0.remove_input(input));
+    }
+
+    fn push(&self, input: Id, track: u8, packets: Vec<Bound<'_, PyBytes>>) -> PyResult<usize> {
+        let packets: Vec<&[u8]> = packets.iter().map(PyBytesMethods::as_bytes).collect();
+        Ok(self.0.push(input, track, &packets)?)
+    }
+
+    fn push_rtcp(&self, input: Id, track: u8, packet: &[u8]) -> PyResult<()> {
+        Ok(self.0.push_rtcp(input, track, packet)?)
+    }
+
+    #[pyo3(signature = (address, port, *, rtcp = true, group = None, interface = None, ttl = 16))]
+    fn bind_udp(
+        &self,
+        address: &str,
+        port: u16,
+        rtcp: bool,
+        group: Option<&str>,
+        interface: Option<&str>,
+        ttl: u8,
+    ) -> PyResult<(Id, u16, u16)> {
+        let bind = SocketAddr::new(self::address(address)?, port);
+        let group = group.map(self::address).transpose()?;
+        let interface: Option<Ipv4Addr> = match interface.map(self::address).transpose()? {
+            Some(IpAddr::V4(v4)) => Some(v4),
+            Some(IpAddr::V6(_)) => {
+                return Err(PyValueError::new_err(
+                    "an interface is named by its IPv4 address",
+                ));
+            }
+            None => None,
+        };
+        Ok(self.0.bind_udp(bind, rtcp, group, interface, ttl)?)
+    }
+
+    fn close_endpoint(&self, endpoint: Id) {
+        self.0.close_endpoint(endpoint);
+    }
+
+    #[pyo3(signature = (input, track, endpoint, *, payload_type, remote = None, rtp_port = None,
+                        rtcp_port = None))]
+    fn attach_udp(
+        &self,
+        input: Id,
+        track: u8,
+        endpoint: Id,
+        payload_type: u8,
+        remote: Option<&str>,
+        rtp_port: Option<u16>,
+        rtcp_port: Option<u16>,
+    ) -> PyResult<()> {
+        let remote = remote.map(address).transpose()?;
+        let remote = (remote, rtp_port, rtcp_port);
+        Ok(self
+            .0
+            .attach_udp(input, track, endpoint, payload_type, remote)?)
+    }
+
+    #[pyo3(signature = (fd, kind, received = None, max_message = 65_536))]
+    fn adopt(
+        &self,
+        fd: i32,
+        kind: &str,
+        received: Option<&[u8]>,
+        max_message: usize,
+    ) -> PyResult<Id> {
+        let websocket = match kind {
+            "rtsp" => false,
+            "websocket" => true,
+            other => {
+                return Err(PyValueError::new_err(format!(
+                    "not rtsp or websocket: {other:?}"
+                )));
+            }
+        };
+        Ok(self
+            .0
+            .adopt(fd, websocket, received.unwrap_or_default(), max_message)?)
+    }
+
+    fn conn_send(&self, conn: Id, data: Vec<u8>) {
+        self.0.conn_send(conn, data);
+    }
+
+    fn conn_publish(&self, conn: Id, input: Id, tracks: Vec<(u8, u8, u8)>) -> PyResult<()> {
+        Ok(self.0.conn_publish(conn, input, &tracks)?)
+    }
+
+    fn conn_close(&self, conn: Id) {
+        self.0.conn_close(conn);
+    }
+
+    fn add_conn_reader(
+        &self,
+        py: Python<'_>,
+        channel: Id,
+        conn: Id,
+        tracks: Vec<(u8, u8, u8)>,
+    ) -> PyResult<Id> {
+        Ok(py.detach(|| self.0.add_conn_reader(channel, conn, tracks))?)
+    }
+
+    fn add_udp_reader(
+        &self,
+        channel: Id,
+        endpoint: Id,
+        tracks: Vec<(u8, String, u16, u16)>,
+    ) -> PyResult<Id> {
+        let targets: PyResult<Vec<plane::UdpTarget>> = tracks
+            .into_iter()
+            .map(|(track, ip, media, control)| Ok((track, address(&ip)?, media, control)))
+            .collect();
+        Ok(self.0.add_udp_reader(channel, endpoint, &targets?)?)
+    }
+
+    #[pyo3(signature = (channel, tracks, *, frames = false, capacity = 1_024))]
+    fn add_tap(&self, channel: Id, tracks: Vec<u8>, frames: bool, capacity: u64) -> PyResult<Id> {
+        Ok(self.0.add_tap(channel, tracks, frames, capacity)?)
+    }
+
+    fn position_reader(&self, reader: Id) -> PyResult<Vec<(u8, u16, u32)>> {
+        Ok(self.0.position_reader(reader)?)
+    }
+
+    fn start_reader(&self, reader: Id) {
+        self.0.start_reader(reader);
+    }
+
+    fn pause_reader(&self, reader: Id) {
+        self.0.pause_reader(reader);
+    }
+
+    fn remove_reader(&self, reader: Id) {
+        self.0.remove_reader(reader);
+    }
+
+    #[pyo3(signature = (reader, limit = 256))]
+    fn read_tap<'py>(
+        &self,
+        py: Python<'py>,
+        reader: Id,
+        limit: usize,
+    ) -> PyResult<(Bound<'py, PyList>, u64)> {
+        let frames = self.0.reader(reader)?.frames;
+        let (items, lost) = py.detach(|| self.0.read_tap(reader, limit))?;
+        let list = PyList::empty(py);
+        for item in items {
+            let skip = if frames {
+                crate::frames::FRAME_HEADER
+            } else {
+                0
+            };
+            list.append((
+                item.track,
+                item.epoch,
+                item.number,
+                item.time,
+                item.arrival,
+                item.flags,
+                PyBytes::new(py, &item.data[skip..]),
+            ))?;
+        }
+        Ok((list, lost))
+    }
+
+    fn keyframe<'py>(
+        &self,
+        py: Python<'py>,
+        channel: Id,
+        track: u8,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let keyframe = py.detach(|| self.0.keyframe(channel, track))?;
+        Ok(keyframe.map(|data| PyBytes::new(py, &data)))
+    }
+
+    fn totals<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let totals = &self.0.hub().totals;
+        let dict = PyDict::new(py);
+        for (name, counter) in [
+            ("packets_in", &totals.packets_in),
+            ("bytes_in", &totals.bytes_in),
+            ("packets_out", &totals.packets_out),
+            ("bytes_out", &totals.bytes_out),
+            ("foreign_packets", &totals.foreign_packets),
+            ("malformed_packets", &totals.malformed_packets),
+            ("send_errors", &totals.send_errors),
+            ("events_lost", &self.0.hub().events.lost),
+        ] {
+            dict.set_item(name, counter.load(Ordering::Relaxed))?;
+        }
+        let (readers, connections) = self.0.population();
+        dict.set_item("readers", readers)?;
+        dict.set_item("connections", connections)?;
+        Ok(dict)
+    }
+
+    fn channel_stats<'py>(&self, py: Python<'py>, channel: Id) -> PyResult<Bound<'py, PyDict>> {
+        let readers = self.0.readers_of(channel);
+        let dict = PyDict::new(py);
+        let sum =
+            |count: fn(&ReaderShared) -> u64| readers.iter().map(|one| count(one)).sum::<u64>();
+        dict.set_item("readers", readers.len())?;
+        dict.set_item(
+            "packets_out",
+            sum(|one| one.packets.load(Ordering::Relaxed)),
+        )?;
+        dict.set_item("bytes_out", sum(|one| one.bytes.load(Ordering::Relaxed)))?;
+        let now = clock::now();
+        let snapshot = py.detach(|| {
+            self.0.with_channel(channel, |channel| {
+                let numbers = [
+                    ("packets", channel.packets),
+                    ("bytes", channel.bytes),
+                    ("rejected", channel.rejected),
+                    ("epoch", u64::from(channel.epoch)),
+                    ("ring_packets", channel.ring.len() as u64),
+                    ("ring_bytes", channel.ring.bytes() as u64),
+                    ("bitrate_bps", channel.bitrate(now)),
+                ];
+                (
+                    numbers,
+                    channel
+                        .sources
+                        .iter()
+                        .map(|one| source_numbers(one, now))
+                        .collect::<Vec<_>>(),
+                )
+            })
+        })?;
+        for (name, value) in snapshot.0 {
+            dict.set_item(name, value)?;
+        }
+        let sources = PyList::empty(py);
+        for source in snapshot.1 {
+            let row = PyDict::new(py);
+            row.set_item("state", source.state)?;
+            row.set_item("priority", source.priority)?;
+            for (name, value) in source.numbers {
+                row.set_item(name, value)?;
+            }
+            let inputs = PyList::empty(py);
+            for (id, packets, bytes) in source.inputs {
+                let input = PyDict::new(py);
+                input.set_item("input", id)?;
+                input.set_item("packets", packets)?;
+                input.set_item("bytes", bytes)?;
+                inputs.append(input)?;
+            }
+            row.set_item("inputs", inputs)?;
+            sources.append(row)?;
+        }
+        dict.set_item("sources", sources)?;
+        Ok(dict)
+    }
+
+    fn reader_stats<'py>(&self, py: Python<'py>, reader: Id) -> PyResult<Bound<'py, PyDict>> {
+        let shared = self.0.reader(reader)?;
+        let dict = PyDict::new(py);
+        for (name, counter) in [
+            ("packets", &shared.packets),
+            ("bytes", &shared.bytes),
+            ("dropped_video", &shared.dropped_video),
+            ("dropped_audio", &shared.dropped_audio),
+            ("send_errors", &shared.errors),
+            ("rr_loss_permille", &shared.loss_permille),
+            ("rr_jitter_us", &shared.jitter_us),
+        ] {
+            dict.set_item(name, counter.load(Ordering::Relaxed))?;
+        }
+        dict.set_item("lag_ms", shared.lag_us.load(Ordering::Relaxed) / 1_000)?;
+        let last = shared.last_report.load(Ordering::Relaxed);
+        let age = (last > 0).then(|| (clock::now().saturating_sub(last) / 1_000) as i64);
+        dict.set_item("last_rtcp_age_ms", age.unwrap_or(-1))?;
+        let state = match shared.state.load(Ordering::Relaxed) {
+            PLAYING => "playing",
+            AUDIO_ONLY => "audio-only",
+            PAUSED.. => "paused",
+        };
+        dict.set_item("state", state)?;
+        Ok(dict)
+    }
+}
+
+struct SourceNumbers {
+    state: &'static str,
+    priority: i64,
+    numbers: [(&'static str, i64); 8],
+    inputs: Vec<(Id, u64, u64)>,
+}
+
+fn source_numbers(source: &crate::source::Source, now: u64) -> SourceNumbers {
+    let sum = |count: fn(&crate::numbering::Numbering) -> u64| {
+        source
+            .tracks
+            .iter()
+            .map(|track| count(&track.numbering))
+            .sum::<u64>() as i64
+    };
+    let jitter = source
+        .tracks
+        .iter()
+        .map(|track| track.numbering.jitter_us())
+        .max();
+    let age = now.saturating_sub(source.last_packet) / 1_000;
+    SourceNumbers {
+        state: state_name(source.state),
+        priority: source.priority,
+        numbers: [
+            ("source", source.id as i64),
+            ("packets", sum(|one| one.received)),
+            ("lost", sum(crate::numbering::Numbering::lost)),
+            ("duplicates", sum(|one| one.duplicates)),
+            ("reordered", sum(|one| one.reordered)),
+            ("rejected", source.rejected as i64 + sum(|one| one.rejected)),
+            ("jitter_us", jitter.unwrap_or(0) as i64),
+            (
+                "last_packet_age_ms",
+                if source.last_packet == 0 {
+                    -1
+                } else {
+                    age as i64
+                },
+            ),
+        ],
+        inputs: source
+            .inputs
+            .iter()
+            .map(|one| (one.id, one.packets, one.bytes))
+            .collect(),
+    }
+}
+
+#[pymodule]
+mod _plane {
+    #[pymodule_export]
+    use super::Plane;
+}
