@@ -1,0 +1,301 @@
+"""Everything that can be set, with its unit, range and default.
+
+The text below a field is its documentation: ``docs/operate/settings.md`` is made from it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from heliograph.model.errors import MalformedError
+from heliograph.model.media import check_channel_name
+
+#: More worker threads than this gain nothing: the kernel's send path is the cost long before.
+MAX_WORKERS = 8
+#: A stream key shorter than this can be guessed.
+MIN_KEY_LENGTH = 8
+#: What a browser, a camera's menu and a table row can still show.
+MAX_TITLE = 200
+
+
+def _fail(message: str, *where: str | int) -> PydanticCustomError:
+    """Build a validation error; ``where`` leads from the validated value to the member at fault."""
+    return PydanticCustomError("setting", "{reason}", {"reason": message, "where": where})
+
+
+def _network(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return ip_network(value)
+    except ValueError as error:
+        raise _fail(f"must be an address or a network such as 10.0.0.0/8: {error}") from None
+
+
+def _channel_name(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            check_channel_name(value)
+        except MalformedError:
+            raise _fail("must be 1 to 64 letters, digits, '.', '_' or '-'") from None
+    return value
+
+
+def _state_dir() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "heliograph"
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+# TOML has arrays and strings only; "strict" would insist on a tuple, a Path.
+Networks = Annotated[tuple[Network, ...], Field(strict=False)]
+PathSetting = Annotated[Path, Field(strict=False)]
+Key = Annotated[SecretStr, Field(min_length=MIN_KEY_LENGTH, max_length=128)]
+Millis = Annotated[int, Field(ge=0, le=3_600_000)]
+
+ANYWHERE: tuple[IPv4Network | IPv6Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+class Section(BaseModel):
+    """Common to all sections: unknown keys and wrong types are refused, values never change."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+
+class ServerSettings(Section):
+    """The process as a whole."""
+
+    name: str = Field(default="heliograph", min_length=1, max_length=64)
+    """How the server calls itself in pages, metrics and protocol headers."""
+    state_dir: PathSetting = Field(default_factory=_state_dir)
+    """Directory for what must outlive the process; made when missing. Without this setting
+    `$XDG_STATE_HOME/heliograph`, or `~/.local/state/heliograph`."""
+    public_host: str = Field(default="", max_length=255)
+    """Host name or address in the URLs that are shown; empty: the one the client asked for."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity that is logged."""
+    log_format: Literal["auto", "text", "json"] = "auto"
+    """`text` for people, `json` for collectors, one object a line; `auto` is text, coloured on a
+    terminal."""
+    log_file: PathSetting | None = None
+    """Also write the log to this file."""
+    log_file_bytes: int = Field(default=16 << 20, ge=64 << 10)
+    """Size in bytes at which the log file is rotated."""
+    log_file_keep: int = Field(default=3, ge=0, le=100)
+    """Rotated log files kept."""
+
+
+class HttpSettings(Section):
+    """Pages, REST API, WebSocket and metrics."""
+
+    host: str = "0.0.0.0"
+    """Address to listen on."""
+    port: Port = 8080
+    """TCP port; 0: any free one."""
+    max_connections: int = Field(default=20_000, ge=1, le=1_000_000)
+    """Open connections, WebSockets included; more are closed at once and counted."""
+    head_timeout_s: float = Field(default=5.0, gt=0, le=300)
+    """Seconds a client has for the head of a request."""
+
+
+class RtspSettings(Section):
+    """RTSP, and RTP and RTCP over UDP."""
+
+    host: str = "0.0.0.0"
+    """Address to listen on, for RTSP, RTP and RTCP."""
+    port: Port = 8554
+    """TCP port; 0: any free one."""
+    rtp_port: Port = 8000
+    """UDP port for RTP of all channels, even; RTCP has the next one. 0: any free pair."""
+    session_timeout_s: float = Field(default=60.0, ge=5, le=3600)
+    """Seconds without a sign of life after which a session is ended."""
+    idle_timeout_s: float = Field(default=10.0, gt=0, le=3600)
+    """Seconds a connection without a session may say nothing."""
+    max_connections: int = Field(default=20_000, ge=1, le=1_000_000)
+    """Open RTSP connections; more are closed at once and counted."""
+    multicast_base: IPv4Address = Field(default=IPv4Address("239.192.0.0"), strict=False)
+    """First multicast address given to channels that are sent by multicast."""
+    multicast_port: Port = 5004
+    """First UDP port of multicast RTP, even and not 0."""
+    multicast_ttl: int = Field(default=16, ge=0, le=255)
+    """Routers a multicast packet may cross; 0 stays on this host, 1 on the local network."""
+    realm: str = Field(default="heliograph", min_length=1, max_length=64, pattern=r'^[^"\\\r\n]+$')
+    """Realm shown when credentials are asked for."""
+
+    @model_validator(mode="after")
+    def _check(self) -> RtspSettings:
+        for name in ("rtp_port", "multicast_port"):
+            if getattr(self, name) % 2:
+                raise _fail("must be even: RTCP has the odd port above (RFC 3550 §11)", name)
+        if self.multicast_port == 0:
+            raise _fail("must not be 0: the port is announced before it is used", "multicast_port")
+        if not self.multicast_base.is_multicast:
+            raise _fail(
+                "must be a multicast address (224.0.0.0 to 239.255.255.255)", "multicast_base"
+            )
+        return self
+
+
+class PlaneSettings(Section):
+    """The packet plane. Most of these are defaults that a channel may change for itself."""
+
+    workers: int = Field(default=0, ge=0, le=MAX_WORKERS)
+    """Threads that move packets; 0: one for each core that may be used, at most 8."""
+    depth_ms: int = Field(default=3000, ge=100, le=60_000)
+    """How far a channel's ring reaches back, in ms; it reaches on to the last keyframe."""
+    max_ring_bytes: int = Field(default=16 << 20, ge=256 << 10, le=1 << 30)
+    """Bytes a channel's ring never exceeds."""
+    silence_ms: int = Field(default=1000, ge=50, le=600_000)
+    """An input that delivers nothing for so many ms is silent."""
+    coalesce_us: int = Field(default=1500, ge=0, le=100_000)
+    """How long a packet may wait for the rest of its frame, in µs."""
+    tcp_interval_ms: Millis = 0
+    """Least time between two writes to one TCP reader, in ms; 0: every frame is written at once."""
+    lag_ms: int = Field(default=1000, ge=50, le=60_000)
+    """A TCP reader that is further behind, in ms, loses video first and audio last."""
+
+    @model_validator(mode="after")
+    def _check(self) -> PlaneSettings:
+        if self.lag_ms > self.depth_ms:
+            raise _fail(
+                "must not exceed plane.depth_ms: the ring holds no more than that", "lag_ms"
+            )
+        return self
+
+    def worker_count(self) -> int:
+        """Number of worker threads to start on this machine."""
+        return self.workers or min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+
+
+class AccessSettings(Section):
+    """Who may publish and view, and how much."""
+
+    publish_from: Networks = ANYWHERE
+    """Networks from which publishing is allowed, besides showing the key."""
+    view_from: Networks = ANYWHERE
+    """Networks from which viewing is allowed."""
+    max_readers: int = Field(default=0, ge=0)
+    """Readers of all channels together; 0: no limit."""
+    max_readers_per_channel: int = Field(default=0, ge=0)
+    """Readers of one channel; 0: no limit."""
+    max_egress_bps: int = Field(default=0, ge=0)
+    """Bits a second promised to all readers together; 0: no limit. A reader counts with its
+    channel's rate."""
+    auth_methods: Annotated[
+        tuple[Literal["digest", "basic"], ...], Field(strict=False, min_length=1)
+    ] = ("digest", "basic")
+    """RTSP authentication methods offered, best first."""
+    publish_conflict: Literal["refuse", "replace"] = "refuse"
+    """What happens to a second publisher of a channel that is on air: it is refused, or it replaces
+    the first."""
+
+
+class SourceSettings(Section):
+    """One source that the server fetches by itself."""
+
+    url: str = Field(min_length=1, max_length=2048)
+    """`rtsp://[user:password@]host[:port]/path` to pull from, or the path of an SDP file that
+    describes plain RTP."""
+    priority: int = Field(default=0, ge=0, le=1000)
+    """Lower is better: the best source that delivers is relayed, the others stand by."""
+    transport: Literal["auto", "udp", "tcp"] = "auto"
+    """How RTSP media come; `auto` is UDP, and TCP when nothing arrives."""
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", url):
+            try:
+                parts = urlsplit(url)
+                _ = parts.port  # raises on a port that is no number
+            except ValueError as error:
+                raise _fail(f"is not a URL: {error}") from None
+            if parts.scheme.lower() != "rtsp":
+                raise _fail("must begin with rtsp://, or name an SDP file")
+            if not parts.hostname:
+                raise _fail("names no host")
+        elif not url.lower().endswith(".sdp"):
+            raise _fail("must begin with rtsp://, or name a file that ends in .sdp")
+        return url
+
+
+class ChannelSettings(Section):
+    """A channel that exists as long as the server runs."""
+
+    name: Annotated[str, BeforeValidator(_channel_name)]
+    """Name in URLs: 1 to 64 letters, digits, `.`, `_` or `-`."""
+    title: str = Field(default="", max_length=MAX_TITLE)
+    """Title shown to people; empty: the name."""
+    key: Key | None = None
+    """Key a publisher must show, at least 8 characters. Without one the server makes one and keeps
+    it in its state directory."""
+    view_key: Key | None = None
+    """Key a viewer must show; without one anybody may view."""
+    max_readers: int | None = Field(default=None, ge=0)
+    """As `access.max_readers_per_channel`, for this channel."""
+    max_egress_bps: int | None = Field(default=None, ge=0)
+    """Bits a second promised to this channel's readers; 0: no limit."""
+    silence_ms: int | None = Field(default=None, ge=50, le=600_000)
+    """As `plane.silence_ms`, for this channel."""
+    return_ms: int = Field(default=-1, ge=-1, le=3_600_000)
+    """A better source takes over again once it was well for so many ms; -1: never by itself."""
+    coalesce_us: int | None = Field(default=None, ge=0, le=100_000)
+    """As `plane.coalesce_us`, for this channel."""
+    tcp_interval_ms: Millis | None = None
+    """As `plane.tcp_interval_ms`, for this channel."""
+    multicast: bool = False
+    """Whether RTSP readers may ask for multicast."""
+    on_conflict: Literal["refuse", "replace"] | None = None
+    """As `access.publish_conflict`, for this channel."""
+    publish_from: Networks | None = None
+    """As `access.publish_from`, for this channel."""
+    view_from: Networks | None = None
+    """As `access.view_from`, for this channel."""
+    sources: Annotated[tuple[SourceSettings, ...], Field(strict=False)] = ()
+    """Sources the server fetches by itself, see below."""
+
+
+class Settings(Section):
+    """All settings of one server."""
+
+    demo: bool = False
+    """Whether to run the channel `demo`, a moving test pattern with a tone."""
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    rtsp: RtspSettings = Field(default_factory=RtspSettings)
+    plane: PlaneSettings = Field(default_factory=PlaneSettings)
+    access: AccessSettings = Field(default_factory=AccessSettings)
+    channels: Annotated[tuple[ChannelSettings, ...], Field(strict=False)] = ()
+    """Channels, each in a `[[channels]]` table of the file."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Settings:
+        seen: set[str] = set()
+        for index, channel in enumerate(self.channels):
+            if channel.name in seen:
+                raise _fail(f"{channel.name!r} is there twice", "channels", index, "name")
+            seen.add(channel.name)
+        if self.demo and "demo" in seen:
+            raise _fail("cannot be on while a channel is called 'demo'", "demo")
+        if self.rtsp.port and self.rtsp.port == self.http.port:
+            raise _fail("is http.port already", "rtsp", "port")
+        return self
