@@ -1,0 +1,63 @@
+"""``helio serve``: run the server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from heliograph.cli.console import ConfigOption, SetOption, stderr
+from heliograph.node.settings import Loaded, load
+
+if TYPE_CHECKING:
+    from heliograph.node.server import Server
+
+
+def command(
+    config: ConfigOption = None,
+    sets: SetOption = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Also run the channel “demo”, a test pattern.")
+    ] = False,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="Directory for what must outlive the process.")
+    ] = None,
+) -> None:
+    """Run the server until it is interrupted; SIGHUP reads the channels' settings anew."""
+    from heliograph.node.server import run
+
+    options: dict[str, tuple[str, object]] = {}
+    if demo:
+        options["demo"] = ("--demo", True)
+    if state is not None:
+        options["server.state_dir"] = ("--state", str(state))
+
+    def read() -> Loaded:
+        return load(config, sets=sets or (), options=options)
+
+    run(read, greet)
+
+
+def greet(server: Server) -> None:
+    """Tell a person at the terminal where to look, and the administrator's key at its first day."""
+    console = stderr()
+    host = server.settings.server.public_host or "localhost"
+    http = f"http://{host}:{server.http.port}"
+    rtsp = f"rtsp://{host}:{server.rtsp.port}"
+    demo = "demo" if server.settings.demo else ""
+    rows = [
+        ("Channels", f"{http}/"),
+        ("Watch", f"{http}/watch/{demo or 'NAME'}"),
+        ("RTSP", f"{rtsp}/{demo or 'NAME'}"),
+        ("Publish", f"ffmpeg -re -i FILE -c copy -f rtsp rtsp://me:KEY@{host}:{server.rtsp.port}/NAME"),
+    ]
+    if server.key_is_new:
+        rows.append(("Administrator's key", f"{server.administrator_key}   (shown this once)"))
+    else:
+        rows.append(("Administrator's key", f"in {server.state_dir / 'administrator.key'}"))
+    console.print()
+    for label, value in rows:
+        console.print(f"  {label:<20}", end="", style="bold")
+        console.print(value, soft_wrap=True)
+    console.print()

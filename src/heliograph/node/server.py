@@ -1,0 +1,257 @@
+"""A running server: its parts in the order they start, and the reverse in which they stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import signal
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import structlog
+import uvloop
+
+from heliograph import __version__
+from heliograph.live.channel import Channel
+from heliograph.live.keys import administrator_key
+from heliograph.live.pull import Pull
+from heliograph.live.registry import Channels
+from heliograph.model.errors import HelioError, SettingsError
+from heliograph.node import logs
+from heliograph.node.demo import Demo
+from heliograph.node.options import DEMO, channel_options, live_options, rtsp_options
+from heliograph.node.settings import Loaded, Settings, diff
+from heliograph.plane import PlaneLoop, open_plane
+from heliograph.servers.http import HttpOptions, HttpServer
+from heliograph.servers.rtsp import RtspServer
+from heliograph.web.app import WebContext, create_app
+from heliograph.web.pictures import Pictures
+
+log = structlog.get_logger(__name__)
+
+#: Seconds one part may take to stop before the next is stopped all the same.
+STOP_PATIENCE = 5.0
+#: Descriptors asked for: the connections that the settings allow by default, and files beside them.
+DESCRIPTORS = 65_536
+
+
+class Server:
+    """Everything ``helio serve`` runs, in one process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.state_dir = settings.server.state_dir
+        self.ready = False
+        self.administrator_key = ""
+        self.key_is_new = False
+        """Whether the administrator's key was made at this start."""
+        self.channels: Channels
+        self.rtsp: RtspServer
+        self.http: HttpServer
+        self._pulls: dict[str, list[Pull]] = {}
+        self._demo: Demo | None = None
+        self._undo: list[tuple[str, Callable[[], Awaitable[None] | None]]] = []
+
+    async def start(self) -> None:
+        """Start every part; what was started is stopped again when one fails."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        settings = self.settings
+        self.administrator_key, self.key_is_new = administrator_key(self.state_dir)
+        configured = channel_options(settings, self.state_dir)
+        plane = open_plane(workers=settings.plane.worker_count())
+        self._undo.append(("plane", plane.close))
+        loop = PlaneLoop(plane)
+        loop.start()
+        self._undo.append(("plane events", loop.stop))
+        self.channels = Channels(
+            loop,
+            configured=configured,
+            options=live_options(settings),
+            state_dir=self.state_dir,
+        )
+        self._undo.append(("channels", self.channels.close))
+        self.rtsp = RtspServer(
+            self.channels,
+            loop,
+            rtsp_options(settings),
+            administrator_key=self.administrator_key,
+        )
+        await self.rtsp.start()
+        self._undo.append(("rtsp", self.rtsp.stop))
+        pictures = Pictures()
+        self._undo.append(("pictures", pictures.close))
+        context = WebContext(
+            channels=self.channels,
+            loop=loop,
+            administrator_key=self.administrator_key,
+            pictures=pictures,
+            name=settings.server.name,
+            version=__version__,
+            started_at=datetime.now(UTC),
+            public_host=settings.server.public_host,
+            rtsp_port=self.rtsp.port,
+            ready=lambda: self.ready,
+            lost_log_lines=logs.lost_lines,
+        )
+        self.http = HttpServer(
+            create_app(context),
+            context,
+            HttpOptions(
+                address=settings.http.host,
+                port=settings.http.port,
+                max_connections=settings.http.max_connections,
+                head_timeout=settings.http.head_timeout_s,
+            ),
+        )
+        await self.http.start()
+        self._undo.append(("http", self.http.stop))
+        for channel in self.channels:
+            self._pull(channel)
+        self._undo.append(("pulls", self._stop_pulls))
+        if settings.demo:
+            self._demo = Demo(DEMO, self.rtsp.port, configured[DEMO].key)
+            self._demo.start()
+            self._undo.append(("demo", self._demo.stop))
+        self.ready = True
+
+    def _pull(self, channel: Channel) -> None:
+        pulls = [Pull(channel, options, self.channels.loop) for options in channel.options.pulls]
+        self._pulls[channel.name] = pulls
+        for pull in pulls:
+            pull.start()
+
+    async def _stop_pulls(self) -> None:
+        pulls = [pull for several in self._pulls.values() for pull in several]
+        self._pulls.clear()
+        await asyncio.gather(*(pull.stop() for pull in pulls))
+
+    async def stop(self) -> None:
+        """Stop every part, the newest first; bounded, and one failure stops nothing else."""
+        self.ready = False
+        while self._undo:
+            name, undo = self._undo.pop()
+            try:
+                result = undo()
+                if result is not None:
+                    async with asyncio.timeout(STOP_PATIENCE):
+                        await result
+            except TimeoutError:
+                log.error("part did not stop in time", part=name, seconds=STOP_PATIENCE)
+            except Exception:
+                log.exception("part failed to stop", part=name)
+
+    async def reload(self, load: Callable[[], Loaded]) -> None:
+        """Read the settings anew and apply what changed in the channels; nobody else notices."""
+        try:
+            settings = load().settings
+            changes = diff(self.settings, settings)
+            configured = channel_options(settings, self.state_dir)
+        except HelioError as error:
+            log.error("settings not reloaded; the old ones stay", error=error.message)
+            return
+        for name in (*changes.removed, *changes.changed):
+            if changes_only_options(self.channels.find(name), configured.get(name)):
+                continue
+            await asyncio.gather(*(pull.stop() for pull in self._pulls.pop(name, [])))
+            self.channels.withdraw(name)
+        for name in (*changes.added, *changes.changed):
+            options = configured[name]
+            channel = self.channels.find(name)
+            if channel is not None:
+                channel.options = options
+            else:
+                self._pull(self.channels.configure(name, options))
+        self.settings = self.settings.model_copy(update={"channels": settings.channels})
+        log.info(
+            "settings reloaded",
+            added=len(changes.added),
+            removed=len(changes.removed),
+            changed=len(changes.changed),
+        )
+
+
+def changes_only_options(channel: Channel | None, options: object) -> bool:
+    """Whether a channel can take its new options without being closed and opened again.
+
+    What the ring was made with, and what is pulled, cannot change under a running channel.
+    """
+    if channel is None or options is None:
+        return False
+    fixed = (
+        "pulls",
+        "depth_ms",
+        "max_bytes",
+        "silence_ms",
+        "return_ms",
+        "coalesce_us",
+        "tcp_interval_ms",
+        "lag_ms",
+    )
+    return all(getattr(channel.options, name) == getattr(options, name) for name in fixed)
+
+
+def raise_descriptor_limit() -> int:
+    """Allow as many open connections as the machine lets us; the limit in force."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def run(load: Callable[[], Loaded], started: Callable[[Server], None]) -> None:
+    """Serve until SIGINT or SIGTERM; SIGHUP reads the channels' settings anew.
+
+    ``started`` is called once everything listens. Raises ``HelioError`` when it cannot start.
+    """
+    settings = load().settings
+    server_settings = settings.server
+    logs.configure(
+        level=server_settings.log_level,
+        format=server_settings.log_format,
+        file=server_settings.log_file,
+        file_bytes=server_settings.log_file_bytes,
+        file_keep=server_settings.log_file_keep,
+    )
+    if not settings.http.port and not settings.rtsp.port and settings.server.public_host:
+        raise SettingsError("server.public_host needs fixed ports: http.port and rtsp.port are 0")
+    raise_descriptor_limit()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings, load, started))
+    finally:
+        logs.close()
+
+
+async def _serve(
+    settings: Settings, load: Callable[[], Loaded], started: Callable[[Server], None]
+) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    reloads: set[asyncio.Task[None]] = set()
+    server = Server(settings)
+
+    def reload() -> None:
+        task = loop.create_task(server.reload(load))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    await server.start()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    started(server)
+    try:
+        await stop.wait()
+        log.info("stopping")
+    finally:
+        await server.stop()
+    log.info("stopped")
