@@ -1,0 +1,39 @@
+"""RTSP 1.0 (RFC 2326) with the parts of 2.0 (RFC 7826) that clients use; no input or output.
+
+``messages`` cuts bytes into messages, ``headers``, ``targets`` and ``auth`` read what they say,
+``states`` holds the tables, ``server`` and ``client`` are the two machines, ``events`` what they
+tell their adapters.
+"""
+
+from heliograph.protocols.rtsp.auth import Authenticator, Verdict
+from heliograph.protocols.rtsp.client import ClientSession
+from heliograph.protocols.rtsp.headers import LIVE, Range, RtpInfo, Transport
+from heliograph.protocols.rtsp.messages import (
+    Headers,
+    InterleavedFrame,
+    MessageParser,
+    Request,
+    Response,
+)
+from heliograph.protocols.rtsp.server import ServerSession
+from heliograph.protocols.rtsp.states import BANDWIDTH, State
+from heliograph.protocols.rtsp.targets import Target
+
+__all__ = [
+    "BANDWIDTH",
+    "LIVE",
+    "Authenticator",
+    "ClientSession",
+    "Headers",
+    "InterleavedFrame",
+    "MessageParser",
+    "Range",
+    "Request",
+    "Response",
+    "RtpInfo",
+    "ServerSession",
+    "State",
+    "Target",
+    "Transport",
+    "Verdict",
+]

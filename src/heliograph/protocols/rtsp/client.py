@@ -1,0 +1,537 @@
+"""The client's side of one RTSP connection, without input or output.
+
+Call what is wanted (``describe``, ``setup``, ``play`` …), send what ``data_to_send`` gives, feed
+what was received, take events. One request is under way at a time, as every camera understands;
+further ones wait. A request refused with 401 is sent again once with credentials.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from urllib.parse import unquote, urlsplit
+
+from heliograph.model.errors import (
+    ForbiddenError,
+    HelioError,
+    MalformedError,
+    NotFoundError,
+    RemoteError,
+    UnauthorizedError,
+    WrongStateError,
+)
+from heliograph.protocols.rtsp.auth import Answerer, parse_challenges
+from heliograph.protocols.rtsp.events import (
+    Announced,
+    ClientEvent,
+    Described,
+    Ended,
+    Failed,
+    Frame,
+    Paused,
+    Playing,
+    Ready,
+    Recording,
+    Redirected,
+    TrackReady,
+    TransportRefused,
+)
+from heliograph.protocols.rtsp.headers import (
+    DEFAULT_TIMEOUT,
+    Range,
+    RtpInfo,
+    Transport,
+    parse_range,
+    parse_rtp_info,
+    parse_session,
+    parse_tokens,
+    parse_transports,
+)
+from heliograph.protocols.rtsp.messages import (
+    Headers,
+    InterleavedFrame,
+    MessageParser,
+    Request,
+    Response,
+)
+from heliograph.protocols.rtsp.negotiation import track_of_url
+from heliograph.protocols.rtsp.states import REASONS, TRANSITIONS, State
+from heliograph.protocols.rtsp.targets import without_credentials
+from heliograph.protocols.sdp import (
+    SessionDescription,
+    aggregate_url,
+    base_url,
+    described_tracks,
+    media_urls,
+    parse_sdp,
+    tracks_from_sdp,
+)
+
+#: Seconds a server may take for an answer. Cameras that wake an encoder take three or four.
+RESPONSE_TIMEOUT = 10.0
+#: Requests that may wait; a session with ``sdp.MAX_MEDIA`` tracks sets each up.
+MAX_WAITING = 128
+#: Times one request is sent again for 401: once with credentials, once for a nonce gone stale.
+MAX_ATTEMPTS = 2
+
+_ANSWERED = ("OPTIONS", "GET_PARAMETER", "SET_PARAMETER", "PLAY_NOTIFY")
+_KEEPALIVE = "keepalive"
+
+
+@dataclass(slots=True)
+class _Call:
+    """A request to be sent, or under way."""
+
+    method: str
+    url: str = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = field(default=b"", repr=False)
+    track: int = -1
+    transport: Transport | None = None
+    last_setup: bool = False
+    purpose: str = ""
+    attempts: int = 0
+    cseq: int = 0
+    session: str | None = None
+    """Session to name where it is not the current one."""
+
+
+class ClientSession:
+    """The state machine of one connection to a server."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        username: str = "",
+        password: str = "",
+        cnonce: str,
+        user_agent: str = "heliograph",
+        response_timeout: float = RESPONSE_TIMEOUT,
+        now: float = 0.0,
+    ) -> None:
+        """``url``: absolute; user and password in it hold where none are given.
+
+        ``cnonce``: at least 64 random bits as text, for Digest. ``now``: seconds, any origin.
+        """
+        if not username and "@" in url:
+            try:
+                parts = urlsplit(url)
+                username, password = unquote(parts.username or ""), unquote(parts.password or "")
+            except ValueError:
+                raise MalformedError("rtsp", "URL") from None
+        self.url = without_credentials(url)
+        """The URL asked for, without credentials."""
+        self._answerer = Answerer(username, password, cnonce=cnonce) if username else None
+        self._user_agent = user_agent
+        self._response_timeout = response_timeout
+        self._now = now
+        self._parser = MessageParser()
+        self._waiting: deque[_Call] = deque()
+        self._current: _Call | None = None
+        self._sent_at = 0.0
+        self._cseq = 0
+        self._events: deque[ClientEvent] = deque()
+        self._out = bytearray()
+        self._public: frozenset[str] = frozenset()
+        self._base = self.url
+        self._aggregate = self.url
+        self._track_urls: tuple[str, ...] = ()
+        self._announced = False
+        self.closing = False
+        """Whether the connection is to be closed once ``data_to_send`` has been sent."""
+        self._forget_session()
+
+    def __repr__(self) -> str:
+        return f"ClientSession(state={self.state})"
+
+    def _forget_session(self) -> None:
+        self.state = State.INIT
+        """State of the session."""
+        self.session_id: str | None = None
+        """Id the server gave, ``None`` before the first SETUP."""
+        self.session_timeout = DEFAULT_TIMEOUT
+        """Seconds after which the server would end a session without signs of life."""
+        self.transports: dict[int, Transport] = {}
+        """Agreed transport of each track that was set up, in that order."""
+        self._keepalive_at: float | None = None
+
+    # --- what the adapter asks for --------------------------------------------------------------
+
+    def connect(self, now: float) -> None:
+        """Ask what the server can do (OPTIONS). Optional; tells how to keep the session alive."""
+        self._call(_Call("OPTIONS", self.url), now)
+
+    def describe(self, now: float) -> None:
+        """Ask for the description; gives ``Described``."""
+        self._call(_Call("DESCRIBE", self.url, (("Accept", "application/sdp"),)), now)
+
+    def announce(self, sdp: str, now: float) -> None:
+        """Describe what will be sent; gives ``Announced``. Track ids are places in ``sdp``."""
+        description = parse_sdp(sdp)
+        tracks_from_sdp(description)
+        self._learn(description, self.url)
+        self._announced = True
+        headers = (("Content-Type", "application/sdp"),)
+        self._call(_Call("ANNOUNCE", self.url, headers, sdp.encode("utf-8")), now)
+
+    def setup(self, tracks: Sequence[tuple[int, Transport]], now: float) -> None:
+        """Set up tracks, each with one transport; gives ``TrackReady`` for each, then ``Ready``.
+
+        A session that exists is torn down before: this is how one changes from UDP to TCP.
+        """
+        if not self._track_urls or not tracks:
+            raise WrongStateError("nothing was described", subject="rtsp")
+        if any(not 0 <= track < len(self._track_urls) for track, _ in tracks):
+            raise NotFoundError("no such track", subject="rtsp")
+        if self.session_id is not None:
+            self._call(_Call("TEARDOWN", self._aggregate, purpose="restart"), now)
+        for position, (track, wanted) in enumerate(tracks):
+            transport = replace(wanted, mode="RECORD") if self._announced else wanted
+            call = _Call(
+                "SETUP",
+                self._track_urls[track],
+                (("Transport", transport.serialize()),),
+                track=track,
+                transport=transport,
+                last_setup=position == len(tracks) - 1,
+            )
+            self._call(call, now)
+
+    def play(self, now: float, range: Range | None = None) -> None:
+        """Start or resume playing; gives ``Playing``. Without ``range`` the server decides."""
+        headers = () if range is None else (("Range", range.serialize()),)
+        self._call(_Call("PLAY", self._aggregate, headers), now)
+
+    def record(self, now: float) -> None:
+        """Start sending; gives ``Recording``."""
+        self._call(_Call("RECORD", self._aggregate, (("Range", "npt=0.000-"),)), now)
+
+    def pause(self, now: float) -> None:
+        """Pause; gives ``Paused``."""
+        self._call(_Call("PAUSE", self._aggregate), now)
+
+    def teardown(self, now: float) -> None:
+        """End the session; gives ``Ended``. What waits is not sent any more."""
+        self._waiting.clear()
+        self._call(_Call("TEARDOWN", self._aggregate), now)
+
+    def track_url(self, track: int) -> str:
+        """The SETUP URL of a track."""
+        return self._track_urls[track]
+
+    # --- bytes and events -----------------------------------------------------------------------
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        """Take bytes from the connection; ``now`` in seconds never goes back."""
+        self._now = now
+        if self.closing:
+            return
+        self._parser.feed(data)
+        try:
+            while not self.closing and (message := self._parser.next_message()) is not None:
+                if isinstance(message, InterleavedFrame):
+                    self._take_frame(message)
+                elif isinstance(message, Request):
+                    self._take_request(message)
+                else:
+                    self._take_response(message)
+        except HelioError as error:
+            self._fail(error)
+
+    def connection_lost(self, now: float) -> None:
+        """The connection ended; gives ``Failed`` unless it was expected."""
+        self._now = now
+        if not self.closing:
+            self._fail(RemoteError("the server closed the connection", subject=self.url))
+
+    def next_event(self) -> ClientEvent | None:
+        """The next event, in order."""
+        return self._events.popleft() if self._events else None
+
+    def data_to_send(self) -> bytes:
+        """Everything to be written to the connection now."""
+        data = bytes(self._out)
+        self._out.clear()
+        return data
+
+    def send_frame(self, track: int, data: bytes, *, rtcp: bool = False) -> None:
+        """Send a packet of an interleaved track."""
+        transport = self.transports.get(track)
+        if transport is None or transport.interleaved is None:
+            raise WrongStateError("the track is not interleaved", subject="rtsp")
+        self._out += InterleavedFrame(transport.interleaved[rtcp], data).serialize()
+
+    @property
+    def unread(self) -> bytes:
+        """Bytes received that belong to no whole message yet, for handing the connection over."""
+        return self._parser.pending
+
+    def timer(self) -> float | None:
+        """When ``handle_timer`` is due."""
+        if self.closing:
+            return None
+        if self._current is not None:
+            return self._sent_at + self._response_timeout
+        return self._keepalive_at
+
+    def handle_timer(self, now: float) -> None:
+        """Notice a silent server; keep the session alive."""
+        self._now = now
+        due = self.timer()
+        if due is None or now < due:
+            return
+        if self._current is not None:
+            method = self._current.method
+            self._fail(RemoteError(f"no answer to {method}", subject=self.url))
+            return
+        method = "GET_PARAMETER" if "GET_PARAMETER" in self._public else "OPTIONS"
+        self._keepalive_at = None
+        self._call(_Call(method, self._aggregate, purpose=_KEEPALIVE), now)
+
+    # --- sending --------------------------------------------------------------------------------
+
+    def _call(self, call: _Call, now: float) -> None:
+        self._now = now
+        if self.closing:
+            raise WrongStateError("the connection is closing", subject="rtsp")
+        if len(self._waiting) >= MAX_WAITING:
+            raise WrongStateError(f"more than {MAX_WAITING} requests wait", subject="rtsp")
+        self._waiting.append(call)
+        self._advance()
+
+    def _advance(self) -> None:
+        if self._current is None and self._waiting and not self.closing:
+            self._send(self._waiting.popleft())
+
+    def _send(self, call: _Call) -> None:
+        self._cseq += 1
+        call.cseq, self._current, self._sent_at = self._cseq, call, self._now
+        headers = [("CSeq", str(self._cseq)), ("User-Agent", self._user_agent)]
+        if self.session_id is not None:
+            headers.append(("Session", self.session_id))
+        if self._answerer is not None:
+            authorization = self._answerer.authorization(call.method, call.url)
+            if authorization is not None:
+                headers.append(("Authorization", authorization))
+        request = Request(call.method, call.url, Headers([*headers, *call.headers]), call.body)
+        self._out += request.serialize()
+
+    # --- receiving ------------------------------------------------------------------------------
+
+    def _fail(self, error: HelioError) -> None:
+        self._waiting.clear()
+        self._current = None
+        self.closing = True
+        self._events.append(Failed(error))
+
+    def _take_frame(self, frame: InterleavedFrame) -> None:
+        # Media may come before the answer to PLAY; what belongs to no track is dropped.
+        for track, transport in self.transports.items():
+            if transport.interleaved is not None and frame.channel in transport.interleaved:
+                rtcp = frame.channel != transport.interleaved[0]
+                self._events.append(Frame(track, rtcp, frame.data))
+                return
+
+    def _take_request(self, request: Request) -> None:
+        """Servers ask too: OPTIONS as a sign of life, REDIRECT, TEARDOWN (RFC 7826 §13)."""
+        known = request.method in (*_ANSWERED, "REDIRECT", "TEARDOWN")
+        status = 200 if known else 501
+        headers = [("CSeq", request.headers.get("cseq") or "0")]
+        if request.method == "OPTIONS":
+            headers.append(("Public", "OPTIONS, REDIRECT, TEARDOWN"))
+        self._out += Response(status, REASONS[status], Headers(headers)).serialize()
+        if request.method == "REDIRECT":
+            location = request.headers.get("location")
+            if location is not None:
+                self._events.append(Redirected(without_credentials(location), proxy=False))
+        elif request.method == "TEARDOWN":
+            self._forget_session()
+            self._waiting.clear()
+            self._current = None
+            self.closing = True
+            self._events.append(Ended(by_server=True))
+
+    def _take_response(self, response: Response) -> None:
+        call = self._current
+        if call is None or response.status < 200:
+            return
+        cseq = response.headers.get("cseq")
+        if cseq is not None and cseq.strip() != str(call.cseq):
+            return  # a late answer to a request that is no longer of interest
+        self._learn_methods(response)
+        if response.status == 401 and self._try_again(call, response):
+            return
+        self._current = None
+        if 200 <= response.status < 300:
+            self._take_success(call, response)
+        else:
+            self._take_refusal(call, response)
+        self._schedule_keepalive()
+        self._advance()
+
+    def _learn_methods(self, response: Response) -> None:
+        public = response.headers.joined("public")
+        if public is not None:
+            self._public = parse_tokens(public)
+
+    def _try_again(self, call: _Call, response: Response) -> bool:
+        if self._answerer is None:
+            return False
+        challenges = parse_challenges(response.headers.get_all("www-authenticate"))
+        call.attempts += 1
+        # Right password, old nonce: worth another try. Otherwise the password is wrong.
+        stale = any(c.stale for c in challenges)
+        if call.attempts > (MAX_ATTEMPTS if stale else 1) or not self._answerer.take(challenges):
+            return False
+        self._send(call)
+        return True
+
+    def _take_refusal(self, call: _Call, response: Response) -> None:
+        location = response.headers.get("location")
+        if response.status in (301, 302, 303, 305) and location is not None:
+            self._waiting.clear()
+            url = without_credentials(location)
+            self._events.append(Redirected(url, proxy=response.status == 305))
+        elif response.status == 461 and call.method == "SETUP":
+            self._waiting.clear()
+            self._events.append(TransportRefused(call.track))
+        elif call.purpose == _KEEPALIVE and response.status not in (401, 454):
+            self._public -= {call.method}  # any answer is a sign of life; ask otherwise next time
+        elif call.method == "OPTIONS":
+            pass  # servers that refuse OPTIONS may serve everything else
+        elif call.method == "TEARDOWN":
+            self._ended(call)
+        else:
+            self._fail(_error_of(call, response, self.url))
+
+    def _take_success(self, call: _Call, response: Response) -> None:
+        match call.method:
+            case "DESCRIBE":
+                self._take_description(response)
+            case "ANNOUNCE":
+                self._events.append(Announced())
+            case "SETUP":
+                self._take_setup(call, response)
+            case "PLAY":
+                self._move("PLAY")
+                self._take_play(response)
+            case "RECORD":
+                self._move("RECORD")
+                self._events.append(Recording())
+            case "PAUSE":
+                self._move("PAUSE")
+                self._events.append(Paused())
+            case "TEARDOWN":
+                self._ended(call)
+
+    def _move(self, method: str) -> None:
+        if (self.state, method) not in TRANSITIONS:
+            raise WrongStateError(f"{method} in state {self.state}", subject="rtsp")
+        self.state = TRANSITIONS[self.state, method]
+
+    def _ended(self, call: _Call) -> None:
+        self._forget_session()
+        if call.purpose != "restart":
+            self.closing = True
+            self._events.append(Ended(by_server=False))
+
+    def _learn(self, description: SessionDescription, base: str) -> None:
+        urls = media_urls(description, base)
+        self._aggregate = without_credentials(aggregate_url(description, base))
+        self._track_urls = tuple(
+            without_credentials(urls[described.index])
+            for described in described_tracks(description)
+        )
+
+    def _take_description(self, response: Response) -> None:
+        kind = (response.headers.get("content-type") or "application/sdp").partition(";")[0]
+        if kind.strip().lower() != "application/sdp":
+            raise RemoteError(f"description of type {kind[:40]}", subject=self.url)
+        description = parse_sdp(response.body)
+        tracks = tracks_from_sdp(description)
+        headers = response.headers
+        base = base_url(self.url, headers.get("content-base"), headers.get("content-location"))
+        self._learn(description, base)
+        self._events.append(Described(tracks, description, response.body))
+
+    def _take_setup(self, call: _Call, response: Response) -> None:
+        session = response.headers.get("session")
+        if session is not None:
+            shown = parse_session(session)
+            if self.session_id not in (None, shown.id):
+                raise RemoteError("the server changed the session's id", subject=self.url)
+            self.session_id, self.session_timeout = shown.id, shown.timeout
+        elif self.session_id is None:
+            raise RemoteError("SETUP was answered without a session", subject=self.url)
+        assert call.transport is not None
+        transport = self._agreed(call.transport, response.headers.joined("transport"))
+        self.transports[call.track] = transport
+        self._move("SETUP")
+        self._events.append(TrackReady(call.track, transport))
+        if call.last_setup:
+            self._events.append(Ready(tuple(self.transports.items())))
+
+    def _agreed(self, asked: Transport, answer: str | None) -> Transport:
+        """What holds: the answer, completed by what was asked for where it is silent."""
+        if answer is None:
+            return asked
+        given = parse_transports(answer)[0]
+        if given.is_tcp != asked.is_tcp:
+            raise RemoteError("the server answered with another transport", subject=self.url)
+        if not given.cast_stated:
+            given = replace(given, multicast=asked.multicast, cast_stated=True)
+        if given.multicast != asked.multicast:
+            raise RemoteError("the server answered with another transport", subject=self.url)
+        return replace(
+            given,
+            interleaved=given.interleaved or asked.interleaved,
+            client_port=given.client_port or asked.client_port,
+        )
+
+    def _take_play(self, response: Response) -> None:
+        text, info = response.headers.get("range"), response.headers.joined("rtp-info")
+        try:
+            playing = None if text is None else parse_range(text)
+        except MalformedError:
+            playing = None  # says nothing we need
+        self._events.append(Playing(self._rtp_info(info), playing))
+
+    def _rtp_info(self, text: str | None) -> tuple[tuple[int, RtpInfo], ...]:
+        if text is None:
+            return ()
+        try:
+            infos = parse_rtp_info(text)
+        except MalformedError:
+            return ()  # servers print all kinds; RTCP tells the same later
+        found = []
+        tracks = tuple(self.transports)
+        for position, info in enumerate(infos):
+            track = track_of_url(info.url, self._track_urls)
+            if track is None:
+                ends = [t for t in tracks if self._track_urls[t].endswith("/" + info.url)]
+                # URLs that match nothing come in the order of the set-ups.
+                by_place = tracks[position] if len(infos) == len(tracks) else None
+                track = ends[0] if ends else by_place
+            if track is not None:
+                found.append((track, info))
+        return tuple(found)
+
+    def _schedule_keepalive(self) -> None:
+        if self.session_id is not None:
+            # Half the time-out: one lost or late request does not end the session.
+            self._keepalive_at = self._now + max(1.0, self.session_timeout / 2)
+
+
+def _error_of(call: _Call, response: Response, url: str) -> HelioError:
+    reason = "".join(c for c in response.reason if c.isprintable())[:120]
+    text = f"{call.method}: {response.status} {reason}".rstrip()
+    kinds: dict[int, type[HelioError]] = {
+        401: UnauthorizedError,
+        403: ForbiddenError,
+        404: NotFoundError,
+        454: WrongStateError,
+        455: WrongStateError,
+    }
+    return kinds.get(response.status, RemoteError)(text, subject=url)

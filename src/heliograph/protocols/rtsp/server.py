@@ -1,0 +1,531 @@
+"""The server's side of one RTSP connection, without input or output.
+
+Feed what was received, take events, answer each ``…Requested`` once, send what ``data_to_send``
+gives. Requests that come meanwhile wait in order. Session states follow ``states.TRANSITIONS``.
+
+One connection has at most one session, and a session lives on the connection that made it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from heliograph.model.errors import (
+    BusyError,
+    HelioError,
+    MalformedError,
+    NotFoundError,
+    PeerError,
+    UnauthorizedError,
+    UnsupportedError,
+    WrongStateError,
+)
+from heliograph.protocols.rtsp.auth import Authenticator, Verdict
+from heliograph.protocols.rtsp.events import (
+    AnnounceRequested,
+    ConnectionFailed,
+    DescribeRequested,
+    FrameReceived,
+    ParameterRequested,
+    PauseRequested,
+    PlayRequested,
+    RecordRequested,
+    ServerEvent,
+    SessionTimedOut,
+    SetupRequested,
+    TeardownRequested,
+)
+from heliograph.protocols.rtsp.headers import (
+    DEFAULT_TIMEOUT,
+    LIVE,
+    Range,
+    RtpInfo,
+    SessionHeader,
+    Transport,
+    parse_range,
+    parse_scale,
+    parse_session,
+    parse_transports,
+    serialize_rtp_info,
+)
+from heliograph.protocols.rtsp.messages import (
+    Headers,
+    InterleavedFrame,
+    Message,
+    MessageParser,
+    Request,
+    Response,
+)
+from heliograph.protocols.rtsp.negotiation import split_track, track_of_url, usable_transports
+from heliograph.protocols.rtsp.requests import RequestRefused, check_request
+from heliograph.protocols.rtsp.states import METHODS, REASONS, TRANSITIONS, State, status_of
+from heliograph.protocols.rtsp.targets import Target, parse_target, strip_query
+from heliograph.protocols.sdp import (
+    described_tracks,
+    media_urls,
+    parse_sdp,
+    tracks_from_sdp,
+)
+
+#: Requests that may wait behind the one being answered. Players pipeline one SETUP a track.
+MAX_PIPELINE = 16
+#: Seconds a connection without a session may stay silent; a whole set-up takes less than one.
+IDLE_TIMEOUT = 30.0
+
+
+class ServerSession:
+    """The state machine of one connection."""
+
+    def __init__(
+        self,
+        *,
+        new_session_id: Callable[[], str],
+        authenticator: Authenticator | None = None,
+        timeout: int = DEFAULT_TIMEOUT,
+        idle_timeout: float = IDLE_TIMEOUT,
+        server: str = "heliograph",
+        now: float = 0.0,
+    ) -> None:
+        """``new_session_id``: at least 64 random bits as text without blanks, ``;`` and ``,``.
+
+        ``authenticator``: gives challenges and checks credentials; without it 401 has no challenge.
+        ``timeout``: seconds a session lives without a sign of life. ``now``: seconds, any origin.
+        """
+        self._new_session_id = new_session_id
+        self._authenticator = authenticator
+        self._timeout = timeout
+        self._idle_timeout = idle_timeout
+        self._server = server
+        self._now = self._last_seen = now
+        self._parser = MessageParser()
+        self._queue: deque[Request] = deque()
+        self._current: Request | None = None
+        self._pending_event: ServerEvent | None = None
+        self._events: deque[ServerEvent] = deque()
+        self._out = bytearray()
+        self._stale = False
+        self._own_cseq = 0
+        self.closing = False
+        """Whether the connection is to be closed once ``data_to_send`` has been sent."""
+        self._forget_session()
+        self._forget_announcement()
+
+    def _forget_session(self) -> None:
+        self.state = State.INIT
+        """State of the session."""
+        self.session_id: str | None = None
+        """Id of the session, ``None`` in state ``INIT``."""
+        self.transports: dict[int, Transport] = {}
+        """Agreed transport of each track that was set up, in that order."""
+        self.path: str | None = None
+        """Channel path of the session."""
+        self.record = False
+        """Whether the client is or was going to send in this session."""
+        self._setup_urls: dict[int, str] = {}
+
+    def _forget_announcement(self) -> None:
+        self._announced_path: str | None = None
+        self._announced_urls: tuple[str, ...] = ()
+        self._described: dict[str, int] = {}
+
+    # --- bytes and events ---------------------------------------------------------------------
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        """Take bytes from the connection; ``now`` in seconds never goes back."""
+        self._now = now
+        if self.closing:
+            return
+        self._parser.feed(data)
+        try:
+            while not self.closing and (message := self._parser.next_message()) is not None:
+                self._last_seen = now
+                self._take(message)
+        except MalformedError as error:
+            self._fail(error)
+
+    def next_event(self) -> ServerEvent | None:
+        """The next event, in order."""
+        return self._events.popleft() if self._events else None
+
+    def data_to_send(self) -> bytes:
+        """Everything to be written to the connection now."""
+        data = bytes(self._out)
+        self._out.clear()
+        return data
+
+    @property
+    def unread(self) -> bytes:
+        """Bytes received that belong to no whole message yet, for handing the connection over."""
+        return self._parser.pending
+
+    def touch(self, now: float) -> None:
+        """Note a sign of life that came another way: RTCP, or media of a publisher."""
+        self._now = now
+        self._last_seen = max(self._last_seen, now)
+
+    def timer(self) -> float | None:
+        """When ``handle_timer`` is due."""
+        if self.closing:
+            return None
+        return self._last_seen + (self._idle_timeout if self.session_id is None else self._timeout)
+
+    def handle_timer(self, now: float) -> None:
+        """End a session, or a connection without one, that gave no sign of life."""
+        self._now = now
+        due = self.timer()
+        if due is None or now < due or self._current is not None:
+            return  # while a request waits for its answer the silence is ours
+        self._events.append(SessionTimedOut(self.session_id))
+        self._forget_session()
+        self.closing = True
+
+    def _fail(self, error: HelioError) -> None:
+        self._queue.clear()
+        if self._current is None:
+            status = status_of(error, "")
+            self._out += Response(
+                status, REASONS[status], Headers([("Server", self._server)])
+            ).serialize()
+        self._events.append(ConnectionFailed(error))
+        self.closing = True
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, InterleavedFrame):
+            self._take_frame(message)
+        elif isinstance(message, Request):
+            if len(self._queue) >= MAX_PIPELINE:
+                self._fail(BusyError(f"more than {MAX_PIPELINE} requests wait", subject="rtsp"))
+                return
+            self._queue.append(message)
+            self._advance()
+        # A response answers a request of ours (TEARDOWN): nothing follows from it.
+
+    def _take_frame(self, frame: InterleavedFrame) -> None:
+        for track, transport in self.transports.items():
+            if transport.interleaved is not None and frame.channel in transport.interleaved:
+                rtcp = frame.channel != transport.interleaved[0]
+                self._events.append(FrameReceived(track, rtcp, frame.data))
+                return
+        # Frames on channels nobody set up are dropped; late ones come after TEARDOWN.
+
+    def _advance(self) -> None:
+        """Handle requests until one must wait for the adapter."""
+        while self._current is None and self._queue and not self.closing:
+            self._current = self._queue.popleft()
+            self._stale = False
+            try:
+                self._handle(self._current)
+            except RequestRefused as refusal:
+                self._respond(refusal.status, refusal.headers)
+            except HelioError as error:
+                self._respond_error(error, None)
+
+    # --- requests -----------------------------------------------------------------------------
+
+    def _handle(self, request: Request) -> None:
+        check_request(request)
+        target = parse_target(request.url)
+        self._check_session(request)
+        method = request.method
+        if method == "OPTIONS":
+            self._respond(200, [("Public", ", ".join(METHODS))])
+        elif method == "DESCRIBE":
+            self._ask(DescribeRequested(target))
+        elif method in ("GET_PARAMETER", "SET_PARAMETER"):
+            if request.body:
+                event = ParameterRequested(target, method == "SET_PARAMETER", request.body)
+                self._ask(event)
+            else:
+                self._respond(200)  # a sign of life
+        elif (self.state, method) not in TRANSITIONS:
+            # Without a session there is no state to be wrong (RFC 2326 §11.3.5).
+            if self.session_id is None and method != "ANNOUNCE":
+                raise RequestRefused(454)
+            raise WrongStateError(f"{method} in state {self.state}")
+        elif method == "ANNOUNCE":
+            self._ask_announce(request, target)
+        elif method == "SETUP":
+            self._ask_setup(request)
+        else:
+            self._handle_session_method(request, target)
+
+    def _check_session(self, request: Request) -> None:
+        value = request.headers.get("session")
+        needs = request.method in ("PLAY", "RECORD", "PAUSE", "TEARDOWN")
+        if value is None:
+            if needs:
+                raise RequestRefused(454)
+            return
+        shown = parse_session(value).id
+        known = self.session_id or ""
+        if not hmac.compare_digest(shown.encode("utf-8", "replace"), known.encode("utf-8")):
+            raise RequestRefused(454)
+
+    def _ask(self, event: ServerEvent) -> None:
+        self._pending_event = event
+        self._events.append(event)
+
+    def _ask_announce(self, request: Request, target: Target) -> None:
+        content_type = (request.headers.get("content-type") or "application/sdp").partition(";")[0]
+        if content_type.strip().lower() != "application/sdp":
+            raise UnsupportedError(f"ANNOUNCE of {content_type[:40]}", subject="rtsp")
+        if not request.body:
+            raise MalformedError("rtsp", "ANNOUNCE without a description")
+        description = parse_sdp(request.body)
+        tracks = tracks_from_sdp(description)
+        self._ask(AnnounceRequested(target, description, tracks, request.body))
+
+    def _ask_setup(self, request: Request) -> None:
+        record = self._announced_path is not None
+        transports = parse_transports(request.headers.joined("transport") or "")
+        target, track = self._target_of_setup(request.url)
+        if self.path is not None and target.path != self.path:
+            raise RequestRefused(459)  # one session, one channel
+        if track in self.transports and self.state is not State.READY:
+            raise WrongStateError("the track is set up already")
+        if not record and any(t.records for t in transports):
+            raise WrongStateError("RECORD without ANNOUNCE")
+        others = [t for n, t in self.transports.items() if n != track]
+        usable = usable_transports(transports, others)
+        if not usable:
+            raise RequestRefused(461)
+        self._ask(SetupRequested(target, track, usable, record, self.session_id is None))
+
+    def _target_of_setup(self, url: str) -> tuple[Target, int]:
+        """The channel and the track that a SETUP's URL means."""
+        if self._announced_path is not None:
+            found = track_of_url(url, self._announced_urls)
+            path = Target(parse_target(url).host, self._announced_path, parse_target(url).query)
+            if found is not None:
+                return path, found
+            if parse_target(url).path != self._announced_path:
+                raise NotFoundError("no such track was announced", subject=self._announced_path)
+            if len(self._announced_urls) == 1:
+                return path, 0
+            raise RequestRefused(459)
+        base, track = split_track(url)
+        target = parse_target(base)
+        if track is None:
+            if self._described.get(target.path, 1) != 1:
+                raise RequestRefused(459)
+            track = 0
+        return target, track
+
+    def _handle_session_method(self, request: Request, target: Target) -> None:
+        method = request.method
+        if self.record != (method == "RECORD") and method in ("PLAY", "RECORD"):
+            raise WrongStateError(f"{method} in a session for the other direction")
+        target = self._aggregate_target(request.url, target)
+        tracks = tuple(self.transports)
+        if method == "TEARDOWN":
+            assert self.session_id is not None
+            self._ask(TeardownRequested(target, self.session_id))
+        elif method == "PAUSE":
+            if self.state is State.READY:
+                self._respond(200)
+            else:
+                self._ask(PauseRequested(target))
+        elif method == "RECORD":
+            if self.state is State.RECORDING:
+                self._respond(200)
+            else:
+                self._ask(RecordRequested(target, tracks))
+        elif self.state is State.PLAYING:
+            # Live plays on; some players use PLAY as a sign of life.
+            self._respond(200, [("Range", LIVE.serialize())])
+        else:
+            text, scale = request.headers.get("range"), request.headers.get("scale")
+            try:
+                wanted = None if text is None else parse_range(text)
+            except MalformedError:
+                raise RequestRefused(457) from None
+            factor = None if scale is None else parse_scale(scale)
+            self._ask(PlayRequested(target, wanted, factor, tracks))
+
+    def _aggregate_target(self, url: str, target: Target) -> Target:
+        """The session's channel; 460 if only one track of several is meant."""
+        if target.path in ("", self.path):
+            return target if target.path else replace(target, path=self.path or "")
+        if track_of_url(url, tuple(self._setup_urls.values())) is not None:
+            if len(self.transports) > 1:
+                raise RequestRefused(460)
+            return replace(target, path=self.path or "")
+        raise NotFoundError("the session is for another channel", subject=target.path)
+
+    # --- answers ------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> ServerEvent | None:
+        """The request that waits for its answer."""
+        return self._pending_event
+
+    def authenticate(self, keys: Iterable[str]) -> Verdict:
+        """Check the waiting request's credentials, Authorization or ``?key=``, against ``keys``."""
+        request = self._require()
+        keys = tuple(keys)
+        shown = parse_target(request.url).parameter("key")
+        if shown is not None:
+            text, good = shown.encode("utf-8", "replace"), False
+            for key in keys:
+                good |= bool(key) and hmac.compare_digest(text, key.encode("utf-8", "replace"))
+            return Verdict.GOOD if good else Verdict.WRONG
+        if self._authenticator is None:
+            return Verdict.MISSING
+        verdict = self._authenticator.verify(
+            request.headers.get("authorization"), request.method, request.url, keys, self._now
+        )
+        self._stale = verdict is Verdict.STALE
+        return verdict
+
+    def describe_ok(self, sdp: str, base: str | None = None) -> None:
+        """Answer DESCRIBE. ``base``: Content-Base; the request's URL with a slash otherwise."""
+        request = self._require(DescribeRequested)
+        if base is None:
+            base = strip_query(request.url).rstrip("/") + "/"
+        self._described = {parse_target(request.url).path: sdp.count("\nm=")}
+        headers = [("Content-Base", base), ("Content-Type", "application/sdp")]
+        self._respond(200, headers, sdp.encode("utf-8"))
+
+    def announce_ok(self) -> None:
+        """Answer ANNOUNCE."""
+        request = self._require(AnnounceRequested)
+        event = self._pending_event
+        assert isinstance(event, AnnounceRequested)
+        urls = media_urls(event.description, request.url)
+        self._announced_urls = tuple(urls[d.index] for d in described_tracks(event.description))
+        self._announced_path = event.target.path
+        self._respond(200)
+
+    def setup_ok(self, transport: Transport) -> None:
+        """Answer SETUP with what was agreed: one of the event's transports, completed.
+
+        UDP needs ``server_port``; multicast ``destination``, ``port`` and ``ttl``.
+        """
+        request = self._require(SetupRequested)
+        event = self._pending_event
+        assert isinstance(event, SetupRequested)
+        if self.session_id is None:
+            self.session_id = self._new_session_id()
+            self.path, self.record = event.target.path, event.record
+        self.transports[event.track] = transport
+        self._setup_urls[event.track] = request.url
+        self._move("SETUP")
+        self._respond(200, [("Transport", replace(transport, cast_stated=True).serialize())])
+
+    def play_ok(
+        self,
+        starts: Mapping[int, tuple[int | None, int | None]] | None = None,
+        range: Range | None = LIVE,
+    ) -> None:
+        """Answer PLAY. ``starts``: first sequence number and RTP timestamp of each track."""
+        self._require(PlayRequested)
+        headers = [] if range is None else [("Range", range.serialize())]
+        infos = [
+            RtpInfo(self._setup_urls[track], *starts[track])
+            for track in self.transports
+            if starts is not None and track in starts
+        ]
+        if infos:
+            headers.append(("RTP-Info", serialize_rtp_info(infos)))
+        self._move("PLAY")
+        self._respond(200, headers)
+
+    def record_ok(self) -> None:
+        """Answer RECORD."""
+        self._require(RecordRequested)
+        self._move("RECORD")
+        self._respond(200)
+
+    def pause_ok(self) -> None:
+        """Answer PAUSE."""
+        self._require(PauseRequested)
+        self._move("PAUSE")
+        self._respond(200)
+
+    def teardown_ok(self) -> None:
+        """Answer TEARDOWN; the session is gone, the connection stays for another one."""
+        self._require(TeardownRequested)
+        self._respond(200, end=True)
+
+    def parameter_ok(self, body: bytes = b"") -> None:
+        """Answer GET_PARAMETER or SET_PARAMETER."""
+        self._require(ParameterRequested)
+        self._respond(200, [("Content-Type", "text/parameters")] if body else [], body)
+
+    def redirect(self, url: str, status: int = 302) -> None:
+        """Answer any request by sending the client elsewhere."""
+        self._require()
+        self._respond(status, [("Location", url)])
+
+    def refuse(self, error: HelioError, *, status: int | None = None) -> None:
+        """Answer any request with an error; 401 carries challenges."""
+        self._require()
+        self._respond_error(error, status)
+
+    def end_session(self) -> None:
+        """Tell the client that its session is over (RFC 7826 §13.7.2) and close the connection."""
+        if self.session_id is not None and self.path is not None:
+            self._own_cseq += 1
+            headers = [("CSeq", str(self._own_cseq)), ("Session", self.session_id)]
+            url = next(iter(self._setup_urls.values()))
+            self._out += Request("TEARDOWN", url, Headers(headers)).serialize()
+        self._forget_session()
+        self.closing = True
+
+    def _require(self, kind: type[object] = object) -> Request:
+        """The request being answered. Answering what was not asked is our own fault."""
+        if self._current is None or not isinstance(self._pending_event, kind):
+            raise RuntimeError(f"{kind.__name__} is not waiting for an answer")
+        return self._current
+
+    def _move(self, method: str) -> None:
+        self.state = TRANSITIONS[self.state, method]
+
+    def _respond_error(self, error: HelioError, status: int | None) -> None:
+        request = self._current
+        assert request is not None
+        status = status or status_of(error, request.method)
+        headers: list[tuple[str, str]] = []
+        if isinstance(error, UnauthorizedError) and self._authenticator is not None:
+            challenges = self._authenticator.challenges(self._now, stale=self._stale)
+            headers.extend(("WWW-Authenticate", c.serialize()) for c in challenges)
+        if isinstance(error, BusyError) and error.retry_after is not None:
+            headers.append(("Retry-After", str(math.ceil(error.retry_after))))
+        # Players show the reason to people, so it says more than the status; not of our own faults.
+        detail = error.message if isinstance(error, PeerError) else ""
+        self._respond(status, headers, detail=detail)
+
+    def _respond(
+        self,
+        status: int,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+        *,
+        detail: str = "",
+        end: bool = False,
+    ) -> None:
+        """Send the response to the current request and go on with the next one."""
+        request = self._current
+        assert request is not None
+        fields = [("CSeq", request.headers.get("cseq") or "0"), ("Server", self._server)]
+        if status == 455:
+            allowed = [m for m in METHODS if (self.state, m) in TRANSITIONS]
+            fields.append(("Allow", ", ".join(allowed)))
+        if self.session_id is not None and status != 454:
+            header = SessionHeader(self.session_id, self._timeout)
+            fields.append(("Session", header.id if end else header.serialize()))
+        reason = REASONS.get(status, "Error")
+        if detail := "".join(c for c in detail if c.isprintable())[:120]:
+            reason = f"{reason}: {detail}"
+        version = "2.0" if request.version.startswith("2") else "1.0"
+        response = Response(status, reason, Headers([*fields, *headers]), body, version)
+        self._out += response.serialize()
+        self._current = self._pending_event = None
+        if end:
+            self._forget_session()
+            self._forget_announcement()
+        self._advance()
