@@ -202,7 +202,7 @@ class Authenticator:
         *,
         nonce_lifetime: float = NONCE_LIFETIME,
         basic: bool = True,
-        algorithms: tuple[str, ...] = ("MD5", "SHA-256"),
+        algorithms: tuple[str, ...] = ("SHA-256", "MD5"),
     ) -> None:
         """``secret``: at least 16 random bytes that sign nonces. ``basic``: offer Basic too."""
         self._realm = realm
@@ -215,7 +215,10 @@ class Authenticator:
         return f"Authenticator(realm={self._realm!r})"
 
     def challenges(self, now: float, *, stale: bool = False) -> tuple[Challenge, ...]:
-        """What to send with 401, in this order."""
+        """What to send with 401, in this order.
+
+        ffmpeg 5.1 takes the last Digest challenge and knows only MD5, so MD5 comes last.
+        """
         nonce = self._nonce(now)
         found = [
             Challenge("digest", self._realm, nonce, algorithm, ("auth",), stale=stale)

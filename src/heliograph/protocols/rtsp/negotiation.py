@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from heliograph.protocols.rtsp.headers import Pair, Transport
 from heliograph.protocols.rtsp.targets import same_place, strip_query
+from heliograph.protocols.sdp import resolve_control
 
 
 def usable_transports(
@@ -57,6 +58,21 @@ def track_of_url(url: str, tracks: Sequence[str]) -> int | None:
         for index, track in enumerate(tracks):
             if same_place(compare(url), compare(track)):
                 return index
+    return None
+
+
+def announced_track(url: str, base: str, controls: Sequence[str | None]) -> int | None:
+    """Which announced track a SETUP means.
+
+    ffmpeg appends the control to the whole URL (``/demo?key=x/streamid=0``), GStreamer puts it
+    before the query (``/demo/stream=0?key=x``).
+    """
+    for index, control in enumerate(controls):
+        if same_place(url, resolve_control(base, control)):
+            return index
+    for index, control in enumerate(controls):
+        if same_place(strip_query(url), resolve_control(strip_query(base), control)):
+            return index
     return None
 
 

@@ -60,13 +60,17 @@ from heliograph.protocols.rtsp.messages import (
     Request,
     Response,
 )
-from heliograph.protocols.rtsp.negotiation import split_track, track_of_url, usable_transports
+from heliograph.protocols.rtsp.negotiation import (
+    announced_track,
+    split_track,
+    track_of_url,
+    usable_transports,
+)
 from heliograph.protocols.rtsp.requests import RequestRefused, check_request
 from heliograph.protocols.rtsp.states import METHODS, REASONS, TRANSITIONS, State, status_of
 from heliograph.protocols.rtsp.targets import Target, parse_target, strip_query
 from heliograph.protocols.sdp import (
     described_tracks,
-    media_urls,
     parse_sdp,
     tracks_from_sdp,
 )
@@ -128,8 +132,9 @@ class ServerSession:
         self._setup_urls: dict[int, str] = {}
 
     def _forget_announcement(self) -> None:
-        self._announced_path: str | None = None
-        self._announced_urls: tuple[str, ...] = ()
+        self._announced_target: Target | None = None
+        self._announce_url = ""
+        self._announced: tuple[str | None, ...] = ()  # control attribute of each track
         self._described: dict[str, int] = {}
 
     # --- bytes and events ---------------------------------------------------------------------
@@ -280,7 +285,7 @@ class ServerSession:
         self._ask(AnnounceRequested(target, description, tracks, request.body))
 
     def _ask_setup(self, request: Request) -> None:
-        record = self._announced_path is not None
+        record = self._announced_target is not None
         transports = parse_transports(request.headers.joined("transport") or "")
         target, track = self._target_of_setup(request.url)
         if self.path is not None and target.path != self.path:
@@ -297,16 +302,16 @@ class ServerSession:
 
     def _target_of_setup(self, url: str) -> tuple[Target, int]:
         """The channel and the track that a SETUP's URL means."""
-        if self._announced_path is not None:
-            found = track_of_url(url, self._announced_urls)
-            path = Target(parse_target(url).host, self._announced_path, parse_target(url).query)
-            if found is not None:
-                return path, found
-            if parse_target(url).path != self._announced_path:
-                raise NotFoundError("no such track was announced", subject=self._announced_path)
-            if len(self._announced_urls) == 1:
-                return path, 0
-            raise RequestRefused(459)
+        if self._announced_target is not None:
+            target = self._announced_target
+            found = announced_track(url, self._announce_url, self._announced)
+            if found is None and parse_target(url).path == target.path:
+                if len(self._announced) > 1:
+                    raise RequestRefused(459)
+                found = 0
+            if found is None:
+                raise NotFoundError("no such track was announced", subject=target.path)
+            return target, found
         base, track = split_track(url)
         target = parse_target(base)
         if track is None:
@@ -367,7 +372,8 @@ class ServerSession:
         """Check the waiting request's credentials, Authorization or ``?key=``, against ``keys``."""
         request = self._require()
         keys = tuple(keys)
-        shown = parse_target(request.url).parameter("key")
+        target = getattr(self._pending_event, "target", None)
+        shown = target.parameter("key") if isinstance(target, Target) else None
         if shown is not None:
             text, good = shown.encode("utf-8", "replace"), False
             for key in keys:
@@ -395,9 +401,10 @@ class ServerSession:
         request = self._require(AnnounceRequested)
         event = self._pending_event
         assert isinstance(event, AnnounceRequested)
-        urls = media_urls(event.description, request.url)
-        self._announced_urls = tuple(urls[d.index] for d in described_tracks(event.description))
-        self._announced_path = event.target.path
+        self._announced = tuple(
+            d.media.attribute("control") for d in described_tracks(event.description)
+        )
+        self._announce_url, self._announced_target = request.url, event.target
         self._respond(200)
 
     def setup_ok(self, transport: Transport) -> None:
