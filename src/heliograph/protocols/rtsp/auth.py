@@ -202,7 +202,7 @@ class Authenticator:
         *,
         nonce_lifetime: float = NONCE_LIFETIME,
         basic: bool = True,
-        algorithms: tuple[str, ...] = ("SHA-256", "MD5"),
+        algorithms: tuple[str, ...] = ("MD5",),
     ) -> None:
         """``secret``: at least 16 random bytes that sign nonces. ``basic``: offer Basic too."""
         self._realm = realm
@@ -217,7 +217,8 @@ class Authenticator:
     def challenges(self, now: float, *, stale: bool = False) -> tuple[Challenge, ...]:
         """What to send with 401, in this order.
 
-        ffmpeg 5.1 takes the last Digest challenge and knows only MD5, so MD5 comes last.
+        SHA-256 is offered only where ``algorithms`` asks for it: ffmpeg 5.1 gives up, whatever
+        the order, as soon as one challenge names an algorithm that it does not know.
         """
         nonce = self._nonce(now)
         found = [
