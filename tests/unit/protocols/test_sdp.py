@@ -100,7 +100,7 @@ def test_a_description_without_playable_track_is_unsupported(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "<html>", "m=video x RTP/AVP 96", "m=video 70000 RTP/AVP 96", "m=video", "a=\0"]
+    "text", ["", "<html>", "m=video x RTP/AVP 96", "m=video 70000 RTP/AVP 96", "m=video", "a=\0x"]
 )
 def test_what_is_no_description_is_malformed(text):
     with pytest.raises(MalformedError):
