@@ -4,6 +4,7 @@ The machines turn them into events and bytes, whatever the adapter answers; the 
 where the stream is cut and how the adapter behaves.
 """
 
+import contextlib
 import sys
 
 from heliograph.model.errors import (
@@ -69,15 +70,11 @@ def _values(data: bytes) -> None:
             parse(text)
         except MalformedError:
             continue
-    try:
+    with contextlib.suppress(MalformedError):
         parse_challenges([text])
-    except MalformedError:
-        pass
-    try:
+    with contextlib.suppress(MalformedError):
         for transport in headers.parse_transports(text):
             headers.parse_transports(transport.serialize())
-    except MalformedError:
-        pass
 
 
 def _server(pieces: list[bytes], choice: int) -> None:

@@ -1,4 +1,4 @@
-"""Any bytes as SDP: a description or ``MalformedError``/``TooLargeError``; helpers never raise more.
+"""Any bytes as SDP: a description, ``MalformedError`` or ``TooLargeError``; helpers never raise.
 
 What was parsed is written and parsed again to the same value.
 """
