@@ -173,17 +173,17 @@ class ServerSession:
         self._last_seen = max(self._last_seen, now)
 
     def timer(self) -> float | None:
-        """When ``handle_timer`` is due."""
-        if self.closing:
-            return None
+        """When ``handle_timer`` is due; ask again after every call."""
+        if self.closing or self._current is not None:
+            return None  # while a request waits for its answer the silence is ours
         return self._last_seen + (self._idle_timeout if self.session_id is None else self._timeout)
 
     def handle_timer(self, now: float) -> None:
         """End a session, or a connection without one, that gave no sign of life."""
         self._now = now
         due = self.timer()
-        if due is None or now < due or self._current is not None:
-            return  # while a request waits for its answer the silence is ours
+        if due is None or now < due:
+            return
         self._events.append(SessionTimedOut(self.session_id))
         self._forget_session()
         self.closing = True
