@@ -66,7 +66,7 @@ def main(name: str, one_input: Callable[[bytes], None]) -> None:
     seeds = CORPORA / name
     seeds.mkdir(parents=True, exist_ok=True)
     if fuzzing():
-        import atheris  # type: ignore[import-untyped]
+        import atheris
 
         found = CACHE / name
         found.mkdir(parents=True, exist_ok=True)

@@ -88,8 +88,11 @@ class H264Depacketizer(NalAssembler):
         if first is None:
             return False
         reader = _reader(first, 1)
-        reader.ue()
-        return reader.ue() % 5 == 2  # §7.4.3: slice_type I is 2 or 7
+        try:
+            reader.ue()
+            return reader.ue() % 5 == 2  # §7.4.3: slice_type I is 2 or 7
+        except MalformedError:
+            return False
 
     def _add(self, payload: bytes) -> bool:
         kind = nal_type(payload)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -109,7 +110,9 @@ class NalAssembler(FrameAssembler):
         if len(self._nals) >= MAX_NALS:
             raise self._malformed(f"more than {MAX_NALS} NAL units in a unit")
         if self._type(nal) in self.set_types:
-            self._remember(nal)
+            # An ill-formed one goes through, to be judged by the decoder; it is not kept.
+            with contextlib.suppress(MalformedError):
+                self._remember(nal)
         self._nals.append(nal)
         self._bytes += len(START_CODE) + len(nal)
 
