@@ -25,6 +25,8 @@ RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 1
 #: ISO/IEC 14496-3 §1.5.1.1: spectral band replication, and parametric stereo on top.
 SBR, PS = 5, 29
 AOT_ESCAPE = 31
+#: ISO/IEC 14496-3 table 1.13: syncExtensionType.
+SYNC_SBR, SYNC_PS = 0x2B7, 0x548
 #: RFC 3640 §4.1: fields of headers are below this many bits.
 MAX_FIELD = 32
 #: Units in one packet: 65 535 bytes hold no more of the shortest AAC frames (6 bytes).
@@ -63,7 +65,25 @@ def read_config(reader: BitReader) -> AudioConfig:
         if reader.flag():
             reader.u(14)
         reader.u(1)
+        if kind not in (SBR, PS):
+            kind = _read_extension(reader) or kind
     return AudioConfig(kind, rate, channels, samples, reader.at - start)
+
+
+def _read_extension(reader: BitReader) -> int:
+    """SBR and PS announced behind the core, so that old decoders do not see them (§1.6.6.1)."""
+    if not _sync(reader, SYNC_SBR) or _object_type(reader) != SBR or not reader.flag():
+        return 0
+    _rate(reader)
+    return PS if _sync(reader, SYNC_PS) and reader.flag() else SBR
+
+
+def _sync(reader: BitReader, word: int) -> bool:
+    at = reader.at
+    if reader.left >= 16 and reader.u(11) == word:
+        return True
+    reader.at = at
+    return False
 
 
 def _object_type(reader: BitReader) -> int:

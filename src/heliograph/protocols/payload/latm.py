@@ -56,7 +56,8 @@ def mux_config_from_fmtp(fmtp: Mapping[str, str]) -> MuxConfig | None:
         data = bytes.fromhex(text)
     except ValueError as error:
         raise MalformedError("aac-latm", "config is not hexadecimal") from error
-    return read_mux_config(BitReader(data, "aac-latm"))
+    # GStreamer leaves out what follows the AudioSpecificConfig, where all fields are zero.
+    return read_mux_config(BitReader(data + bytes(4), "aac-latm"))
 
 
 class LatmDepacketizer(PacketUnits):

@@ -142,7 +142,8 @@ class Vp9Depacketizer(FrameAssembler):
         return True
 
     def _finish(self) -> tuple[bytes, bool] | None:
-        return None if self._open else (bytes(self._frame), self._key)
+        frame = bytes(self._frame)
+        return None if self._open else (frame, self._key and is_key(frame))
 
     def _size(self) -> int:
         return len(self._frame)
@@ -182,4 +183,6 @@ def starts_keyframe(payload: bytes) -> bool:
         descriptor = parse_descriptor(payload)
     except MalformedError:
         return False
-    return descriptor.begin and descriptor.spatial == 0 and not descriptor.predicted
+    if not descriptor.begin or descriptor.spatial or descriptor.predicted:
+        return False
+    return is_key(payload[descriptor.size :])  # FFmpeg never says that a picture is predicted
