@@ -126,6 +126,7 @@ class FrameAssembler(ABC):
         self._timestamp: int | None = None  # of the unit at hand
         self._skipping: int | None = None  # timestamp of a unit given up
         self._lost = False  # the next unit comes after a loss
+        self._unsure = False  # a packet is missing before the next one that has a payload
 
     def push(self, packet: RtpPacket) -> list[AccessUnit]:
         """See ``Depacketizer.push``."""
@@ -133,8 +134,9 @@ class FrameAssembler(ABC):
         in_order = self._guard.check(packet)
         if in_order is None:
             return []
-        if not in_order and started:
-            self._lost = True
+        if not in_order:
+            self._unsure = True
+            self._lost |= started
         units: list[AccessUnit] = []
         if self._timestamp is not None and (not in_order or self._timestamp != packet.timestamp):
             if in_order:  # a sender that marks nothing: the next timestamp ends the unit
@@ -146,7 +148,8 @@ class FrameAssembler(ABC):
         if self._skipping is not None and self._skipping != packet.timestamp:
             self._skipping = None
         if packet.payload:  # else padding only: probing, keeps the numbers whole
-            self._take(packet, in_order)
+            unsure, self._unsure = self._unsure, False
+            self._take(packet, unsure)
         if packet.marker and self._timestamp is not None:
             units += self._complete()
         if packet.marker:
@@ -157,12 +160,12 @@ class FrameAssembler(ABC):
         """See ``Depacketizer.flush``."""
         return self._complete() if self._timestamp is not None else []
 
-    def _take(self, packet: RtpPacket, in_order: bool) -> None:
+    def _take(self, packet: RtpPacket, unsure: bool) -> None:
         if self._skipping is not None:
             return
         try:
             if self._timestamp is None:
-                if not in_order and not self._begins(packet.payload):
+                if unsure and not self._begins(packet.payload):
                     self._drop(packet.timestamp)
                     return
                 self._timestamp = packet.timestamp
@@ -238,6 +241,7 @@ class PacketUnits(ABC):
     def __init__(self) -> None:
         self._guard = SequenceGuard()
         self._lost = False
+        self._unsure = False  # a packet is missing before the next one that has a payload
 
     def push(self, packet: RtpPacket) -> list[AccessUnit]:
         """See ``Depacketizer.push``."""
@@ -246,10 +250,12 @@ class PacketUnits(ABC):
         if in_order is None:
             return []
         self._lost |= started and not in_order
-        if not packet.payload:
+        self._unsure |= not in_order
+        if not packet.payload:  # padding only
             return []
+        unsure, self._unsure = self._unsure, False
         try:
-            units = self._units(packet, in_order)
+            units = self._units(packet, not unsure)
         except PeerError:
             self._lost = True
             raise

@@ -71,8 +71,9 @@ class LatmDepacketizer(PacketUnits):
         self._config = mux_config_from_fmtp(fmtp)
         self._clock_rate = clock_rate
         self._partial = bytearray()
-        self._timestamp = 0
+        self._timestamp: int | None = None
         self._skipping = False
+        self._doubtful = False  # a packet is missing before the element at hand
 
     @property
     def config(self) -> bytes | None:
@@ -85,11 +86,13 @@ class LatmDepacketizer(PacketUnits):
             self._partial.clear()
             self._lost = True
         if not in_order:
-            # Whether this is a beginning cannot be told but by what comes after a marker, save
-            # that a new timestamp begins a new element.
+            # The rest of an element is of no use; whether another's beginning is missing shows
+            # in the lengths when it is whole.
             self._skipping = packet.timestamp == self._timestamp
         elif packet.timestamp != self._timestamp:
             self._skipping = False
+        if not self._partial:
+            self._doubtful = not in_order
         self._timestamp = packet.timestamp
         if self._skipping:
             self._skipping = not packet.marker
@@ -104,7 +107,13 @@ class LatmDepacketizer(PacketUnits):
             return []
         element = bytes(self._partial)
         self._partial.clear()
-        return self._split(element)
+        try:
+            return self._split(element)
+        except MalformedError:
+            if not self._doubtful:
+                raise
+            self._lost = True
+            return []
 
     def _split(self, element: bytes) -> list[tuple[bytes, int]]:
         reader = BitReader(element, self.protocol)
@@ -122,6 +131,8 @@ class LatmDepacketizer(PacketUnits):
             data = reader.u(8 * size).to_bytes(size, "big")
             if data:
                 units.append((data, index * step))
+        if self._doubtful and reader.left >= 8:  # what is taken for a length was none
+            raise MalformedError(self.protocol, "lengths do not add up")
         return units
 
     def _duration(self, config: MuxConfig) -> int:

@@ -201,3 +201,13 @@ def test_aac_has_the_same_description_in_both_forms() -> None:
     latm = description(track_of("py-latm-ffmpeg"))
     assert latm is not None
     assert latm[:2] == bytes.fromhex("1190")
+
+
+@pytest.mark.parametrize("name", ["py-latm-gstreamer", "py-aac-gstreamer", "py-aac-ffmpeg"])
+def test_a_lost_packet_of_aac_never_gives_a_wrong_unit(name: str) -> None:
+    track, sent = track_of(name), packets(name)
+    intact = {unit.data for unit in rebuild(track, sent)}
+    for index in range(1, len(sent) - 2):
+        units = rebuild(track, sent[:index] + sent[index + 1 :])
+        assert {unit.data for unit in units} < intact
+        assert sum(unit.after_loss for unit in units) == 1

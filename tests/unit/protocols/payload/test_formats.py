@@ -198,8 +198,12 @@ def test_latm_with_its_configuration_in_band() -> None:
     element = int(bits, 2).to_bytes(len(bits) // 8, "big")
     assert one(Codec.AAC_LATM, element, {}) == [AccessUnit(b"ab", 2, True)]
     same = int("1" + f"{2:08b}" + f"{0x6162:016b}" + "0" * 7, 2).to_bytes(4, "big")
+    depacketizer = payload.depacketizer(Track(0, Kind.AUDIO, Codec.AAC_LATM, 48_000, 96, 2))
+    assert depacketizer.push(RtpPacket(96, 0, 0, 1, same, marker=True)) == []  # joined too late
     with pytest.raises(MalformedError, match="no configuration yet"):
-        one(Codec.AAC_LATM, same, {})
+        depacketizer.push(RtpPacket(96, 1, 1, 1, same, marker=True))
+    depacketizer.push(RtpPacket(96, 2, 2, 1, element, marker=True))
+    assert depacketizer.push(RtpPacket(96, 3, 3, 1, same, marker=True))[0].data == b"ab"
 
 
 @pytest.mark.parametrize("config", ["c00023203fc0", "000023203fc0", "403023203fc0", "xyz", "40"])

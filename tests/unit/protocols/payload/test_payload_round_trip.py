@@ -210,3 +210,13 @@ def test_another_sender_is_a_loss_and_not_a_late_packet() -> None:
 def test_what_cannot_be_rebuilt_is_said_at_once(unknown: Track) -> None:
     with pytest.raises(UnsupportedError):
         payload.depacketizer(unknown)
+
+
+def test_padding_behind_a_gap_does_not_hide_it() -> None:
+    depacketizer = payload.depacketizer(track(Codec.H264))
+    depacketizer.push(RtpPacket(96, 0, 7, 1, b"\x65\x88one", marker=True))
+    depacketizer.push(RtpPacket(96, 2, 9, 1, b"", padding_size=100))  # 1: a slice of 9
+    second_slice = b"\x41\x4a" + b"two"
+    assert depacketizer.push(RtpPacket(96, 3, 9, 1, second_slice, marker=True)) == []
+    (unit,) = depacketizer.push(RtpPacket(96, 4, 11, 1, b"\x41\x9athree", marker=True))
+    assert unit.after_loss
