@@ -75,7 +75,7 @@ pub(super) struct Pending {
 /// A format whose units end at the marker bit or when the timestamp changes.
 pub(super) trait Framed {
     /// Whether a unit can begin with this payload; asked only when packets before it are missing.
-    fn may_begin(&self, payload: &[u8]) -> bool;
+    fn may_begin(&mut self, payload: &[u8]) -> bool;
     /// Add a payload, never empty, to the unit. Called for spoiled units too: parameter sets in them
     /// are still worth remembering.
     fn push(&mut self, payload: &[u8], unit: &mut Pending);
@@ -223,7 +223,7 @@ impl Assembler {
             Codec::Vp9 => Format::Vp9(Vp9::default()),
             Codec::Av1 => Format::Av1(Av1::default()),
             Codec::Mpeg2 => Format::Mpeg2(Mpeg2::default()),
-            Codec::AacLatm => Format::Latm(Latm),
+            Codec::AacLatm => Format::Latm(Latm::default()),
             Codec::Aac {
                 size_length,
                 index_length,

@@ -167,7 +167,7 @@ impl Av1 {
 impl Framed for Av1 {
     /// The start of a temporal unit cannot be told from the start of its second frame: a unit
     /// whose first packets are missing is recognised only within its first frame.
-    fn may_begin(&self, payload: &[u8]) -> bool {
+    fn may_begin(&mut self, payload: &[u8]) -> bool {
         let Some((aggregation, data)) = payload.split_first() else {
             return false;
         };

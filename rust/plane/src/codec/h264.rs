@@ -90,7 +90,7 @@ impl H264 {
 }
 
 impl Framed for H264 {
-    fn may_begin(&self, payload: &[u8]) -> bool {
+    fn may_begin(&mut self, payload: &[u8]) -> bool {
         let begins = |kind: u8, next: Option<&u8>| match kind {
             SLICE | PARTITION_A | IDR => first_slice(next),
             SEI | SPS | PPS | AUD | SPS_EXTENSION | PREFIX | SUBSET_SPS => true,

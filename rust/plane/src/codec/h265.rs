@@ -110,7 +110,7 @@ impl H265 {
 }
 
 impl Framed for H265 {
-    fn may_begin(&self, payload: &[u8]) -> bool {
+    fn may_begin(&mut self, payload: &[u8]) -> bool {
         let begins = |kind: u8, next: Option<&u8>| match kind {
             VPS..=AUD | PREFIX_SEI => true,
             kind if kind <= LAST_SLICE => first_slice(next),

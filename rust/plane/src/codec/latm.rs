@@ -9,7 +9,12 @@ use super::assembler::{Emit, Framed, Pending};
 const FRAME: u32 = 1024;
 
 #[derive(Default)]
-pub(super) struct Latm;
+pub(super) struct Latm {
+    /// Frames in the unit before; 0 before the first.
+    frames: usize,
+    /// The unit's first packet may be missing.
+    doubtful: bool,
+}
 
 /// The next frame and what follows: the length is a run of 255 and a last smaller byte.
 fn split(data: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -19,8 +24,10 @@ fn split(data: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 impl Framed for Latm {
-    /// Fragments look alike; a wrong beginning shows in the lengths when the marker comes.
-    fn may_begin(&self, _payload: &[u8]) -> bool {
+    /// Fragments look alike; a wrong beginning shows in the lengths when the unit ends, most surely
+    /// when as many frames as in the unit before are asked for.
+    fn may_begin(&mut self, _payload: &[u8]) -> bool {
+        self.doubtful = true;
         true
     }
 
@@ -30,12 +37,20 @@ impl Framed for Latm {
 
     fn finish(&mut self, data: &[u8], emit: &mut Emit<'_>) -> bool {
         let mut rest = data;
+        let mut frames = 0;
         while !rest.is_empty() {
             match split(rest) {
-                Some((_, after)) => rest = after,
+                Some((_, after)) => {
+                    frames += 1;
+                    rest = after;
+                }
                 None => return false,
             }
         }
+        if self.doubtful && frames != self.frames.max(1) {
+            return false;
+        }
+        self.frames = frames;
         rest = data;
         while let Some((frame, after)) = split(rest) {
             emit.unit(frame.to_vec(), true);
@@ -45,5 +60,7 @@ impl Framed for Latm {
         true
     }
 
-    fn clear(&mut self) {}
+    fn clear(&mut self) {
+        self.doubtful = false;
+    }
 }

@@ -42,7 +42,7 @@ pub(super) struct Mpeg2 {
 }
 
 impl Framed for Mpeg2 {
-    fn may_begin(&self, payload: &[u8]) -> bool {
+    fn may_begin(&mut self, payload: &[u8]) -> bool {
         parse(payload).is_some_and(|p| {
             [SEQUENCE, GROUP, PICTURE]
                 .iter()

@@ -49,7 +49,7 @@ pub(super) struct Vp8 {
 }
 
 impl Framed for Vp8 {
-    fn may_begin(&self, payload: &[u8]) -> bool {
+    fn may_begin(&mut self, payload: &[u8]) -> bool {
         parse(payload).is_some_and(|p| p.first)
     }
 

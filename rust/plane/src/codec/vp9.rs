@@ -105,7 +105,7 @@ pub(super) struct Vp9 {
 }
 
 impl Framed for Vp9 {
-    fn may_begin(&self, payload: &[u8]) -> bool {
+    fn may_begin(&mut self, payload: &[u8]) -> bool {
         parse(payload).is_some_and(|p| p.begins && p.spatial == 0)
     }
 
