@@ -1,8 +1,8 @@
 """Make the payload fixtures beside this file, with ffmpeg, GStreamer and PyAV (FFmpeg 8, for AV1).
 
 For each case ``CODEC-CASE.rtp`` holds the packets as they were sent, each behind its length (16
-bits), and ``CODEC-CASE.units`` what the encoder made: for each access unit its RTP timestamp relative
-to the first (32 bits), a key byte, its length (32 bits) and its bytes. All numbers are big endian.
+bits), and ``CODEC-CASE.units`` what the encoder made: for each access unit its RTP timestamp
+relative to the first (32 bits), a key byte, its length (32 bits) and its bytes, big endian.
 ``CODEC-CASE.sets`` holds parameter sets sent out of band, like packets. The units come from the
 elementary stream file, never from the packets.
 """
