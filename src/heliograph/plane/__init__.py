@@ -1,0 +1,51 @@
+"""The packet plane as Python sees it: typed values over a narrow native boundary.
+
+``open_plane`` gives the native plane (the only place that imports the extension), ``TwinPlane``
+in ``plane.twin`` the same surface in plain Python for tests, ``PlaneLoop`` carries a plane's
+events into an asyncio loop. Imports ``model`` only; ``live`` and everything above may import it.
+"""
+
+from heliograph.plane.api import Plane, open_plane
+from heliograph.plane.loop import PlaneLoop
+from heliograph.plane.types import (
+    ChannelSilent,
+    ChannelStats,
+    ConnectionClosed,
+    ControlReceived,
+    EventsLost,
+    PlaneEvent,
+    PlaneTotals,
+    ReaderClosed,
+    ReaderStats,
+    SourceActive,
+    SourceSilent,
+    SourceStats,
+    TapFlag,
+    TapItem,
+    TapReady,
+    TrackSpec,
+    parse_event,
+)
+
+__all__ = [
+    "ChannelSilent",
+    "ChannelStats",
+    "ConnectionClosed",
+    "ControlReceived",
+    "EventsLost",
+    "Plane",
+    "PlaneEvent",
+    "PlaneLoop",
+    "PlaneTotals",
+    "ReaderClosed",
+    "ReaderStats",
+    "SourceActive",
+    "SourceSilent",
+    "SourceStats",
+    "TapFlag",
+    "TapItem",
+    "TapReady",
+    "TrackSpec",
+    "open_plane",
+    "parse_event",
+]

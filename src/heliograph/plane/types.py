@@ -1,0 +1,267 @@
+"""What crosses the plane's boundary, as frozen values: events, track descriptions, counters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from enum import IntFlag
+from typing import Any, NamedTuple, Self, TypeAlias
+
+from heliograph.model.media import Track
+
+
+@dataclass(frozen=True, slots=True)
+class SourceActive:
+    """A source of a channel is the one relayed from now on."""
+
+    channel: int
+    """The plane's channel id."""
+    source: int
+    """The plane's source id."""
+    epoch: int
+    """The epoch its packets carry, 1 for the channel's first."""
+    layout_changed: bool
+    """Whether its tracks differ from those that readers of the channel had so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSilent:
+    """A source said nothing for the channel's silence time."""
+
+    channel: int
+    source: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSilent:
+    """No source of the channel delivers any more."""
+
+    channel: int
+
+
+@dataclass(frozen=True, slots=True)
+class ControlReceived:
+    """A whole RTSP message, or WebSocket text message, came on an adopted connection."""
+
+    conn: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionClosed:
+    """An adopted connection is gone."""
+
+    conn: int
+    reason: str
+    """``eof``, ``reset``, ``malformed``, ``overflow`` or ``closed``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderClosed:
+    """A reader's connection or channel went away."""
+
+    reader: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TapReady:
+    """A tap has something to read where it had nothing."""
+
+    reader: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventsLost:
+    """Events were dropped because they were not drained; state is to be asked for anew."""
+
+    count: int
+
+
+PlaneEvent: TypeAlias = (
+    SourceActive
+    | SourceSilent
+    | ChannelSilent
+    | ControlReceived
+    | ConnectionClosed
+    | ReaderClosed
+    | TapReady
+    | EventsLost
+)
+
+_EVENTS: Mapping[str, type[PlaneEvent]] = {
+    "source-active": SourceActive,
+    "source-silent": SourceSilent,
+    "channel-silent": ChannelSilent,
+    "control": ControlReceived,
+    "conn-closed": ConnectionClosed,
+    "reader-closed": ReaderClosed,
+    "tap-ready": TapReady,
+    "overflow": EventsLost,
+}
+
+
+def parse_event(raw: tuple[Any, ...]) -> PlaneEvent:
+    """Make an event of the tuple that the boundary carries; ``ValueError`` for an unknown one."""
+    kind = _EVENTS.get(raw[0]) if raw else None
+    if kind is None or len(raw) != len(fields(kind)) + 1:
+        raise ValueError(f"unknown plane event {raw!r}")
+    return kind(*raw[1:])
+
+
+class TrackSpec(NamedTuple):
+    """A track as the plane needs to know it."""
+
+    track: int
+    """Track id, 0–255."""
+    kind: str
+    """``video``, ``audio`` or ``data``: what a lagging reader loses first."""
+    codec: str
+    """Name of ``model.media.Codec``; tells how keyframes are recognised and frames rebuilt."""
+    clock_rate: int
+    """RTP timestamp units a second."""
+    payload_type: int
+    """RTP payload type that readers of the channel see, 0–127."""
+    parameter_sets: list[bytes]
+    """Parameter sets sent out of band, NAL units without start codes."""
+    aac: tuple[int, int, int]
+    """``sizelength``, ``indexlength``, ``indexdeltalength`` of RFC 3640; zeros for other codecs."""
+
+    @classmethod
+    def of(
+        cls,
+        track: Track,
+        parameter_sets: Sequence[bytes] = (),
+        aac: tuple[int, int, int] = (0, 0, 0),
+    ) -> TrackSpec:
+        """Describe ``track`` to the plane."""
+        return cls(
+            track.id,
+            track.kind.value,
+            track.codec.value,
+            track.clock_rate,
+            track.payload_type,
+            list(parameter_sets),
+            aac,
+        )
+
+
+class TapFlag(IntFlag):
+    """Flags of a tap's items."""
+
+    KEYFRAME = 1
+    DISCONTINUITY = 2
+    RTCP = 4
+    MARKER = 8
+
+
+class TapItem(NamedTuple):
+    """One packet or frame from a tap."""
+
+    track: int
+    epoch: int
+    number: int
+    """Continuous number of the packet, or of the frame, within its track."""
+    time: int
+    """RTP timestamp of a packet; presentation time of a frame in Unix µs."""
+    arrival: int
+    """When it came to the server, Unix µs."""
+    flags: int
+    """``TapFlag`` bits."""
+    data: bytes
+
+
+class _Counters:
+    """Builds a dataclass of counters from what the plane reports; absent keys keep defaults."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Self:
+        return cls(**{field.name: raw[field.name] for field in fields(cls) if field.name in raw})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneTotals(_Counters):
+    """Counters of the whole plane since it was opened."""
+
+    packets_in: int = 0
+    bytes_in: int = 0
+    packets_out: int = 0
+    bytes_out: int = 0
+    foreign_packets: int = 0
+    """Packets from an address, SSRC or payload type that no input expects."""
+    malformed_packets: int = 0
+    send_errors: int = 0
+    events_lost: int = 0
+    readers: int = 0
+    connections: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStats(_Counters):
+    """Counters of one source."""
+
+    source: int = 0
+    priority: int = 0
+    active: bool = False
+    packets: int = 0
+    bytes: int = 0
+    lost: int = 0
+    """Numbers that never came, as far as known."""
+    duplicates: int = 0
+    reordered: int = 0
+    rejected: int = 0
+    """Packets not relayed: malformed, late, before the first keyframe."""
+    jitter_us: int = 0
+    """Interarrival jitter after RFC 3550 section 6.4.1, µs."""
+    last_packet_age_ms: int = -1
+    """Since the newest packet; -1 before the first."""
+    inputs: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStats:
+    """Counters of one channel."""
+
+    packets: int = 0
+    bytes: int = 0
+    packets_out: int = 0
+    bytes_out: int = 0
+    readers: int = 0
+    epoch: int = 0
+    ring_packets: int = 0
+    ring_bytes: int = 0
+    bitrate_bps: int = 0
+    """Payload bits a second that enter, over about the last second."""
+    sources: tuple[SourceStats, ...] = ()
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> ChannelStats:
+        """Build from what ``Plane.channel_stats`` returns."""
+        counters = {
+            field.name: raw[field.name]
+            for field in fields(cls)
+            if field.name in raw and field.name != "sources"
+        }
+        sources = tuple(SourceStats.of(source) for source in raw.get("sources", ()))
+        return cls(**counters, sources=sources)
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderStats(_Counters):
+    """Counters of one reader."""
+
+    packets: int = 0
+    bytes: int = 0
+    dropped_video: int = 0
+    dropped_audio: int = 0
+    lag_ms: int = 0
+    """How far behind the newest packet of the channel the reader is."""
+    rr_loss_permille: int = 0
+    """Fraction lost in the newest receiver report, ‰."""
+    rr_jitter_us: int = 0
+    last_rtcp_age_ms: int = -1
+    """Since the newest RTCP packet of the reader; -1 before the first."""
+    state: str = "paused"
+    """``playing``, ``paused`` or ``audio-only``."""
