@@ -1,0 +1,563 @@
+"""A live channel: one ring at the plane, its publishers on one side, its readers on the other.
+
+A channel outlives its publishers: readers stay when the source goes, and go on when it returns.
+States follow ``TRANSITIONS``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import structlog
+
+from heliograph.live.admission import (
+    Access,
+    Load,
+    PublisherView,
+    ReaderView,
+    Shown,
+    admit_publisher,
+    admit_reader,
+)
+from heliograph.live.options import ChannelOptions, Conflict, LiveOptions
+from heliograph.live.publish import Publishing, PublishKind
+from heliograph.live.readers import Group, Reader, ReaderHooks, ReaderKind
+from heliograph.model.errors import NotFoundError, UnsupportedError, WrongStateError
+from heliograph.model.media import Track
+from heliograph.plane import (
+    ChannelSilent,
+    ChannelStats,
+    Plane,
+    PlaneLoop,
+    ReaderClosed,
+    SourceActive,
+    SourceSilent,
+    TapReady,
+    TrackSpec,
+)
+from heliograph.protocols.sdp import aac_lengths, parameter_sets
+
+log = structlog.get_logger(__name__)
+
+
+class State(StrEnum):
+    """Life of a channel."""
+
+    IDLE = "idle"
+    """Never had a source."""
+    ON_AIR = "on_air"
+    WAITING = "waiting"
+    """The source is gone; readers are kept."""
+
+
+class Trigger(StrEnum):
+    """What moves a channel from state to state."""
+
+    SOURCE_ACTIVE = "source active"
+    SILENT = "silent"
+
+
+#: A pair that is missing leaves the state as it is.
+TRANSITIONS: Mapping[tuple[State, Trigger], State] = {
+    (State.IDLE, Trigger.SOURCE_ACTIVE): State.ON_AIR,
+    (State.WAITING, Trigger.SOURCE_ACTIVE): State.ON_AIR,
+    (State.ON_AIR, Trigger.SILENT): State.WAITING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LiveEvent:
+    """Something happened to a channel; for the log, pages and metrics."""
+
+    kind: str
+    """``state``, ``tracks``, ``publisher-joined``, ``publisher-left``, ``reader-joined``,
+    ``reader-left``, ``channel-opened``, ``channel-closed``."""
+    channel: str
+    """The channel's name."""
+    detail: str = ""
+    """The new state, or why somebody left."""
+
+
+Observer: TypeAlias = Callable[[LiveEvent], None]
+
+_ids = itertools.count(1)
+
+
+class Channel:
+    """One channel; made and closed by ``registry.Channels``."""
+
+    def __init__(
+        self,
+        name: str,
+        options: ChannelOptions,
+        loop: PlaneLoop,
+        *,
+        live: LiveOptions | None = None,
+        server_load: Callable[[], Load] | None = None,
+        observe: Observer | None = None,
+        index: int = 0,
+        configured: bool = True,
+    ) -> None:
+        """``index``: place among the channels, from which its multicast group follows.
+        ``configured``: from the settings rather than made by the API.
+        """
+        self.name = name
+        self.options = options
+        self.index = index
+        self.configured = configured
+        self.state = State.IDLE
+        self.since: datetime | None = None
+        """When the state was entered; None while it never had a source."""
+        self.tracks: tuple[Track, ...] = ()
+        """As readers see them: payload types stay while the layout does."""
+        self.layout_version = 0
+        """Rises with each change of the tracks; the version of the description."""
+        self.session_id = next(_ids)
+        self.publishings: dict[int, Publishing] = {}
+        self.readers: dict[int, Reader] = {}
+        self.group: Group | None = None
+        self.closed = False
+        self.plane: Plane = loop.plane
+        self._loop = loop
+        self._live = live or LiveOptions()
+        self._server_load = server_load or self.load
+        self._observe = observe or (lambda event: None)
+        self._active: Publishing | None = None
+        self.plane_channel = self.plane.open_channel(
+            depth_ms=options.depth_ms,
+            max_bytes=options.max_bytes,
+            silence_ms=options.silence_ms,
+            return_ms=options.return_ms,
+            tcp_interval_ms=options.tcp_interval_ms,
+            lag_ms=options.lag_ms,
+        )
+        loop.on_channel(self.plane_channel, self._on_plane)
+
+    def __repr__(self) -> str:
+        return f"Channel({self.name!r}, {self.state})"
+
+    @property
+    def title(self) -> str:
+        return self.options.title or self.name
+
+    @property
+    def key(self) -> str:
+        """The publisher's key; for digest authentication."""
+        return self.options.key
+
+    def close(self, reason: str = "channel closed") -> None:
+        """End everybody, and the ring."""
+        if self.closed:
+            return
+        self.closed = True
+        for publishing in list(self.publishings.values()):
+            self.dismiss(publishing, reason)
+        for reader in list(self.readers.values()):
+            reader.kick(reason)
+        self._loop.forget_channel(self.plane_channel)
+        self.plane.close_channel(self.plane_channel)
+
+    # publishers
+
+    def publish(
+        self,
+        tracks: Sequence[Track],
+        kind: PublishKind,
+        peer: str,
+        *,
+        shown: Shown | None = None,
+        priority: int = 0,
+        on_closed: Callable[[str], None] | None = None,
+    ) -> Publishing:
+        """Attach a publisher, after ``admit_publisher`` with its address and what it showed.
+
+        ``shown`` is None for the server's own sources, which are not asked.
+        """
+        if self.closed:
+            raise NotFoundError(f"no channel {self.name!r}", subject=self.name)
+        leaving: tuple[int, ...] = ()
+        if shown is not None:
+            leaving = self.check_publisher(peer, shown, priority)
+        for id in leaving:
+            self.dismiss(self.publishings[id], "replaced")
+        outward = self._outward(tracks)
+        specs = [TrackSpec.of(t, parameter_sets(t), aac_lengths(t)) for t in outward]
+        source = self.plane.add_source(self.plane_channel, priority, [*specs])
+        publishing = Publishing(
+            next(_ids),
+            self,
+            kind,
+            peer,
+            priority,
+            datetime.now(UTC),
+            source,
+            tuple(tracks),
+            on_closed,
+        )
+        self.publishings[publishing.id] = publishing
+        if not self.tracks:  # players may come as soon as somebody said what will be sent
+            self._set_tracks(outward)
+        log.info(
+            "publisher joined", channel=self.name, kind=kind.value, peer=peer, id=publishing.id
+        )
+        self._observe(LiveEvent("publisher-joined", self.name, kind.value))
+        return publishing
+
+    def check_publisher(self, peer: str, shown: Shown, priority: int = 0) -> tuple[int, ...]:
+        """Whom a publisher would replace; raises if it may not come."""
+        options = self.options
+        view = PublisherView(
+            self.name,
+            Access.of(options.publish_from),
+            key_required=bool(options.key),
+            replace=options.conflict is Conflict.REPLACE,
+            priority=priority,
+            holders=tuple(
+                p.holder for p in self.publishings.values() if p.kind is not PublishKind.PULL
+            ),
+        )
+        return admit_publisher(view, peer, shown)
+
+    def unpublish(self, publishing: Publishing, reason: str) -> None:
+        """Detach a publisher; the channel waits if it was the one relayed."""
+        if publishing.closed:
+            return
+        publishing.closed = True
+        self.publishings.pop(publishing.id, None)
+        self.plane.remove_source(publishing.source)
+        if self._active is publishing:
+            self._active = None
+            if not self.publishings:
+                self._move(Trigger.SILENT)
+        log.info("publisher left", channel=self.name, reason=reason, id=publishing.id)
+        self._observe(LiveEvent("publisher-left", self.name, reason))
+
+    def dismiss(self, publishing: Publishing, reason: str) -> None:
+        """Detach a publisher against its will and tell it."""
+        if not publishing.closed:
+            self.unpublish(publishing, reason)
+            if publishing.on_closed is not None:
+                publishing.on_closed(reason)
+
+    def _outward(self, tracks: Sequence[Track]) -> tuple[Track, ...]:
+        """The tracks as readers see them: where the format stays, so does the payload type."""
+        known = {track.id: track for track in self.tracks}
+        return tuple(
+            replace(track, payload_type=known[track.id].payload_type)
+            if track.id in known and known[track.id].same_format(track)
+            else track
+            for track in tracks
+        )
+
+    # readers
+
+    def check_reader(self, peer: str, shown: Shown, *, multicast: bool = False) -> None:
+        """Raise if a reader from ``peer`` may not come, or there is nothing to read."""
+        options = self.options
+        joins = multicast and self.group is not None
+        view = ReaderView(
+            self.name,
+            Access.of(options.read_from),
+            key_required=bool(options.read_key),
+            limits=options.limits,
+            load=self.load(),
+            server_limits=self._live.limits,
+            server_load=self._server_load(),
+            cost=0 if joins else self.bitrate,
+        )
+        admit_reader(view, peer, shown)
+        self.check_described()
+
+    def check_described(self) -> None:
+        """Raise ``NotFoundError`` while nobody said what the channel carries."""
+        if not self.tracks:
+            raise NotFoundError(f"channel {self.name!r} is not on air yet", subject=self.name)
+
+    def add_conn_reader(
+        self,
+        conn: int,
+        tracks: Sequence[tuple[int, int, int]],
+        *,
+        kind: ReaderKind,
+        peer: str,
+        hooks: ReaderHooks,
+        agent: str = "",
+    ) -> Reader:
+        """A reader on an adopted connection: (track, RTP channel, RTCP channel) for RTSP; for
+        WebSocket the tracks are the channel's, whatever they become."""
+        attach: Callable[[tuple[Track, ...]], int] | None = None
+        if kind is ReaderKind.WEBSOCKET:
+
+            def attach(layout: tuple[Track, ...]) -> int:
+                lanes = [(track.id, 0, 0) for track in layout]
+                return self.plane.add_conn_reader(self.plane_channel, conn, lanes)
+
+            reader = attach(self.tracks)
+        else:
+            reader = self.plane.add_conn_reader(self.plane_channel, conn, list(tracks))
+        return self._add_reader(kind, peer, agent, reader, hooks, attach)
+
+    def add_udp_reader(
+        self,
+        endpoint: int,
+        tracks: Sequence[tuple[int, str, int, int]],
+        *,
+        peer: str,
+        hooks: ReaderHooks,
+        agent: str = "",
+    ) -> Reader:
+        """A reader by UDP: (track, address, RTP port, RTCP port or 0)."""
+        reader = self.plane.add_udp_reader(self.plane_channel, endpoint, list(tracks))
+        return self._add_reader(ReaderKind.RTSP_UDP, peer, agent, reader, hooks, None)
+
+    def add_tap(self, *, hooks: ReaderHooks, frames: bool = False, capacity: int = 1024) -> Reader:
+        """A reader in Python on all tracks; takes no place."""
+
+        def attach(layout: tuple[Track, ...]) -> int:
+            ids = [track.id for track in layout]
+            return self.plane.add_tap(self.plane_channel, ids, frames=frames, capacity=capacity)
+
+        reader = attach(self.tracks)
+        return self._add_reader(ReaderKind.TAP, "", "", reader, hooks, attach)
+
+    def join_group(
+        self,
+        endpoint: int,
+        address: str,
+        port: int,
+        ttl: int,
+        *,
+        peer: str,
+        hooks: ReaderHooks,
+        agent: str = "",
+    ) -> Reader:
+        """A member of the channel's multicast group, which the first member opens."""
+        if not self.options.multicast:
+            raise UnsupportedError(f"channel {self.name!r} is not sent by multicast")
+        if self.group is None:
+            lanes = [
+                (track.id, address, port + 2 * place, port + 2 * place + 1)
+                for place, track in enumerate(self.tracks)
+            ]
+            reader = self.plane.add_udp_reader(self.plane_channel, endpoint, lanes)
+            self.group = Group(address, port, ttl, reader)
+        self.group.members += 1
+        return self._add_reader(
+            ReaderKind.MULTICAST, peer, agent, self.group.plane_reader, hooks, None
+        )
+
+    def _add_reader(
+        self,
+        kind: ReaderKind,
+        peer: str,
+        agent: str,
+        plane_reader: int,
+        hooks: ReaderHooks,
+        attach: Callable[[tuple[Track, ...]], int] | None,
+    ) -> Reader:
+        reader = Reader(
+            next(_ids), self, kind, peer, agent, datetime.now(UTC), plane_reader, hooks, attach
+        )
+        self.readers[reader.id] = reader
+        self._watch(reader)
+        log.info("reader joined", channel=self.name, kind=kind.value, peer=peer, id=reader.id)
+        self._observe(LiveEvent("reader-joined", self.name, kind.value))
+        return reader
+
+    def _watch(self, reader: Reader) -> None:
+        if reader.kind is ReaderKind.MULTICAST:
+            return
+
+        def on_reader(event: ReaderClosed | TapReady) -> None:
+            if isinstance(event, TapReady):
+                reader.hooks.ready()
+            elif not reader.closed:
+                self.remove_reader(reader, event.reason)
+                reader.hooks.closed(event.reason)
+
+        self._loop.on_reader(reader.plane_reader, on_reader)
+
+    def remove_reader(self, reader: Reader, reason: str = "left") -> None:
+        """Detach a reader; its hooks are not called."""
+        if reader.closed:
+            return
+        reader.closed = True
+        self.readers.pop(reader.id, None)
+        if reader.kind is ReaderKind.MULTICAST:
+            self._leave_group(reader)
+        else:
+            self._loop.forget_reader(reader.plane_reader)
+            self.plane.remove_reader(reader.plane_reader)
+        log.info("reader left", channel=self.name, reason=reason, id=reader.id)
+        self._observe(LiveEvent("reader-left", self.name, reason))
+
+    def _leave_group(self, reader: Reader) -> None:
+        group = self.group
+        if group is None or group.plane_reader != reader.plane_reader:
+            return
+        group.members -= 1
+        if group.members == 0:
+            self.plane.remove_reader(group.plane_reader)
+            self.group = None
+
+    # numbers
+
+    def stats(self) -> ChannelStats:
+        """The plane's counters of the channel; zeros once it is closed."""
+        try:
+            return ChannelStats.of(self.plane.channel_stats(self.plane_channel))
+        except KeyError:
+            return ChannelStats()
+
+    @property
+    def bitrate(self) -> int:
+        """Bits a second that enter."""
+        return self.stats().bitrate_bps
+
+    def load(self) -> Load:
+        """Places and bandwidth in use: a group's members take a place each, its bits but once."""
+        places = [reader for reader in self.readers.values() if reader.counted]
+        streams = sum(reader.kind is not ReaderKind.MULTICAST for reader in places)
+        streams += self.group is not None
+        return Load(len(places), streams * self.bitrate if streams else 0)
+
+    def inputs(self) -> Iterator[dict[str, Any]]:
+        """For the API: publishers with the counters of their sources."""
+        counters = {source.source: source for source in self.stats().sources}
+        for publishing in list(self.publishings.values()):
+            source = counters.get(publishing.source)
+            row = publishing.describe()
+            if source is not None:
+                row |= {
+                    "active": source.active,
+                    "packets": source.packets,
+                    "bytes": source.bytes,
+                    "lost": source.lost,
+                    "duplicates": source.duplicates,
+                    "reordered": source.reordered,
+                    "rejected": source.rejected,
+                    "jitter_us": source.jitter_us,
+                    "last_packet_age_ms": source.last_packet_age_ms,
+                }
+            yield row
+
+    def reader(self, id: int) -> Reader:
+        """A reader by its id; ``NotFoundError`` if it is not here."""
+        found = self.readers.get(id)
+        if found is None:
+            raise NotFoundError(f"channel {self.name!r} has no reader {id}", subject=str(id))
+        return found
+
+    def picture_source(self) -> tuple[Track, bytes] | None:
+        """The first video track and its newest key access unit, if one is held."""
+        for track in self.tracks:
+            if track.kind == "video":
+                try:
+                    unit = self.plane.keyframe(self.plane_channel, track.id)
+                except KeyError:
+                    return None
+                return None if unit is None else (track, unit)
+        return None
+
+    # what the plane says
+
+    def _on_plane(self, event: SourceActive | SourceSilent | ChannelSilent) -> None:
+        match event:
+            case SourceActive(source=source):
+                self._source_active(source)
+            case SourceSilent(source=source):
+                publishing = self._by_source(source)
+                if publishing is not None:
+                    publishing.silent = True
+                    log.warning("source silent", channel=self.name, peer=publishing.peer)
+            case ChannelSilent():
+                self._active = None
+                self._move(Trigger.SILENT)
+
+    def _source_active(self, source: int) -> None:
+        publishing = self._by_source(source)
+        if publishing is None:  # removed while the event was on its way
+            return
+        publishing.silent = False
+        publishing.started = True
+        self._active = publishing
+        self._set_tracks(self._outward(publishing.tracks))
+        self._move(Trigger.SOURCE_ACTIVE)
+
+    def _by_source(self, source: int) -> Publishing | None:
+        return next((p for p in self.publishings.values() if p.source == source), None)
+
+    def resync(self) -> None:
+        """Ask the plane anew, after events were lost."""
+        stats = self.stats()
+        active = next((source for source in stats.sources if source.active), None)
+        for source in stats.sources:
+            publishing = self._by_source(source.source)
+            if publishing is not None:
+                age = source.last_packet_age_ms
+                publishing.silent = not 0 <= age < self.options.silence_ms
+        if active is None:
+            self._on_plane(ChannelSilent(self.plane_channel))
+        else:
+            self._source_active(active.source)
+        for reader in list(self.readers.values()):
+            try:
+                self.plane.reader_stats(reader.plane_reader)
+            except KeyError:
+                self.remove_reader(reader, "closed")
+                reader.hooks.closed("closed")
+
+    def _move(self, trigger: Trigger) -> None:
+        state = TRANSITIONS.get((self.state, trigger), self.state)
+        if state is self.state:
+            return
+        self.state = state
+        self.since = datetime.now(UTC)
+        log.info("channel state", channel=self.name, state=state.value)
+        for reader in list(self.readers.values()):
+            reader.hooks.state_changed(state)
+        self._observe(LiveEvent("state", self.name, state.value))
+
+    def _set_tracks(self, tracks: tuple[Track, ...]) -> None:
+        old, self.tracks = self.tracks, tracks
+        if old == tracks:
+            return
+        self.layout_version += 1
+        same = len(old) == len(tracks) and all(
+            a.id == b.id and a.same_format(b) for a, b in zip(old, tracks, strict=True)
+        )
+        if same:  # only format parameters differ: those that matter also come in band
+            return
+        log.info("channel tracks", channel=self.name, tracks=[str(t.codec) for t in tracks])
+        for reader in list(self.readers.values()):
+            if reader.attach is None:
+                reader.kick("format changed")
+            else:
+                self._attach_anew(reader)
+        self._observe(LiveEvent("tracks", self.name))
+
+    def _attach_anew(self, reader: Reader) -> None:
+        assert reader.attach is not None
+        self._loop.forget_reader(reader.plane_reader)
+        self.plane.remove_reader(reader.plane_reader)
+        reader.hooks.tracks_changed(self.tracks)
+        if reader.closed:
+            return
+        try:
+            reader.plane_reader = reader.attach(self.tracks)
+        except KeyError:  # its connection went away meanwhile
+            self.remove_reader(reader, "closed")
+            reader.hooks.closed("closed")
+            return
+        self._watch(reader)
+        if reader.playing:
+            reader.start()
+
+    def require_open(self) -> None:
+        if self.closed:
+            raise WrongStateError(f"channel {self.name!r} is closed", subject=self.name)

@@ -1,0 +1,83 @@
+"""One publisher of a channel: a source at the plane with its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from heliograph.live.admission import Holder
+from heliograph.model.media import Track
+
+if TYPE_CHECKING:
+    from heliograph.live.channel import Channel
+
+
+class PublishKind(StrEnum):
+    """How a publisher's packets come."""
+
+    RTSP_UDP = "rtsp-udp"
+    RTSP_TCP = "rtsp-tcp"
+    PULL = "pull"
+    RTP = "rtp"
+    PUSH = "push"
+    """From Python, such as the demo pattern."""
+
+
+@dataclass(slots=True, eq=False)
+class Publishing:
+    """A publisher attached to a channel; made by ``Channel.publish``."""
+
+    id: int
+    channel: Channel = field(repr=False)
+    kind: PublishKind
+    peer: str
+    """The publisher's address, or the URL pulled."""
+    priority: int
+    since: datetime
+    source: int
+    """The plane's source id."""
+    tracks: tuple[Track, ...]
+    """As the publisher described them; their payload types are those on its wire."""
+    on_closed: Callable[[str], None] | None = field(default=None, repr=False)
+    """Told why when the channel ends it (``replaced``, ``channel closed``, ``kicked``)."""
+    inputs: list[int] = field(default_factory=list)
+    silent: bool = True
+    """Whether it delivers nothing now; true before its first packet."""
+    closed: bool = False
+
+    @property
+    def holder(self) -> Holder:
+        # Before the first packet it has just come and is not to be taken for a dead one.
+        return Holder(self.id, self.priority, self.silent and self.started)
+
+    started: bool = False
+
+    def add_input(self) -> int:
+        """One more way by which its packets come; the plane's input id."""
+        input = self.channel.plane.add_input(self.source)
+        self.inputs.append(input)
+        return input
+
+    def push(self, track: int, packets: Sequence[bytes]) -> int:
+        """RTP packets from Python through the first input; the number accepted."""
+        if self.closed:
+            return 0
+        input = self.inputs[0] if self.inputs else self.add_input()
+        return self.channel.plane.push(input, track, list(packets))
+
+    def close(self, reason: str = "closed") -> None:
+        """End it from the publisher's side; ``on_closed`` is not called."""
+        self.channel.unpublish(self, reason)
+
+    def describe(self) -> dict[str, Any]:
+        """For the API: who publishes how."""
+        return {
+            "id": self.id,
+            "kind": self.kind.value,
+            "peer": self.peer,
+            "priority": self.priority,
+            "since": self.since.isoformat(),
+        }
