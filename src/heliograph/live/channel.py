@@ -17,6 +17,7 @@ import structlog
 
 from heliograph.live.admission import (
     Access,
+    Limits,
     Load,
     PublisherView,
     ReaderView,
@@ -27,7 +28,7 @@ from heliograph.live.admission import (
 from heliograph.live.options import ChannelOptions, Conflict, LiveOptions
 from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.readers import Group, Reader, ReaderHooks, ReaderKind
-from heliograph.model.errors import NotFoundError, UnsupportedError, WrongStateError
+from heliograph.model.errors import NotFoundError, UnsupportedError
 from heliograph.model.media import Track
 from heliograph.plane import (
     ChannelSilent,
@@ -214,7 +215,7 @@ class Channel:
         view = PublisherView(
             self.name,
             Access.of(options.publish_from),
-            key_required=bool(options.key),
+            key_required=not options.open_publish,
             replace=options.conflict is Conflict.REPLACE,
             priority=priority,
             holders=tuple(
@@ -267,7 +268,7 @@ class Channel:
             limits=options.limits,
             load=self.load(),
             server_limits=self._live.limits,
-            server_load=self._server_load(),
+            server_load=self._server_load() if self._live.limits != Limits() else Load(),
             cost=0 if joins else self.bitrate,
         )
         admit_reader(view, peer, shown)
@@ -557,7 +558,3 @@ class Channel:
         self._watch(reader)
         if reader.playing:
             reader.start()
-
-    def require_open(self) -> None:
-        if self.closed:
-            raise WrongStateError(f"channel {self.name!r} is closed", subject=self.name)

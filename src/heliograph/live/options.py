@@ -55,7 +55,10 @@ class ChannelOptions:
     title: str = ""
     """For people; the name stands in where it is empty."""
     key: str = ""
-    """The publisher's secret; empty: one is made when the channel is."""
+    """The publisher's secret. Where it is empty the administrator's key alone is good; channels
+    made by the API are given one."""
+    open_publish: bool = False
+    """Whether anybody may publish, without a key."""
     read_key: str = ""
     """Readers must show this; empty: anybody may watch."""
     max_readers: int | None = None
@@ -146,4 +149,3 @@ class LiveOptions:
     """Channels that the API may make: 1 000 rings of a few MB are what a machine of 16 GB holds."""
     limits: Limits = field(default_factory=Limits)
     """Readers and bandwidth of all channels together."""
-    administrators_only_create: bool = True

@@ -46,20 +46,28 @@ class Publishing:
     inputs: list[int] = field(default_factory=list)
     silent: bool = True
     """Whether it delivers nothing now; true before its first packet."""
+    started: bool = False
+    """Whether it ever delivered."""
+    orphan: bool = False
+    """Whether its control connection is gone while packets still come; gives way to anybody."""
     closed: bool = False
 
     @property
     def holder(self) -> Holder:
         # Before the first packet it has just come and is not to be taken for a dead one.
-        return Holder(self.id, self.priority, self.silent and self.started)
-
-    started: bool = False
+        return Holder(self.id, self.priority, self.orphan or (self.silent and self.started))
 
     def add_input(self) -> int:
         """One more way by which its packets come; the plane's input id."""
         input = self.channel.plane.add_input(self.source)
         self.inputs.append(input)
         return input
+
+    def drop_inputs(self) -> None:
+        """Take no packets for now; the source stays announced."""
+        for input in self.inputs:
+            self.channel.plane.remove_input(input)
+        self.inputs.clear()
 
     def push(self, track: int, packets: Sequence[bytes]) -> int:
         """RTP packets from Python through the first input; the number accepted."""

@@ -73,7 +73,11 @@ class Reader:
         return list(self.channel.plane.position_reader(self.plane_reader))
 
     def start(self) -> None:
+        """Send; a group that plays already goes on."""
         self.playing = True
+        group = self.channel.group
+        if self.kind is ReaderKind.MULTICAST and group is not None:
+            group.playing = True
         self.channel.plane.start_reader(self.plane_reader)
 
     def pause(self) -> None:
@@ -128,3 +132,4 @@ class Group:
     ttl: int
     plane_reader: int
     members: int = 0
+    playing: bool = False

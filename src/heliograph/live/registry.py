@@ -49,7 +49,6 @@ class Channels:
         self._channels: dict[str, Channel] = {}
         self._indices: set[int] = set()
         self._observers: list[Observer] = []
-        self._bitrates = 0
         loop.on_lost(self._on_lost)
         for name, channel in (configured or {}).items():
             self._open(check_channel_name(name), channel, configured=True)

@@ -1,0 +1,494 @@
+"""One RTSP connection: bytes in and out, requests answered with what the channel says."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ipaddress
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from heliograph.live.admission import Shown
+from heliograph.live.channel import Channel
+from heliograph.live.publish import Publishing, PublishKind
+from heliograph.live.readers import Reader, ReaderHooks, ReaderKind
+from heliograph.model.errors import (
+    HelioError,
+    NotFoundError,
+    UnsupportedError,
+    WrongStateError,
+)
+from heliograph.model.media import Track
+from heliograph.plane import ConnectionClosed, ControlReceived
+from heliograph.protocols.rtsp import MessageParser, ServerSession, Target, Transport, Verdict
+from heliograph.protocols.rtsp.events import (
+    AnnounceRequested,
+    ConnectionFailed,
+    DescribeRequested,
+    FrameReceived,
+    ParameterRequested,
+    PauseRequested,
+    PlayRequested,
+    RecordRequested,
+    ServerEvent,
+    SessionTimedOut,
+    SetupRequested,
+    TeardownRequested,
+)
+from heliograph.protocols.sdp import sdp_for_channel
+
+if TYPE_CHECKING:
+    from heliograph.servers.rtsp import RtspServer
+
+log = structlog.get_logger(__name__)
+
+#: Bytes of answers that may wait for a client that does not read: a few descriptions.
+MAX_UNSENT = 256 * 1024
+#: Bytes of one RTSP message after the hand-over: head (32 KiB) and body (64 KiB) bound it anyway.
+MAX_MESSAGE = 128 * 1024
+#: Least seconds between two looks at a session's signs of life.
+TIMER_STEP = 0.5
+
+_SHOWN = {Verdict.GOOD: Shown.GOOD, Verdict.MISSING: Shown.NONE}
+
+
+class RtspConnection(asyncio.Protocol, ReaderHooks):
+    """A client's connection with at most one session: a reader or a publisher."""
+
+    def __init__(self, server: RtspServer) -> None:
+        self._server = server
+        self._loop = server.plane_loop
+        self._plane = server.plane_loop.plane
+        self._session = ServerSession(
+            new_session_id=functools.partial(secrets.token_hex, 16),
+            authenticator=server.authenticator,
+            timeout=server.options.session_timeout,
+            idle_timeout=server.options.idle_timeout,
+            now=server.clock(),
+        )
+        self._transport: asyncio.Transport | None = None
+        self._conn = 0
+        self._peer = ""
+        self._local = "127.0.0.1"
+        self._timer: asyncio.TimerHandle | None = None
+        self._channel: Channel | None = None
+        self._reader: Reader | None = None
+        self._announced: tuple[Channel, tuple[Track, ...], Shown] | None = None
+        self._publishing: Publishing | None = None
+        self._seen_packets = -1
+        self._gone = False
+        self._log: Any = log
+
+    # bytes
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._peer = _host(transport.get_extra_info("peername"))
+        self._local = _host(transport.get_extra_info("sockname")) or self._local
+        self._log = log.bind(peer=self._peer)
+        if len(self._server.connections) >= self._server.options.max_connections:
+            self._server.refused_connections += 1
+            transport.abort()
+            return
+        self._server.connections.add(self)
+        self._arm()
+
+    def data_received(self, data: bytes) -> None:
+        self._session.receive_data(data, self._server.clock())
+        self._pump()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if not self._conn:
+            self._lost("connection closed")
+
+    def _on_conn(self, event: ControlReceived | ConnectionClosed) -> None:
+        """The same once the plane has the socket."""
+        if isinstance(event, ControlReceived):
+            self._session.receive_data(event.data, self._server.clock())
+            self._pump()
+        else:
+            self._conn = 0
+            self._lost(event.reason)
+
+    def _lost(self, reason: str) -> None:
+        """The connection is gone. What goes by UDP may live on until it gives no sign of life
+        (RFC 2326 section 1.1: a session is not tied to a connection)."""
+        if self._gone:
+            return
+        reader, publishing = self._reader, self._publishing
+        udp = reader is not None and reader.kind is ReaderKind.RTSP_UDP
+        if reader is not None and udp and reader.stats().last_rtcp_age_ms >= 0:
+            return
+        if publishing is not None and publishing.kind is PublishKind.RTSP_UDP:
+            publishing.orphan = not publishing.silent
+            if publishing.orphan:
+                return
+        self._finish(reason)
+
+    def _pump(self) -> None:
+        while (event := self._session.next_event()) is not None:
+            self._answer(event)
+        self._flush()
+        self._arm()
+
+    def _flush(self) -> None:
+        data = self._session.data_to_send()
+        if self._conn:
+            if data:
+                self._plane.conn_send(self._conn, data)
+            if self._session.closing:
+                self._plane.conn_close(self._conn)
+        elif self._transport is not None:
+            if data:
+                self._transport.write(data)
+            if self._transport.get_write_buffer_size() > MAX_UNSENT:
+                self._log.warning("rtsp client does not read")
+                self._transport.abort()
+            elif self._session.closing:
+                self._transport.close()
+
+    def _hand_over(self) -> None:
+        """Give the socket to the plane, with what was received and not used."""
+        if self._conn:
+            return
+        transport = self._transport
+        if transport is None or transport.get_write_buffer_size():
+            raise WrongStateError("earlier answers have not been read")
+        unread = take_unread(self._session)
+        transport.pause_reading()
+        fd = transport.get_extra_info("socket").fileno()
+        self._conn = self._plane.adopt(fd, "rtsp", unread, MAX_MESSAGE)
+        self._loop.on_conn(self._conn, self._on_conn)
+        # Closes our descriptor without shutting the socket down: the plane has its own.
+        self._transport = None
+        transport.abort()
+
+    # time
+
+    def _arm(self) -> None:
+        due = self._session.timer()
+        if self._gone or due is None:
+            self._disarm()
+        elif self._timer is None:
+            delay = max(due - self._server.clock(), TIMER_STEP)
+            self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = self._server.clock()
+        age = self._media_age()
+        if age is not None:
+            self._session.touch(now - age)
+        self._session.handle_timer(now)
+        self._pump()
+
+    def _media_age(self) -> float | None:
+        """Seconds since the last sign of life that came by media; None without one."""
+        if self._publishing is not None:
+            source = self._publishing.source
+            stats = self._publishing.channel.stats()
+            age_ms = next((s.last_packet_age_ms for s in stats.sources if s.source == source), -1)
+            return age_ms / 1000 if age_ms >= 0 else None
+        if self._reader is None:
+            return None
+        reader = self._reader.stats()
+        if self._reader.kind is ReaderKind.RTSP_TCP and reader.packets != self._seen_packets:
+            # TCP took packets since the last look: somebody at the other end reads them.
+            self._seen_packets = reader.packets
+            return 0.0
+        return reader.last_rtcp_age_ms / 1000 if reader.last_rtcp_age_ms >= 0 else None
+
+    # ends
+
+    def end(self, reason: str) -> None:
+        """End the session from our side and close."""
+        self._detach(reason)
+        self._session.end_session()
+        self._flush()
+        if not self._conn and self._transport is None:
+            self._finish(reason)
+
+    def closed(self, reason: str) -> None:
+        """The channel dismissed our reader or publisher."""
+        self._reader = None
+        self._publishing = None
+        self._log.info("rtsp session ended", reason=reason)
+        self.end(reason)
+
+    def _detach(self, reason: str) -> None:
+        if self._reader is not None:
+            self._reader.remove()
+            self._reader = None
+        if self._publishing is not None:
+            self._publishing.close(reason)
+            self._publishing = None
+        self._announced = None
+        self._channel = None
+
+    def _finish(self, reason: str) -> None:
+        if self._gone:
+            return
+        self._gone = True
+        self._detach(reason)
+        self._disarm()
+        self._server.connections.discard(self)
+
+    # requests
+
+    def _answer(self, event: ServerEvent) -> None:
+        try:
+            self._handlers[type(event)](self, event)
+        except HelioError as error:
+            self._refused(event, error)
+            self._session.refuse(error)
+        except KeyError:  # the plane lost the connection or channel while we were at it
+            gone = NotFoundError("the connection or channel is gone")
+            self._refused(event, gone)
+            if self._session.waiting is not None:
+                self._session.refuse(gone)
+
+    def _refused(self, event: ServerEvent, error: HelioError) -> None:
+        target = getattr(event, "target", None)
+        self._log.info(
+            "rtsp refused",
+            request=type(event).__name__.removesuffix("Requested").upper(),
+            path=target.path if target is not None else "",
+            status=error.status,
+            reason=error.message,
+        )
+
+    def _accepted(self, request: str, channel: Channel, **details: Any) -> None:  # noqa: ANN401
+        self._log.info("rtsp", request=request, channel=channel.name, **details)
+
+    def _shown(self, *keys: str) -> Shown:
+        verdict = self._session.authenticate((*keys, self._server.administrator_key))
+        return _SHOWN.get(verdict, Shown.WRONG)
+
+    def _open_to_read(self, target: Target, *, multicast: bool = False) -> Channel:
+        channel = self._server.channels.get(target.path)
+        shown = self._shown(channel.options.read_key, channel.key)
+        channel.check_reader(self._peer, shown, multicast=multicast)
+        return channel
+
+    def _describe(self, event: DescribeRequested) -> None:
+        channel = self._open_to_read(event.target)
+        sdp = sdp_for_channel(
+            channel.name,
+            channel.title,
+            channel.tracks,
+            channel.session_id,
+            session_version=channel.layout_version,
+            origin_address=self._local,
+        )
+        self._accepted("DESCRIBE", channel)
+        self._session.describe_ok(sdp)
+
+    def _announce(self, event: AnnounceRequested) -> None:
+        channel = self._server.channels.get(event.target.path)
+        shown = self._shown(channel.key)
+        channel.check_publisher(self._peer, shown)
+        self._announced = channel, event.tracks, shown
+        self._accepted("ANNOUNCE", channel, tracks=[str(track.codec) for track in event.tracks])
+        self._session.announce_ok()
+
+    def _setup(self, event: SetupRequested) -> None:
+        if event.record:
+            if self._announced is None:
+                raise WrongStateError("nothing was announced")
+            transport = self._choose(event, None)
+            self._session.setup_ok(transport)
+            return
+        if event.first or self._channel is None:
+            wants_group = event.transports[0].multicast
+            self._channel = self._open_to_read(event.target, multicast=wants_group)
+        channel = self._channel
+        places = [place for place, track in enumerate(channel.tracks) if track.id == event.track]
+        if not places:
+            raise NotFoundError(f"no track {event.track}", subject=channel.name)
+        transport = self._choose(event, channel)
+        if transport.multicast:
+            transport = self._join_group(channel, places[0], transport)
+        self._session.setup_ok(transport)
+
+    def _choose(self, event: SetupRequested, channel: Channel | None) -> Transport:
+        """The client's best alternative that this server does."""
+        options = self._server.options
+        for transport in event.transports:
+            if transport.is_tcp:
+                if self._transport is not None or self._conn:
+                    return transport
+            elif transport.multicast:
+                usable = options.multicast_base is not None and self._server.endpoint
+                if channel is not None and usable and channel.options.multicast:
+                    return transport
+            elif self._server.endpoint:
+                # Media go to whoever asked and to nobody else, whatever ``destination`` says.
+                ports = self._server.rtp_ports
+                return replace(transport, server_port=ports, destination=None, source=None)
+        raise UnsupportedError("none of the transports is offered", subject="transport")
+
+    def _join_group(self, channel: Channel, place: int, transport: Transport) -> Transport:
+        options = self._server.options
+        assert options.multicast_base is not None
+        address = str(ipaddress.ip_address(options.multicast_base) + channel.index)
+        if self._reader is None:
+            self._reader = channel.join_group(
+                self._server.endpoint,
+                address,
+                options.multicast_port,
+                options.multicast_ttl,
+                peer=self._peer,
+                hooks=self,
+            )
+        port = options.multicast_port + 2 * place
+        return replace(
+            transport,
+            destination=address,
+            port=(port, port + 1),
+            client_port=None,
+            ttl=options.multicast_ttl,
+        )
+
+    def _play(self, event: PlayRequested) -> None:
+        channel = self._channel
+        if channel is None:
+            raise WrongStateError("no track is set up")
+        if self._reader is None:
+            channel.check_reader(self._peer, Shown.GOOD)  # places may have gone since SETUP
+            self._reader = self._add_reader(channel)
+        reader = self._reader
+        starts: dict[int, tuple[int | None, int | None]] | None = None
+        group = channel.group
+        if reader.kind is not ReaderKind.MULTICAST or (group is not None and not group.playing):
+            starts = {track: (number, time) for track, number, time in reader.position()}
+        self._accepted("PLAY", channel, transport=reader.kind.value)
+        self._session.play_ok(starts)
+        self._flush()  # the answer goes before the first packet
+        if self._reader is reader:
+            reader.start()
+
+    def _add_reader(self, channel: Channel) -> Reader:
+        transports = self._session.transports
+        if next(iter(transports.values())).is_tcp:
+            self._hand_over()
+            lanes = [(id, *t.interleaved) for id, t in transports.items() if t.interleaved]
+            return channel.add_conn_reader(
+                self._conn, lanes, kind=ReaderKind.RTSP_TCP, peer=self._peer, hooks=self
+            )
+        ports = [(id, self._peer, *t.client_port) for id, t in transports.items() if t.client_port]
+        return channel.add_udp_reader(self._server.endpoint, ports, peer=self._peer, hooks=self)
+
+    def _record(self, event: RecordRequested) -> None:
+        assert self._announced is not None
+        channel, announced, shown = self._announced
+        transports = self._session.transports
+        tracks = [track for track in announced if track.id in transports]
+        tcp = next(iter(transports.values())).is_tcp
+        if self._publishing is None:
+            if tcp:
+                self._hand_over()
+            kind = PublishKind.RTSP_TCP if tcp else PublishKind.RTSP_UDP
+            self._publishing = channel.publish(
+                tracks, kind, self._peer, shown=shown, on_closed=self.closed
+            )
+        self._attach_inputs(self._publishing, tracks)
+        self._accepted("RECORD", channel, transport=self._publishing.kind.value)
+        self._session.record_ok()
+
+    def _attach_inputs(self, publishing: Publishing, tracks: list[Track]) -> None:
+        input = publishing.add_input()
+        transports = self._session.transports
+        if publishing.kind is PublishKind.RTSP_TCP:
+            lanes = [(id, *t.interleaved) for id, t in transports.items() if t.interleaved]
+            self._plane.conn_publish(self._conn, input, lanes)
+            return
+        for track in tracks:
+            ports = transports[track.id].client_port
+            assert ports is not None
+            self._plane.attach_udp(
+                input,
+                track.id,
+                self._server.endpoint,
+                payload_type=track.payload_type,
+                remote=self._peer,
+                rtp_port=ports[0],
+                rtcp_port=ports[1],
+            )
+
+    def _pause(self, event: PauseRequested) -> None:
+        if self._reader is not None:
+            self._reader.pause()
+        elif self._publishing is not None:
+            self._publishing.drop_inputs()
+        self._session.pause_ok()
+
+    def _teardown(self, event: TeardownRequested) -> None:
+        if self._channel is not None:
+            self._accepted("TEARDOWN", self._channel)
+        elif self._announced is not None:
+            self._accepted("TEARDOWN", self._announced[0])
+        self._detach("teardown")
+        self._session.teardown_ok()
+
+    def _parameter(self, event: ParameterRequested) -> None:
+        if event.set:
+            raise UnsupportedError("no parameter can be set", subject="parameter")
+        self._session.parameter_ok()
+
+    def _frame(self, event: FrameReceived) -> None:
+        """Packets that came before the plane had the socket."""
+        if self._publishing is not None and not event.rtcp:
+            self._publishing.push(event.track, [event.data])
+
+    def _timed_out(self, event: SessionTimedOut) -> None:
+        self._log.info("rtsp timed out", session=event.session_id is not None)
+        self._detach("timed out")
+        if self._transport is None and not self._conn:
+            self._finish("timed out")
+
+    def _failed(self, event: ConnectionFailed) -> None:
+        self._log.info("rtsp connection failed", error=event.error.message)
+        self._detach("malformed")
+
+    _handlers: dict[type, Callable[[RtspConnection, Any], None]] = {  # noqa: RUF012
+        DescribeRequested: _describe,
+        AnnounceRequested: _announce,
+        SetupRequested: _setup,
+        PlayRequested: _play,
+        RecordRequested: _record,
+        PauseRequested: _pause,
+        TeardownRequested: _teardown,
+        ParameterRequested: _parameter,
+        FrameReceived: _frame,
+        SessionTimedOut: _timed_out,
+        ConnectionFailed: _failed,
+    }
+
+
+def take_unread(session: ServerSession) -> bytes:
+    """Take what a session received and did not use, so that whoever reads on begins with it."""
+    parser = session._parser
+    unread = parser.pending
+    if parser.midway and not unread:
+        raise WrongStateError("a request is half received")
+    session._parser = MessageParser()
+    return unread
+
+
+def _host(address: Any) -> str:  # noqa: ANN401 - whatever the socket's family has
+    if not isinstance(address, tuple) or not address:
+        return ""
+    host = str(address[0])
+    # A dual-stack listener shows IPv4 peers as mapped addresses; UDP sockets want them plain.
+    return host.removeprefix("::ffff:") if "." in host else host

@@ -1,0 +1,477 @@
+"""The RTSP server over real loopback connections, with the twin as its plane."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from heliograph.live.channel import State
+from heliograph.live.options import ChannelOptions, Conflict
+from heliograph.live.registry import Channels
+from heliograph.model.errors import ResourceError
+from heliograph.plane import PlaneLoop
+from heliograph.plane.twin import TwinPlane
+from heliograph.servers.rtsp import RtspOptions, RtspServer
+
+SDP = (
+    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
+    "a=fmtp:96 packetization-mode=1;sprop-parameter-sets=Z0LAH9oBQBbo,aM48gA==\r\n"
+    "a=control:streamid=0\r\n"
+    "m=audio 0 RTP/AVP 97\r\na=rtpmap:97 opus/48000/2\r\na=control:streamid=1\r\n"
+)
+IDR = b"\x65\x88\x84" + b"\x11" * 40
+SLICE = b"\x41\x9a\x24" + b"\x22" * 40
+
+
+def rtp(sequence: int, payload: bytes = SLICE, payload_type: int = 96) -> bytes:
+    head = struct.pack("!BBHII", 0x80, 0x80 | payload_type, sequence, 3000 * sequence, 7)
+    return head + payload
+
+
+class Site:
+    """A server with one channel, and what tests do with it."""
+
+    def __init__(self, channel: ChannelOptions, options: RtspOptions) -> None:
+        self.plane = TwinPlane(network=True)
+        self.loop = PlaneLoop(self.plane)
+        self.channels = Channels(self.loop, configured={"demo": channel})
+        self.server = RtspServer(
+            self.channels,
+            self.loop,
+            options,
+            administrator_key="boss",
+            clock=lambda: self.plane.now / 1e6,
+        )
+        self.clients: list[Client] = []
+
+    @property
+    def channel(self) -> Any:
+        return self.channels.get("demo")
+
+    async def client(self) -> Client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
+        client = Client(self, reader, writer)
+        self.clients.append(client)
+        return client
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        async with asyncio.timeout(5):
+            while not condition():  # noqa: ASYNC110 - the condition is a socket's far end
+                await asyncio.sleep(0)
+
+
+class Client:
+    def __init__(
+        self, site: Site, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.site, self.reader, self.writer = site, reader, writer
+        self.base = f"rtsp://127.0.0.1:{site.server.port}/demo"
+        self.cseq = 0
+        self.session = ""
+        self.frames: list[tuple[int, bytes]] = []
+
+    async def ask(
+        self, method: str, url: str = "", body: str = "", **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        self.cseq += 1
+        lines = [f"{method} {url or self.base} RTSP/1.0", f"CSeq: {self.cseq}"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        if self.session:
+            lines.append(f"Session: {self.session}")
+        if body:
+            lines += ["Content-Type: application/sdp", f"Content-Length: {len(body)}"]
+        self.writer.write(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
+        return await self.answer()
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        async with asyncio.timeout(5):
+            while (first := await self.reader.readexactly(1)) == b"$":
+                self.frames.append(await self._frame())
+            head = (first + await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            fields = dict(line.split(": ", 1) for line in head[1:] if line)
+            fields = {name.lower(): value for name, value in fields.items()}
+            body = await self.reader.readexactly(int(fields.get("content-length", "0")))
+        if "session" in fields:
+            self.session = fields["session"].partition(";")[0]
+        kind, number = head[0].split(" ")[:2]
+        return (int(number) if kind.startswith("RTSP") else 0), fields, body
+
+    async def _frame(self) -> tuple[int, bytes]:
+        lane, size = struct.unpack("!BH", await self.reader.readexactly(3))
+        return lane, await self.reader.readexactly(size)
+
+    async def packets(self, count: int) -> list[tuple[int, bytes]]:
+        async with asyncio.timeout(5):
+            while len(self.frames) < count:
+                assert await self.reader.readexactly(1) == b"$"
+                self.frames.append(await self._frame())
+        taken, self.frames = self.frames[:count], self.frames[count:]
+        return taken
+
+    def send(self, lane: int, packet: bytes) -> None:
+        self.writer.write(b"$" + bytes([lane]) + len(packet).to_bytes(2) + packet)
+
+    async def publish(self, *, key: str = "secret", tracks: int = 2) -> int:
+        status, _, _ = await self.ask("ANNOUNCE", f"{self.base}?key={key}", SDP)
+        if status != 200:
+            return status
+        for track in range(tracks):
+            lanes = f"RTP/AVP/TCP;unicast;interleaved={2 * track}-{2 * track + 1};mode=record"
+            status, _, _ = await self.ask("SETUP", f"{self.base}/streamid={track}", Transport=lanes)
+            assert status == 200
+        status, _, _ = await self.ask("RECORD")
+        return status
+
+    async def play(self, transport: str = "RTP/AVP/TCP;unicast;interleaved=0-1") -> int:
+        status, _, _ = await self.ask("DESCRIBE", Accept="application/sdp")
+        if status != 200:
+            return status
+        status, _, _ = await self.ask("SETUP", f"{self.base}/trackID=0", Transport=transport)
+        if status != 200:
+            return status
+        status, _, _ = await self.ask("PLAY")
+        return status
+
+    async def ended(self) -> bytes:
+        async with asyncio.timeout(5):
+            with contextlib.suppress(ConnectionError):
+                return await self.reader.read(-1)
+        return b""
+
+
+@contextlib.asynccontextmanager
+async def running(channel: ChannelOptions | None = None, **options: Any) -> AsyncIterator[Site]:
+    listen = RtspOptions(address="127.0.0.1", port=0, rtp_port=0, **options)
+    site = Site(channel or ChannelOptions(key="secret"), listen)
+    site.loop.start()
+    await site.server.start()
+    try:
+        yield site
+    finally:
+        await site.server.stop()
+        for client in site.clients:
+            client.writer.close()
+            with contextlib.suppress(ConnectionError):
+                await client.writer.wait_closed()
+        site.channels.close()
+        site.loop.stop()
+        site.plane.close()
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    async with running() as site:
+        yield site
+
+
+async def test_unknown_and_idle_channels_are_not_found(site: Site) -> None:
+    client = await site.client()
+    assert (await client.ask("DESCRIBE"))[0] == 404
+    assert (await client.ask("DESCRIBE", client.base + "x"))[0] == 404
+
+
+async def test_publisher_needs_the_key(site: Site) -> None:
+    client = await site.client()
+    status, headers, _ = await client.ask("ANNOUNCE", body=SDP)
+    assert status == 401
+    assert "www-authenticate" in headers
+    assert (await client.ask("ANNOUNCE", client.base + "?key=wrong", SDP))[0] == 401
+    basic = "Basic eDpzZWNyZXQ="  # x:secret
+    assert (await client.ask("ANNOUNCE", body=SDP, Authorization=basic))[0] == 200
+
+
+async def test_administrators_key_publishes_too(site: Site) -> None:
+    assert await (await site.client()).publish(key="boss") == 200
+
+
+async def test_published_over_tcp_and_played_over_tcp(site: Site) -> None:
+    publisher, player = await site.client(), await site.client()
+    assert await publisher.publish() == 200
+    publisher.send(0, rtp(1, IDR))
+    publisher.send(0, rtp(2))
+    await site.until(lambda: site.channel.state is State.ON_AIR)
+    assert await player.play() == 200
+    assert [packet[12:] for _, packet in await player.packets(2)] == [IDR, SLICE]
+    publisher.send(0, rtp(3))
+    ((lane, packet),) = await player.packets(1)
+    assert lane == 0
+    assert packet[12:] == SLICE
+    row = next(iter(site.channel.readers.values())).describe()
+    assert row["kind"] == "rtsp-tcp"
+    assert row["packets"] == 3
+
+
+async def test_rtp_info_names_the_first_packet(site: Site) -> None:
+    publisher, player = await site.client(), await site.client()
+    await publisher.publish()
+    publisher.send(0, rtp(1, IDR))
+    await site.until(lambda: site.channel.state is State.ON_AIR)
+    await player.ask("DESCRIBE")
+    lanes = "RTP/AVP/TCP;unicast;interleaved=4-5"
+    await player.ask("SETUP", f"{player.base}/trackID=0", Transport=lanes)
+    status, headers, _ = await player.ask("PLAY")
+    assert status == 200
+    ((lane, packet),) = await player.packets(1)
+    assert lane == 4
+    assert f"seq={int.from_bytes(packet[2:4])}" in headers["rtp-info"]
+    assert f"rtptime={int.from_bytes(packet[4:8])}" in headers["rtp-info"]
+
+
+async def test_description_tells_the_tracks(site: Site) -> None:
+    publisher, player = await site.client(), await site.client()
+    await publisher.publish()
+    _, _, body = await player.ask("DESCRIBE")
+    assert b"H264/90000" in body
+    assert b"opus/48000/2" in body
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.got.append(data)
+
+
+async def udp() -> tuple[asyncio.DatagramTransport, Datagrams, int]:
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.create_datagram_endpoint(
+        Datagrams, local_addr=("127.0.0.1", 0)
+    )
+    return transport, protocol, transport.get_extra_info("sockname")[1]
+
+
+async def test_published_and_played_by_udp(site: Site) -> None:
+    publisher, player = await site.client(), await site.client()
+    sender, _, sender_port = await udp()
+    receiver, received, receiver_port = await udp()
+    try:
+        assert (await publisher.ask("ANNOUNCE", f"{publisher.base}?key=secret", SDP))[0] == 200
+        status, headers, _ = await publisher.ask(
+            "SETUP",
+            f"{publisher.base}/streamid=0",
+            Transport=f"RTP/AVP;unicast;client_port={sender_port}-{sender_port + 1};mode=record",
+        )
+        assert status == 200
+        assert (await publisher.ask("RECORD"))[0] == 200
+        port = int(headers["transport"].partition("server_port=")[2].partition("-")[0])
+        assert port == site.server.rtp_ports[0]
+        sender.sendto(rtp(1, IDR), ("127.0.0.1", port))
+        await site.until(lambda: site.channel.state is State.ON_AIR)
+        transport = f"RTP/AVP;unicast;client_port={receiver_port}-{receiver_port + 1}"
+        assert await player.play(transport) == 200
+        sender.sendto(rtp(2), ("127.0.0.1", port))
+        await site.until(lambda: len(received.got) == 2)
+        assert [packet[12:] for packet in received.got] == [IDR, SLICE]
+        assert (await player.ask("TEARDOWN"))[0] == 200
+        assert not site.channel.readers
+    finally:
+        sender.close()
+        receiver.close()
+
+
+async def test_multicast_readers_share_one_group() -> None:
+    async with running(multicast_base="239.5.5.0", multicast_port=19000) as site:
+        publisher, one, two = [await site.client() for _ in range(3)]
+        await publisher.publish()
+        for client in (one, two):
+            status, headers, _ = await client.ask(
+                "SETUP", f"{client.base}/trackID=0", Transport="RTP/AVP;multicast"
+            )
+            assert status == 200
+            assert "destination=239.5.5.0" in headers["transport"]
+            assert "port=19000-19001" in headers["transport"]
+            assert (await client.ask("PLAY"))[0] == 200
+        assert site.plane.totals()["readers"] == 1
+        assert len(site.channel.readers) == 2
+        for client in (one, two):
+            assert (await client.ask("TEARDOWN"))[0] == 200
+        assert site.plane.totals()["readers"] == 0
+
+
+async def test_readers_wait_while_the_publisher_is_away(site: Site) -> None:
+    publisher, player = await site.client(), await site.client()
+    await publisher.publish()
+    publisher.send(0, rtp(1, IDR))
+    await site.until(lambda: site.channel.state is State.ON_AIR)
+    assert await player.play() == 200
+    ((_, first),) = await player.packets(1)
+    publisher.writer.close()
+    await site.until(lambda: site.channel.state is State.WAITING)
+    again = await site.client()
+    assert await again.publish() == 200
+    again.send(0, rtp(500, IDR))
+    ((_, second),) = await player.packets(1)
+    assert int.from_bytes(second[2:4]) == int.from_bytes(first[2:4]) + 1
+    assert len(site.channel.readers) == 1
+
+
+async def test_second_publisher_is_refused_while_the_first_delivers(site: Site) -> None:
+    publisher = await site.client()
+    await publisher.publish()
+    publisher.send(0, rtp(1, IDR))
+    await site.until(lambda: site.channel.state is State.ON_AIR)
+    assert await (await site.client()).publish() == 409
+
+
+async def test_second_publisher_replaces_where_told_so() -> None:
+    options = ChannelOptions(key="secret", conflict=Conflict.REPLACE)
+    async with running(options) as site:
+        first, second = await site.client(), await site.client()
+        assert await first.publish() == 200
+        assert await second.publish() == 200
+        assert b"TEARDOWN" in await first.ended()
+        assert len(site.channel.publishings) == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "status"), [({"max_readers": 1}, 503), ({"max_bandwidth": 1}, 453)]
+)
+async def test_full_channel_refuses_with_its_reason(limits: dict[str, int], status: int) -> None:
+    async with running(ChannelOptions(key="secret", **limits)) as site:  # type: ignore[arg-type]
+        publisher, one, two = [await site.client() for _ in range(3)]
+        await publisher.publish()
+        publisher.send(0, rtp(1, IDR))
+        await site.until(lambda: site.channel.state is State.ON_AIR)
+        answers = [await one.play(), await two.play()]
+        assert answers[-1] == status
+        assert answers[0] == (200 if status == 503 else 453)
+
+
+async def test_private_channel_asks_for_its_key() -> None:
+    async with running(ChannelOptions(key="secret", read_key="look")) as site:
+        publisher, player = await site.client(), await site.client()
+        await publisher.publish()
+        assert (await player.ask("DESCRIBE"))[0] == 401
+        assert (await player.ask("DESCRIBE", player.base + "?key=look"))[0] == 200
+        assert (await player.ask("SETUP", player.base + "/trackID=0", Transport="RTP/AVP/TCP"))[
+            0
+        ] == 401
+
+
+async def test_addresses_outside_the_list_are_forbidden() -> None:
+    async with running(ChannelOptions(key="secret", read_from=("10.0.0.0/8",))) as site:
+        publisher, player = await site.client(), await site.client()
+        await publisher.publish()
+        assert (await player.ask("DESCRIBE"))[0] == 403
+
+
+async def test_pause_and_play_again(site: Site) -> None:
+    publisher, player = await site.client(), await site.client()
+    await publisher.publish()
+    publisher.send(0, rtp(1, IDR))
+    await site.until(lambda: site.channel.state is State.ON_AIR)
+    assert await player.play() == 200
+    await player.packets(1)
+    assert (await player.ask("PAUSE"))[0] == 200
+    assert (await player.ask("PLAY"))[0] == 200
+    ((_, packet),) = await player.packets(1)
+    assert packet[12:] == IDR
+
+
+async def test_kicked_reader_is_told(site: Site) -> None:
+    publisher, player = await site.client(), await site.client()
+    await publisher.publish()
+    await player.play()
+    (reader,) = site.channel.readers.values()
+    site.channel.reader(reader.id).kick()
+    assert b"TEARDOWN" in await player.ended()
+    await site.until(lambda: len(site.server.connections) == 1)
+
+
+async def test_changed_format_ends_rtsp_readers(site: Site) -> None:
+    publisher, player = await site.client(), await site.client()
+    await publisher.publish()
+    publisher.send(0, rtp(1, IDR))
+    await site.until(lambda: site.channel.state is State.ON_AIR)
+    await player.play()
+    publisher.writer.close()
+    await site.until(lambda: site.channel.state is State.WAITING)
+    again = await site.client()
+    assert await again.publish(tracks=1) == 200
+    again.send(0, rtp(9, IDR))
+    assert b"TEARDOWN" in await player.ended()
+
+
+async def test_silent_connections_are_closed(site: Site) -> None:
+    client = await site.client()
+    await site.until(lambda: len(site.server.connections) == 1)
+    (connection,) = site.server.connections
+    site.plane.advance(31)
+    connection._on_timer()
+    assert await client.ended() == b""
+    assert not site.server.connections
+
+
+async def test_delivering_publisher_and_reading_player_stay(site: Site) -> None:
+    publisher, player = await site.client(), await site.client()
+    await publisher.publish()
+    await player.play()
+    for number in range(4):
+        site.plane.advance(40)
+        publisher.send(0, rtp(number, IDR))
+        await player.packets(1)
+        for connection in list(site.server.connections):
+            connection._on_timer()
+    assert len(site.server.connections) == 2
+
+
+async def test_connections_above_the_limit_are_turned_away() -> None:
+    async with running(max_connections=1) as site:
+        await (await site.client()).ask("OPTIONS")
+        assert await (await site.client()).ended() == b""
+        assert site.server.refused_connections == 1
+
+
+@pytest.mark.parametrize("junk", [b"GET / HTTP/1.1\r\n\r\n", b"\0" * 5000, b"X" * 200_000])
+async def test_what_is_no_rtsp_is_closed(site: Site, junk: bytes) -> None:
+    client = await site.client()
+    client.writer.write(junk)
+    await client.ended()
+    await site.until(lambda: not site.server.connections)
+
+
+async def test_bytes_behind_play_go_along_to_the_plane(site: Site) -> None:
+    publisher, player = await site.client(), await site.client()
+    await publisher.publish()
+    publisher.send(0, rtp(1, IDR))
+    await site.until(lambda: site.channel.state is State.ON_AIR)
+    lanes = "RTP/AVP/TCP;unicast;interleaved=0-1"
+    await player.ask("SETUP", f"{player.base}/trackID=0", Transport=lanes)
+    common = f"{player.base} RTSP/1.0\r\nSession: {player.session}\r\n"
+    player.writer.write(
+        f"PLAY {common}CSeq: 9\r\n\r\n"
+        f"OPTIONS {common}CSeq: 10\r\n\r\n"
+        f"GET_PARAMETER {common}CSe".encode()
+    )
+    assert (await player.answer())[1]["cseq"] == "9"
+    assert (await player.answer())[1]["cseq"] == "10"
+    player.writer.write(b"q: 11\r\n\r\n")
+    assert (await player.answer())[1]["cseq"] == "11"
+    assert len(await player.packets(1)) == 1
+
+
+async def test_stop_tells_everybody() -> None:
+    async with running() as site:
+        publisher, player = await site.client(), await site.client()
+        await publisher.publish()
+        await player.play()
+        await site.server.stop()
+        assert b"TEARDOWN" in await player.ended()
+        assert b"TEARDOWN" in await publisher.ended()
+
+
+async def test_port_in_use_is_said(site: Site) -> None:
+    other = RtspServer(
+        site.channels,
+        site.loop,
+        RtspOptions(address="127.0.0.1", port=site.server.port, rtp_port=0),
+    )
+    with pytest.raises(ResourceError, match=str(site.server.port)):
+        await other.start()
