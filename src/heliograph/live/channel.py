@@ -1,17 +1,16 @@
 """A live channel: one ring at the plane, its publishers on one side, its readers on the other.
 
 A channel outlives its publishers: readers stay when the source goes, and go on when it returns.
-States follow ``TRANSITIONS``.
+States follow ``states.TRANSITIONS``.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any
 
 import structlog
 
@@ -28,6 +27,7 @@ from heliograph.live.admission import (
 from heliograph.live.options import ChannelOptions, Conflict, LiveOptions
 from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.readers import Group, Reader, ReaderHooks, ReaderKind
+from heliograph.live.states import TRANSITIONS, LiveEvent, Observer, State, Trigger
 from heliograph.model.errors import NotFoundError, UnsupportedError
 from heliograph.model.media import Track
 from heliograph.plane import (
@@ -45,46 +45,6 @@ from heliograph.protocols.sdp import aac_lengths, parameter_sets
 
 log = structlog.get_logger(__name__)
 
-
-class State(StrEnum):
-    """Life of a channel."""
-
-    IDLE = "idle"
-    """Never had a source."""
-    ON_AIR = "on_air"
-    WAITING = "waiting"
-    """The source is gone; readers are kept."""
-
-
-class Trigger(StrEnum):
-    """What moves a channel from state to state."""
-
-    SOURCE_ACTIVE = "source active"
-    SILENT = "silent"
-
-
-#: A pair that is missing leaves the state as it is.
-TRANSITIONS: Mapping[tuple[State, Trigger], State] = {
-    (State.IDLE, Trigger.SOURCE_ACTIVE): State.ON_AIR,
-    (State.WAITING, Trigger.SOURCE_ACTIVE): State.ON_AIR,
-    (State.ON_AIR, Trigger.SILENT): State.WAITING,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class LiveEvent:
-    """Something happened to a channel; for the log, pages and metrics."""
-
-    kind: str
-    """``state``, ``tracks``, ``publisher-joined``, ``publisher-left``, ``reader-joined``,
-    ``reader-left``, ``channel-opened``, ``channel-closed``."""
-    channel: str
-    """The channel's name."""
-    detail: str = ""
-    """The new state, or why somebody left."""
-
-
-Observer: TypeAlias = Callable[[LiveEvent], None]
 
 _ids = itertools.count(1)
 
@@ -431,21 +391,7 @@ class Channel:
         """For the API: publishers with the counters of their sources."""
         counters = {source.source: source for source in self.stats().sources}
         for publishing in list(self.publishings.values()):
-            source = counters.get(publishing.source)
-            row = publishing.describe()
-            if source is not None:
-                row |= {
-                    "active": source.active,
-                    "packets": source.packets,
-                    "bytes": source.bytes,
-                    "lost": source.lost,
-                    "duplicates": source.duplicates,
-                    "reordered": source.reordered,
-                    "rejected": source.rejected,
-                    "jitter_us": source.jitter_us,
-                    "last_packet_age_ms": source.last_packet_age_ms,
-                }
-            yield row
+            yield publishing.describe(counters.get(publishing.source))
 
     def reader(self, id: int) -> Reader:
         """A reader by its id; ``NotFoundError`` if it is not here."""

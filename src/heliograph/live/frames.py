@@ -11,8 +11,9 @@ from collections.abc import Callable
 import structlog
 
 from heliograph.live import wire
-from heliograph.live.channel import Channel, State
+from heliograph.live.channel import Channel
 from heliograph.live.readers import Reader, ReaderHooks, ReaderKind
+from heliograph.live.states import State
 from heliograph.model.errors import MalformedError
 from heliograph.model.media import Track
 from heliograph.plane import ConnectionClosed, ControlReceived, PlaneLoop

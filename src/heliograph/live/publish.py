@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from heliograph.live.admission import Holder
 from heliograph.model.media import Track
+from heliograph.plane import SourceStats
 
 if TYPE_CHECKING:
     from heliograph.live.channel import Channel
@@ -80,12 +81,22 @@ class Publishing:
         """End it from the publisher's side; ``on_closed`` is not called."""
         self.channel.unpublish(self, reason)
 
-    def describe(self) -> dict[str, Any]:
-        """For the API: who publishes how."""
+    def describe(self, stats: SourceStats | None = None) -> dict[str, Any]:
+        """For the API: who publishes how, with the counters of its source."""
+        stats = stats or SourceStats()
         return {
             "id": self.id,
             "kind": self.kind.value,
             "peer": self.peer,
             "priority": self.priority,
             "since": self.since.isoformat(),
+            "active": stats.active,
+            "packets": stats.packets,
+            "bytes": stats.bytes,
+            "lost": stats.lost,
+            "duplicates": stats.duplicates,
+            "reordered": stats.reordered,
+            "rejected": stats.rejected,
+            "jitter_us": stats.jitter_us,
+            "last_packet_age_ms": stats.last_packet_age_ms,
         }

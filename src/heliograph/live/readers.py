@@ -12,7 +12,8 @@ from heliograph.model.media import Track
 from heliograph.plane import ReaderStats
 
 if TYPE_CHECKING:
-    from heliograph.live.channel import Channel, State
+    from heliograph.live.channel import Channel
+    from heliograph.live.states import State
 
 
 class ReaderKind(StrEnum):

@@ -10,9 +10,10 @@ from pathlib import Path
 import structlog
 
 from heliograph.live.admission import Load
-from heliograph.live.channel import Channel, LiveEvent, Observer, State
+from heliograph.live.channel import Channel
 from heliograph.live.keys import new_key, write_private
 from heliograph.live.options import ChannelOptions, LiveOptions
+from heliograph.live.states import LiveEvent, Observer, State
 from heliograph.model.errors import (
     BusyError,
     ConflictError,

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from heliograph.live.channel import Channel, State
+from heliograph.live.channel import Channel
 from heliograph.live.options import ChannelOptions, PullOptions, Transport
 from heliograph.live.pull import LONGEST_WAIT, Pull, wait_before
 from heliograph.live.readers import ReaderHooks
+from heliograph.live.states import State
 
 from .rtsp_site import IDR, SLICE, Client, Site, rtp, running
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from heliograph.live.channel import State
 from heliograph.live.options import ChannelOptions, Conflict
+from heliograph.live.states import State
 from heliograph.model.errors import ResourceError
 from heliograph.servers.rtsp import RtspOptions, RtspServer
 
