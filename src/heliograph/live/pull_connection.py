@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from typing import cast
 from urllib.parse import urlsplit
 
 import structlog
@@ -109,7 +110,7 @@ class PullConnection(asyncio.Protocol):
     # bytes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:

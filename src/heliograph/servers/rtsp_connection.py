@@ -8,7 +8,7 @@ import ipaddress
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
@@ -86,7 +86,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
     # bytes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         self._transport = transport
         self._peer = _host(transport.get_extra_info("peername"))
         self._local = _host(transport.get_extra_info("sockname")) or self._local
