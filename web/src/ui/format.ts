@@ -1,0 +1,33 @@
+/** Numbers as people read them. */
+
+export function bitrate(bitsPerSecond: number): string {
+  if (bitsPerSecond >= 999_500) {
+    const mega = bitsPerSecond / 1e6;
+    return `${mega >= 9.95 ? Math.round(mega) : mega.toFixed(1)} Mbit/s`;
+  }
+  return `${Math.round(bitsPerSecond / 1e3)} kbit/s`;
+}
+
+export const count = (n: number, one: string, many: string): string =>
+  `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+
+/** How long, in its two largest units. */
+export function duration(seconds: number): string {
+  const s = Math.max(0, Math.floor(seconds));
+  if (s < 60) return `${s} s`;
+  const minutes = Math.floor(s / 60);
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return `${hours} h ${minutes % 60} min`;
+  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}
+
+/** Seconds since an ISO 8601 time, or null. */
+export function secondsSince(iso: string | null, nowMs: number): number | null {
+  if (!iso) return null;
+  const then = Date.parse(iso);
+  return Number.isNaN(then) ? null : Math.max(0, (nowMs - then) / 1000);
+}
+
+export const milliseconds = (ms: number | null): string =>
+  ms === null ? "–" : `${Math.round(ms)} ms`;
