@@ -1,0 +1,349 @@
+/**
+ * A stand-in for `helio serve`, for work on the pages alone: REST, `helio.v1` WebSockets and the built
+ * pages, with pictures and sound made by ffmpeg.
+ *
+ *   npm run build && npm run mock -- [--port 8080] [--empty] [--many]
+ *
+ * Channels: demo (H.264, Opus), talk (G.711 only), silent (source gone), old (MPEG-2), crowded (full).
+ * While it runs: POST /mock/state?value=waiting|on_air, /mock/jitter?ms=N, /mock/gap, /mock/kick.
+ */
+
+import { spawn } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { WebSocketServer } from "ws";
+
+const { values: options } = parseArgs({
+  options: {
+    port: { type: "string", default: "8080" },
+    empty: { type: "boolean", default: false },
+    many: { type: "boolean", default: false },
+    codec: { type: "string", default: "h264" },
+  },
+});
+const port = Number(options.port);
+const pages = fileURLToPath(new URL("../../src/heliograph/web/static/", import.meta.url));
+const nowUs = () => Math.round((performance.timeOrigin + performance.now()) * 1000);
+const started = new Date(Date.now() - 754_000).toISOString();
+
+/** One ring: what came since the last keyframe. */
+class Live {
+  constructor(name, title, tracks) {
+    Object.assign(this, { name, title, tracks, state: "on_air", epoch: 1 });
+    this.numbers = tracks.map(() => 0);
+    this.held = [];
+    this.sockets = new Set();
+    this.bytes = 0;
+    this.bitrate = 0;
+    setInterval(() => {
+      this.bitrate = this.bytes * 8;
+      this.bytes = 0;
+    }, 1000);
+  }
+
+  push(track, data, ptsUs, keyframe) {
+    if (this.state !== "on_air") return;
+    const message = Buffer.alloc(32 + data.length);
+    message[0] = 1;
+    message[1] = track;
+    message[2] = keyframe ? 1 : 0;
+    message.writeUInt32BE(this.epoch, 4);
+    message.writeBigUInt64BE(BigInt(this.numbers[track]++), 8);
+    message.writeBigInt64BE(BigInt(ptsUs), 16);
+    message.writeBigInt64BE(BigInt(nowUs()), 24);
+    data.copy(message, 32);
+    this.bytes += data.length;
+    const isMain = this.tracks[track].kind === "video" || this.tracks.length === 1;
+    if (keyframe && isMain) this.held = [];
+    if (this.held.length < 2000) this.held.push(message);
+    for (const socket of this.sockets) deliver(socket, message);
+  }
+
+  join(socket) {
+    send(socket, {
+      type: "start",
+      version: 1,
+      channel: this.name,
+      title: this.title,
+      state: this.state,
+      server_time_us: nowUs(),
+      tracks: this.tracks,
+    });
+    for (const message of this.held) socket.send(message);
+    this.sockets.add(socket);
+    socket.on("close", () => this.sockets.delete(socket));
+  }
+
+  setState(state) {
+    this.state = state;
+    this.held = [];
+    this.epoch++;
+    for (const socket of this.sockets) send(socket, { type: "state", state });
+  }
+}
+
+let jitterMs = 0;
+let gapUntil = 0;
+
+/** TCP delays but keeps the order: a held-up message holds up all that follow. */
+function deliver(socket, message) {
+  if (Date.now() < gapUntil) {
+    socket.gap = true;
+    return;
+  }
+  const copy = socket.gap && message[1] === 0 ? Buffer.from(message) : message;
+  if (copy !== message) {
+    copy[2] |= 2;
+    socket.gap = false;
+  }
+  socket.queue ??= [];
+  socket.queue.push({ copy, due: Date.now() + Math.random() ** 3 * jitterMs });
+  drain(socket);
+}
+
+function drain(socket) {
+  clearTimeout(socket.timer);
+  while (socket.queue[0]?.due <= Date.now()) socket.send(socket.queue.shift().copy);
+  if (socket.queue[0]) {
+    socket.timer = setTimeout(() => drain(socket), socket.queue[0].due - Date.now());
+  }
+}
+
+const send = (socket, json) => socket.send(JSON.stringify(json));
+const track = (id, kind, codec, clock_rate, channels = 0, codec_string = null) => ({
+  id,
+  kind,
+  codec,
+  codec_string,
+  description: null,
+  clock_rate,
+  channels,
+});
+
+const demo = new Live("demo", "Test pattern with tone", [
+  track(0, "video", options.codec, 90_000),
+  track(1, "audio", "opus", 48_000, 2),
+]);
+const talk = new Live("talk", "Radio, telephone quality", [track(0, "audio", "pcmu", 8_000, 1)]);
+const silent = new Live("silent", "Roof camera, south", [track(0, "video", "h264", 90_000)]);
+silent.state = "waiting";
+const old = new Live("old", "Broadcast archive", [track(0, "video", "mpeg2", 90_000)]);
+const crowded = new Live("crowded", "Town hall meeting", [track(0, "video", "h264", 90_000)]);
+const idle = new Live("studio-2", "", []);
+idle.state = "idle";
+let channels = options.empty ? [] : [demo, talk, crowded, old, silent, idle];
+if (options.many) {
+  const more = Array.from({ length: 7 }, (_, i) => {
+    const live = new Live(`camera-${i + 1}`, `Camera ${i + 1}, north ridge lift station`, []);
+    live.bitrate = 1;
+    return live;
+  });
+  channels = [...channels, ...more];
+}
+
+function ffmpeg(args, onData) {
+  const child = spawn("ffmpeg", ["-hide_banner", "-loglevel", "error", ...args], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  child.stdout.on("data", onData);
+  return child;
+}
+
+/** Cut an Annex B stream at access unit delimiters. */
+function annexB(onUnit, isDelimiter) {
+  let rest = Buffer.alloc(0);
+  return (chunk) => {
+    rest = Buffer.concat([rest, chunk]);
+    let from = 0;
+    for (let at = rest.indexOf("00000001", 4, "hex"); at > 0; ) {
+      if (isDelimiter(rest[at + 4])) {
+        onUnit(rest.subarray(from, at));
+        from = at;
+      }
+      at = rest.indexOf("00000001", at + 4, "hex");
+    }
+    rest = Buffer.from(rest.subarray(from));
+  };
+}
+
+/** Packets of an Ogg stream (RFC 3533) without its two header packets. */
+function ogg(onPacket) {
+  let rest = Buffer.alloc(0);
+  let packets = 0;
+  let part = [];
+  return (chunk) => {
+    rest = Buffer.concat([rest, chunk]);
+    while (rest.length >= 27) {
+      const segments = rest[26];
+      const body = 27 + segments;
+      if (rest.length < body) return;
+      const lacing = rest.subarray(27, body);
+      const size = lacing.reduce((a, b) => a + b, 0);
+      if (rest.length < body + size) return;
+      let at = body;
+      for (const length of lacing) {
+        part.push(rest.subarray(at, at + length));
+        at += length;
+        if (length === 255) continue;
+        if (packets++ >= 2) onPacket(Buffer.concat(part));
+        part = [];
+      }
+      rest = Buffer.from(rest.subarray(body + size));
+    }
+  };
+}
+
+const START = Buffer.from([0, 0, 1]);
+const fps = 30;
+let pictureJpeg = null;
+if (!options.empty) {
+  // One zero for all, so that pictures and sound of one moment carry the same time.
+  let zero = 0;
+  const timeOf = (seconds) => {
+    zero ||= nowUs();
+    return zero + Math.round(seconds * 1e6);
+  };
+  let n = 0;
+  const h265 = options.codec === "h265";
+  const onUnit = (unit) => {
+    const types = [];
+    for (let at = unit.indexOf(START); at >= 0; at = unit.indexOf(START, at + 3)) {
+      const first = unit[at + 3];
+      types.push(h265 ? (first >> 1) & 63 : first & 31);
+    }
+    demo.push(0, unit, timeOf(n++ / fps), types.includes(h265 ? 33 : 7));
+  };
+  const source = `testsrc2=size=1280x720:rate=${fps}`;
+  ffmpeg(
+    h265
+      ? `-re -f lavfi -i ${source} -c:v libx265 -preset ultrafast -tune zerolatency -x265-params log-level=1:keyint=60:aud=1:repeat-headers=1 -f hevc -flush_packets 1 -`.split(
+          " ",
+        )
+      : `-re -f lavfi -i ${source} -c:v libx264 -preset ultrafast -tune zerolatency -pix_fmt yuv420p -g 60 -b:v 2M -bsf:v h264_metadata=aud=insert -f h264 -flush_packets 1 -`.split(
+          " ",
+        ),
+    annexB(onUnit, (b) => (h265 ? ((b >> 1) & 63) === 35 : (b & 31) === 9)),
+  );
+  let packets = 0;
+  ffmpeg(
+    "-re -f lavfi -i sine=frequency=440:beep_factor=4:sample_rate=48000 -ac 2 -c:a libopus -b:a 96k -page_duration 20000 -f ogg -flush_packets 1 -".split(
+      " ",
+    ),
+    ogg((packet) => demo.push(1, packet, timeOf(packets++ / 50), true)),
+  );
+  let samples = 0;
+  let pending = Buffer.alloc(0);
+  ffmpeg(
+    "-re -f lavfi -i sine=frequency=300 -ar 8000 -ac 1 -f mulaw -flush_packets 1 -".split(" "),
+    (data) => {
+      pending = Buffer.concat([pending, data]);
+      for (; pending.length >= 160; pending = pending.subarray(160)) {
+        talk.push(0, Buffer.from(pending.subarray(0, 160)), timeOf(samples / 8000), true);
+        samples += 160;
+      }
+    },
+  );
+  setInterval(() => old.push(0, Buffer.from("000001b3", "hex"), nowUs(), true), 40);
+  const parts = [];
+  ffmpeg("-f lavfi -i testsrc2=size=640x360 -ss 3 -frames:v 1 -f mjpeg -q:v 4 -".split(" "), (d) =>
+    parts.push(d),
+  ).on("close", () => {
+    pictureJpeg = Buffer.concat(parts);
+  });
+}
+
+function describe(live) {
+  const full = live === crowded;
+  const host = `127.0.0.1:${port}`;
+  return {
+    name: live.name,
+    title: live.title,
+    state: live.state,
+    since: live.state === "idle" ? null : started,
+    tracks: live.tracks,
+    readers: full ? 40 : live.sockets.size,
+    max_readers: full ? 40 : null,
+    bitrate: live.bitrate,
+    inputs: [],
+    picture: live === demo || live === silent ? `/api/v1/channels/${live.name}/picture` : null,
+    urls: {
+      page: `http://${host}/watch/${live.name}`,
+      websocket: `ws://${host}/ws/${live.name}`,
+      rtsp: `rtsp://127.0.0.1:8554/${live.name}`,
+    },
+  };
+}
+
+const TYPES = {
+  ".html": "text/html; charset=utf-8",
+  ".js": "text/javascript",
+  ".css": "text/css",
+  ".svg": "image/svg+xml",
+};
+
+async function page(path, response) {
+  const file =
+    path === "/" ? "index.html" : path.startsWith("/watch/") ? "watch.html" : normalize(path);
+  const found = await readFile(join(pages, file)).catch(() => null);
+  const name = found ? file : "404.html";
+  response.writeHead(found ? 200 : 404, {
+    "content-type": TYPES[extname(name)] ?? "text/plain",
+    "content-security-policy": "default-src 'self'",
+  });
+  response.end(found ?? (await readFile(join(pages, name))));
+}
+
+function json(response, status, body) {
+  response.writeHead(status, { "content-type": "application/json" });
+  response.end(JSON.stringify(body));
+}
+
+function control(url, response) {
+  if (url.pathname === "/mock/state") demo.setState(url.searchParams.get("value"));
+  if (url.pathname === "/mock/jitter") jitterMs = Number(url.searchParams.get("ms"));
+  if (url.pathname === "/mock/gap") gapUntil = Date.now() + 400;
+  if (url.pathname === "/mock/kick") {
+    for (const socket of demo.sockets) {
+      send(socket, { type: "end", reason: "kicked" });
+      socket.close();
+    }
+  }
+  json(response, 200, {});
+}
+
+const server = createServer((request, response) => {
+  const url = new URL(request.url, "http://mock");
+  if (url.pathname.startsWith("/mock/")) return control(url, response);
+  if (url.pathname === "/api/v1/channels") {
+    return json(response, 200, { channels: channels.map(describe) });
+  }
+  const match = /^\/api\/v1\/channels\/([^/]+)(\/picture)?$/.exec(url.pathname);
+  if (!match) return page(url.pathname, response);
+  const live = channels.find((c) => c.name === match[1]);
+  if (!live || (match[2] && !pictureJpeg)) {
+    return json(response, 404, {
+      error: { status: 404, message: "no such channel", subject: match[1] },
+    });
+  }
+  if (!match[2]) return json(response, 200, describe(live));
+  response.writeHead(200, { "content-type": "image/jpeg", "cache-control": "max-age=5" });
+  return response.end(pictureJpeg);
+});
+
+const sockets = new WebSocketServer({ noServer: true });
+server.on("upgrade", (request, socket, head) => {
+  const live = channels.find((c) => `/ws/${c.name}` === request.url);
+  const status = !live ? "404 Not Found" : live === crowded ? "503 Service Unavailable" : null;
+  if (status) return socket.end(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\n\r\n`);
+  return sockets.handleUpgrade(request, socket, head, (ws) => {
+    ws.on("message", (text) => {
+      const { type, t } = JSON.parse(text);
+      if (type === "ping") send(ws, { type: "pong", t, server_time_us: nowUs() });
+    });
+    live.join(ws);
+  });
+});
+server.listen(port, "127.0.0.1", () => console.log(`http://127.0.0.1:${port}/`));
