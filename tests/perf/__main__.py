@@ -1,0 +1,107 @@
+"""Command line of the measurements."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.perf import report
+from tests.perf.scenarios import SCENARIOS, Plan
+from tests.perf.servers import ROOT, Floor, GStreamer, Heliograph, Place, Server
+
+#: Above this share of the server's core taken by others, figures are marked.
+QUIET = 0.1
+
+
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.perf", description=__doc__)
+    names = tuple(SCENARIOS)
+    parser.add_argument("--only", action="append", choices=names, help="run this scenario only")
+    parser.add_argument("--quick", action="store_true", help="smaller and once; not to be quoted")
+    parser.add_argument("--runs", type=int, default=0, help="runs a figure (3; quick: 1)")
+    parser.add_argument(
+        "--server",
+        action="append",
+        choices=("heliograph", "gstreamer", "floor"),
+        help="measure this server only",
+    )
+    parser.add_argument(
+        "--write", action="store_true", help="write docs/performance.md even after --quick"
+    )
+    parser.add_argument("--no-write", action="store_true", help="only print")
+    parser.add_argument(
+        "--document", type=Path, default=ROOT / "docs" / "performance.md", help="file to write"
+    )
+    parser.add_argument("--load", type=Path, help="a built helio-load (default: build it)")
+    return parser.parse_args(words)
+
+
+def build() -> Path:
+    """Build the load generator."""
+    manifest = ROOT / "rust" / "load" / "Cargo.toml"
+    command = ["cargo", "build", "--release", "--locked", "--manifest-path", str(manifest)]
+    subprocess.run(command, check=True)
+    target = os.environ.get("CARGO_TARGET_DIR", str(manifest.parent / "target"))
+    return Path(target) / "release" / "helio-load"
+
+
+def main() -> int:
+    """Measure, print, write; 1 when a bound was missed or a server could not be measured."""
+    options = arguments()
+    cores = os.sched_getaffinity(0)
+    if not {0, 1} <= cores:
+        print(f"cores 0 and 1 are needed, this process may use {sorted(cores)}", file=sys.stderr)
+        return 2
+    wanted = options.server or ["heliograph", "gstreamer", "floor"]
+    servers: list[Server] = []
+    failed = False
+    for server in (Heliograph(), GStreamer(), Floor()):
+        if server.name not in wanted:
+            continue
+        if reason := server.missing():
+            print(f"{server.name} is left out: {reason}", file=sys.stderr)
+            failed = True
+            continue
+        servers.append(server)
+    with tempfile.TemporaryDirectory(prefix="helio-bench-") as directory:
+        work = Path(directory)
+        place = Place(options.load or build(), work)
+        runs = options.runs or (1 if options.quick else 3)
+        say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
+        plan = Plan(place, tuple(servers), options.quick, runs, say)
+        where, commit = report.machine(), report.commit(ROOT)
+        print(f"{where}; commit {commit}; median of {runs}")
+        for name in options.only or SCENARIOS:
+            say(name)
+            try:
+                result = SCENARIOS[name](plan)
+            except RuntimeError as error:
+                failed = True
+                say(f"{name}: {error}")
+                for log in sorted(work.glob("*.log")):
+                    say(f"{log.name}:\n{log.read_text()[-2000:]}")
+                continue
+            if max(plan.others, default=0.0) > QUIET:
+                note = f"Others took up to {max(plan.others):.2f} of the server's core."
+                result = dataclasses.replace(result, notes=(*result.notes, note))
+            plan.others.clear()
+            print(report.plain(result), flush=True)
+            failed |= any(figure.verdict == "missed" for figure in result.figures)
+            if (options.write or not options.quick) and not options.no_write:
+                date = datetime.datetime.now(datetime.UTC).date().isoformat()
+                document = options.document
+                old = document.read_text() if document.exists() else ""
+                document.parent.mkdir(parents=True, exist_ok=True)
+                document.write_text(report.update(old, result, date, commit, where))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

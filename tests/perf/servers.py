@@ -1,0 +1,186 @@
+"""How each server is started, fed and read."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.perf import proc
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Seconds a server may take until it accepts connections.
+START_S = 20.0
+KEY = "bench-key-0123456789"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a scenario wants of the server."""
+
+    kind: str = "video"
+    """``video`` or ``audio``."""
+    tcp_interval_ms: int = 0
+    """Least time between two writes to one TCP reader, ms; 0: every frame at once."""
+    channels: int = 1
+    """Channels to be configured: ``bench``, ``bench1``, …"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the harness runs things."""
+
+    load: Path
+    """The built ``helio-load``."""
+    work: Path
+    """Directory for logs and configuration."""
+    server_core: int = 0
+    """Core of the server."""
+    load_core: int = 1
+    """Core of readers and publisher."""
+
+
+class Server(ABC):
+    """One server that can be measured."""
+
+    name: str
+    rtsp_port: int
+
+    @abstractmethod
+    def command(self, place: Place, setting: Setting) -> list[str]:
+        """Say what to run."""
+
+    @abstractmethod
+    def publish_options(self, channel: int = 0) -> list[str]:
+        """Say where the publisher sends: options of ``helio-load publish``."""
+
+    def missing(self) -> str:
+        """Say why it cannot run here; empty when it can."""
+        return ""
+
+    @property
+    def url(self) -> str:
+        """Address of the channel that is read."""
+        return f"rtsp://127.0.0.1:{self.rtsp_port}/bench"
+
+    @contextlib.contextmanager
+    def serving(self, place: Place, setting: Setting) -> Iterator[subprocess.Popen[str]]:
+        """Run the server; the context is entered once it accepts connections."""
+        log = place.work / f"{self.name}.log"
+        command = self.command(place, setting)
+        with proc.running(command, place.server_core, log, cwd=ROOT) as process:
+            deadline = time.monotonic() + START_S
+            while True:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"{self.name} did not start, see {log}")
+                try:
+                    socket.create_connection(("127.0.0.1", self.rtsp_port), 1).close()
+                    break
+                except OSError:
+                    time.sleep(0.05)
+            yield process
+
+
+class Heliograph(Server):
+    """The server under test: ``helio serve``."""
+
+    name = "heliograph"
+    rtsp_port = 9554
+
+    def missing(self) -> str:
+        """The command is made by the build."""
+        return "" if self._helio().exists() else f"{self._helio()} is not built"
+
+    @staticmethod
+    def _helio() -> Path:
+        return Path(sys.executable).parent / "helio"
+
+    def command(self, place: Place, setting: Setting) -> list[str]:
+        """Write its configuration and run it."""
+        config = place.work / "helio.toml"
+        config.write_text(self.config(place, setting))
+        return [str(self._helio()), "serve", "--config", str(config)]
+
+    def config(self, place: Place, setting: Setting) -> str:
+        """Text of the configuration; one worker, since it has one core."""
+        text = (
+            f'[server]\nstate_dir = "{place.work / "state"}"\nlog_level = "warning"\n'
+            '[http]\nhost = "127.0.0.1"\nport = 9080\n'
+            f'[rtsp]\nhost = "127.0.0.1"\nport = {self.rtsp_port}\nrtp_port = 9000\n'
+            "[plane]\nworkers = 1\n"
+        )
+        for channel in range(setting.channels):
+            text += (
+                f'[[channels]]\nname = "{self._channel(channel)}"\nkey = "{KEY}"\n'
+                f"tcp_interval_ms = {setting.tcp_interval_ms}\n"
+            )
+        return text
+
+    @staticmethod
+    def _channel(number: int) -> str:
+        return f"bench{number or ''}"
+
+    def publish_options(self, channel: int = 0) -> list[str]:
+        """Publish by RTSP RECORD over UDP, so that packets come as they do to the others."""
+        name = self._channel(channel)
+        url = f"rtsp://any:{KEY}@127.0.0.1:{self.rtsp_port}/{name}"
+        return ["--url", url, "--transport", "udp"]
+
+
+class GStreamer(Server):
+    """GStreamer's RTSP server from Debian."""
+
+    name = "gstreamer"
+    rtsp_port = 8754
+
+    def missing(self) -> str:
+        """Ask Debian's Python for the bindings."""
+        code = "import gi; gi.require_version('GstRtspServer', '1.0')"
+        with contextlib.suppress(OSError):
+            asked = subprocess.run(
+                ["/usr/bin/python3", "-c", code], capture_output=True, check=False
+            )
+            if asked.returncode == 0:
+                return ""
+        return "gir1.2-gst-rtsp-server-1.0 is not installed"
+
+    def command(self, place: Place, setting: Setting) -> list[str]:
+        """Run the small relay script."""
+        script = Path(__file__).with_name("gst_server.py")
+        return ["/usr/bin/python3", str(script), str(self.rtsp_port), "8756", setting.kind]
+
+    def publish_options(self, channel: int = 0) -> list[str]:
+        """Plain RTP."""
+        return ["--url", "udp://127.0.0.1:8756"]
+
+
+class Floor(Server):
+    """The bare loop of ``helio-load floor``."""
+
+    rtsp_port = 8654
+
+    def __init__(self, mode: str = "segment") -> None:
+        self.mode = mode
+        self.name = "floor" if mode == "segment" else f"floor ({mode})"
+
+    def command(self, place: Place, setting: Setting) -> list[str]:
+        """Run the loop in one of its modes."""
+        options = {
+            "rtsp-port": self.rtsp_port,
+            "rtp-port": 8100,
+            "mode": self.mode,
+            "kind": setting.kind,
+            "interval-ms": setting.tcp_interval_ms,
+        }
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        return [str(place.load), "floor", *words]
+
+    def publish_options(self, channel: int = 0) -> list[str]:
+        """Plain RTP."""
+        return ["--url", "udp://127.0.0.1:8100"]
