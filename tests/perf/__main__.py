@@ -17,6 +17,8 @@ from tests.perf.servers import ROOT, Floor, GStreamer, Heliograph, Place, Server
 
 #: Above this share of the server's core taken by others, figures are marked.
 QUIET = 0.1
+#: Above this share of its own core the load may be what is measured.
+LOADED = 0.9
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -50,6 +52,19 @@ def build() -> Path:
     subprocess.run(command, check=True)
     target = os.environ.get("CARGO_TARGET_DIR", str(manifest.parent / "target"))
     return Path(target) / "release" / "helio-load"
+
+
+def doubts(plan: Plan) -> list[str]:
+    """Say what speaks against the figures since the last call."""
+    others, loads = max(plan.others, default=0.0), max(plan.loads, default=0.0)
+    plan.others.clear()
+    plan.loads.clear()
+    said = []
+    if others > QUIET:
+        said.append(f"Others took up to {others:.2f} of the server's core: not to be quoted.")
+    if loads > LOADED:
+        said.append(f"The readers took up to {loads:.2f} of their core: it may be the limit.")
+    return said
 
 
 def main() -> int:
@@ -88,10 +103,7 @@ def main() -> int:
                 for log in sorted(work.glob("*.log")):
                     say(f"{log.name}:\n{log.read_text()[-2000:]}")
                 continue
-            if max(plan.others, default=0.0) > QUIET:
-                note = f"Others took up to {max(plan.others):.2f} of the server's core."
-                result = dataclasses.replace(result, notes=(*result.notes, note))
-            plan.others.clear()
+            result = dataclasses.replace(result, notes=(*result.notes, *doubts(plan)))
             print(report.plain(result), flush=True)
             failed |= any(figure.verdict == "missed" for figure in result.figures)
             if (options.write or not options.quick) and not options.no_write:

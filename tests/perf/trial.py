@@ -75,8 +75,8 @@ class Trial:
     """PSS of the server with its readers."""
     memory_before_kib: int
     """PSS of the server with a publisher and no reader."""
-    slow_lost: int
-    """RTP packets missing at the slow readers."""
+    slow_bytes: int
+    """Bytes the slow readers took."""
 
     @property
     def cost_us(self) -> float | None:
@@ -159,5 +159,5 @@ def run(
         gap_max_us=said["gap_max_us"],
         memory_kib=taken["memory"],
         memory_before_kib=before,
-        slow_lost=said["slow_lost"],
+        slow_bytes=said["slow_bytes"],
     )

@@ -154,6 +154,9 @@ struct Connection {
 struct Server {
     epoll: Epoll,
     connections: BTreeMap<u64, Connection>,
+    /// Destinations of the UDP readers, made when one comes or goes: no look at every connection
+    /// for every frame.
+    udp: Vec<libc::sockaddr_in>,
     sdp: String,
     port: u16,
     dropped: u64,
@@ -233,6 +236,7 @@ impl Server {
             Ok(Some(got)) if got > 0 => connection.input.extend(&buffer[..got]),
             _ => {
                 self.connections.remove(&id);
+                self.list_udp();
                 return;
             }
         }
@@ -249,9 +253,19 @@ impl Server {
                 }
             }
         }
+        let mut changed = false;
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.input = input;
+            changed = connection.udp.is_some();
         }
+        if changed {
+            self.list_udp();
+        }
+    }
+
+    fn list_udp(&mut self) {
+        let playing = self.connections.values().filter(|c| c.playing);
+        self.udp = playing.filter_map(|c| c.udp).collect();
     }
 
     /// One write a connection.
@@ -311,6 +325,7 @@ pub fn run(args: &Args) -> Result<(), String> {
     let mut server = Server {
         epoll: Epoll::new().map_err(error)?,
         connections: BTreeMap::new(),
+        udp: Vec::new(),
         sdp: Source::new(shape, Vec::new()).sdp(),
         port: rtp_port + 2,
         dropped: 0,
@@ -343,8 +358,7 @@ pub fn run(args: &Args) -> Result<(), String> {
                         joined.extend(packet);
                         // A frame goes out when it is complete; audio packets are frames.
                         if audio || packet[1] & 0x80 != 0 {
-                            let playing = server.connections.values().filter(|c| c.playing);
-                            fan.burst(&output, &burst, playing.filter_map(|c| c.udp));
+                            fan.burst(&output, &burst, server.udp.iter().copied());
                             burst.clear();
                             if interval_us == 0 {
                                 server.write_all(&joined);

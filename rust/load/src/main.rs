@@ -15,6 +15,7 @@ mod rtsp;
 mod stamp;
 mod stats;
 mod sys;
+mod tally;
 mod track;
 
 use std::process::ExitCode;

@@ -10,6 +10,7 @@ use crate::json::{self, Object};
 use crate::rtsp::{self, Message, Url};
 use crate::stats::Samples;
 use crate::sys::{self, Epoll, Receiver};
+use crate::tally::Tally;
 use crate::track::{Seen, Track};
 
 /// Handshakes under way at once: enough to keep a server busy, few enough not to be its load.
@@ -361,51 +362,24 @@ impl Load {
     }
 
     fn report(self, seconds: f64, cpu_us: u64) -> Object {
-        let (mut packets, mut bytes, mut lost, mut end_to_end, mut reads) = (0, 0, 0, 0, 0);
-        let (mut gap, mut with_loss, mut fewest) = (0, 0u64, u64::MAX);
-        let (mut slow_bytes, mut slow_lost) = (0, 0);
-        let playing = |reader: &&Reader| reader.state == State::Playing;
-        for reader in self.readers.iter().filter(playing) {
-            let sum = |of: fn(&Track) -> u64| reader.tracks.iter().map(of).sum::<u64>();
-            if reader.slow {
-                slow_bytes += sum(|t| t.bytes);
-                slow_lost += sum(Track::lost_end_to_end);
-                continue;
+        let mut tally = Tally::default();
+        for reader in &self.readers {
+            if reader.state == State::Playing {
+                tally.add(&reader.tracks, reader.reads, reader.slow);
             }
-            let own = sum(|t| t.packets);
-            let missing = sum(|t| t.lost().max(t.lost_end_to_end()));
-            packets += own;
-            fewest = fewest.min(own);
-            bytes += sum(|t| t.bytes);
-            lost += sum(Track::lost);
-            end_to_end += sum(Track::lost_end_to_end);
-            reads += reader.reads;
-            with_loss += u64::from(missing > 0);
-            gap = gap.max(reader.tracks.iter().map(|t| t.gap_us).max().unwrap_or(0));
         }
         let mut failures = Object::new();
         for (why, count) in &self.failures {
             failures = failures.int(why, *count);
         }
-        Object::new()
+        let said = Object::new()
             .int("playing", self.playing as u64)
             .int("closed", self.closed)
             .object("failures", failures)
             .float("seconds", seconds)
-            .int("packets", packets)
-            .int(
-                "fewest_packets",
-                if fewest == u64::MAX { 0 } else { fewest },
-            )
-            .int("bytes", bytes)
-            .int("lost", lost)
-            .int("lost_end_to_end", end_to_end)
-            .int("readers_with_loss", with_loss)
-            .int("reads", reads)
-            .int("gap_max_us", gap)
-            .int("slow_bytes", slow_bytes)
-            .int("slow_lost", slow_lost)
-            .int("cpu_us", cpu_us)
+            .int("cpu_us", cpu_us);
+        tally
+            .put(said)
             .object("delay", self.delay.summary())
             .object("interval", self.interval.summary())
     }
