@@ -5,12 +5,14 @@ where an answer is needed and is ignored where it is an order (closing twice is 
 System failures raise ``OSError`` with errno. Addresses are numeric, IPv4 or IPv6.
 """
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, final
+
+__all__ = ["Plane"]
 
 #: (track id 0–255, "video"|"audio"|"data", codec name as ``model.media.Codec``, clock rate,
 #:  payload type, parameter sets sent out of band as NAL units without start codes,
 #:  AAC (sizelength, indexlength, indexdeltalength) of RFC 3640)
-TrackSpec: TypeAlias = tuple[int, str, str, int, int, list[bytes], tuple[int, int, int]]
+_TrackSpec: TypeAlias = tuple[int, str, str, int, int, list[bytes], tuple[int, int, int]]
 
 #: The first member is the event's name:
 #: ("source-active", channel, source, epoch, layout_changed: bool)
@@ -21,13 +23,14 @@ TrackSpec: TypeAlias = tuple[int, str, str, int, int, list[bytes], tuple[int, in
 #: ("reader-closed", reader, reason: str)   its connection or its channel went away
 #: ("tap-ready", reader)                    read_tap has something, where it had nothing
 #: ("overflow", dropped: int)               events lost because Python did not drain
-Event: TypeAlias = tuple[str | int | bool | bytes, ...]
+_Event: TypeAlias = tuple[str | int | bool | bytes, ...]
 
+@final
 class Plane:
-    def __init__(self, *, workers: int = 1, events: int = 65536) -> None: ...
+    def __new__(cls, *, workers: int = 1, events: int = 65536) -> Plane: ...
     def fileno(self) -> int:
         """An eventfd, readable while events wait."""
-    def drain(self, limit: int = 4096) -> list[Event]:
+    def drain(self, limit: int = 4096) -> list[_Event]:
         """Take up to ``limit`` events; clears the eventfd when none are left."""
     def close(self) -> None:
         """Stop the workers and close every socket; waits for the threads (bounded)."""
@@ -37,28 +40,32 @@ class Plane:
         self,
         *,
         depth_ms: int = 3000,
-        max_bytes: int = 16 << 20,
+        max_bytes: int = ...,
         silence_ms: int = 1000,
-        return_ms: int = -1,
+        return_ms: int = ...,
         coalesce_us: int = 1500,
         tcp_interval_ms: int = 0,
         lag_ms: int = 1000,
     ) -> int:
         """Open a channel's ring.
 
-        ``depth_ms``/``max_bytes``: how far the ring reaches back (it reaches to the last keyframe
-        beyond ``depth_ms``, never beyond ``max_bytes``). ``silence_ms``: an input that says nothing
-        for so long is silent. ``return_ms``: a better source takes over again once it has been
-        well for so long (-1: never by itself). ``coalesce_us``: how long a packet may wait for the
-        rest of its frame. ``tcp_interval_ms``: least time between two writes to one TCP reader
-        (0: every frame). ``lag_ms``: a TCP reader further behind loses video.
+        ``depth_ms``/``max_bytes``: how far the ring reaches back (to the last keyframe even beyond
+        ``depth_ms``, never beyond ``max_bytes``; default 16 MiB). ``silence_ms``: an input that
+        says nothing for so long is silent. ``return_ms``: a better source takes over again once it
+        has been well for so long (default -1: never by itself). ``coalesce_us``: how long a packet
+        may wait for the rest of its frame. ``tcp_interval_ms``: least time between two writes to
+        one TCP reader (0: every frame). ``lag_ms``: a TCP reader further behind loses video.
         """
     def close_channel(self, channel: int) -> None: ...
-    def add_source(self, channel: int, priority: int, tracks: list[TrackSpec]) -> int:
-        """Announce a source; lower ``priority`` is better. The best that delivers is relayed."""
+    def add_source(self, channel: int, priority: int, tracks: list[_TrackSpec]) -> int:
+        """Announce a source; lower ``priority`` is better. The best that delivers is relayed.
+
+        ``tracks`` are as the source sends them. Readers see one payload type for the channel's
+        life: that of the first source of the format.
+        """
     def remove_source(self, source: int) -> None: ...
     def add_input(self, source: int) -> int:
-        """One way by which a source's packets come. Several inputs are copies: first arrival wins."""
+        """One way by which a source's packets come. Several are copies: first arrival wins."""
     def remove_input(self, input: int) -> None: ...
     def push(self, input: int, track: int, packets: list[bytes]) -> int:
         """RTP packets from Python; the number accepted."""
@@ -98,10 +105,10 @@ class Plane:
         self,
         fd: int,
         kind: Literal["rtsp", "websocket"],
-        received: bytes = b"",
+        received: bytes | None = None,
         max_message: int = 65536,
     ) -> int:
-        """Take a connected socket (the fd is duplicated; close yours). ``received`` was read before."""
+        """Take a connected socket (the fd is duplicated; close yours). ``received``: read before."""
     def conn_send(self, conn: int, data: bytes) -> None:
         """Queue an RTSP message verbatim, or a WebSocket text message, in order with the media."""
     def conn_publish(self, conn: int, input: int, tracks: list[tuple[int, int, int]]) -> None:
@@ -110,20 +117,18 @@ class Plane:
         """Send what is queued (bounded), then close."""
 
     # readers
-    def add_conn_reader(
-        self, channel: int, conn: int, tracks: list[tuple[int, int, int]]
-    ) -> int:
-        """A reader on an adopted connection: (track, RTP channel, RTCP channel); frames on WebSocket."""
+    def add_conn_reader(self, channel: int, conn: int, tracks: list[tuple[int, int, int]]) -> int:
+        """A reader on a connection: (track, RTP channel, RTCP channel); frames on WebSocket."""
     def add_udp_reader(
         self, channel: int, endpoint: int, tracks: list[tuple[int, str, int, int]]
     ) -> int:
-        """A reader by UDP: (track, address, RTP port, RTCP port or 0); a multicast group is one reader."""
+        """A reader by UDP: (track, address, RTP port, RTCP port or 0); a group is one reader."""
     def add_tap(
         self, channel: int, tracks: list[int], *, frames: bool = False, capacity: int = 1024
     ) -> int:
-        """A reader in Python; when ``capacity`` items wait, newer ones are dropped and counted."""
+        """A reader in Python; of what waits the newest ``capacity`` are kept, the rest counted."""
     def position_reader(self, reader: int) -> list[tuple[int, int, int]]:
-        """Put the reader at the last keyframe held; (track, next sequence number, next timestamp)."""
+        """Put the reader at the last keyframe; (track, next sequence number, next timestamp)."""
     def start_reader(self, reader: int) -> None: ...
     def pause_reader(self, reader: int) -> None: ...
     def remove_reader(self, reader: int) -> None: ...
