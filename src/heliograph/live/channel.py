@@ -29,7 +29,7 @@ from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.readers import Group, Reader, ReaderHooks, ReaderKind
 from heliograph.live.states import TRANSITIONS, LiveEvent, Observer, State, Trigger
 from heliograph.model.errors import NotFoundError, UnsupportedError
-from heliograph.model.media import Track
+from heliograph.model.media import Kind, Track
 from heliograph.plane import (
     ChannelSilent,
     ChannelStats,
@@ -108,7 +108,7 @@ class Channel:
 
     @property
     def key(self) -> str:
-        """The publisher's key; for digest authentication."""
+        """The publisher's key."""
         return self.options.key
 
     def close(self, reason: str = "channel closed") -> None:
@@ -232,10 +232,6 @@ class Channel:
             cost=0 if joins else self.bitrate,
         )
         admit_reader(view, peer, shown)
-        self.check_described()
-
-    def check_described(self) -> None:
-        """Raise ``NotFoundError`` while nobody said what the channel carries."""
         if not self.tracks:
             raise NotFoundError(f"channel {self.name!r} is not on air yet", subject=self.name)
 
@@ -402,14 +398,11 @@ class Channel:
 
     def picture_source(self) -> tuple[Track, bytes] | None:
         """The first video track and its newest key access unit, if one is held."""
-        for track in self.tracks:
-            if track.kind == "video":
-                try:
-                    unit = self.plane.keyframe(self.plane_channel, track.id)
-                except KeyError:
-                    return None
-                return None if unit is None else (track, unit)
-        return None
+        track = next((track for track in self.tracks if track.kind is Kind.VIDEO), None)
+        if track is None or self.closed:
+            return None
+        unit = self.plane.keyframe(self.plane_channel, track.id)
+        return None if unit is None else (track, unit)
 
     # what the plane says
 
