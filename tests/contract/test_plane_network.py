@@ -185,7 +185,7 @@ def test_udp_in_and_out(harness: Harness) -> None:
     assert rtp_port % 2 == 0
     assert rtcp_port == rtp_port + 1
     channel = plane.open_channel()
-    input = plane.add_input(plane.add_source(channel, 0, [VIDEO]))
+    input = plane.add_input(plane.add_source(channel, 0, [(*VIDEO[:4], 100, *VIDEO[5:])]))
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as publisher,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as player,
@@ -218,7 +218,7 @@ def test_udp_in_and_out(harness: Harness) -> None:
             return len(got) >= 5
 
         harness.until(receive)
-        assert [packet[1] & 0x7F for packet in got] == [96] * 5
+        assert [packet[1] & 0x7F for packet in got] == [100] * 5
         harness.until(lambda: plane.reader_stats(reader)["packets"] >= 5)
 
 

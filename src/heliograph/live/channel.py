@@ -147,7 +147,7 @@ class Channel:
         for id in leaving:
             self.dismiss(self.publishings[id], "replaced")
         outward = self._outward(tracks)
-        specs = [TrackSpec.of(t, parameter_sets(t), aac_lengths(t)) for t in outward]
+        specs = [TrackSpec.of(t, parameter_sets(t), aac_lengths(t)) for t in tracks]
         source = self.plane.add_source(self.plane_channel, priority, [*specs])
         publishing = Publishing(
             next(_ids),
@@ -206,13 +206,13 @@ class Channel:
                 publishing.on_closed(reason)
 
     def _outward(self, tracks: Sequence[Track]) -> tuple[Track, ...]:
-        """The tracks as readers see them: where the format stays, so does the payload type."""
-        known = {track.id: track for track in self.tracks}
+        """The tracks as readers see them: the plane keeps the payload type with the format."""
+        known = {(t.id, t.kind, t.codec, t.clock_rate): t.payload_type for t in self.tracks}
         return tuple(
-            replace(track, payload_type=known[track.id].payload_type)
-            if track.id in known and known[track.id].same_format(track)
-            else track
-            for track in tracks
+            replace(
+                t, payload_type=known.get((t.id, t.kind, t.codec, t.clock_rate), t.payload_type)
+            )
+            for t in tracks
         )
 
     # readers

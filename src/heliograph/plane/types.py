@@ -121,7 +121,8 @@ class TrackSpec(NamedTuple):
     clock_rate: int
     """RTP timestamp units a second."""
     payload_type: int
-    """RTP payload type that readers of the channel see, 0–127."""
+    """RTP payload type on the source's wire, 0–127. Readers see that of the first source with
+    the same format."""
     parameter_sets: list[bytes]
     """Parameter sets sent out of band, NAL units without start codes."""
     aac: tuple[int, int, int]
@@ -199,14 +200,23 @@ class PlaneTotals(_Counters):
 
 
 @dataclass(frozen=True, slots=True)
-class SourceStats(_Counters):
+class InputStats(_Counters):
+    """Counters of one input."""
+
+    input: int = 0
+    packets: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStats:
     """Counters of one source."""
 
     source: int = 0
     priority: int = 0
-    active: bool = False
+    state: str = "silent"
+    """``active``: relayed; ``standby``: delivers and is ignored; ``silent``."""
     packets: int = 0
-    bytes: int = 0
     lost: int = 0
     """Numbers that never came, as far as known."""
     duplicates: int = 0
@@ -217,7 +227,25 @@ class SourceStats(_Counters):
     """Interarrival jitter after RFC 3550 section 6.4.1, µs."""
     last_packet_age_ms: int = -1
     """Since the newest packet; -1 before the first."""
-    inputs: tuple[Any, ...] = ()
+    inputs: tuple[InputStats, ...] = ()
+
+    @property
+    def active(self) -> bool:
+        """Whether it is the one relayed."""
+        return self.state == "active"
+
+    @property
+    def bytes(self) -> int:
+        """What came by all its inputs."""
+        return sum(input.bytes for input in self.inputs)
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> SourceStats:
+        """Build from one entry of a channel's ``sources``."""
+        counters = {
+            f.name: raw[f.name] for f in fields(cls) if f.name in raw and f.name != "inputs"
+        }
+        return cls(**counters, inputs=tuple(InputStats.of(i) for i in raw.get("inputs", ())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,8 @@ class Studio:
         """Push keyframes of one packet."""
         for _ in range(count):
             self.sequence += 1
-            head = b"\x80\xe0" + self.sequence.to_bytes(2) + (3000 * self.sequence).to_bytes(4)
+            kind = bytes([0x80 | publishing.tracks[0].payload_type])
+            head = b"\x80" + kind + self.sequence.to_bytes(2) + (3000 * self.sequence).to_bytes(4)
             publishing.push(0, [head + publishing.id.to_bytes(4) + b"\x65idr"])
         self.settle()
 

@@ -22,10 +22,16 @@ def test_track_becomes_what_the_plane_knows() -> None:
 def test_counters_ignore_what_they_do_not_know() -> None:
     assert PlaneTotals.of({"packets_in": 4, "something_new": 1}).packets_in == 4
     assert ReaderStats.of({"state": "playing"}).last_rtcp_age_ms == -1
-    stats = ChannelStats.of({"epoch": 2, "sources": [{"source": 7, "active": True}]})
+    stats = ChannelStats.of(
+        {
+            "epoch": 2,
+            "sources": [{"source": 7, "state": "active", "inputs": [{"input": 8, "bytes": 5}] * 2}],
+        }
+    )
     assert stats.epoch == 2
     assert stats.sources[0].source == 7
     assert stats.sources[0].active
+    assert stats.sources[0].bytes == 10
 
 
 def test_missing_extension_says_how_to_build_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,7 @@ class Ring:
 class OutTrack:
     """Numbering of a track as readers see it, over all epochs."""
 
+    format: tuple[int, str, str, int]
     ssrc: int
     offset: int
     payload_type: int
@@ -106,7 +107,8 @@ class Source:
     id: int
     priority: int
     specs: dict[int, TrackSpec]
-    inputs: list[int] = field(default_factory=list)
+    inputs: dict[int, list[int]] = field(default_factory=dict)
+    """Input → packets and bytes it brought."""
     tracks: dict[int, InTrack] = field(default_factory=dict)
     standby: list[tuple[int, bytes, Rtp, int]] = field(default_factory=list)
     last_packet: int | None = None
@@ -114,7 +116,7 @@ class Source:
     silent: bool = True
     counters: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
-            ("packets", "bytes", "lost", "duplicates", "reordered", "rejected"), 0
+            ("packets", "lost", "duplicates", "reordered", "rejected"), 0
         )
     )
 
@@ -183,14 +185,13 @@ class Channel:
             source.tracks.clear()
         if layout != self.layout:
             self.layout = layout
-            for track, spec in source.specs.items():
-                known = self.out.get(track)
-                if known is None:
-                    self.out[track] = OutTrack(
-                        0x48000000 | self.id << 8 | track, 1000 * (track + 1), spec[4]
-                    )
-                else:
-                    known.payload_type = spec[4]
+            # A track whose format stays keeps numbering and payload type.
+            self.out = {
+                track: known
+                if (known := self.out.get(track)) and known.format == spec[:4]
+                else OutTrack(spec[:4], 0x48000000 | self.id << 8 | track, 1000 * track, spec[4])
+                for track, spec in source.specs.items()
+            }
         self.emit("source-active", self.id, source.id, self.epoch, changed)
         waiting, source.standby = source.standby, []
         for track, data, rtp, arrival in waiting:
@@ -202,8 +203,10 @@ class Channel:
         """Take a packet of a source; whether it was accepted."""
         if track not in source.specs:
             return False
+        if rtp.payload_type != source.specs[track][4]:
+            source.counters["rejected"] += 1
+            return False
         source.counters["packets"] += 1
-        source.counters["bytes"] += len(data)
         source.last_packet = now
         if source.silent:
             source.silent = False
@@ -352,13 +355,18 @@ class Channel:
             {
                 "source": source.id,
                 "priority": source.priority,
-                "active": source is self.active,
+                "state": "active"
+                if source is self.active
+                else ("silent" if source.silent else "standby"),
                 **source.counters,
                 "jitter_us": 0,
                 "last_packet_age_ms": (
                     -1 if source.last_packet is None else (now - source.last_packet) // 1000
                 ),
-                "inputs": list(source.inputs),
+                "inputs": [
+                    {"input": id, "packets": packets, "bytes": size}
+                    for id, (packets, size) in source.inputs.items()
+                ],
             }
             for source in self.sources.values()
         ]

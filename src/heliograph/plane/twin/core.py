@@ -127,14 +127,14 @@ class Core:
     def add_input(self, source: int) -> int:
         owner = self.sources[source][1]
         input = self._id()
-        owner.inputs.append(input)
+        owner.inputs[input] = [0, 0]
         self.inputs[input] = source
         return input
 
     def remove_input(self, input: int) -> None:
         source = self.inputs.pop(input, None)
         if source in self.sources:
-            self.sources[source][1].inputs.remove(input)
+            del self.sources[source][1].inputs[input]
         for endpoint in self.endpoints.values():
             endpoint.attachments = [a for a in endpoint.attachments if a.input != input]
         for conn in self.conns.values():
@@ -157,6 +157,9 @@ class Core:
             return False
         self._totals["packets_in"] += 1
         self._totals["bytes_in"] += len(packet)
+        counters = source.inputs[input]
+        counters[0] += 1
+        counters[1] += len(packet)
         return channel.receive(source, track, packet, rtp, self.now)
 
     def _deliver_all(self) -> None:
