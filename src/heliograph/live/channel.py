@@ -73,7 +73,7 @@ class Channel:
         self.configured = configured
         self.state = State.IDLE
         self.since: datetime | None = None
-        """When the state was entered; None while it never had a source."""
+        """When the state was entered; None while idle."""
         self.tracks: tuple[Track, ...] = ()
         """As readers see them: payload types stay while the layout does."""
         self.layout_version = 0
@@ -94,6 +94,7 @@ class Channel:
             max_bytes=options.max_bytes,
             silence_ms=options.silence_ms,
             return_ms=options.return_ms,
+            coalesce_us=options.coalesce_us,
             tcp_interval_ms=options.tcp_interval_ms,
             lag_ms=options.lag_ms,
         )

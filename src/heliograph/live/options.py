@@ -81,6 +81,8 @@ class ChannelOptions:
     """A source that says nothing for so long is silent, ms."""
     return_ms: int = -1
     """A better source takes over again once it was well for so long, ms; -1: never by itself."""
+    coalesce_us: int = 1500
+    """How long a packet may wait for the rest of its frame, µs."""
     tcp_interval_ms: int = 0
     """Least time between two writes to one TCP reader, ms."""
     lag_ms: int = 1000

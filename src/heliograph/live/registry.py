@@ -131,6 +131,19 @@ class Channels:
         self._close(channel, "channel closed")
         self._save()
 
+    def configure(self, name: str, options: ChannelOptions) -> Channel:
+        """Open a channel that stands in the settings, when they are read anew."""
+        check_channel_name(name)
+        if name in self._channels:
+            raise ConflictError(f"channel {name!r} exists already", subject=name)
+        return self._open(name, options, configured=True)
+
+    def withdraw(self, name: str) -> None:
+        """End a channel that stands in the settings no more; harmless without one."""
+        channel = self._channels.get(name)
+        if channel is not None and channel.configured:
+            self._close(channel, "channel closed")
+
     def _own(self, name: str) -> Channel:
         channel = self.get(name)
         if channel.configured:

@@ -82,6 +82,18 @@ def test_settings_hide_a_kept_channel_of_the_same_name(loop: PlaneLoop, tmp_path
     assert channels.get("demo").title == "set"
 
 
+def test_settings_read_anew_open_and_end_their_channels(loop: PlaneLoop, tmp_path: Path) -> None:
+    channels = Channels(loop, state_dir=tmp_path)
+    channels.create("made")
+    channels.configure("set", ChannelOptions(title="Set"))
+    with pytest.raises(ConflictError):
+        channels.configure("made", ChannelOptions())
+    channels.withdraw("set")
+    channels.withdraw("set")
+    channels.withdraw("made")
+    assert [channel.name for channel in channels] == ["made"]
+
+
 @pytest.mark.parametrize("name", ["", "a b", "../x", "x" * 65, ".x"])
 def test_bad_names_are_refused(loop: PlaneLoop, name: str) -> None:
     with pytest.raises(MalformedError):
