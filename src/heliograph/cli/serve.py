@@ -46,11 +46,12 @@ def greet(server: Server) -> None:
     http = f"http://{host}:{server.http.port}"
     rtsp = f"rtsp://{host}:{server.rtsp.port}"
     demo = "demo" if server.settings.demo else ""
+    push = f"rtsp://me:KEY@{host}:{server.rtsp.port}/NAME"
     rows = [
         ("Channels", f"{http}/"),
         ("Watch", f"{http}/watch/{demo or 'NAME'}"),
         ("RTSP", f"{rtsp}/{demo or 'NAME'}"),
-        ("Publish", f"ffmpeg -re -i FILE -c copy -f rtsp rtsp://me:KEY@{host}:{server.rtsp.port}/NAME"),
+        ("Publish", f"ffmpeg -re -i FILE -c copy -f rtsp {push}"),
     ]
     if server.key_is_new:
         rows.append(("Administrator's key", f"{server.administrator_key}   (shown this once)"))

@@ -1,4 +1,4 @@
-"""What a channel carries: codecs, tracks, descriptions. Frozen values, no behaviour beyond lookup."""
+"""What a channel carries: codecs, tracks, descriptions. Frozen values."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ class Track:
     channels: int = 0
     """Audio channels; 0 for video and where unknown."""
     encoding: str = ""
-    """The rtpmap encoding name as the publisher wrote it, such as ``H264``; kept for unknown codecs."""
+    """The rtpmap encoding name as the publisher wrote it, such as ``H264``."""
     fmtp: Mapping[str, str] = field(default_factory=dict)
     """Format parameters with lower-case names; values verbatim."""
 
     def same_format(self, other: Track) -> bool:
-        """Whether a reader of ``self`` can go on with ``other``: equal but for payload type and fmtp."""
+        """Whether a reader can go on with ``other``: equal but for payload type and fmtp."""
         return (self.kind, self.codec, self.clock_rate, self.channels) == (
             other.kind,
             other.codec,

@@ -108,7 +108,7 @@ class Plane:
         received: bytes | None = None,
         max_message: int = 65536,
     ) -> int:
-        """Take a connected socket (the fd is duplicated; close yours). ``received``: read before."""
+        """Take a connected socket (duplicated: close yours). ``received``: read so far."""
     def conn_send(self, conn: int, data: bytes) -> None:
         """Queue an RTSP message verbatim, or a WebSocket text message, in order with the media."""
     def conn_publish(self, conn: int, input: int, tracks: list[tuple[int, int, int]]) -> None:
