@@ -7,6 +7,7 @@ import contextlib
 import resource
 import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
@@ -15,6 +16,7 @@ import uvloop
 from heliograph import __version__
 from heliograph.live.channel import Channel
 from heliograph.live.keys import administrator_key
+from heliograph.live.options import ChannelOptions
 from heliograph.live.pull import Pull
 from heliograph.live.registry import Channels
 from heliograph.model.errors import HelioError, SettingsError
@@ -156,18 +158,16 @@ class Server:
         except HelioError as error:
             log.error("settings not reloaded; the old ones stay", error=error.message)
             return
-        for name in (*changes.removed, *changes.changed):
-            if changes_only_options(self.channels.find(name), configured.get(name)):
-                continue
+        gone = [channel.name for channel in changes.removed]
+        changed = [after.name for _, after in changes.changed]
+        anew = [name for name in changed if not _same_ring(self.channels, name, configured[name])]
+        for name in (*gone, *anew):
             await asyncio.gather(*(pull.stop() for pull in self._pulls.pop(name, [])))
             self.channels.withdraw(name)
-        for name in (*changes.added, *changes.changed):
-            options = configured[name]
-            channel = self.channels.find(name)
-            if channel is not None:
-                channel.options = options
-            else:
-                self._pull(self.channels.configure(name, options))
+        for name in (*(channel.name for channel in changes.added), *anew):
+            self._pull(self.channels.configure(name, configured[name]))
+        for name in set(changed) - set(anew):
+            self.channels.get(name).options = configured[name]
         self.settings = self.settings.model_copy(update={"channels": settings.channels})
         log.info(
             "settings reloaded",
@@ -177,24 +177,25 @@ class Server:
         )
 
 
-def changes_only_options(channel: Channel | None, options: object) -> bool:
-    """Whether a channel can take its new options without being closed and opened again.
+def _same_ring(channels: Channels, name: str, options: ChannelOptions) -> bool:
+    """Whether a channel can take new options without being closed and opened again.
 
-    What the ring was made with, and what is pulled, cannot change under a running channel.
+    What its ring was made with, and what is pulled, cannot change while it runs.
     """
-    if channel is None or options is None:
-        return False
-    fixed = (
-        "pulls",
-        "depth_ms",
-        "max_bytes",
-        "silence_ms",
-        "return_ms",
-        "coalesce_us",
-        "tcp_interval_ms",
-        "lag_ms",
-    )
-    return all(getattr(channel.options, name) == getattr(options, name) for name in fixed)
+    fixed = {
+        name: getattr(options, name)
+        for name in (
+            "pulls",
+            "depth_ms",
+            "max_bytes",
+            "silence_ms",
+            "return_ms",
+            "coalesce_us",
+            "tcp_interval_ms",
+            "lag_ms",
+        )
+    }
+    return replace(channels.get(name).options, **fixed) == channels.get(name).options
 
 
 def raise_descriptor_limit() -> int:

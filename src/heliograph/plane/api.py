@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from heliograph.model.errors import ResourceError
 
 if TYPE_CHECKING:
-    from heliograph.plane._plane import Event
-    from heliograph.plane._plane import TrackSpec as RawTrackSpec
+    from heliograph.plane._plane import _Event as Event
+    from heliograph.plane._plane import _TrackSpec as RawTrackSpec
 
 
 class Plane(Protocol):
