@@ -326,3 +326,51 @@ async def test_port_in_use_is_said(site: Site) -> None:
     )
     with pytest.raises(ResourceError, match=str(site.server.port)):
         await other.start()
+
+
+async def test_udp_reader_that_reports_outlives_its_connection(site: Site) -> None:
+    publisher, player = await site.client(), await site.client()
+    await publisher.publish()
+    receiver, _, port = await udp()
+    reports, _, report_port = await udp()
+    transport = f"RTP/AVP;unicast;client_port={port}-{report_port}"
+    assert await player.play(transport) == 200
+    (reader,) = site.channel.readers.values()
+    reports.sendto(b"\x80\xc9\0\1" + bytes(4), ("127.0.0.1", site.server.rtp_ports[1]))
+    await site.until(lambda: reader.stats().last_rtcp_age_ms >= 0)
+    (connection,) = [c for c in site.server.connections if c._reader is reader]
+    player.writer.close()
+    await site.until(lambda: connection._transport is None)
+    assert site.channel.readers
+    site.plane.advance(61)
+    connection._on_timer()
+    assert not site.channel.readers
+    assert connection not in site.server.connections
+    receiver.close()
+    reports.close()
+
+
+async def test_udp_reader_that_never_reports_goes_with_its_connection(site: Site) -> None:
+    publisher, player = await site.client(), await site.client()
+    await publisher.publish()
+    assert await player.play("RTP/AVP;unicast;client_port=5000-5001") == 200
+    player.writer.close()
+    await site.until(lambda: not site.channel.readers)
+
+
+async def test_publisher_by_udp_without_its_connection_gives_way(site: Site) -> None:
+    first, second = await site.client(), await site.client()
+    sender, _, port = await udp()
+    await first.ask("ANNOUNCE", f"{first.base}?key=secret", SDP)
+    lanes = f"RTP/AVP;unicast;client_port={port}-{port + 1};mode=record"
+    await first.ask("SETUP", f"{first.base}/streamid=0", Transport=lanes)
+    await first.ask("RECORD")
+    sender.sendto(rtp(1, IDR), ("127.0.0.1", site.server.rtp_ports[0]))
+    await site.until(lambda: site.channel.state is State.ON_AIR)
+    (publishing,) = site.channel.publishings.values()
+    first.writer.close()
+    await site.until(lambda: publishing.orphan)
+    assert site.channel.state is State.ON_AIR
+    assert await second.publish() == 200
+    assert publishing.closed
+    sender.close()
