@@ -31,13 +31,20 @@ class FrameSession(ReaderHooks):
     """A viewer from the upgrade to the end."""
 
     def __init__(
-        self, channel: Channel, loop: PlaneLoop, conn: int, clock: Callable[[], int]
+        self,
+        channel: Channel,
+        loop: PlaneLoop,
+        conn: int,
+        clock: Callable[[], int],
+        on_end: Callable[[], None] | None = None,
     ) -> None:
+        """``on_end`` is called once the connection is gone."""
         self.channel = channel
         self.conn = conn
         self.reader: Reader | None = None
         self._loop = loop
         self._clock = clock
+        self._on_end = on_end or (lambda: None)
         self._last_ping = 0
 
     @classmethod
@@ -51,6 +58,7 @@ class FrameSession(ReaderHooks):
         agent: str = "",
         received: bytes = b"",
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+        on_end: Callable[[], None] | None = None,
     ) -> FrameSession:
         """Take an upgraded connection (admission is the caller's: ``channel.check_reader``).
 
@@ -58,7 +66,7 @@ class FrameSession(ReaderHooks):
         """
         plane = loop.plane
         conn = plane.adopt(fd, "websocket", received, MAX_TEXT)
-        session = cls(channel, loop, conn, clock)
+        session = cls(channel, loop, conn, clock, on_end)
         loop.on_conn(conn, session._on_conn)
         plane.conn_send(
             conn,
@@ -92,6 +100,7 @@ class FrameSession(ReaderHooks):
         if isinstance(event, ConnectionClosed):
             if self.reader is not None:
                 self.channel.remove_reader(self.reader, event.reason)
+            self._on_end()
             return
         try:
             echo = wire.parse_ping(event.data)

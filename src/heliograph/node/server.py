@@ -25,9 +25,11 @@ from heliograph.node.demo import Demo
 from heliograph.node.options import DEMO, channel_options, live_options, rtsp_options
 from heliograph.node.settings import Loaded, Settings, diff
 from heliograph.plane import PlaneLoop, open_plane
-from heliograph.servers.http import HttpOptions, HttpServer
+from heliograph.servers.http import HttpServer
 from heliograph.servers.rtsp import RtspServer
-from heliograph.web.app import WebContext, create_app
+from heliograph.servers.websocket import WebSockets
+from heliograph.web.app import create_app
+from heliograph.web.context import WebContext
 from heliograph.web.pictures import Pictures
 
 log = structlog.get_logger(__name__)
@@ -89,28 +91,31 @@ class Server:
         self._undo.append(("rtsp", self.rtsp.stop))
         pictures = Pictures()
         self._undo.append(("pictures", pictures.close))
+        http = settings.http
         context = WebContext(
             channels=self.channels,
-            loop=loop,
             administrator_key=self.administrator_key,
-            pictures=pictures,
-            name=settings.server.name,
             version=__version__,
+            name=settings.server.name,
             started_at=datetime.now(UTC),
             public_host=settings.server.public_host,
-            rtsp_port=self.rtsp.port,
-            ready=lambda: self.ready,
+            rtsp_port=lambda: self.rtsp.port,
+            pictures=pictures,
+            problems=self._problems,
             lost_log_lines=logs.lost_lines,
+            http_counters=lambda: self.http.counters(),
         )
         self.http = HttpServer(
             create_app(context),
-            context,
-            HttpOptions(
-                address=settings.http.host,
-                port=settings.http.port,
-                max_connections=settings.http.max_connections,
-                head_timeout=settings.http.head_timeout_s,
+            WebSockets(
+                self.channels,
+                administrator_key=self.administrator_key,
+                public_host=settings.server.public_host,
             ),
+            host=http.host,
+            port=http.port,
+            max_connections=http.max_connections,
+            head_timeout=http.head_timeout_s,
         )
         await self.http.start()
         self._undo.append(("http", self.http.stop))
@@ -122,6 +127,9 @@ class Server:
             self._demo.start()
             self._undo.append(("demo", self._demo.stop))
         self.ready = True
+
+    def _problems(self) -> list[str]:
+        return [] if self.ready else ["starting or stopping"]
 
     def _pull(self, channel: Channel) -> None:
         pulls = [Pull(channel, options, self.channels.loop) for options in channel.options.pulls]

@@ -1,0 +1,261 @@
+"""Serves an ASGI application by HTTP/1.1, and hands WebSockets over.
+
+uvicorn's protocol parses and answers. What it leaves open is added here: a bound on connections,
+on heads and on the time of both request and answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Any
+
+import httptools
+import structlog
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from heliograph.model.errors import BusyError, ResourceError, TooLargeError
+from heliograph.servers.websocket import UpgradeRequest, WebSockets, refusal
+
+log = structlog.get_logger(__name__)
+
+#: Connections the kernel may keep for us while the loop is busy; a burst of viewers after a break.
+BACKLOG = 2048
+#: Bytes of a request's head. Browsers send 1 to 4 kB, with cookies of the host's other services 16.
+MAX_HEAD = 32 << 10
+#: Seconds from a whole head to the whole answer: the pages by a bad mobile connection.
+MAX_ANSWER_S = 60.0
+#: Seconds that a connection may stay without a further request: the pages ask every 2.
+KEEP_ALIVE_S = 30
+
+
+@dataclass(slots=True)
+class HttpCounters:
+    """Since the start."""
+
+    requests: int = 0
+    connections_refused: int = 0
+    """Above the bound on connections."""
+    timeouts: int = 0
+    """Connections that were too slow with a head or in taking an answer."""
+    heads_refused: int = 0
+    """Heads that were malformed or too long."""
+
+
+class HttpServer:
+    """Listens on one port."""
+
+    def __init__(
+        self,
+        app: Any,  # noqa: ANN401 - any ASGI application
+        websockets: WebSockets,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        max_connections: int = 20_000,
+        head_timeout: float = 5.0,
+        answer_timeout: float = MAX_ANSWER_S,
+    ) -> None:
+        """``max_connections`` counts WebSockets too; ``head_timeout`` and ``answer_timeout`` are in
+        seconds.
+        """
+        self.websockets = websockets
+        self.host = host
+        self.port = port
+        """The port really listened on, once started."""
+        self.max_connections = max_connections
+        self.head_timeout = head_timeout
+        self.answer_timeout = answer_timeout
+        self.counted = HttpCounters()
+        self.state = ServerState()
+        self._config = Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            interface="asgi3",
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )
+        self._server: asyncio.Server | None = None
+        self._dates: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Listen; the port. ``ResourceError`` says which one is taken."""
+        # Malformed requests are counted; a line each would fill the disk.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        self._config.load()
+        try:
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: HttpConnection(self), self.host, self.port, backlog=BACKLOG
+            )
+        except (OSError, OverflowError) as error:
+            raise ResourceError(
+                f"TCP port {self.port} for HTTP: {error}", subject=f"tcp/{self.port}"
+            ) from error
+        self.port = self._server.sockets[0].getsockname()[1]
+        self._stamp()
+        self._dates = asyncio.create_task(self._stamp_always())
+        log.info("http listening", address=self.host, port=self.port)
+        return self.port
+
+    @property
+    def connections(self) -> int:
+        """Open ones, WebSockets included."""
+        return len(self.state.connections) + self.websockets.open
+
+    def counters(self) -> dict[str, int]:
+        """For the metrics."""
+        return {
+            "requests": self.state.total_requests,
+            "connections_refused": self.counted.connections_refused,
+            "timeouts": self.counted.timeouts,
+            "heads_refused": self.counted.heads_refused,
+            "websockets_opened": self.websockets.opened,
+            "websockets_refused": self.websockets.refused,
+        }
+
+    async def stop(self, timeout: float = 5.0) -> None:
+        """Listen no more, let answers end for ``timeout`` seconds, then cut them off.
+
+        WebSockets end with their channels.
+        """
+        if self._dates is not None:
+            self._dates.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._dates
+            self._dates = None
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in list(self.state.connections):
+            connection.shutdown()
+        if self.state.tasks:
+            _, late = await asyncio.wait(self.state.tasks, timeout=timeout)
+            for task in late:
+                task.cancel()
+            if late:
+                log.warning("http answers cut off", count=len(late))
+                await asyncio.wait(late, timeout=1)
+        for connection in list(self.state.connections):
+            connection.transport.abort()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await self._server.wait_closed()
+        self._server = None
+
+    async def _stamp_always(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            self._stamp()
+
+    def _stamp(self) -> None:
+        """The Date header (RFC 9110 section 6.6.1), made once a second for all."""
+        self.state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+
+
+class HttpConnection(HttpToolsProtocol):
+    """One connection until its end, or until it becomes a WebSocket."""
+
+    def __init__(self, server: HttpServer) -> None:
+        super().__init__(server._config, server.state, {})
+        self._server = server
+        self._timer: asyncio.TimerHandle | None = None
+        self._head = 0
+        """Bytes of the head that is coming in; -1 while none is."""
+        self._handed_over = False
+
+    # what asyncio says
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        full = self._server.connections >= self._server.max_connections
+        super().connection_made(transport)
+        if full:
+            self._server.counted.connections_refused += 1
+            transport.abort()
+            return
+        self._arm(self._server.head_timeout)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self._head >= 0:
+            self._head += len(data)
+        elif self.cycle is None or self.cycle.response_complete:
+            self._head = len(data)
+            self._arm(self._server.head_timeout)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgrade(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError:
+            self._server.counted.heads_refused += 1
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        if self._head > MAX_HEAD and not self.transport.is_closing():
+            self._server.counted.heads_refused += 1
+            error = TooLargeError(f"the head is larger than {MAX_HEAD} bytes", subject="head")
+            error.status = 431
+            self.transport.write(refusal(error))
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    # what the parser says
+
+    def on_headers_complete(self) -> None:
+        self._head = -1
+        self._arm(self._server.answer_timeout)
+        try:
+            super().on_headers_complete()
+        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
+            raise httptools.HttpParserError("target is no URL") from None
+
+    def on_response_complete(self) -> None:
+        self._disarm()
+        super().on_response_complete()
+
+    def _should_upgrade(self) -> bool:
+        return self._get_upgrade() == b"websocket"
+
+    def _upgrade(self, received: bytes) -> None:
+        if not self._should_upgrade():
+            # h2c and the like may be ignored (RFC 9110 section 7.8): the answer is on its way. The
+            # parser has ended, so it is the last.
+            self.cycle.keep_alive = False
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            # Pipelined behind a request whose answer is still to come.
+            error = BusyError("answers wait on this connection", subject="connection")
+            self.transport.write(refusal(error))
+            self.transport.close()
+            return
+        self._disarm()
+        peer = self.client[0] if self.client else ""
+        request = UpgradeRequest.of(self.scope["method"], self.url, self.headers, peer, received)
+        self._server.websockets.upgrade(request, self.transport)
+
+    # time
+
+    def _arm(self, seconds: float) -> None:
+        self._disarm()
+        self._timer = self.loop.call_later(seconds, self._late)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _late(self) -> None:
+        self._server.counted.timeouts += 1
+        self.transport.abort()

@@ -1,0 +1,247 @@
+"""The upgrade to WebSocket (RFC 6455 section 4.2) of ``/ws/NAME``, and the hand-over to the plane.
+
+Nothing here reads or writes frames: once the upgrade is answered the socket is the plane's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import structlog
+
+from heliograph.live import wire
+from heliograph.live.channel import Channel
+from heliograph.live.frames import FrameSession
+from heliograph.live.keys import judge
+from heliograph.live.registry import Channels
+from heliograph.model.errors import (
+    BusyError,
+    ForbiddenError,
+    HelioError,
+    MalformedError,
+    NotFoundError,
+    ResourceError,
+)
+
+log = structlog.get_logger(__name__)
+
+#: RFC 6455 section 1.3.
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+#: Version of the protocol that all browsers speak (RFC 6455 section 4.1).
+_VERSION = "13"
+_PREFIX = "/ws/"
+#: Characters of a program's name that are kept.
+_MAX_AGENT = 200
+
+
+class VersionError(MalformedError):
+    """Another version of WebSocket; the answer names ours (RFC 6455 section 4.4)."""
+
+    status = 426
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeRequest:
+    """The head of a request that wants to become a WebSocket."""
+
+    method: str
+    target: str
+    """Path and query as on the wire."""
+    headers: Mapping[str, str]
+    """Names in lower case; repeated ones joined with commas."""
+    peer: str
+    """Numeric address."""
+    received: bytes = b""
+    """What came behind the head already."""
+
+    @classmethod
+    def of(
+        cls,
+        method: str,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        peer: str,
+        received: bytes = b"",
+    ) -> UpgradeRequest:
+        joined: dict[str, str] = {}
+        for raw_name, raw_value in headers:
+            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1").strip()
+            joined[name] = f"{joined[name]}, {value}" if name in joined else value
+        return cls(method, target.decode("latin-1"), joined, peer, received)
+
+    @property
+    def channel(self) -> str:
+        """The channel's name; ``NotFoundError`` for paths of something else."""
+        path = self.target.partition("?")[0]
+        name = unquote(path.removeprefix(_PREFIX))
+        if not path.startswith(_PREFIX) or "/" in name:
+            raise NotFoundError("no WebSocket here", subject=path[:80])
+        return name
+
+    @property
+    def key(self) -> str | None:
+        """The reader's key: a bearer token, or ``?key=`` as JavaScript can send no headers."""
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and token.strip():
+            return token.strip()
+        query = self.target.partition("?")[2]
+        return next((value for name, value in parse_qsl(query) if name == "key"), None)
+
+
+def accept(request: UpgradeRequest, public_host: str = "") -> bytes:
+    """Check the handshake and give the answer to it; the typed error says what is wrong."""
+    headers = request.headers
+    if request.method != "GET":
+        raise MalformedError("websocket handshake", "not a GET")
+    if "upgrade" not in _words(headers.get("connection", "")):
+        raise MalformedError("websocket handshake", "no Connection: Upgrade")
+    if headers.get("sec-websocket-version") != _VERSION:
+        raise VersionError("websocket handshake", f"version {_VERSION} is spoken here")
+    key = headers.get("sec-websocket-key", "")
+    try:
+        nonce = base64.b64decode(key, validate=True)
+    except (binascii.Error, ValueError):
+        nonce = b""
+    if len(nonce) != 16:
+        raise MalformedError("websocket handshake", "Sec-WebSocket-Key is not 16 bytes")
+    _check_origin(headers.get("origin"), headers.get("host", ""), public_host)
+    asked = [word.strip() for word in headers.get("sec-websocket-protocol", "").split(",")]
+    if asked != [""] and wire.SUBPROTOCOL not in asked:
+        raise MalformedError("websocket handshake", f"{wire.SUBPROTOCOL} is spoken here")
+    digest = base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()
+    lines = [
+        "HTTP/1.1 101 Switching Protocols",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Accept: {digest}",
+    ]
+    if asked != [""]:  # one that was not offered must not be answered
+        lines.append(f"Sec-WebSocket-Protocol: {wire.SUBPROTOCOL}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def _words(value: str) -> list[str]:
+    return [word.strip().lower() for word in value.split(",")]
+
+
+def _check_origin(origin: str | None, host: str, public_host: str) -> None:
+    """Browsers say whose page asks; only ours may use what the viewer's address opens."""
+    if origin is None:  # no browser
+        return
+    try:
+        place = urlsplit(origin)
+        same = place.netloc.lower() == host.lower() or (
+            public_host != "" and place.hostname == public_host.lower()
+        )
+    except ValueError:
+        same = False
+    if not same or not place.netloc:
+        raise ForbiddenError("pages of other hosts may not read here", subject=origin[:80])
+
+
+def refusal(error: HelioError, *, head_only: bool = False) -> bytes:
+    """A whole HTTP answer that says why, in the form of the REST API."""
+    status = HTTPStatus(error.status)
+    body = json.dumps(
+        {"error": {"status": int(status), "message": error.message, "subject": error.subject}}
+    ).encode()
+    lines = [
+        f"HTTP/1.1 {int(status)} {status.phrase}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "X-Content-Type-Options: nosniff",
+        "Connection: close",
+    ]
+    if isinstance(error, VersionError):
+        lines += ["Upgrade: websocket", f"Sec-WebSocket-Version: {_VERSION}"]
+    if status is HTTPStatus.UNAUTHORIZED:
+        lines.append("WWW-Authenticate: Bearer")
+    if isinstance(error, BusyError) and error.retry_after is not None:
+        lines.append(f"Retry-After: {error.retry_after}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + (b"" if head_only else body)
+
+
+@dataclass(slots=True)
+class WebSockets:
+    """Takes connections that want to become WebSockets of channels."""
+
+    channels: Channels
+    administrator_key: str = field(default="", repr=False)
+    public_host: str = ""
+    """A host whose pages may read, beside the one asked for."""
+    open: int = 0
+    """Viewers there are now."""
+    opened: int = 0
+    refused: int = 0
+
+    def upgrade(self, request: UpgradeRequest, transport: asyncio.Transport) -> None:
+        """Answer, and leave the connection to the plane or close it."""
+        try:
+            channel = self._admit(request)
+            answer = accept(request, self.public_host)
+            self._hand_over(channel, request, answer, transport)
+        except HelioError as error:
+            self.refused += 1
+            log.info("websocket refused", peer=request.peer, status=error.status, error=str(error))
+            if not transport.is_closing():
+                transport.write(refusal(error))
+                transport.close()
+
+    def _admit(self, request: UpgradeRequest) -> Channel:
+        channel = self.channels.get(request.channel)
+        keys = (channel.options.read_key, channel.key, self.administrator_key)
+        try:
+            channel.check_reader(request.peer, judge(request.key, *keys))
+        except NotFoundError:
+            # Nobody said yet what the channel will carry: viewers wait for that.
+            if channel.tracks:
+                raise
+        return channel
+
+    def _hand_over(
+        self, channel: Channel, request: UpgradeRequest, answer: bytes, transport: asyncio.Transport
+    ) -> None:
+        """Pass the socket on.
+
+        asyncio's transport closes its own descriptor and no more: neither ``abort`` nor the close
+        of one of several descriptors says anything to the peer. The answer goes straight to the
+        socket, as the transport might still hold it when it is aborted.
+        """
+        if transport.get_write_buffer_size():  # an earlier answer is not read; ours cannot follow
+            raise BusyError("answers wait on this connection", subject="connection")
+        transport.pause_reading()
+        try:
+            fd = os.dup(transport.get_extra_info("socket").fileno())
+        except OSError as error:
+            raise ResourceError(f"no descriptor for a websocket: {error.strerror}") from error
+        try:
+            # Some 200 bytes into the empty buffer of a fresh connection: all or a dead peer.
+            if os.write(fd, answer) == len(answer):
+                FrameSession.open(
+                    channel,
+                    self.channels.loop,
+                    fd,
+                    peer=request.peer,
+                    agent=request.headers.get("user-agent", "")[:_MAX_AGENT],
+                    received=request.received,
+                    on_end=self._ended,
+                )
+                self.open += 1
+                self.opened += 1
+        except (OSError, KeyError) as error:
+            log.info("websocket not opened", peer=request.peer, error=str(error))
+        finally:
+            os.close(fd)
+            transport.abort()
+
+    def _ended(self) -> None:
+        self.open -= 1

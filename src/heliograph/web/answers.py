@@ -1,0 +1,251 @@
+"""What the API answers and takes, as models for the OpenAPI description."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from heliograph.live.channel import Channel, State
+from heliograph.live.options import MAX_KEY, MAX_TITLE, ChannelOptions, Conflict
+from heliograph.web.context import WebContext
+
+#: Places and bandwidths are 64 bit numbers further down.
+MAX_NUMBER = 2**53
+
+
+class TrackAnswer(BaseModel):
+    """One elementary stream."""
+
+    id: int
+    kind: str = Field(description="`video`, `audio` or `data`.")
+    codec: str
+    clock_rate: int = Field(description="RTP timestamp units a second.")
+    channels: int = Field(description="Audio channels; 0 for video and where unknown.")
+
+
+class InputAnswer(BaseModel):
+    """A publisher of a channel, as everybody may know it."""
+
+    id: int
+    kind: str = Field(description="`rtsp-udp`, `rtsp-tcp`, `pull`, `rtp` or `push`.")
+    priority: int = Field(description="Lower is better; the best that delivers is relayed.")
+    since: str = Field(description="When it came, ISO 8601.")
+    active: bool = Field(description="Whether it is the one relayed.")
+
+
+class InputDetails(InputAnswer):
+    """A publisher with its address and counters."""
+
+    peer: str = Field(description="Its address, or the URL pulled, without user and password.")
+    packets: int = 0
+    bytes: int = 0
+    lost: int = Field(0, description="Packets that never came, as far as known.")
+    duplicates: int = 0
+    reordered: int = 0
+    rejected: int = Field(0, description="Packets not relayed: malformed, late, before a keyframe.")
+    jitter_us: int = Field(0, description="Interarrival jitter (RFC 3550 section 6.4.1), µs.")
+    last_packet_age_ms: int = Field(-1, description="Since the newest packet; -1 before the first.")
+
+
+class ReaderDetails(BaseModel):
+    """A reader with its counters."""
+
+    id: int
+    kind: str = Field(description="`rtsp-udp`, `rtsp-tcp`, `multicast` or `websocket`.")
+    peer: str
+    agent: str = Field(description="What the reader's program calls itself.")
+    since: str
+    state: str = Field(description="`playing`, `paused` or `audio-only` (behind, video left out).")
+    packets: int
+    bytes: int
+    dropped_video: int = Field(description="Video packets left out because the reader was behind.")
+    dropped_audio: int
+    lag_ms: int = Field(description="How far behind the newest packet it is.")
+    loss: float = Field(description="Fraction lost, by its newest receiver report.")
+    jitter_us: int
+
+
+class Urls(BaseModel):
+    page: str
+    websocket: str
+    rtsp: str = Field(description="Empty without an RTSP server.")
+
+
+class ChannelAnswer(BaseModel):
+    """A channel."""
+
+    name: str
+    title: str
+    state: str = Field(
+        description="`on_air`; `waiting`: the source is gone, readers stay; `idle`: never had one."
+    )
+    since: str | None = Field(description="When the state was entered, ISO 8601.")
+    tracks: list[TrackAnswer]
+    readers: int
+    max_readers: int | None = Field(description="Places; null: as many as the server has.")
+    bitrate: int = Field(description="Bits a second that come in.")
+    inputs: list[InputAnswer]
+    picture: str | None = Field(description="Where a picture of it is, while it is on air.")
+    urls: Urls
+
+
+class ChannelsAnswer(BaseModel):
+    channels: list[ChannelAnswer] = Field(description="By name.")
+
+
+class ChannelSettings(BaseModel):
+    """How a channel is to be, as its administrator sees it."""
+
+    key: str = Field(description="Publishers must show this.")
+    open_publish: bool
+    read_key: str
+    max_readers: int | None
+    max_bandwidth: int | None
+    conflict: Conflict
+    publish_from: list[str]
+    read_from: list[str]
+    multicast: bool
+
+
+class ChannelSecrets(ChannelAnswer):
+    """A channel with what only administrators see."""
+
+    key: str = Field(description="The publisher's key.")
+    settings: ChannelSettings
+
+
+class ChannelChange(BaseModel):
+    """What may be changed; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: str = Field("", max_length=MAX_TITLE, description="Empty: the name stands in.")
+    key: str = Field("", max_length=MAX_KEY, description="Publisher's key; empty: a new one.")
+    open_publish: bool = Field(False, description="Whether anybody may publish, without a key.")
+    read_key: str = Field("", max_length=MAX_KEY, description="Empty: anybody may watch.")
+    max_readers: int | None = Field(None, ge=0, le=MAX_NUMBER)
+    max_bandwidth: int | None = Field(
+        None, ge=0, le=MAX_NUMBER, description="Bits a second to all readers together."
+    )
+    conflict: Conflict = Field(
+        Conflict.REFUSE, description="What becomes of a second publisher's predecessor."
+    )
+    publish_from: list[str] = Field([], max_length=64, description="Networks (CIDR); empty: any.")
+    read_from: list[str] = Field([], max_length=64, description="Networks (CIDR); empty: any.")
+    multicast: bool = Field(True, description="Whether readers may ask for multicast.")
+
+    def values(self) -> dict[str, Any]:
+        """What was given, as ``ChannelOptions`` takes it."""
+        given = self.model_dump(exclude_unset=True)
+        for name in ("publish_from", "read_from"):
+            if name in given:
+                given[name] = tuple(given[name])
+        return given
+
+
+class ChannelNew(ChannelChange):
+    """A channel to be made."""
+
+    name: str = Field(description="1 to 64 letters, digits, `.`, `_` or `-`; part of its URLs.")
+
+    def values(self) -> dict[str, Any]:
+        given = super().values()
+        del given["name"]
+        return given
+
+
+class TotalsAnswer(BaseModel):
+    """The whole server since it started."""
+
+    packets_in: int
+    bytes_in: int
+    packets_out: int
+    bytes_out: int
+    foreign_packets: int = Field(description="From an address, SSRC or payload type not expected.")
+    malformed_packets: int
+    send_errors: int
+    events_lost: int
+    readers: int
+    connections: int = Field(description="RTSP and WebSocket connections.")
+    channels: int
+    channels_on_air: int
+
+
+class ServerAnswer(BaseModel):
+    name: str
+    version: str
+    uptime: float = Field(description="Seconds since the start.")
+
+
+def channel_answer(request: Request, context: WebContext, channel: Channel) -> dict[str, Any]:
+    """A ``ChannelAnswer``."""
+    stats = channel.stats()
+    on_air = channel.state is State.ON_AIR
+    seen = on_air and context.pictures is not None and not channel.options.read_key
+    has_video = any(track.kind == "video" for track in channel.tracks)
+    return {
+        "name": channel.name,
+        "title": channel.title,
+        "state": channel.state.value,
+        "since": None if channel.since is None else channel.since.isoformat(),
+        "tracks": [
+            {
+                "id": track.id,
+                "kind": track.kind.value,
+                "codec": track.codec.value,
+                "clock_rate": track.clock_rate,
+                "channels": track.channels,
+            }
+            for track in channel.tracks
+        ],
+        "readers": sum(reader.counted for reader in channel.readers.values()),
+        "max_readers": channel.options.max_readers,
+        "bitrate": stats.bitrate_bps,
+        "inputs": [
+            {"active": False} | row | {"peer": without_user(row["peer"])}
+            for row in channel.inputs()
+        ],
+        "picture": f"/api/v1/channels/{channel.name}/picture" if seen and has_video else None,
+        "urls": urls(request, context, channel.name),
+    }
+
+
+def secrets_answer(request: Request, context: WebContext, channel: Channel) -> dict[str, Any]:
+    """A ``ChannelSecrets``."""
+    options = channel.options
+    settings = {name: getattr(options, name) for name in ChannelSettings.model_fields}
+    answer = channel_answer(request, context, channel)
+    return answer | {"key": options.key, "settings": settings}
+
+
+def changed(options: ChannelOptions, change: ChannelChange) -> ChannelOptions:
+    """``options`` with what the change gives; the ring's settings stay."""
+    kept = {name: getattr(options, name) for name in ChannelOptions.__dataclass_fields__}
+    return ChannelOptions(**(kept | change.values()))
+
+
+def urls(request: Request, context: WebContext, name: str) -> dict[str, str]:
+    """Where to watch, by the host that the client asked for or the public one."""
+    asked = request.url
+    host, port = context.public_host or asked.hostname or "localhost", asked.port
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    place = host if port is None else f"{host}:{port}"
+    secure = "s" if asked.scheme == "https" else ""
+    rtsp = context.rtsp_port()
+    return {
+        "page": f"http{secure}://{place}/watch/{name}",
+        "websocket": f"ws{secure}://{place}/ws/{name}",
+        "rtsp": f"rtsp://{host}:{rtsp}/{name}" if rtsp else "",
+    }
+
+
+def without_user(peer: str) -> str:
+    """An address or URL without the user and password that a camera's URL may have."""
+    scheme, mark, rest = peer.partition("://")
+    if not mark:
+        return peer
+    place, slash, path = rest.partition("/")
+    return f"{scheme}://{place.rpartition('@')[2]}{slash}{path.partition('?')[0]}"

@@ -1,0 +1,39 @@
+"""The web application, put together."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from heliograph.web import channels, errors, metrics, pages, reference, server
+from heliograph.web.context import WebContext
+from heliograph.web.middleware import Guard
+
+_DESCRIPTION = """\
+Channels, their publishers and readers, and statistics of this server.
+
+Looking at channels needs no key. What changes something, or shows addresses of people, needs the
+administrator's key: `Authorization: Bearer KEY`. Errors are JSON:
+`{"error": {"status": 404, "message": "…", "subject": "…"}}`.
+"""
+
+
+def create_app(context: WebContext) -> FastAPI:
+    """Make the ASGI application: REST API, metrics, pages. WebSockets are the server's."""
+    app = FastAPI(
+        title=context.name,
+        version=context.version,
+        description=_DESCRIPTION,
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,  # the usual pages load scripts from elsewhere; ours is in ``reference``
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.context = context
+    errors.install(app)
+    app.include_router(channels.router)
+    app.include_router(server.router)
+    app.include_router(metrics.router)
+    reference.install(app)
+    pages.install(app, context.static)
+    app.add_middleware(Guard)
+    return app

@@ -1,0 +1,129 @@
+"""``/metrics`` for Prometheus: the plane's counters, read when asked.
+
+Labels are bounded by what the operator set up: channels, and kinds and priorities of inputs.
+Readers come and go by the thousand and have no series of their own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from heliograph.live.readers import ReaderKind
+from heliograph.live.states import State
+from heliograph.web.context import WebContext
+
+router = APIRouter(include_in_schema=False)
+
+_TOTALS = (
+    ("packets_in", "received_packets", "RTP and RTCP packets received."),
+    ("bytes_in", "received_bytes", "Bytes of packets received."),
+    ("packets_out", "sent_packets", "Packets and frames sent to readers."),
+    ("bytes_out", "sent_bytes", "Bytes sent to readers."),
+    ("foreign_packets", "foreign_packets", "Packets that no input expects."),
+    ("malformed_packets", "malformed_packets", "Packets that are not RTP or RTCP."),
+    ("send_errors", "send_errors", "Failed system calls while sending."),
+    ("events_lost", "events_lost", "Events of the plane lost because the event loop was late."),
+)
+_SOURCES = (
+    ("packets", "received_packets", "Packets from inputs of the kind and priority."),
+    ("lost", "lost_packets", "Packets of inputs that never came, as far as known."),
+    ("duplicates", "duplicate_packets", "Packets of inputs that came more than once."),
+    ("reordered", "reordered_packets", "Packets of inputs that came out of order."),
+    ("rejected", "rejected_packets", "Packets of inputs not relayed."),
+)
+
+
+class ServerCollector(Collector):
+    """Reads everything anew at each scrape."""
+
+    def __init__(self, context: WebContext) -> None:
+        self._context = context
+
+    def collect(self) -> Iterator[Metric]:
+        context = self._context
+        info = GaugeMetricFamily("helio_info", "Version of the server.", labels=["version"])
+        info.add_metric([context.version], 1)
+        yield info
+        started = context.started_at.timestamp()
+        yield GaugeMetricFamily("helio_start_time_seconds", "Unix time of the start.", started)
+        ready = 0 if context.problems() else 1
+        yield GaugeMetricFamily("helio_ready", "1 while the server is ready.", ready)
+        yield CounterMetricFamily(
+            "helio_log_lines_lost", "Log lines that could not be written.", context.lost_log_lines()
+        )
+        yield from self._totals()
+        for name, value in sorted(context.http_counters().items()):
+            yield CounterMetricFamily(f"helio_http_{name}", "Counter of the HTTP server.", value)
+        if context.pictures is not None:
+            for name, value in sorted(context.pictures.counters().items()):
+                yield CounterMetricFamily(f"helio_pictures_{name}", "Counter of pictures.", value)
+        yield from self._channels()
+
+    def _totals(self) -> Iterator[Metric]:
+        totals = self._context.channels.totals()
+        for field, name, text in _TOTALS:
+            yield CounterMetricFamily(f"helio_{name}", text, getattr(totals, field))
+        yield GaugeMetricFamily("helio_readers", "Readers of all channels.", totals.readers)
+        yield GaugeMetricFamily(
+            "helio_connections", "RTSP and WebSocket connections.", totals.connections
+        )
+
+    def _channels(self) -> Iterable[Metric]:
+        label = ["channel"]
+        state = GaugeMetricFamily(
+            "helio_channel_state", "1 for the state it is in.", labels=["channel", "state"]
+        )
+        packets = CounterMetricFamily("helio_channel_packets", "Packets relayed.", labels=label)
+        octets = CounterMetricFamily("helio_channel_bytes", "Bytes relayed.", labels=label)
+        sent = GaugeMetricFamily(
+            "helio_channel_sent_bytes", "Bytes sent to the readers there are now.", labels=label
+        )
+        bitrate = GaugeMetricFamily(
+            "helio_channel_bitrate_bps", "Bits a second that come in.", labels=label
+        )
+        ring = GaugeMetricFamily("helio_channel_ring_bytes", "Bytes held.", labels=label)
+        readers = GaugeMetricFamily(
+            "helio_channel_readers", "Readers by kind.", labels=["channel", "kind"]
+        )
+        sources = {
+            field: CounterMetricFamily(
+                f"helio_input_{name}", text, labels=["channel", "kind", "priority"]
+            )
+            for field, name, text in _SOURCES
+        }
+        for channel in self._context.channels:
+            name, stats = channel.name, channel.stats()
+            for one in State:
+                state.add_metric([name, one.value], channel.state is one)
+            packets.add_metric([name], stats.packets)
+            octets.add_metric([name], stats.bytes)
+            sent.add_metric([name], stats.bytes_out)
+            bitrate.add_metric([name], stats.bitrate_bps)
+            ring.add_metric([name], stats.ring_bytes)
+            kinds = Counter(reader.kind for reader in channel.readers.values())
+            for kind in ReaderKind:
+                readers.add_metric([name, kind.value], kinds[kind])
+            # Several inputs may share kind and priority; an id a series would grow without end.
+            sums: Counter[tuple[str, str, str]] = Counter()
+            for row in channel.inputs():
+                for field in sources:
+                    sums[field, row["kind"], str(row["priority"])] += row.get(field, 0)
+            for (field, kind_name, priority), value in sums.items():
+                sources[field].add_metric([name, kind_name, priority], value)
+        yield from (state, packets, octets, sent, bitrate, ring, readers, *sources.values())
+
+
+@router.get("/metrics")
+async def get_metrics(request: Request) -> Response:
+    """Everything, in the text format of Prometheus."""
+    registry = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=registry)
+    registry.register(ServerCollector(request.app.state.context))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,94 @@
+"""What holds for every request: bounded bodies, security headers, an answer to all faults."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from heliograph.web.errors import error_response
+
+log = structlog.get_logger(__name__)
+
+#: Bytes of a request's body: the largest, a channel's settings, has about one kilobyte.
+MAX_BODY = 64 << 10
+TOO_LARGE = f"the body is larger than {MAX_BODY} bytes"
+
+#: Nothing comes from elsewhere. Workers and worklets may be made from blobs, pictures drawn by the
+#: page are ``data:`` or ``blob:``; WebSockets of other hosts serve players embedded elsewhere.
+CONTENT_POLICY = (
+    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' blob:; worker-src 'self' blob:; "
+    "connect-src 'self' ws: wss:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'self'"
+)
+
+HEADERS = {
+    "content-security-policy": CONTENT_POLICY,
+    "x-content-type-options": "nosniff",
+    # An address may contain a key.
+    "referrer-policy": "no-referrer",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+class Guard:
+    """The outermost ASGI application of the web."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        taken, status = 0, 0
+
+        async def bounded() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > MAX_BODY:
+                raise HTTPException(413, TOO_LARGE, {"connection": "close"})
+            return message
+
+        async def guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            if _announced(scope) > MAX_BODY:
+                refusal = error_response(413, TOO_LARGE, "body", {"connection": "close"})
+                await refusal(scope, receive, guarded)
+            else:
+                await self.app(scope, bounded, guarded)
+        except Exception:  # whatever it was, the client gets an answer and no details
+            log.exception("request failed unexpectedly", path=scope["path"])
+            if status:
+                raise
+            await error_response(500, "internal error")(scope, receive, guarded)
+        finally:
+            log.debug(
+                "http",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                peer=(scope.get("client") or ("",))[0],
+                ms=round((time.perf_counter() - began) * 1000, 1),
+            )
+
+
+def _announced(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value[:12])
+    return 0

@@ -1,0 +1,180 @@
+"""A server of pages, API and WebSockets on loopback over the native plane."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import struct
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tests.contract.rtp import Camera
+from websockets.asyncio.client import ClientConnection, connect
+
+from heliograph.live.channel import Channel
+from heliograph.live.options import ChannelOptions, LiveOptions
+from heliograph.live.publish import Publishing, PublishKind
+from heliograph.live.registry import Channels
+from heliograph.model.media import Codec, Kind, Track
+from heliograph.plane import PlaneLoop, open_plane
+from heliograph.servers.http import HttpServer
+from heliograph.servers.websocket import WebSockets
+from heliograph.web.app import create_app
+from heliograph.web.context import WebContext
+
+KEY = "boss"
+ADMIN = {"Authorization": f"Bearer {KEY}"}
+VIDEO = Track(0, Kind.VIDEO, Codec.H264, 90000, 96, fmtp={
+    "packetization-mode": "1",
+    "profile-level-id": "42c01f",
+    "sprop-parameter-sets": "Z0LAH9oBQBbo,aM48gA==",
+})  # fmt: skip
+AUDIO = Track(1, Kind.AUDIO, Codec.OPUS, 48000, 97, channels=2)
+PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A binary message taken apart."""
+
+    track: int
+    flags: int
+    epoch: int
+    number: int
+    time: int
+    arrival: int
+    data: bytes
+
+    @classmethod
+    def of(cls, message: bytes) -> Frame:
+        kind, track, flags, zero, epoch, number, time, arrival = struct.unpack_from(
+            "!BBBBIQqq", message
+        )
+        assert (kind, zero) == (1, 0)
+        return cls(track, flags, epoch, number, time, arrival, message[32:])
+
+
+class Viewer:
+    """A WebSocket client that keeps texts and frames apart."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.texts: list[dict[str, Any]] = []
+        self.frames: list[Frame] = []
+
+    async def _one(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            message = await self.socket.recv()
+        if isinstance(message, str):
+            self.texts.append(json.loads(message))
+        else:
+            self.frames.append(Frame.of(message))
+
+    async def text(self, kind: str) -> dict[str, Any]:
+        """The next text of this type, taken out."""
+        while True:
+            for text in self.texts:
+                if text["type"] == kind:
+                    self.texts.remove(text)
+                    return text
+            await self._one()
+
+    async def take(self, count: int) -> list[Frame]:
+        while len(self.frames) < count:
+            await self._one()
+        taken, self.frames = self.frames[:count], self.frames[count:]
+        return taken
+
+
+class Site:
+    def __init__(
+        self,
+        channels: dict[str, ChannelOptions],
+        state_dir: Path | None,
+        context: dict[str, Any],
+        server: dict[str, Any],
+        live: LiveOptions,
+    ) -> None:
+        self.plane = open_plane(1)
+        self.loop = PlaneLoop(self.plane)
+        self.channels = Channels(self.loop, configured=channels, options=live, state_dir=state_dir)
+        self.websockets = WebSockets(self.channels, KEY)
+        self.context = WebContext(
+            self.channels,
+            KEY,
+            "1.2.3",
+            http_counters=lambda: self.server.counters(),
+            **context,
+        )
+        self.app = create_app(self.context)
+        self.server = HttpServer(self.app, self.websockets, **server)
+        self.http = httpx.AsyncClient(timeout=PATIENCE)
+        self.camera = Camera()
+
+    @property
+    def channel(self) -> Channel:
+        return self.channels.get("demo")
+
+    @property
+    def ws(self) -> str:
+        return f"ws://127.0.0.1:{self.server.port}/ws/demo"
+
+    async def get(self, path: str, **options: Any) -> httpx.Response:
+        return await self.http.get(path, **options)
+
+    def publish(self, *tracks: Track, priority: int = 0) -> Publishing:
+        return self.channel.publish(
+            tracks or (VIDEO,), PublishKind.PUSH, "127.0.0.1", priority=priority
+        )
+
+    async def on_air(self, frames: int = 3) -> Publishing:
+        """Publish a keyframe and what follows it."""
+        publishing = self.publish()
+        publishing.push(0, self.camera.gop(frames))
+        await self.until(lambda: self.channel.state == "on_air")
+        return publishing
+
+    @contextlib.asynccontextmanager
+    async def viewer(self, query: str = "", **options: Any) -> AsyncIterator[Viewer]:
+        options = {"subprotocols": ["helio.v1"], "compression": None} | options
+        async with connect(self.ws + query, **options) as socket:
+            yield Viewer(socket)
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():  # noqa: ASYNC110
+                await asyncio.sleep(0.002)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    channel: ChannelOptions | None = None,
+    *,
+    state_dir: Path | None = None,
+    context: dict[str, Any] | None = None,
+    live: LiveOptions | None = None,
+    **server: Any,
+) -> AsyncIterator[Site]:
+    options = channel or ChannelOptions(key="secret", title="Test")
+    site = Site(
+        {"demo": replace(options, silence_ms=300)},
+        state_dir,
+        context or {},
+        {"port": 0} | server,
+        live or LiveOptions(),
+    )
+    site.loop.start()
+    await site.server.start()
+    site.http.base_url = httpx.URL(f"http://127.0.0.1:{site.server.port}")
+    try:
+        yield site
+    finally:
+        await site.http.aclose()
+        site.channels.close()
+        await site.server.stop(timeout=1)
+        site.loop.stop()
+        site.plane.close()
