@@ -1,0 +1,299 @@
+"""One RTSP connection as a client, on asyncio: for publishing and for measuring.
+
+Pumps ``protocols.rtsp.ClientSession`` and carries media over UDP or within the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar, cast
+from urllib.parse import urlsplit
+
+from heliograph.model.errors import HelioError, MalformedError, RemoteError
+from heliograph.model.media import Track
+from heliograph.protocols.rtsp import ClientSession, Transport
+from heliograph.protocols.rtsp.events import (
+    Announced,
+    ClientEvent,
+    Described,
+    Ended,
+    Failed,
+    Frame,
+    Playing,
+    Ready,
+    Recording,
+    Redirected,
+    TransportRefused,
+)
+
+#: Seconds to reach a server; beyond it nobody would call the server there.
+CONNECT_TIMEOUT = 5.0
+#: Bytes the kernel keeps for us on a media socket: 0.3 s of 50 Mbit/s. It may grant less.
+RECEIVE_BUFFER = 2 << 20
+#: Attempts to find a free even port with its odd neighbour (RFC 3550 §11).
+PORT_ATTEMPTS = 32
+#: A server that sends us further more often than this sends us in circles.
+MAX_REDIRECTS = 3
+
+#: (track, whether RTCP, datagram, arrival on the loop's clock)
+PacketCallback = Callable[[int, bool, bytes, float], None]
+
+E = TypeVar("E", bound=ClientEvent)
+T = TypeVar("T")
+
+
+class Elsewhere(RemoteError):
+    """The server sends us to another URL; see ``following``."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"the server sends us to {url}", subject=url)
+        self.url = url
+
+
+async def following(url: str, attempt: Callable[[str], Awaitable[T]]) -> T:
+    """Do something at a URL, or where servers send us from there."""
+    for _ in range(MAX_REDIRECTS):
+        try:
+            return await attempt(url)
+        except Elsewhere as elsewhere:
+            url = elsewhere.url
+    return await attempt(url)
+
+
+class RtspClient(asyncio.Protocol):
+    """A connection and the session on it. Use as: open, then ``play`` or ``record``, then close."""
+
+    def __init__(self, url: str, *, key: str = "", on_packet: PacketCallback | None = None) -> None:
+        """``key``: shown as the password where the URL has none."""
+        self._loop = asyncio.get_running_loop()
+        user = "helio" if key and "@" not in url.partition("://")[2].partition("/")[0] else ""
+        self.session = ClientSession(
+            url,
+            username=user,
+            password=key if user else "",
+            cnonce=secrets.token_hex(16),
+            now=self._loop.time(),
+        )
+        """The protocol's machine."""
+        self.failure: asyncio.Future[HelioError] = self._loop.create_future()
+        """Done once the session cannot go on, with the reason."""
+        self.udp = False
+        """Whether media go by UDP."""
+        self.peer = ""
+        """The server's address."""
+        self._on_packet = on_packet
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._events: asyncio.Queue[ClientEvent] = asyncio.Queue()
+        self._sockets: dict[tuple[int, bool], asyncio.DatagramTransport] = {}
+        self._targets: dict[tuple[int, bool], tuple[str, int]] = {}
+
+    # --- what callers ask for -------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect; raises ``RemoteError`` if the server cannot be reached."""
+        parts = urlsplit(self.session.url)
+        if parts.scheme not in ("rtsp", "rtsps") or not parts.hostname:
+            raise MalformedError("rtsp", "URL; it should be like rtsp://host:8554/name")
+        tls = ssl.create_default_context() if parts.scheme == "rtsps" else None
+        try:
+            port = parts.port or (322 if tls else 554)
+        except ValueError:
+            raise MalformedError("rtsp", "port of the URL") from None
+        place = f"{parts.hostname}:{port}"
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await self._loop.create_connection(lambda: self, parts.hostname, port, ssl=tls)
+        except TimeoutError:
+            raise RemoteError(f"{place} does not answer", subject=self.session.url) from None
+        except OSError as error:
+            reason = error.strerror or str(error)
+            message = f"cannot reach {place}: {reason}"
+            raise RemoteError(message, subject=self.session.url) from error
+
+    async def describe(self) -> Described:
+        """What can be played."""
+        self.session.connect(self._loop.time())
+        self.session.describe(self._loop.time())
+        self._pump()
+        return await self._expect(Described)
+
+    async def play(self, tracks: Sequence[Track], *, udp: bool) -> None:
+        """Set tracks up and play them; changes to TCP if the server refuses UDP."""
+        await self._setup(tracks, udp)
+        self.session.play(self._loop.time())
+        self._pump()
+        await self._expect(Playing)
+
+    async def record(self, sdp: str, tracks: Sequence[Track], *, udp: bool) -> None:
+        """Announce and set up what will be sent; afterwards ``send`` may be called."""
+        self.session.connect(self._loop.time())
+        self.session.announce(sdp, self._loop.time())
+        self._pump()
+        await self._expect(Announced)
+        await self._setup(tracks, udp)
+        self.session.record(self._loop.time())
+        self._pump()
+        await self._expect(Recording)
+
+    def send(self, track: int, data: bytes, *, rtcp: bool = False) -> None:
+        """Send a packet of a track that is set up; never waits, see ``unsent``."""
+        if self.failure.done():
+            return
+        if self.udp:
+            target = self._targets.get((track, rtcp))
+            if target is not None:
+                self._sockets[track, rtcp].sendto(data, target)
+        elif track in self.session.transports:
+            self.session.send_frame(track, data, rtcp=rtcp)
+            self._flush()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the connection to take them."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    async def close(self, timeout: float = 1.0) -> None:
+        """End the session with TEARDOWN if there is one, and everything else."""
+        if self.session.session_id is not None and not self.session.closing:
+            with contextlib.suppress(HelioError, TimeoutError):
+                self.session.teardown(self._loop.time())
+                self._pump()
+                async with asyncio.timeout(timeout):
+                    await self._expect(Ended)
+        self.session.closing = True
+        for datagrams in self._sockets.values():
+            datagrams.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is not None:
+            self._transport.close()
+
+    # --- asyncio ----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.peer = transport.get_extra_info("peername")[0]
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def data_received(self, data: bytes) -> None:
+        self.session.receive_data(data, self._loop.time())
+        self._pump()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.session.connection_lost(self._loop.time())
+        self._pump()
+
+    def _pump(self) -> None:
+        """Pass events on, send what is to be sent, and be called again in time."""
+        while (event := self.session.next_event()) is not None:
+            if isinstance(event, Frame):
+                self.take(event.track, event.rtcp, event.data)
+                continue
+            if isinstance(event, Failed | Ended) and not self.failure.done():
+                gone = RemoteError("the server ended the session", subject=self.session.url)
+                self.failure.set_result(event.error if isinstance(event, Failed) else gone)
+            self._events.put_nowait(event)
+        self._flush()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = self.session.timer()
+        if due is not None:
+            self._timer = self._loop.call_at(due, self._timed)
+
+    def _flush(self) -> None:
+        if self._transport is not None and (data := self.session.data_to_send()):
+            self._transport.write(data)
+
+    def _timed(self) -> None:
+        self.session.handle_timer(self._loop.time())
+        self._pump()
+
+    def take(self, track: int, rtcp: bool, data: bytes) -> None:
+        """A packet came."""
+        if self._on_packet is not None:
+            self._on_packet(track, rtcp, data, self._loop.time())
+
+    async def _expect(self, *kinds: type[E]) -> E:
+        """The next event of a kind; raises what made the session fail instead."""
+        while True:
+            event = await self._events.get()
+            if isinstance(event, kinds):
+                return event
+            if isinstance(event, Failed):
+                raise event.error
+            if isinstance(event, Redirected):
+                raise Elsewhere(event.url)
+            if isinstance(event, Ended):
+                raise RemoteError("the server ended the session", subject=self.session.url)
+
+    # --- media ------------------------------------------------------------------------------------
+
+    async def _setup(self, tracks: Sequence[Track], udp: bool) -> None:
+        self.udp = udp
+        wanted = []
+        for place, track in enumerate(tracks):
+            if udp:
+                ports = await self._bind(track.id)
+                wanted.append((track.id, Transport(client_port=ports)))
+            else:
+                channels = (2 * place, 2 * place + 1)
+                wanted.append((track.id, Transport(lower="TCP", interleaved=channels)))
+        self.session.setup(wanted, self._loop.time())
+        self._pump()
+        event: Ready | TransportRefused = await self._expect(Ready, TransportRefused)
+        if isinstance(event, TransportRefused):
+            if not udp:
+                raise RemoteError("the server refuses TCP too", subject=self.session.url)
+            await self._setup(tracks, udp=False)
+            return
+        for track_id, transport in event.transports:
+            if udp and transport.server_port is not None:
+                host = transport.source or self.peer
+                for rtcp in (False, True):
+                    self._targets[track_id, rtcp] = (host, transport.server_port[rtcp])
+
+    async def _bind(self, track: int) -> tuple[int, int]:
+        """Two neighbouring ports, on the address that reaches the server."""
+        assert self._transport is not None
+        host = self._transport.get_extra_info("sockname")[0]
+        for _ in range(PORT_ATTEMPTS):
+            first = await self._datagrams(track, False, host, 0)
+            port: int = first.get_extra_info("sockname")[1]
+            if port % 2 == 0:
+                with contextlib.suppress(OSError):
+                    second = await self._datagrams(track, True, host, port + 1)
+                    self._sockets[track, False], self._sockets[track, True] = first, second
+                    return port, port + 1
+            first.close()
+        raise RemoteError("no pair of free UDP ports", subject=host)
+
+    async def _datagrams(
+        self, track: int, rtcp: bool, host: str, port: int
+    ) -> asyncio.DatagramTransport:
+        transport, _ = await self._loop.create_datagram_endpoint(
+            lambda: _Datagrams(self, track, rtcp), (host, port)
+        )
+        raw = transport.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        return transport
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, client: RtspClient, track: int, rtcp: bool) -> None:
+        self._client, self._track, self._rtcp = client, track, rtcp
+
+    def datagram_received(self, data: bytes, addr: tuple[str | None, int]) -> None:
+        if addr[0] == self._client.peer:  # nobody else's, whatever the port
+            self._client.take(self._track, self._rtcp, data)
+
+    def error_received(self, exc: Exception) -> None:
+        """The server's port is closed; the RTSP connection will tell."""
