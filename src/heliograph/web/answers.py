@@ -7,8 +7,9 @@ from typing import Any
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from heliograph.live.channel import Channel, State
+from heliograph.live.channel import Channel
 from heliograph.live.options import MAX_KEY, MAX_TITLE, ChannelOptions, Conflict
+from heliograph.live.states import State
 from heliograph.web.context import WebContext
 
 #: Places and bandwidths are 64 bit numbers further down.

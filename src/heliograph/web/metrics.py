@@ -15,8 +15,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from heliograph.live.channel import State
 from heliograph.live.readers import ReaderKind
+from heliograph.live.states import State
 from heliograph.web.context import WebContext
 
 router = APIRouter(include_in_schema=False)

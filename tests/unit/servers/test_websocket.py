@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import uvloop
+from tests.contract.rtp import IDR, PPS, SPS
+from tests.unit.web.site import PATIENCE, VIDEO, Site, running
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from heliograph.live.admission import Limits
 from heliograph.live.options import ChannelOptions, LiveOptions
-from tests.contract.rtp import IDR, PPS, SPS
-from tests.unit.web.site import PATIENCE, VIDEO, Site, running
 
 START = b"\0\0\0\1"
 

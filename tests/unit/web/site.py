@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.contract.rtp import Camera
 from websockets.asyncio.client import ClientConnection, connect
 
 from heliograph.live.channel import Channel
@@ -24,7 +25,6 @@ from heliograph.servers.http import HttpServer
 from heliograph.servers.websocket import WebSockets
 from heliograph.web.app import create_app
 from heliograph.web.context import WebContext
-from tests.contract.rtp import Camera
 
 KEY = "boss"
 ADMIN = {"Authorization": f"Bearer {KEY}"}
@@ -101,9 +101,7 @@ class Site:
     ) -> None:
         self.plane = open_plane(1)
         self.loop = PlaneLoop(self.plane)
-        self.channels = Channels(
-            self.loop, configured=channels, options=live, state_dir=state_dir
-        )
+        self.channels = Channels(self.loop, configured=channels, options=live, state_dir=state_dir)
         self.websockets = WebSockets(self.channels, KEY)
         self.context = WebContext(
             self.channels,
