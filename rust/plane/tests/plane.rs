@@ -190,7 +190,7 @@ fn a_connection_carries_messages_and_media_both_ways_in_order() {
         .unwrap();
     let mut got = Vec::new();
     until("everything has come", || {
-        let mut chunk = [0; 65_536];
+        let mut chunk = vec![0; 65_536];
         if let Ok(count) = player.read(&mut chunk) {
             got.extend_from_slice(&chunk[..count]);
         }
@@ -274,7 +274,7 @@ fn a_reader_that_lags_loses_pictures_first_and_gets_them_back_when_level() {
     while shared.state.load(Ordering::Relaxed) != AUDIO_ONLY || !plane_is_dropping(&shared) {
         publish(10);
         // It reads a trickle: enough to be served, too little for pictures.
-        let mut trickle = [0; 20_000];
+        let mut trickle = vec![0; 20_000];
         slow.set_read_timeout(Some(Duration::from_millis(1)))
             .unwrap();
         let _ = slow.read(&mut trickle);
