@@ -18,6 +18,7 @@ export CARGO_TERM_PROGRESS_WHEN ?= auto
 VENV := .venv/bin
 UV := $(or $(shell command -v uv),.cache/uv/bin/uv)
 CARGO_MANIFEST := --manifest-path rust/plane/Cargo.toml
+LOAD_MANIFEST := --manifest-path rust/load/Cargo.toml
 RUST_SOURCES := $(shell find rust -name '*.rs' -not -path '*/target/*') \
   $(wildcard rust/plane/Cargo.toml rust/plane/Cargo.lock)
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null)
@@ -109,6 +110,7 @@ test: setup .cache/interop.stamp test-rust test-web test-python ## all tests
 test-rust: .cache/tools.stamp
 	@$(call say,cargo test)
 	cargo test $(CARGO_MANIFEST) --no-default-features
+	cargo test $(LOAD_MANIFEST)
 
 test-web: .cache/web-packages.stamp
 	@$(call say,web tests)
@@ -131,7 +133,9 @@ check-python: .cache/python.stamp
 check-rust: .cache/tools.stamp
 	@$(call say,rustfmt · clippy · rustdoc)
 	cargo fmt $(CARGO_MANIFEST) --check
+	cargo fmt $(LOAD_MANIFEST) --check
 	cargo clippy $(CARGO_MANIFEST) --all-targets --features python -- -D warnings
+	cargo clippy $(LOAD_MANIFEST) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_MANIFEST) --no-deps --features python
 
 check-web: .cache/web-packages.stamp
@@ -145,7 +149,7 @@ check-docs: .cache/python.stamp
 # ── longer runs
 
 bench: setup ## figures beside the bare kernel and other servers (docs/performance.md)
-	$(VENV)/helio bench
+	$(VENV)/python -m tests.perf
 
 fuzz: .cache/python.stamp ## every parser for FUZZ_SECONDS each (300)
 	@failed=
@@ -169,7 +173,7 @@ probe soak: setup ## tests that make networks and kill processes; tests that las
 
 clean: ## remove what was built; state in var/ stays
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -rf web/node_modules $(STATIC) rust/plane/target src/heliograph/plane/_plane*.so
+	rm -rf web/node_modules $(STATIC) rust/plane/target rust/load/target src/heliograph/plane/_plane*.so
 
 # One shell a recipe: the multi-line conditions above need it.
 .ONESHELL:
