@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import socket
 import ssl
@@ -112,7 +113,7 @@ class RtspClient(asyncio.Protocol):
         except TimeoutError:
             raise RemoteError(f"{place} does not answer", subject=self.session.url) from None
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = os.strerror(error.errno) if error.errno else str(error)
             message = f"cannot reach {place}: {reason}"
             raise RemoteError(message, subject=self.session.url) from error
 

@@ -117,7 +117,8 @@ class Publisher:
     async def run(self) -> None:
         """Publish until the source ends, ``stop`` is called or the server refuses for good."""
         self._tell("connecting")
-        self._client = await self._connect()
+        if not await self._first_connection():
+            return
         keeper = asyncio.create_task(self._keep_connected())
         sender = asyncio.create_task(self._send_all())
         ticker = asyncio.create_task(self._tick())
@@ -139,6 +140,19 @@ class Publisher:
                     self._client.send(place, stream.goodbye(), rtcp=True)
                 await self._client.close()
             self._tell("ended")
+
+    async def _first_connection(self) -> bool:
+        """Connect; False if ``stop`` was called meanwhile. Raises what the server says."""
+        connecting = asyncio.create_task(self._connect())
+        stopped = asyncio.create_task(self._ended.wait())
+        try:
+            await asyncio.wait({connecting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if connecting.done():
+                self._client = connecting.result()
+            return self._client is not None
+        finally:
+            stopped.cancel()
+            connecting.cancel()
 
     # --- the connection -------------------------------------------------------------------------
 
