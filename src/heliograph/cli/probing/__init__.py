@@ -1,0 +1,1 @@
+"""``helio probe``: ``meter`` counts (pure), ``session`` listens, ``verdicts`` judges."""
