@@ -1,0 +1,210 @@
+"""``helio publish`` into a running ``helio serve``, watched by ``helio probe``: real processes."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import av
+import pytest
+
+from heliograph.cli.probing.session import Probe
+from heliograph.cli.publishing.barcode import read_frame_number
+
+KEY = "a-stream-key-for-tests"
+SMALL = ("--width", "320", "--height", "180", "--bitrate", "400")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Site:
+    """A server's settings and its process, and the publishers started at it."""
+
+    def __init__(self, path: Path):
+        self.port = free_port()
+        self.url = f"rtsp://127.0.0.1:{self.port}"
+        self.file = path / "heliograph.toml"
+        self.file.write_text(
+            f'[server]\nstate_dir = "{path}"\n[http]\nport = 0\nhost = "127.0.0.1"\n'
+            f'[rtsp]\nport = {self.port}\nrtp_port = 0\nhost = "127.0.0.1"\n'
+            f'[[channels]]\nname = "demo"\nkey = "{KEY}"\n'
+        )
+        self.processes = []
+        self.server = None
+
+    async def helio(self, *arguments, stderr=asyncio.subprocess.PIPE, key=KEY):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "heliograph",
+            *arguments,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            env={**os.environ, "HELIO_KEY": key},
+        )
+        self.processes.append(process)
+        return process
+
+    async def start(self):
+        self.server = await self.helio("serve", "-c", str(self.file), stderr=None)
+        async with asyncio.timeout(15):
+            while True:
+                with contextlib.suppress(OSError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                    writer.close()
+                    return
+                assert self.server.returncode is None
+                await asyncio.sleep(0.02)
+
+    async def kill(self):
+        self.server.kill()
+        await self.server.wait()
+
+    async def publish(self, *options, source="pattern"):
+        return await self.helio(
+            "publish", source, "demo", "--url", self.url, "--json", *SMALL, *options
+        )
+
+    async def close(self):
+        for process in self.processes:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+
+
+@pytest.fixture
+async def site(tmp_path):
+    site = Site(tmp_path)
+    await site.start()
+    yield site
+    await site.close()
+
+
+async def status(publisher, wanted):
+    """The publisher's next status that is as wanted."""
+    async with asyncio.timeout(20):
+        while line := await publisher.stdout.readline():
+            found = json.loads(line)
+            if wanted(found):
+                return found
+    raise AssertionError((await publisher.stderr.read()).decode())
+
+
+def sending(found):
+    return found["state"] == "publishing" and found["packets"] > 20
+
+
+def numbers(units):
+    decoder = av.CodecContext.create("h264", "r")
+    frames = [f for u in units for f in decoder.decode(av.Packet(u.data))] + decoder.decode(None)
+    return [read_frame_number(frame.to_ndarray(format="gray")) for frame in frames]
+
+
+@pytest.mark.parametrize("into", ["tcp", "udp"])
+@pytest.mark.parametrize("out_of", ["tcp", "udp"])
+async def test_every_frame_published_is_the_frame_received(site, into, out_of):
+    publisher = await site.publish("--transport", into)
+    await status(publisher, sending)
+    probe = Probe(f"{site.url}/demo", collect=True)
+    report = await probe.run(3.0, out_of)
+    assert report.transport == out_of
+    assert report.remarks == ()
+    video, audio = report.tracks
+    assert (video.codec, audio.codec) == ("h264", "opus")
+    assert report.sizes == {0: (320, 180)}
+    assert (video.lost, audio.lost, video.malformed, audio.malformed) == (0, 0, 0, 0)
+    assert video.rate == pytest.approx(25, abs=1)
+    assert audio.rate == pytest.approx(50, abs=2)
+    assert video.keyframe_interval == pytest.approx(1.0, abs=0.05)
+    assert video.sender_reports
+    assert video.same_clock
+    assert abs(report.av_offset_ms) < 60
+    seen = numbers(probe.units[0])
+    assert len(seen) >= 70
+    assert seen == list(range(seen[0], seen[0] + len(seen)))
+
+
+async def test_interrupted_a_publisher_says_goodbye(site):
+    publisher = await site.publish()
+    await status(publisher, sending)
+    publisher.send_signal(signal.SIGINT)
+    rest, complaint = await asyncio.wait_for(publisher.communicate(), 10)
+    assert publisher.returncode == 0
+    assert json.loads(rest.splitlines()[-1])["state"] == "ended"
+    assert complaint == b""
+
+
+async def test_a_duration_ends_by_itself(site):
+    publisher = await site.publish("--duration", "1")
+    rest, _ = await asyncio.wait_for(publisher.communicate(), 20)
+    assert publisher.returncode == 0
+    assert json.loads(rest.splitlines()[-1])["packets"] >= 60
+
+
+async def test_a_publisher_comes_back_at_the_live_position(site):
+    publisher = await site.publish()
+    await status(publisher, sending)
+    await site.kill()
+    gone = await status(publisher, lambda found: found["state"] == "away")
+    assert gone["reason"]
+    await site.start()
+    back = await status(publisher, lambda found: found["reconnects"] == 1)
+    await status(publisher, lambda found: found["packets"] > back["packets"])
+    probe = Probe(f"{site.url}/demo", collect=True)
+    await probe.run(1.0, "tcp")
+    seen = numbers(probe.units[0])
+    # The programme went on meanwhile: what is seen now is as old as the publisher's clock says.
+    assert seen[-1] / 25 > gone["seconds"] + 0.5
+    assert seen == list(range(seen[0], seen[0] + len(seen)))
+
+
+async def test_a_wrong_key_is_refused_once_and_for_all(site):
+    publisher = await site.helio(
+        "publish", "pattern", "demo", "--url", site.url, *SMALL, key="wrong"
+    )
+    _, complaint = await asyncio.wait_for(publisher.communicate(), 20)
+    assert publisher.returncode == 3
+    assert b"401" in complaint
+    assert b"Traceback" not in complaint
+
+
+async def test_a_server_that_is_not_there_is_said(tmp_path):
+    site = Site(tmp_path)
+    for arguments in (
+        ("probe", f"{site.url}/demo"),
+        ("publish", "pattern", "demo", "--url", site.url),
+    ):
+        process = await site.helio(*arguments)
+        _, complaint = await asyncio.wait_for(process.communicate(), 20)
+        assert process.returncode == 3
+        text = complaint.decode()
+        assert text == f"helio: cannot reach 127.0.0.1:{site.port}: Connection refused\n"
+
+
+async def test_probe_prints_one_document_and_a_table(site):
+    publisher = await site.publish()
+    await status(publisher, sending)
+    probe = await site.helio("probe", f"{site.url}/demo", "--seconds", "1", "--json")
+    text, _ = await asyncio.wait_for(probe.communicate(), 20)
+    found = json.loads(text)
+    assert found["lost"] == 0
+    assert [track["codec"] for track in found["tracks"]] == ["h264", "opus"]
+    assert (found["tracks"][0]["width"], found["tracks"][0]["height"]) == (320, 180)
+    table = await site.helio("probe", f"{site.url}/demo", "--seconds", "1")
+    text, _ = await asyncio.wait_for(table.communicate(), 20)
+    assert "320×180" in text.decode()
+
+
+async def test_a_channel_without_a_source_is_refused(site):
+    probe = await site.helio("probe", f"{site.url}/demo")
+    _, complaint = await asyncio.wait_for(probe.communicate(), 20)
+    assert probe.returncode == 3
+    assert b"404" in complaint
