@@ -25,9 +25,8 @@ from heliograph.node.demo import Demo
 from heliograph.node.options import DEMO, channel_options, live_options, rtsp_options
 from heliograph.node.settings import Loaded, Settings, diff
 from heliograph.plane import PlaneLoop, open_plane
-from heliograph.servers.http import HttpServer
+from heliograph.servers.http import HttpOptions, HttpServer
 from heliograph.servers.rtsp import RtspServer
-from heliograph.servers.websocket import WebSockets
 from heliograph.web.app import create_app
 from heliograph.web.context import WebContext
 from heliograph.web.pictures import Pictures
@@ -94,29 +93,24 @@ class Server:
         http = settings.http
         context = WebContext(
             channels=self.channels,
+            loop=loop,
             administrator_key=self.administrator_key,
             version=__version__,
             name=settings.server.name,
             started_at=datetime.now(UTC),
             public_host=settings.server.public_host,
-            rtsp_port=lambda: self.rtsp.port,
+            rtsp_port=self.rtsp.port,
             pictures=pictures,
-            problems=self._problems,
+            ready=lambda: self.ready,
             lost_log_lines=logs.lost_lines,
-            http_counters=lambda: self.http.counters(),
         )
-        self.http = HttpServer(
-            create_app(context),
-            WebSockets(
-                self.channels,
-                administrator_key=self.administrator_key,
-                public_host=settings.server.public_host,
-            ),
-            host=http.host,
+        options = HttpOptions(
+            address=http.host,
             port=http.port,
             max_connections=http.max_connections,
             head_timeout=http.head_timeout_s,
         )
+        self.http = HttpServer(create_app(context), context, options)
         await self.http.start()
         self._undo.append(("http", self.http.stop))
         for channel in self.channels:
@@ -127,9 +121,6 @@ class Server:
             self._demo.start()
             self._undo.append(("demo", self._demo.stop))
         self.ready = True
-
-    def _problems(self) -> list[str]:
-        return [] if self.ready else ["starting or stopping"]
 
     def _pull(self, channel: Channel) -> None:
         pulls = [Pull(channel, options, self.channels.loop) for options in channel.options.pulls]

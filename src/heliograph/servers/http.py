@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from heliograph.model.errors import BusyError, ResourceError, TooLargeError
-from heliograph.servers.websocket import UpgradeRequest, WebSockets, refusal
+from heliograph.servers.websocket import Site, UpgradeRequest, WebSockets, refusal
 
 log = structlog.get_logger(__name__)
 
@@ -34,17 +34,19 @@ MAX_ANSWER_S = 60.0
 KEEP_ALIVE_S = 30
 
 
-@dataclass(slots=True)
-class HttpCounters:
-    """Since the start."""
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """How the server listens."""
 
-    requests: int = 0
-    connections_refused: int = 0
-    """Above the bound on connections."""
-    timeouts: int = 0
-    """Connections that were too slow with a head or in taking an answer."""
-    heads_refused: int = 0
-    """Heads that were malformed or too long."""
+    address: str = "0.0.0.0"
+    port: int = 8080
+    """0: any free one."""
+    max_connections: int = 20_000
+    """WebSockets included; more are closed at once."""
+    head_timeout: float = 5.0
+    """Seconds for the head of a request."""
+    answer_timeout: float = MAX_ANSWER_S
+    """Seconds from the head to the end of the answer."""
 
 
 class HttpServer:
@@ -53,25 +55,24 @@ class HttpServer:
     def __init__(
         self,
         app: Any,  # noqa: ANN401 - any ASGI application
-        websockets: WebSockets,
-        *,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        max_connections: int = 20_000,
-        head_timeout: float = 5.0,
-        answer_timeout: float = MAX_ANSWER_S,
+        site: Site,
+        options: HttpOptions,
     ) -> None:
-        """``max_connections`` counts WebSockets too; ``head_timeout`` and ``answer_timeout`` are in
-        seconds.
-        """
-        self.websockets = websockets
-        self.host = host
-        self.port = port
-        """The port really listened on, once started."""
-        self.max_connections = max_connections
-        self.head_timeout = head_timeout
-        self.answer_timeout = answer_timeout
-        self.counted = HttpCounters()
+        """``site`` has the channels for WebSockets, and takes what is counted."""
+        self.websockets = WebSockets(site)
+        self.options = options
+        self.port = 0
+        """The port really listened on."""
+        self.counters = site.counters
+        self.counters.update(
+            http_requests=0,
+            # Above the bound on connections.
+            http_connections_refused=0,
+            # Too slow with a head, or in taking an answer.
+            http_timeouts=0,
+            # Malformed or too long.
+            http_heads_refused=0,
+        )
         self.state = ServerState()
         self._config = Config(
             app,
@@ -86,40 +87,29 @@ class HttpServer:
         self._server: asyncio.Server | None = None
         self._dates: asyncio.Task[None] | None = None
 
-    async def start(self) -> int:
-        """Listen; the port. ``ResourceError`` says which one is taken."""
+    async def start(self) -> None:
+        """Listen. ``ResourceError`` says which port is taken."""
+        options = self.options
         # Malformed requests are counted; a line each would fill the disk.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         self._config.load()
         try:
             self._server = await asyncio.get_running_loop().create_server(
-                lambda: HttpConnection(self), self.host, self.port, backlog=BACKLOG
+                lambda: HttpConnection(self), options.address, options.port, backlog=BACKLOG
             )
         except (OSError, OverflowError) as error:
             raise ResourceError(
-                f"TCP port {self.port} for HTTP: {error}", subject=f"tcp/{self.port}"
+                f"TCP port {options.port} for HTTP: {error}", subject=f"tcp/{options.port}"
             ) from error
         self.port = self._server.sockets[0].getsockname()[1]
         self._stamp()
         self._dates = asyncio.create_task(self._stamp_always())
-        log.info("http listening", address=self.host, port=self.port)
-        return self.port
+        log.info("http listening", address=options.address, port=self.port)
 
     @property
     def connections(self) -> int:
         """Open ones, WebSockets included."""
         return len(self.state.connections) + self.websockets.open
-
-    def counters(self) -> dict[str, int]:
-        """For the metrics."""
-        return {
-            "requests": self.state.total_requests,
-            "connections_refused": self.counted.connections_refused,
-            "timeouts": self.counted.timeouts,
-            "heads_refused": self.counted.heads_refused,
-            "websockets_opened": self.websockets.opened,
-            "websockets_refused": self.websockets.refused,
-        }
 
     async def stop(self, timeout: float = 5.0) -> None:
         """Listen no more, let answers end for ``timeout`` seconds, then cut them off.
@@ -166,30 +156,30 @@ class HttpConnection(HttpToolsProtocol):
     def __init__(self, server: HttpServer) -> None:
         super().__init__(server._config, server.state, {})
         self._server = server
+        self._options = server.options
         self._timer: asyncio.TimerHandle | None = None
         self._head = 0
         """Bytes of the head that is coming in; -1 while none is."""
-        self._handed_over = False
 
     # what asyncio says
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        full = self._server.connections >= self._server.max_connections
+        full = self._server.connections >= self._options.max_connections
         super().connection_made(transport)
         if full:
-            self._server.counted.connections_refused += 1
+            self._server.counters["http_connections_refused"] += 1
             transport.abort()
             return
-        self._arm(self._server.head_timeout)
+        self._arm(self._options.head_timeout)
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
         if self._head >= 0:
             self._head += len(data)
-        elif self.cycle is None or self.cycle.response_complete:
+        elif self.cycle.response_complete:
             self._head = len(data)
-            self._arm(self._server.head_timeout)
+            self._arm(self._options.head_timeout)
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
@@ -197,11 +187,11 @@ class HttpConnection(HttpToolsProtocol):
             self._upgrade(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError:
-            self._server.counted.heads_refused += 1
+            self._server.counters["http_heads_refused"] += 1
             self.send_400_response("Invalid HTTP request received.")
             return
         if self._head > MAX_HEAD and not self.transport.is_closing():
-            self._server.counted.heads_refused += 1
+            self._server.counters["http_heads_refused"] += 1
             error = TooLargeError(f"the head is larger than {MAX_HEAD} bytes", subject="head")
             error.status = 431
             self.transport.write(refusal(error))
@@ -213,17 +203,27 @@ class HttpConnection(HttpToolsProtocol):
 
     # what the parser says
 
+    def on_message_begin(self) -> None:
+        self._head = max(self._head, 0)
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
         self._head = -1
-        self._arm(self._server.answer_timeout)
+        self._arm(self._options.answer_timeout)
         try:
             super().on_headers_complete()
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             raise httptools.HttpParserError("target is no URL") from None
 
     def on_response_complete(self) -> None:
+        self._server.counters["http_requests"] += 1
         self._disarm()
+        queued = bool(self.pipeline)
         super().on_response_complete()
+        if queued:
+            self._arm(self._options.answer_timeout)
+        elif self._head >= 0 and not self.transport.is_closing():  # the next one has begun
+            self._arm(self._options.head_timeout)
 
     def _should_upgrade(self) -> bool:
         return self._get_upgrade() == b"websocket"
@@ -257,5 +257,5 @@ class HttpConnection(HttpToolsProtocol):
             self._timer = None
 
     def _late(self) -> None:
-        self._server.counted.timeouts += 1
+        self._server.counters["http_timeouts"] += 1
         self.transport.abort()

@@ -11,9 +11,11 @@ import binascii
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import structlog
@@ -170,35 +172,47 @@ def refusal(error: HelioError, *, head_only: bool = False) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + (b"" if head_only else body)
 
 
-@dataclass(slots=True)
+class Site(Protocol):
+    """What is served; the web application's context has it."""
+
+    @property
+    def channels(self) -> Channels: ...
+    @property
+    def administrator_key(self) -> str: ...
+    @property
+    def public_host(self) -> str:
+        """A host whose pages may read, beside the one asked for."""
+
+    @property
+    def counters(self) -> Counter[str]: ...
+
+
 class WebSockets:
     """Takes connections that want to become WebSockets of channels."""
 
-    channels: Channels
-    administrator_key: str = field(default="", repr=False)
-    public_host: str = ""
-    """A host whose pages may read, beside the one asked for."""
-    open: int = 0
-    """Viewers there are now."""
-    opened: int = 0
-    refused: int = 0
+    def __init__(self, site: Site) -> None:
+        self.open = 0
+        """Viewers there are now."""
+        self._site = site
+        self._counters = site.counters
+        self._counters.update(websockets_opened=0, websockets_refused=0)
 
     def upgrade(self, request: UpgradeRequest, transport: asyncio.Transport) -> None:
         """Answer, and leave the connection to the plane or close it."""
         try:
             channel = self._admit(request)
-            answer = accept(request, self.public_host)
+            answer = accept(request, self._site.public_host)
             self._hand_over(channel, request, answer, transport)
         except HelioError as error:
-            self.refused += 1
+            self._counters["websockets_refused"] += 1
             log.info("websocket refused", peer=request.peer, status=error.status, error=str(error))
             if not transport.is_closing():
                 transport.write(refusal(error))
                 transport.close()
 
     def _admit(self, request: UpgradeRequest) -> Channel:
-        channel = self.channels.get(request.channel)
-        keys = (channel.options.read_key, channel.key, self.administrator_key)
+        channel = self._site.channels.get(request.channel)
+        keys = (channel.options.read_key, channel.key, self._site.administrator_key)
         try:
             channel.check_reader(request.peer, judge(request.key, *keys))
         except NotFoundError:
@@ -228,7 +242,7 @@ class WebSockets:
             if os.write(fd, answer) == len(answer):
                 FrameSession.open(
                     channel,
-                    self.channels.loop,
+                    self._site.channels.loop,
                     fd,
                     peer=request.peer,
                     agent=request.headers.get("user-agent", "")[:_MAX_AGENT],
@@ -236,7 +250,7 @@ class WebSockets:
                     on_end=self._ended,
                 )
                 self.open += 1
-                self.opened += 1
+                self._counters["websockets_opened"] += 1
         except (OSError, KeyError) as error:
             log.info("websocket not opened", peer=request.peer, error=str(error))
         finally:

@@ -204,10 +204,7 @@ def channel_answer(request: Request, context: WebContext, channel: Channel) -> d
         "readers": sum(reader.counted for reader in channel.readers.values()),
         "max_readers": channel.options.max_readers,
         "bitrate": stats.bitrate_bps,
-        "inputs": [
-            {"active": False} | row | {"peer": without_user(row["peer"])}
-            for row in channel.inputs()
-        ],
+        "inputs": [{"active": False} | row for row in channel.inputs()],
         "picture": f"/api/v1/channels/{channel.name}/picture" if seen and has_video else None,
         "urls": urls(request, context, channel.name),
     }
@@ -235,7 +232,7 @@ def urls(request: Request, context: WebContext, name: str) -> dict[str, str]:
         host = f"[{host}]"
     place = host if port is None else f"{host}:{port}"
     secure = "s" if asked.scheme == "https" else ""
-    rtsp = context.rtsp_port()
+    rtsp = context.rtsp_port
     return {
         "page": f"http{secure}://{place}/watch/{name}",
         "websocket": f"ws{secure}://{place}/ws/{name}",

@@ -8,6 +8,8 @@ from heliograph.web import channels, errors, metrics, pages, reference, server
 from heliograph.web.context import WebContext
 from heliograph.web.middleware import Guard
 
+__all__ = ["WebContext", "create_app"]
+
 _DESCRIPTION = """\
 Channels, their publishers and readers, and statistics of this server.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heliograph.live.registry import Channels
+from heliograph.plane import PlaneLoop
 
 if TYPE_CHECKING:
     from heliograph.web.pictures import Pictures
@@ -22,7 +24,9 @@ class WebContext:
     """Made once by whoever assembles the server."""
 
     channels: Channels
-    administrator_key: str
+    loop: PlaneLoop
+    """Carries the plane's events; the metrics show how it fares."""
+    administrator_key: str = field(repr=False)
     """Shown as a bearer token by whoever may administrate."""
     version: str
     name: str = "heliograph"
@@ -31,14 +35,14 @@ class WebContext:
     """When the server started, with time zone."""
     public_host: str = ""
     """Host in the URLs that are shown, without a port; empty: the one the client asked for."""
-    rtsp_port: Callable[[], int] = lambda: 8554
+    rtsp_port: int = 0
     """The port really listened on; 0: no RTSP server."""
     pictures: Pictures | None = None
     """None: channels have no pictures."""
-    problems: Callable[[], list[str]] = list
-    """Why the server is not ready for work; empty: it is."""
+    ready: Callable[[], bool] = lambda: True
+    """Whether every part of the server runs."""
     lost_log_lines: Callable[[], int] = lambda: 0
-    http_counters: Callable[[], Mapping[str, int]] = dict
-    """Counters of the HTTP server: name without prefix → value."""
+    counters: Counter[str] = field(default_factory=Counter)
+    """What the HTTP server counts, for the metrics."""
     static: Path = STATIC
     """Directory of the built pages."""

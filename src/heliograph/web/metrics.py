@@ -53,14 +53,20 @@ class ServerCollector(Collector):
         yield info
         started = context.started_at.timestamp()
         yield GaugeMetricFamily("helio_start_time_seconds", "Unix time of the start.", started)
-        ready = 0 if context.problems() else 1
-        yield GaugeMetricFamily("helio_ready", "1 while the server is ready.", ready)
+        yield GaugeMetricFamily(
+            "helio_ready", "1 while the server is ready.", float(context.ready())
+        )
         yield CounterMetricFamily(
             "helio_log_lines_lost", "Log lines that could not be written.", context.lost_log_lines()
         )
         yield from self._totals()
-        for name, value in sorted(context.http_counters().items()):
-            yield CounterMetricFamily(f"helio_http_{name}", "Counter of the HTTP server.", value)
+        yield CounterMetricFamily(
+            "helio_event_handler_errors",
+            "Events of the plane whose handler failed: faults of the program.",
+            context.loop.handler_errors,
+        )
+        for name, value in sorted(context.counters.items()):
+            yield CounterMetricFamily(f"helio_{name}", "Counter of the HTTP server.", value)
         if context.pictures is not None:
             for name, value in sorted(context.pictures.counters().items()):
                 yield CounterMetricFamily(f"helio_pictures_{name}", "Counter of pictures.", value)

@@ -15,6 +15,8 @@ log = structlog.get_logger(__name__)
 
 #: Bytes of a request's body: the largest, a channel's settings, has about one kilobyte.
 MAX_BODY = 64 << 10
+#: Bytes of a refused body that are read so that the refusal arrives; a slip, not an attack.
+MAX_DISCARD = 1 << 20
 TOO_LARGE = f"the body is larger than {MAX_BODY} bytes"
 
 #: Nothing comes from elsewhere. Workers and worklets may be made from blobs, pictures drawn by the
@@ -53,6 +55,7 @@ class Guard:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > MAX_BODY:
+                await _discard(receive, message)
                 raise HTTPException(413, TOO_LARGE, {"connection": "close"})
             return message
 
@@ -67,6 +70,7 @@ class Guard:
 
         try:
             if _announced(scope) > MAX_BODY:
+                await _discard(receive, {"more_body": True})
                 refusal = error_response(413, TOO_LARGE, "body", {"connection": "close"})
                 await refusal(scope, receive, guarded)
             else:
@@ -85,6 +89,14 @@ class Guard:
                 peer=(scope.get("client") or ("",))[0],
                 ms=round((time.perf_counter() - began) * 1000, 1),
             )
+
+
+async def _discard(receive: Receive, message: Message) -> None:
+    """Take what still comes: closing before it is read resets the connection, answer and all."""
+    taken = 0
+    while message.get("more_body", False) and taken < MAX_DISCARD:
+        message = await receive()
+        taken += len(message.get("body", b""))
 
 
 def _announced(scope: Scope) -> int:

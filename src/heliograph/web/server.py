@@ -39,13 +39,9 @@ async def healthz() -> Response:
 
 @router.get(
     "/readyz",
-    responses={503: {"description": "Not ready; `problems` says why."}},
+    responses={503: {"description": "Starting or stopping."}},
 )
 async def readyz(context: Context) -> JSONResponse:
     """200 while the server can do its work, otherwise 503: send nobody here."""
-    problems = context.problems()
-    return JSONResponse(
-        {"ready": not problems, "problems": problems},
-        503 if problems else 200,
-        {"cache-control": "no-store"},
-    )
+    ready = context.ready()
+    return JSONResponse({"ready": ready}, 200 if ready else 503, {"cache-control": "no-store"})

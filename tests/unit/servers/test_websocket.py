@@ -9,7 +9,6 @@ import struct
 from typing import Any
 
 import pytest
-import uvloop
 from tests.contract.rtp import IDR, PPS, SPS
 from tests.unit.web.site import PATIENCE, VIDEO, Site, running
 from websockets.asyncio.client import connect
@@ -21,33 +20,20 @@ from heliograph.live.options import ChannelOptions, LiveOptions
 START = b"\0\0\0\1"
 
 
-async def _watch(site: Site) -> None:
-    publishing = await site.on_air(3)
-    async with site.viewer() as viewer:
-        start = await viewer.text("start")
-        assert (start["channel"], start["title"], start["state"]) == ("demo", "Test", "on_air")
-        assert start["tracks"][0]["codec_string"] == "avc1.42c01f"
-        frames = await viewer.take(3)
-        assert [frame.flags & 1 for frame in frames] == [1, 0, 0]
-        assert frames[0].data == START + SPS + START + PPS + START + IDR
-        publishing.push(0, site.camera.gop(5))
-        frames += await viewer.take(5)
-        numbers = [frame.number for frame in frames]
-        assert numbers == list(range(numbers[0], numbers[0] + 8))
-
-
 async def test_viewer_sees_frames_from_the_last_keyframe_on():
     async with running() as site:
-        await _watch(site)
-
-
-def test_sockets_are_handed_over_by_uvloop_too():
-    async def watch() -> None:
-        async with running() as site:
-            await _watch(site)
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(watch())
+        publishing = await site.on_air(3)
+        async with site.viewer() as viewer:
+            start = await viewer.text("start")
+            assert (start["channel"], start["title"], start["state"]) == ("demo", "Test", "on_air")
+            assert start["tracks"][0]["codec_string"] == "avc1.42c01f"
+            frames = await viewer.take(3)
+            assert [frame.flags & 1 for frame in frames] == [1, 0, 0]
+            assert frames[0].data == START + SPS + START + PPS + START + IDR
+            publishing.push(0, site.camera.gop(5))
+            frames += await viewer.take(5)
+            numbers = [frame.number for frame in frames]
+            assert numbers == list(range(numbers[0], numbers[0] + 8))
 
 
 async def test_connection_stays_established_after_the_hand_over():
@@ -149,7 +135,7 @@ async def test_refusal_comes_before_the_upgrade(path: str, options: dict[str, An
                 pass
         assert caught.value.response.status_code == status
         assert caught.value.response.headers["content-type"] == "application/json"
-        assert site.websockets.refused == 1
+        assert site.context.counters["websockets_refused"] == 1
         assert site.websockets.open == 0
 
 
@@ -161,8 +147,7 @@ async def test_pages_of_the_same_host_and_port_may_read():
 
 
 async def test_pages_of_the_public_host_may_read():
-    async with running() as site:
-        site.websockets.public_host = "tv.example.org"
+    async with running(context={"public_host": "tv.example.org"}) as site:
         await site.on_air()
         async with site.viewer(origin="https://tv.example.org") as viewer:
             assert await viewer.text("start")

@@ -21,10 +21,8 @@ from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.registry import Channels
 from heliograph.model.media import Codec, Kind, Track
 from heliograph.plane import PlaneLoop, open_plane
-from heliograph.servers.http import HttpServer
-from heliograph.servers.websocket import WebSockets
-from heliograph.web.app import create_app
-from heliograph.web.context import WebContext
+from heliograph.servers.http import HttpOptions, HttpServer
+from heliograph.web.app import WebContext, create_app
 
 KEY = "boss"
 ADMIN = {"Authorization": f"Bearer {KEY}"}
@@ -102,16 +100,10 @@ class Site:
         self.plane = open_plane(1)
         self.loop = PlaneLoop(self.plane)
         self.channels = Channels(self.loop, configured=channels, options=live, state_dir=state_dir)
-        self.websockets = WebSockets(self.channels, KEY)
-        self.context = WebContext(
-            self.channels,
-            KEY,
-            "1.2.3",
-            http_counters=lambda: self.server.counters(),
-            **context,
-        )
+        self.context = WebContext(self.channels, self.loop, KEY, "1.2.3", **context)
         self.app = create_app(self.context)
-        self.server = HttpServer(self.app, self.websockets, **server)
+        self.server = HttpServer(self.app, self.context, HttpOptions(**server))
+        self.websockets = self.server.websockets
         self.http = httpx.AsyncClient(timeout=PATIENCE)
         self.camera = Camera()
 
@@ -164,7 +156,7 @@ async def running(
         {"demo": replace(options, silence_ms=300)},
         state_dir,
         context or {},
-        {"port": 0} | server,
+        {"address": "127.0.0.1", "port": 0} | server,
         live or LiveOptions(),
     )
     site.loop.start()
