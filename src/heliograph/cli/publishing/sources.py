@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from math import inf
 from typing import Any, cast
 
 import av
@@ -16,7 +17,7 @@ from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 
 from heliograph.cli.publishing import pattern
 from heliograph.cli.publishing.encoders import (
@@ -137,7 +138,10 @@ class _Lane:
 
     def __init__(self, stream: Stream, track_id: int, first: bytes, options: Options) -> None:
         self.stream = stream
+        self.begin = inf
+        """Earliest presentation so far, in seconds of media time."""
         self.end = 0.0
+        """When the latest one is over."""
         self.remark: str | None = None
         self._id = track_id
         self._base: Fraction = stream.time_base or Fraction(1, 1000)
@@ -164,7 +168,7 @@ class _Lane:
         rate = self.track.clock_rate
         presented = stamp * self._base + shift
         due = (packet.dts if packet.dts is not None else stamp) * self._base + shift
-        self._note_end(presented, packet.duration)
+        self._note(presented, (packet.duration or 0) * self._base)
         step = AAC_FRAME if self.track.codec is Codec.AAC else 0
         for index, data in enumerate(self._frame(bytes(packet))):
             yield Unit(
@@ -175,8 +179,9 @@ class _Lane:
                 data,
             )
 
-    def _note_end(self, presented: Fraction, duration: int | None) -> None:
-        self.end = max(self.end, float(presented + (duration or 0) * self._base))
+    def _note(self, presented: Fraction, lasts: Fraction) -> None:
+        self.begin = min(self.begin, float(presented))
+        self.end = max(self.end, float(presented + lasts))
 
     def _transcode(self, packet: Packet[Any], shift: Fraction) -> Iterator[Unit]:
         try:
@@ -189,11 +194,12 @@ class _Lane:
             presented = frame.pts * frame.time_base + shift
             if isinstance(frame, VideoFrame):
                 encoder = cast(VideoEncoder, self._encoder)
-                self.end = max(self.end, float(presented) + 0.04)
+                self._note(presented, Fraction(frame.duration or 0) * frame.time_base)
                 small = frame.reformat(*encoder.size, format="yuv420p")
+                small.pict_type = PictureType.NONE  # else the source's keyframes are ours too
                 yield from encoder.encode(small, round(presented * VIDEO_CLOCK))
             elif isinstance(frame, AudioFrame):
-                self.end = max(self.end, float(presented) + frame.samples / frame.sample_rate)
+                self._note(presented, Fraction(frame.samples, frame.sample_rate))
                 audio = cast(OpusEncoder, self._encoder)
                 yield from audio.encode(frame, round(presented * AUDIO_CLOCK))
 
@@ -330,13 +336,17 @@ class ContainerSource:
 
     def units(self) -> Iterator[Unit]:
         """Packets in the file's order; timestamps go on where the file begins again."""
-        offset = Fraction(0)
+        offset, lead = Fraction(0), None
         while True:
             yield from self._run(offset)
             end = max(lane.end for lane in self._lanes.values())
             if not self._options.loop or self._stopped.is_set() or end <= float(offset):
                 return
-            offset = Fraction(end).limit_denominator(1_000_000)
+            # Pictures out of order are decoded before the file's first one is shown: the next run
+            # begins that much before the end of this one, so that what is shown has no gap.
+            if lead is None:
+                lead = min(lane.begin for lane in self._lanes.values())
+            offset = Fraction(end - min(lead, 1.0)).limit_denominator(1_000_000)
             self._rewind()
 
     def _run(self, offset: Fraction) -> Iterator[Unit]:
