@@ -1,0 +1,44 @@
+"""ffmpeg: publishes the clip, plays a channel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .clip import Clip
+from .program import Program
+from .watching import Viewer
+
+_QUIET = ["ffmpeg", "-nostdin", "-hide_banner", "-v", "warning"]
+
+
+def publish(
+    file: Path, url: str, transport: str, directory: Path, *, name: str = "", **named: Any
+) -> Program:
+    """Publish ``file`` without end, in real time and as it is."""
+    argv = [*_QUIET, "-re", "-stream_loop", "-1", "-i", str(file), "-c", "copy"]
+    argv += ["-f", "rtsp", "-rtsp_transport", transport, url]
+    return Program(name or f"ffmpeg-publish-{transport}", argv, directory, **named)
+
+
+def send_rtp(
+    file: Path, host: str, port: int, sdp: Path, directory: Path, *, ttl: int = 1, **named: Any
+) -> Program:
+    """Send plain RTP, video to ``port`` and audio to ``port + 2``, and write its SDP."""
+    argv = [*_QUIET, "-re", "-stream_loop", "-1", "-i", str(file), "-c", "copy"]
+    argv += ["-map", "0:v", "-f", "rtp", f"rtp://{host}:{port}?ttl={ttl}&pkt_size=1300"]
+    argv += ["-c", "copy", "-map", "0:a", "-f", "rtp"]
+    argv += [f"rtp://{host}:{port + 2}?ttl={ttl}", "-sdp_file", str(sdp)]
+    return Program("ffmpeg-rtp", argv, directory, **named)
+
+
+def watch(
+    clip: Clip, url: str, transport: str, directory: Path, *, name: str = "", **named: Any
+) -> Viewer:
+    """Play ``url`` by ``transport``: udp, tcp or udp_multicast."""
+    argv = [*_QUIET, "-rtsp_transport", transport, "-i", url]
+    argv += ["-map", "0:v", "-fps_mode", "passthrough", "-pix_fmt", "yuv420p"]
+    argv += ["-f", "rawvideo", "pipe:{video}"]
+    argv += ["-map", "0:a", "-ac", "1", "-ar", "48000", "-f", "s16le", "pipe:{audio}"]
+    pipes = ("video", "audio")
+    return Viewer(clip, name or f"ffmpeg-{transport}", argv, directory, pipes=pipes, **named)

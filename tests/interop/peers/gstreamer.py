@@ -1,0 +1,59 @@
+"""GStreamer: publishes with rtspclientsink, plays with rtspsrc, serves with its RTSP server."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from .clip import Clip
+from .program import Program, wait_until
+from .watching import Viewer
+
+#: Debian's Python: the only one with GStreamer's bindings.
+PYTHON = "/usr/bin/python3"
+
+
+def publish(file: Path, url: str, transport: str, directory: Path) -> Program:
+    """Publish ``file`` (H.264 and Opus) once, in real time."""
+    pipeline = f"""
+        rtspclientsink name=s location={url} protocols={transport}
+        filesrc location={file} ! qtdemux name=d
+        d.video_0 ! queue ! h264parse config-interval=-1 ! s.
+        d.audio_0 ! queue ! opusparse ! s.
+    """
+    argv = ["gst-launch-1.0", "-q", *pipeline.split()]
+    return Program(f"gstreamer-publish-{transport}", argv, directory)
+
+
+def watch(
+    clip: Clip,
+    url: str,
+    transport: str,
+    directory: Path,
+    *,
+    name: str = "",
+    login: tuple[str, str] | None = None,
+    **named: Any,
+) -> Viewer:
+    """Play ``url`` by ``transport``: udp, tcp or udp-mcast."""
+    credentials = f"user-id={login[0]} user-pw={login[1]}" if login else ""
+    pipeline = f"""
+        rtspsrc name=s location={url} protocols={transport} latency=200 {credentials}
+        s. ! application/x-rtp,media=video ! queue ! rtph264depay ! h264parse
+           ! avdec_h264 max-threads=1 ! video/x-raw,format=I420 ! fdsink fd={{video}} sync=false
+        s. ! application/x-rtp,media=audio ! queue ! rtpopusdepay ! opusdec ! audioconvert
+           ! audioresample ! audio/x-raw,format=S16LE,rate=48000,channels=1
+           ! fdsink fd={{audio}} sync=false
+    """
+    argv = ["gst-launch-1.0", "-q", *pipeline.split()]
+    pipes = ("video", "audio")
+    return Viewer(clip, name or f"gstreamer-{transport}", argv, directory, pipes=pipes, **named)
+
+
+def serve(file: Path, directory: Path) -> tuple[Program, str]:
+    """Serve ``file`` to anybody, in real time; the program and the URL."""
+    script = Path(__file__).with_name("gst_rtsp_server.py")
+    server = Program("gstreamer-server", [PYTHON, str(script), str(file)], directory)
+    found = wait_until(lambda: re.search(r"^port (\d+)$", server.log, re.M), 10, "GStreamer serves")
+    return server, f"rtsp://127.0.0.1:{found[1]}/clip"

@@ -1,0 +1,128 @@
+"""Our server as its users know it: a configuration file, a command and two ports."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from .program import Program, wait_until
+
+KEY = "a-publishers-key"
+
+#: Seconds until the server must be ready: starting Python and FastAPI on a busy machine.
+START_PATIENCE = 20.0
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, *, pair: bool = False) -> int:
+    """Give a port that nobody has at the moment; with ``pair``, an even one and its next."""
+    while True:
+        with socket.socket(socket.AF_INET, kind) as one, socket.socket(socket.AF_INET, kind) as two:
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+            if not pair:
+                return port
+            try:
+                if port % 2 == 0:
+                    two.bind(("127.0.0.1", port + 1))
+                    return port
+            except OSError:
+                continue
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(member)}" for key, member in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(member) for member in value) + "]"
+    return json.dumps(value)
+
+
+class Server(Program):
+    """``helio serve`` with the channels given."""
+
+    def __init__(
+        self,
+        directory: Path,
+        channels: list[dict[str, Any]],
+        *,
+        settings: dict[str, dict[str, Any]] | None = None,
+        namespace: str | None = None,
+        name: str = "server",
+    ) -> None:
+        self.http_port = free_port()
+        self.rtsp_port = free_port()
+        self.rtp_port = free_port(socket.SOCK_DGRAM, pair=True)
+        sections: dict[str, dict[str, Any]] = {
+            "server": {"log_format": "text", "log_level": "info"},
+            "http": {"host": "127.0.0.1", "port": self.http_port},
+            "rtsp": {"host": "127.0.0.1", "port": self.rtsp_port, "rtp_port": self.rtp_port},
+        }
+        for section, values in (settings or {}).items():
+            sections.setdefault(section, {}).update(values)
+        self.http_port = sections["http"]["port"]
+        self.rtsp_port = sections["rtsp"]["port"]
+        text = "".join(
+            f"[{section}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in values.items())
+            for section, values in sections.items()
+        )
+        for channel in channels:
+            text += "[[channels]]\n"
+            text += "".join(f"{key} = {_toml(value)}\n" for key, value in channel.items())
+        config = directory / f"{name}.toml"
+        config.write_text(text)
+        argv = [sys.executable, "-m", "heliograph", "serve", "--config", str(config)]
+        argv += ["--state", str(directory / f"{name}-state")]
+        super().__init__(name, argv, directory, namespace=namespace)
+
+    def until_ready(self) -> Server:
+        """Wait until the server says that it is ready."""
+
+        def look() -> bool:
+            assert self.running, f"the server ended with {self.process.returncode}:\n{self.log}"
+            return self.get("/readyz")[0] == 200
+
+        wait_until(look, START_PATIENCE, "server ready")
+        return self
+
+    @property
+    def http(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    def rtsp(self, channel: str, *, key: str = "", user: str = "me") -> str:
+        login = f"{user}:{key}@" if key else ""
+        return f"rtsp://{login}127.0.0.1:{self.rtsp_port}/{channel}"
+
+    def get(self, path: str) -> tuple[int, str]:
+        """GET a path; status 0 where nobody answers."""
+        try:
+            with urllib.request.urlopen(self.http + path, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def channel(self, name: str) -> dict[str, Any]:
+        code, text = self.get(f"/api/v1/channels/{name}")
+        assert code == 200, text
+        answer: dict[str, Any] = json.loads(text)
+        return answer
+
+    def until_state(self, channel: str, state: str, seconds: float = 15) -> None:
+        """Wait until the channel is idle, waiting or on_air."""
+        wait_until(
+            lambda: self.channel(channel)["state"] == state, seconds, f"{channel} is {state}"
+        )
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError("no VmRSS")
