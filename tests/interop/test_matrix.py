@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from .peers import ffmpeg, gstreamer, mpv
+from .peers.chromium import Chromium, Tab
 from .peers.clip import Clip, make
 from .peers.heliograph import KEY, Server
 from .peers.program import Program
@@ -23,7 +25,10 @@ PATIENCE = 30.0
 Keep = Callable[[Program], Program]
 
 
-def all_viewers(clip: Clip, server: Server, run: Keep, directory: Path) -> list[Viewer]:
+def all_viewers(
+    clip: Clip, server: Server, run: Keep, chromium: Chromium, directory: Path
+) -> tuple[list[Viewer], Tab]:
+    """Start every viewer that there is."""
     url = server.rtsp("clip")
     viewers = [
         ffmpeg.watch(clip, url, "udp", directory),
@@ -34,44 +39,56 @@ def all_viewers(clip: Clip, server: Server, run: Keep, directory: Path) -> list[
     ]
     for viewer in viewers:
         run(viewer)
-    return viewers
+    tab = chromium.open(f"{server.http}/watch/clip")
+    tab.spy()
+    return viewers, tab
 
 
-def judge(viewers: list[Viewer]) -> None:
-    for viewer in viewers:
-        viewer.wait_pictures(PICTURES, PATIENCE)
+def judge(clip: Clip, server: Server, viewers: list[Viewer], tab: Tab) -> None:
+    """Wait until all have seen enough, then compare with the source."""
+    try:
+        for viewer in viewers:
+            viewer.wait_pictures(PICTURES, PATIENCE)
+        tab.wait_numbers(PICTURES, PATIENCE)
+        wrong = tab.judge(clip, PICTURES)
+        print(f"chromium {tab.stats[-1]}")
+    except AssertionError:
+        print(server.channel("clip"), server.log[-3000:])
+        raise
+    finally:
+        tab.close()
     for viewer in viewers:
         viewer.stop()
-    wrong = [fault for viewer in viewers for fault in viewer.judge(PICTURES)]
-    logs = "\n".join(f"{viewer.name}: {viewer.log[-600:]}" for viewer in viewers)
-    assert not wrong, "\n".join(wrong) + "\n" + logs
+        wrong += viewer.judge(PICTURES)
+    for viewer in viewers:
+        print(f"{viewer.name} {viewer.record.pictures} {viewer.record.heard()} {viewer.log[-600:]}")
+    assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-@pytest.mark.parametrize("publisher", ["ffmpeg", "gstreamer"])
+@pytest.mark.parametrize("publisher", [ffmpeg, gstreamer], ids=["ffmpeg", "gstreamer"])
 def test_what_is_published_is_seen_by_all_as_it_was(
-    publisher: str,
+    publisher: ModuleType,
     transport: str,
     clip: Clip,
     serve: Callable[..., Server],
     run: Keep,
+    chromium: Chromium,
     tmp_path: Path,
 ) -> None:
     server = serve()
-    url = server.rtsp("clip", key=KEY)
-    if publisher == "ffmpeg":
-        run(ffmpeg.publish(clip.opus, url, transport, tmp_path))
-    else:
-        run(gstreamer.publish(clip.opus, url, transport, tmp_path))
+    run(publisher.publish(clip.opus, server.rtsp("clip", key=KEY), transport, tmp_path))
     server.until_state("clip", "on_air")
-    judge(all_viewers(clip, server, run, tmp_path))
+    judge(clip, server, *all_viewers(clip, server, run, chromium, tmp_path))
 
 
+@pytest.mark.browser
 def test_what_is_pulled_from_a_gstreamer_server_is_seen_by_all_as_it_was(
-    clip: Clip, serve: Callable[..., Server], run: Keep, tmp_path: Path
+    clip: Clip, serve: Callable[..., Server], run: Keep, chromium: Chromium, tmp_path: Path
 ) -> None:
     source, url = gstreamer.serve(clip.opus, tmp_path)
     run(source)
     server = serve({"name": "clip", "key": KEY, "sources": [{"url": url}]})
     server.until_state("clip", "on_air")
-    judge(all_viewers(clip, server, run, tmp_path))
+    judge(clip, server, *all_viewers(clip, server, run, chromium, tmp_path))

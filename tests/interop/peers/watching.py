@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ class Record:
         numbers = [seen.number for seen in self.seen[since:]]
         return [
             (one, other)
-            for one, other in zip(numbers, numbers[1:], strict=False)
+            for one, other in itertools.pairwise(numbers)
             if one is None or other != (one + 1) % make.FRAMES
         ]
 
