@@ -30,7 +30,7 @@ INTEROP := chromium ffmpeg mpv iproute2 iptables python3-gi gir1.2-gst-rtsp-serv
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
   gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-rtsp
 
-.PHONY: help setup run test check bench fuzz probe soak clean FORCE \
+.PHONY: help setup run test interop check bench fuzz probe soak clean FORCE \
   test-rust test-web test-python check-python check-rust check-web check-docs
 
 help: ## list the targets
@@ -118,7 +118,11 @@ test-web: .cache/web-packages.stamp
 
 test-python: setup
 	@$(call say,pytest)
-	$(VENV)/pytest --ignore=tests/probe --ignore=tests/perf </dev/null
+	$(VENV)/pytest --ignore=tests/probe --ignore=tests/perf --ignore=tests/interop </dev/null
+
+# Every publisher against every viewer, decoded pictures compared: minutes, and both cores.
+interop: setup .cache/interop.stamp ## the matrix of other people's publishers and viewers
+	@$(VENV)/pytest tests/interop </dev/null
 
 check: setup check-python check-rust check-web check-docs ## formats, linters, types, docs
 
