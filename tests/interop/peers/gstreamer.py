@@ -37,16 +37,8 @@ def watch(
     **named: Any,
 ) -> Viewer:
     """Play ``url`` by ``transport``: udp, tcp or udp-mcast."""
-    credentials = f"user-id={login[0]} user-pw={login[1]}" if login else ""
-    pipeline = f"""
-        rtspsrc name=s location={url} protocols={transport} latency=200 {credentials}
-        s. ! application/x-rtp,media=video ! queue ! rtph264depay ! h264parse
-           ! avdec_h264 max-threads=1 ! video/x-raw,format=I420 ! fdsink fd={{video}} sync=false
-        s. ! application/x-rtp,media=audio ! queue ! rtpopusdepay ! opusdec ! audioconvert
-           ! audioresample ! audio/x-raw,format=S16LE,rate=48000,channels=1
-           ! fdsink fd={{audio}} sync=false
-    """
-    argv = ["gst-launch-1.0", "-q", *pipeline.split()]
+    script = str(Path(__file__).with_name("gst_rtsp_player.py"))
+    argv = [PYTHON, script, url, transport, "{video}", "{audio}", *(login or ())]
     pipes = ("video", "audio")
     return Viewer(clip, name or f"gstreamer-{transport}", argv, directory, pipes=pipes, **named)
 
