@@ -145,6 +145,9 @@ class Tab:
         self._chromium = chromium
         self._context = context
         self._page = page
+        self.complaints: list[str] = []
+        """Errors that scripts did not handle."""
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def evaluate(self, script: str, argument: object = None) -> Any:
         return self._chromium.do(self._page.evaluate(script, argument))
@@ -189,6 +192,23 @@ class Tab:
     def until_state(self, state: str, seconds: float) -> None:
         """Wait for a state of the player."""
         wait_until(lambda: self.state == state, seconds, f"the player is {state}")
+
+    def until_text(self, words: str, seconds: float) -> None:
+        """Wait until ``words`` can be read on the page."""
+        wait_until(lambda: words in self.text, seconds, f"{words!r} is on the page")
+
+    def until_pictures(self, seconds: float) -> None:
+        """Wait until every ``img`` of the page is there."""
+        wait_until(
+            lambda: self.evaluate(
+                """() => { const all = (root) => [...root.querySelectorAll("*")].flatMap((e) =>
+                     [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
+                     return all(document).filter((e) => e.tagName === "IMG")
+                       .every((e) => e.complete); }"""
+            ),
+            seconds,
+            "the page has its pictures",
+        )
 
     def wait_numbers(self, count: int, seconds: float, since: int = 0) -> None:
         """Wait until ``count`` numbers were shown after the first ``since``."""

@@ -53,14 +53,16 @@ class Server(Program):
         settings: dict[str, dict[str, Any]] | None = None,
         namespace: str | None = None,
         name: str = "server",
+        host: str = "127.0.0.1",
     ) -> None:
+        self.host = host
         self.http_port = free_port()
         self.rtsp_port = free_port()
         self.rtp_port = free_port(socket.SOCK_DGRAM, pair=True)
         sections: dict[str, dict[str, Any]] = {
             "server": {"log_format": "text", "log_level": "info"},
-            "http": {"host": "127.0.0.1", "port": self.http_port},
-            "rtsp": {"host": "127.0.0.1", "port": self.rtsp_port, "rtp_port": self.rtp_port},
+            "http": {"host": host, "port": self.http_port},
+            "rtsp": {"host": host, "port": self.rtsp_port, "rtp_port": self.rtp_port},
         }
         for section, values in (settings or {}).items():
             sections.setdefault(section, {}).update(values)
@@ -91,11 +93,11 @@ class Server(Program):
 
     @property
     def http(self) -> str:
-        return f"http://127.0.0.1:{self.http_port}"
+        return f"http://{self.host}:{self.http_port}"
 
     def rtsp(self, channel: str, *, key: str = "", user: str = "me") -> str:
         login = f"{user}:{key}@" if key else ""
-        return f"rtsp://{login}127.0.0.1:{self.rtsp_port}/{channel}"
+        return f"rtsp://{login}{self.host}:{self.rtsp_port}/{channel}"
 
     def get(self, path: str) -> tuple[int, str]:
         """GET a path; status 0 where nobody answers."""
