@@ -7,6 +7,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -87,8 +88,19 @@ def test_plain_rtp_is_seen_as_it_was_sent(
     assert [fault for viewer in viewers for fault in viewer.judge(PICTURES)] == []
 
 
+@pytest.mark.parametrize(
+    ("player", "transport"),
+    [(ffmpeg, "udp_multicast"), (gstreamer, "udp-mcast")],
+    ids=["ffmpeg", "gstreamer"],
+)
 def test_multicast_comes_in_and_goes_out(
-    clip: Clip, serve: Callable[..., Server], run: Keep, network: str, tmp_path: Path
+    player: ModuleType,
+    transport: str,
+    clip: Clip,
+    serve: Callable[..., Server],
+    run: Keep,
+    network: str,
+    tmp_path: Path,
 ) -> None:
     sender, sdp = _send(clip, "239.213.77.1", tmp_path, namespace=network)
     run(sender)
@@ -99,20 +111,16 @@ def test_multicast_comes_in_and_goes_out(
         namespace=network,
     )
     server.until_state("clip", "on_air")
+    url = server.rtsp("clip")
     viewers = [
-        ffmpeg.watch(
-            clip, server.rtsp("clip"), "udp_multicast", tmp_path, namespace=network, name="one"
-        ),
-        gstreamer.watch(
-            clip, server.rtsp("clip"), "udp-mcast", tmp_path, namespace=network, name="other"
-        ),
-        ffmpeg.watch(clip, server.rtsp("clip"), "udp", tmp_path, namespace=network),
+        player.watch(clip, url, transport, tmp_path, namespace=network),
+        ffmpeg.watch(clip, url, "udp", tmp_path, namespace=network, name="unicast"),
     ]
     for viewer in viewers:
         run(viewer)
     for viewer in viewers:
         viewer.wait_pictures(PICTURES, PATIENCE)
-    print(server.log[-1500:])
+    assert "transport=multicast" in server.log
     for viewer in viewers:
         viewer.stop()
     assert [fault for viewer in viewers for fault in viewer.judge(PICTURES)] == []
