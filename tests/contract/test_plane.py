@@ -215,6 +215,23 @@ def test_counters_of_a_source_and_its_inputs(harness: Harness) -> None:
     assert stats.bytes == row.bytes
 
 
+def test_what_readers_were_sent_still_counts_when_they_are_gone(harness: Harness) -> None:
+    channel, _, input = open_video(harness)
+    taps = [playing_tap(harness, channel) for _ in range(2)]
+    harness.plane.push(input, 0, Camera().gop(3))
+    sent = octets = 0
+    for tap in taps:
+        harness.read(tap, 3)
+        row = ReaderStats.of(harness.plane.reader_stats(tap))
+        sent, octets = sent + row.packets, octets + row.bytes
+    assert sent >= 6
+    for left, tap in ((1, taps[0]), (0, taps[1])):
+        harness.plane.remove_reader(tap)
+        stats = ChannelStats.of(harness.plane.channel_stats(channel))
+        assert (stats.readers, stats.packets_out, stats.bytes_out) == (left, sent, octets)
+    assert PlaneTotals(**harness.plane.totals()).packets_out == sent
+
+
 def test_every_counter_of_the_facade_is_there(harness: Harness) -> None:
     channel, _, input = open_video(harness)
     tap = playing_tap(harness, channel)

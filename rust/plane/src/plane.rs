@@ -15,6 +15,7 @@ use crate::{clock, lock};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::AddAssign;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -27,8 +28,30 @@ pub struct ChannelCell {
     pub id: Id,
     /// Its state.
     pub state: Mutex<Channel>,
+    /// Packets and frames sent to readers, those who left included.
+    pub packets_out: AtomicU64,
+    /// Their bytes.
+    pub bytes_out: AtomicU64,
+    /// Readers now.
+    pub readers: AtomicUsize,
     interested: Box<[AtomicBool]>,
     dirty: Box<[AtomicBool]>,
+}
+
+/// What was sent in one go.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Packets and frames.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
 }
 
 impl ChannelCell {
@@ -38,8 +61,26 @@ impl ChannelCell {
         Self {
             id,
             state,
+            packets_out: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            readers: AtomicUsize::new(0),
             interested: flags(),
             dirty: flags(),
+        }
+    }
+
+    /// Counts what readers were sent.
+    pub fn sent(&self, hub: &Hub, tally: &Tally) {
+        if tally.packets == 0 && tally.bytes == 0 {
+            return;
+        }
+        for (counter, count) in [
+            (&self.packets_out, tally.packets),
+            (&hub.totals.packets_out, tally.packets),
+            (&self.bytes_out, tally.bytes),
+            (&hub.totals.bytes_out, tally.bytes),
+        ] {
+            counter.fetch_add(count, Ordering::Relaxed);
         }
     }
 
@@ -215,6 +256,7 @@ impl Hub {
                 tables.reader_endpoints.remove(&id),
             )
         };
+        reader.cell.readers.fetch_sub(1, Ordering::Relaxed);
         if let Some(endpoint) = endpoint {
             endpoint.remove_reader(id);
         }
@@ -362,7 +404,8 @@ impl Plane {
         }
     }
 
-    fn cell(&self, id: Id) -> Result<Arc<ChannelCell>, Gone> {
+    /// A channel by its id.
+    pub fn cell(&self, id: Id) -> Result<Arc<ChannelCell>, Gone> {
         lock(&self.hub.tables)
             .channels
             .get(&id)
@@ -616,6 +659,7 @@ impl Plane {
         lock(&self.hub.tables)
             .readers
             .insert(reader.id, Arc::clone(&reader));
+        cell.readers.fetch_add(1, Ordering::Relaxed);
         reader
     }
 
@@ -762,7 +806,9 @@ impl Plane {
                 .store(clock::now().saturating_sub(last.arrival), Ordering::Relaxed);
         }
         let bytes = taken.0.iter().map(|item| item.data.len() as u64).sum();
-        reader.sent(taken.0.len() as u64, bytes);
+        let packets = taken.0.len() as u64;
+        reader.sent(packets, bytes);
+        reader.cell.sent(&self.hub, &Tally { packets, bytes });
         reader.dropped_video.fetch_add(taken.1, Ordering::Relaxed);
         Ok(taken)
     }
@@ -787,17 +833,6 @@ impl Plane {
         let cell = self.cell(id)?;
         let mut channel = lock(&cell.state);
         Ok(look(&mut channel))
-    }
-
-    /// The readers of a channel.
-    pub fn readers_of(&self, channel: Id) -> Vec<Arc<ReaderShared>> {
-        let tables = lock(&self.hub.tables);
-        tables
-            .readers
-            .values()
-            .filter(|reader| reader.cell.id == channel)
-            .cloned()
-            .collect()
     }
 }
 

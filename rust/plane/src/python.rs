@@ -7,7 +7,7 @@ use crate::clock;
 use crate::codec::Codec;
 use crate::event::{Event, Id};
 use crate::plane::{self, Gone, state_name};
-use crate::reader::{AUDIO_ONLY, PAUSED, PLAYING, ReaderShared};
+use crate::reader::{AUDIO_ONLY, PAUSED, PLAYING};
 use crate::source::{Kind, TrackSpec};
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
@@ -351,16 +351,11 @@ impl Plane {
     }
 
     fn channel_stats<'py>(&self, py: Python<'py>, channel: Id) -> PyResult<Bound<'py, PyDict>> {
-        let readers = self.0.readers_of(channel);
+        let cell = self.0.cell(channel)?;
         let dict = PyDict::new(py);
-        let sum =
-            |count: fn(&ReaderShared) -> u64| readers.iter().map(|one| count(one)).sum::<u64>();
-        dict.set_item("readers", readers.len())?;
-        dict.set_item(
-            "packets_out",
-            sum(|one| one.packets.load(Ordering::Relaxed)),
-        )?;
-        dict.set_item("bytes_out", sum(|one| one.bytes.load(Ordering::Relaxed)))?;
+        dict.set_item("readers", cell.readers.load(Ordering::Relaxed))?;
+        dict.set_item("packets_out", cell.packets_out.load(Ordering::Relaxed))?;
+        dict.set_item("bytes_out", cell.bytes_out.load(Ordering::Relaxed))?;
         let now = clock::now();
         let snapshot = py.detach(|| {
             self.0.with_channel(channel, |channel| {

@@ -7,6 +7,7 @@ States follow ``states.TRANSITIONS``.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -81,6 +82,8 @@ class Channel:
         self.session_id = next(_ids)
         self.publishings: dict[int, Publishing] = {}
         self.readers: dict[int, Reader] = {}
+        self.kinds: Counter[ReaderKind] = Counter()
+        """Readers by kind; taps are the server's own and take no place."""
         self.group: Group | None = None
         self.closed = False
         self.plane: Plane = loop.plane
@@ -322,6 +325,7 @@ class Channel:
             next(_ids), self, kind, peer, agent, datetime.now(UTC), plane_reader, hooks, attach
         )
         self.readers[reader.id] = reader
+        self.kinds[kind] += 1
         self._watch(reader)
         log.info("reader joined", channel=self.name, kind=kind.value, peer=peer, id=reader.id)
         self._observe(LiveEvent("reader-joined", self.name, kind.value))
@@ -345,7 +349,8 @@ class Channel:
         if reader.closed:
             return
         reader.closed = True
-        self.readers.pop(reader.id, None)
+        del self.readers[reader.id]
+        self.kinds[reader.kind] -= 1
         if reader.kind is ReaderKind.MULTICAST:
             self._leave_group(reader)
         else:
@@ -377,12 +382,16 @@ class Channel:
         """Bits a second that enter."""
         return self.stats().bitrate_bps
 
+    @property
+    def places(self) -> int:
+        """How many readers take a place."""
+        return self.kinds.total() - self.kinds[ReaderKind.TAP]
+
     def load(self) -> Load:
         """Places and bandwidth in use: a group's members take a place each, its bits but once."""
-        places = [reader for reader in self.readers.values() if reader.counted]
-        streams = sum(reader.kind is not ReaderKind.MULTICAST for reader in places)
-        streams += self.group is not None
-        return Load(len(places), streams * self.bitrate if streams else 0)
+        places = self.places
+        streams = places - self.kinds[ReaderKind.MULTICAST] + (self.group is not None)
+        return Load(places, streams * self.bitrate if streams else 0)
 
     def inputs(self) -> Iterator[dict[str, Any]]:
         """For the API: publishers with the counters of their sources."""

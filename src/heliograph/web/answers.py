@@ -201,7 +201,7 @@ def channel_answer(request: Request, context: WebContext, channel: Channel) -> d
             }
             for track in channel.tracks
         ],
-        "readers": sum(reader.counted for reader in channel.readers.values()),
+        "readers": channel.places,
         "max_readers": channel.options.max_readers,
         "bitrate": stats.bitrate_bps,
         "inputs": [{"active": False} | row for row in channel.inputs()],

@@ -88,8 +88,8 @@ class ServerCollector(Collector):
         )
         packets = CounterMetricFamily("helio_channel_packets", "Packets relayed.", labels=label)
         octets = CounterMetricFamily("helio_channel_bytes", "Bytes relayed.", labels=label)
-        sent = GaugeMetricFamily(
-            "helio_channel_sent_bytes", "Bytes sent to the readers there are now.", labels=label
+        sent = CounterMetricFamily(
+            "helio_channel_sent_bytes", "Bytes sent to its readers.", labels=label
         )
         bitrate = GaugeMetricFamily(
             "helio_channel_bitrate_bps", "Bits a second that come in.", labels=label
@@ -113,9 +113,8 @@ class ServerCollector(Collector):
             sent.add_metric([name], stats.bytes_out)
             bitrate.add_metric([name], stats.bitrate_bps)
             ring.add_metric([name], stats.ring_bytes)
-            kinds = Counter(reader.kind for reader in channel.readers.values())
             for kind in ReaderKind:
-                readers.add_metric([name, kind.value], kinds[kind])
+                readers.add_metric([name, kind.value], channel.kinds[kind])
             # Several inputs may share kind and priority; an id a series would grow without end.
             sums: Counter[tuple[str, str, str]] = Counter()
             for row in channel.inputs():

@@ -54,7 +54,7 @@ async def test_metrics_follow_the_counters_of_the_plane():
             assert found["helio_channel_state", "demo", "on_air"] == 1
             assert found["helio_channel_state", "demo", "idle"] == 0
             assert found["helio_channel_readers", "demo", "websocket"] == 1
-            assert found["helio_channel_sent_bytes", "demo"] > 0
+            assert found["helio_channel_sent_bytes_total", "demo"] > 0
             assert found["helio_events_lost_total",] == 0
             assert found["helio_log_lines_lost_total",] == 7
             assert found["helio_websockets_opened_total",] == 1

@@ -15,6 +15,17 @@ use std::sync::atomic::Ordering;
 /// A connection's table, by id.
 pub type Conns = HashMap<Id, Conn>;
 
+/// Where a reader begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Begin {
+    /// What it gets first.
+    pub position: u64,
+    /// Behind the newest there is.
+    pub head: u64,
+    /// The time, µs.
+    pub now: u64,
+}
+
 /// The readers.
 #[derive(Debug)]
 pub struct Fanout {
@@ -27,6 +38,7 @@ pub struct Fanout {
     /// Readers of frames on connections.
     pub frames: StreamFanout,
     due_udp: Option<u64>,
+    due_catch_up: Option<u64>,
     due_tcp: Option<u64>,
     tcp_ready: u64,
 }
@@ -40,6 +52,7 @@ impl Fanout {
             packets: StreamFanout::new(false),
             frames: StreamFanout::new(true),
             due_udp: None,
+            due_catch_up: None,
             due_tcp: None,
             tcp_ready: 0,
         }
@@ -52,10 +65,10 @@ impl Fanout {
 
     /// When it wants to be run.
     pub fn due(&self) -> Option<u64> {
-        match (self.due_udp, self.due_tcp) {
-            (Some(udp), Some(tcp)) => Some(udp.min(tcp)),
-            (udp, tcp) => udp.or(tcp),
-        }
+        [self.due_udp, self.due_catch_up, self.due_tcp]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// New packets are in the ring: decides when they go out. A whole picture goes at once, a part
@@ -85,7 +98,11 @@ impl Fanout {
     /// Serves whoever is due.
     pub fn run(&mut self, conns: &mut Conns, headers: &mut Headers, hub: &Hub, now: u64) {
         if self.due_udp.is_some_and(|due| due <= now) {
-            self.due_udp = self.udp.flush(&self.cell, headers, hub, now);
+            self.due_udp = None;
+            self.udp.flush(&self.cell, headers, hub, now);
+        }
+        if self.due_catch_up.is_some_and(|due| due <= now) {
+            self.due_catch_up = self.udp.catch_up(&self.cell, headers, hub, now);
         }
         if self.due_tcp.is_some_and(|due| due <= now) {
             self.due_tcp = None;
@@ -97,16 +114,17 @@ impl Fanout {
     }
 
     /// A reader begins, or goes on where it stopped.
-    pub fn start(&mut self, reader: &ReaderShared, conns: &mut Conns, now: u64) {
+    pub fn start(&mut self, reader: &ReaderShared, conns: &mut Conns, hub: &Hub, now: u64) {
         reader.state.store(PLAYING, Ordering::Relaxed);
-        let (position, reports) = {
+        let (begin, reports) = {
             let channel = lock(&self.cell.state);
-            let entry = channel.log(reader.frames).map_or(0, |ring| {
+            let begin = channel.log(reader.frames).map_or(Begin::default(), |ring| {
                 let wanted = reader.position.swap(u64::MAX, Ordering::Relaxed);
-                if wanted >= ring.tail() && wanted <= ring.head() {
-                    wanted
-                } else {
-                    ring.entry()
+                let known = wanted >= ring.tail() && wanted <= ring.head();
+                Begin {
+                    position: if known { wanted } else { ring.entry() },
+                    head: ring.head(),
+                    now,
                 }
             });
             let reports: Vec<_> = channel
@@ -114,18 +132,15 @@ impl Fanout {
                 .iter()
                 .filter_map(|out| Some((out.spec.id, out.report(now)?)))
                 .collect();
-            (entry, reports)
+            (begin, reports)
         };
-        if self.udp.start(reader.id, position, &reports) {
-            self.due_udp = Some(now);
+        if self.udp.start(reader.id, begin, &reports) {
+            self.due_catch_up = Some(now);
         }
-        if self
-            .packets
-            .start(reader.id, position, conns, &reports, now)
-            || self.frames.start(reader.id, position, conns, &[], now)
-        {
-            self.due_tcp = Some(now);
-        }
+        let cell = &self.cell;
+        self.packets
+            .start(reader.id, begin, &reports, cell, conns, hub);
+        self.frames.start(reader.id, begin, &[], cell, conns, hub);
         self.cell.interest(reader.worker, true);
     }
 
@@ -137,13 +152,14 @@ impl Fanout {
         self.frames.pause(reader.id);
     }
 
-    /// A reader goes.
-    pub fn remove(&mut self, reader: &ReaderShared) {
+    /// A reader goes; the connection it was on.
+    pub fn remove(&mut self, reader: &ReaderShared) -> Option<Id> {
         self.udp.remove(reader.id);
-        self.packets.remove(reader.id);
-        self.frames.remove(reader.id);
+        let conn = self.packets.remove(reader.id);
+        let conn = conn.or(self.frames.remove(reader.id));
         if self.is_empty() {
             self.cell.interest(reader.worker, false);
         }
+        conn
     }
 }

@@ -5,9 +5,10 @@ use crate::event::Id;
 use crate::frames::FRAME_FLAGS;
 use crate::lock;
 use crate::net::conn::{Conn, interleave};
-use crate::net::fanout::Conns;
+use crate::net::fanout::{Begin, Conns};
+use crate::net::roster::{Named, Roster};
 use crate::net::websocket;
-use crate::plane::{ChannelCell, Hub};
+use crate::plane::{ChannelCell, Hub, Tally};
 use crate::reader::{AUDIO_ONLY, PLAYING, ReaderShared};
 use crate::ring::{DISCONTINUITY, Item, KEY, RTCP, Ring};
 use std::io;
@@ -47,11 +48,17 @@ struct StreamReader {
     cut: bool,
 }
 
+impl Named for StreamReader {
+    fn id(&self) -> Id {
+        self.shared.id
+    }
+}
+
 /// The readers of one log (packets or frames).
 #[derive(Debug)]
 pub struct StreamFanout {
     frames: bool,
-    readers: Vec<StreamReader>,
+    readers: Roster<StreamReader>,
     level: u64,
     /// Connections whose sockets did not take everything since the worker looked last.
     pub blocked: Vec<Id>,
@@ -105,7 +112,7 @@ impl StreamFanout {
     pub fn new(frames: bool) -> Self {
         Self {
             frames,
-            readers: Vec::new(),
+            readers: Roster::default(),
             level: 0,
             blocked: Vec::new(),
         }
@@ -127,7 +134,7 @@ impl StreamFanout {
 
     /// Adds a reader, paused.
     pub fn add(&mut self, shared: Arc<ReaderShared>, conn: Id, channels: Channels) {
-        self.readers.push(StreamReader {
+        self.readers.add(StreamReader {
             shared,
             conn,
             channels,
@@ -139,29 +146,27 @@ impl StreamFanout {
         });
     }
 
-    fn find(&mut self, id: Id) -> Option<&mut StreamReader> {
-        self.readers
-            .iter_mut()
-            .find(|reader| reader.shared.id == id)
-    }
-
-    /// Starts one; `true` if it is here.
+    /// Starts one, if it is here: it gets at once what the others had, and the rest together with
+    /// them.
     pub fn start(
         &mut self,
         id: Id,
-        position: u64,
-        conns: &mut Conns,
+        begin: Begin,
         reports: &[(u8, Vec<u8>)],
-        now: u64,
-    ) -> bool {
-        let first = !self.readers.iter().any(|reader| reader.playing);
-        let Some(reader) = self.find(id) else {
-            return false;
+        cell: &ChannelCell,
+        conns: &mut Conns,
+        hub: &Hub,
+    ) {
+        let first = !self.readers.rows().iter().any(|reader| reader.playing);
+        let (frames, level) = (self.frames, if first { begin.head } else { self.level });
+        let Some(reader) = self.readers.get_mut(id) else {
+            return;
         };
-        reader.cursor = position;
+        self.level = level;
+        reader.cursor = begin.position;
         reader.playing = true;
         reader.mode = Mode::Whole;
-        reader.behind_since = Some(now + START_GRACE);
+        reader.behind_since = Some(begin.now + START_GRACE);
         if let Some(conn) = conns.get_mut(&reader.conn) {
             for (track, _, control) in &reader.channels {
                 if let Some((_, report)) = reports.iter().find(|(of, _)| of == track) {
@@ -170,23 +175,26 @@ impl StreamFanout {
             }
             // A socket that is gone is noticed by the loop that reads it.
             let _ = conn.flush();
+            if conn.clear() {
+                let tally = pump(reader, frames, level, conn, cell, begin.now);
+                cell.sent(hub, &tally);
+                if conn.watching_write {
+                    self.blocked.push(conn.id);
+                }
+            }
         }
-        if first {
-            self.level = position;
-        }
-        true
     }
 
     /// Pauses one.
     pub fn pause(&mut self, id: Id) {
-        if let Some(reader) = self.find(id) {
+        if let Some(reader) = self.readers.get_mut(id) {
             reader.playing = false;
         }
     }
 
-    /// Removes one.
-    pub fn remove(&mut self, id: Id) {
-        self.readers.retain(|reader| reader.shared.id != id);
+    /// Removes one; its connection.
+    pub fn remove(&mut self, id: Id) -> Option<Id> {
+        self.readers.remove(id).map(|reader| reader.conn)
     }
 
     /// Writes what is new to everybody whose socket is free.
@@ -210,7 +218,8 @@ impl StreamFanout {
         };
         self.level = head;
         let mut shared: Vec<(Channels, Framed)> = Vec::new();
-        for reader in &mut self.readers {
+        let mut tally = Tally::default();
+        for reader in self.readers.rows_mut() {
             if !reader.playing {
                 continue;
             }
@@ -223,7 +232,7 @@ impl StreamFanout {
             let level_with_all =
                 reader.cursor == level && reader.mode == Mode::Whole && !items.is_empty();
             if !level_with_all {
-                pump(reader, self.frames, conn, cell, hub, now);
+                tally += pump(reader, self.frames, u64::MAX, conn, cell, now);
                 if conn.watching_write {
                     self.blocked.push(conn.id);
                 }
@@ -239,22 +248,24 @@ impl StreamFanout {
                 shared.len() - 1
             });
             let framed = &shared[at].1;
-            if write(reader, conn, framed, head, hub, now).is_ok_and(|level| level) {
+            if write(reader, conn, framed, head, now, &mut tally).is_ok_and(|level| level) {
                 reader.behind_since = None;
             } else {
                 self.blocked.push(conn.id);
             }
         }
+        cell.sent(hub, &tally);
     }
 
     /// The socket of a connection is free again: its reader goes on.
     pub fn resume(&mut self, id: Id, cell: &ChannelCell, conn: &mut Conn, hub: &Hub, now: u64) {
         let frames = self.frames;
-        if let Some(reader) = self.find(id)
+        if let Some(reader) = self.readers.get_mut(id)
             && reader.playing
             && conn.clear()
         {
-            pump(reader, frames, conn, cell, hub, now);
+            let tally = pump(reader, frames, u64::MAX, conn, cell, now);
+            cell.sent(hub, &tally);
         }
     }
 }
@@ -265,8 +276,8 @@ fn write(
     conn: &mut Conn,
     framed: &Framed,
     end: u64,
-    hub: &Hub,
     now: u64,
+    tally: &mut Tally,
 ) -> io::Result<bool> {
     let taken = if framed.bytes.is_empty() {
         0
@@ -308,41 +319,45 @@ fn write(
         reader.cut = false;
     }
     reader.shared.sent(sent, taken as u64);
-    hub.totals.packets_out.fetch_add(sent, Ordering::Relaxed);
-    hub.totals
-        .bytes_out
-        .fetch_add(taken as u64, Ordering::Relaxed);
+    tally.packets += sent;
+    tally.bytes += taken as u64;
     Ok(done)
 }
 
-/// Serves one reader from its own cursor.
+/// Serves one reader from its own cursor, not further than `until`; what it was sent.
 fn pump(
     reader: &mut StreamReader,
     frames: bool,
+    until: u64,
     conn: &mut Conn,
     cell: &ChannelCell,
-    hub: &Hub,
     now: u64,
-) {
+) -> Tally {
+    let mut tally = Tally::default();
     for _ in 0..CHUNKS {
         let mut framed = Framed::default();
         let (end, level) = {
             let channel = lock(&cell.state);
             let Some(ring) = channel.log(frames) else {
-                return;
+                return tally;
             };
             let lag_us = channel.config.lag_us;
-            let end = reader.fill(ring, frames, lag_us, now, &mut framed);
-            (end, framed.bytes.is_empty() && end >= ring.head())
+            let until = until.min(ring.head());
+            let end = reader.fill(ring, frames, until, lag_us, now, &mut framed);
+            (end, framed.bytes.is_empty() && end >= until)
         };
-        match write(reader, conn, &framed, end, hub, now) {
-            Ok(true) if level => return reader.level(),
+        match write(reader, conn, &framed, end, now, &mut tally) {
+            Ok(true) if level => {
+                reader.level();
+                return tally;
+            }
             Ok(true) => {}
-            Ok(false) | Err(_) => return,
+            Ok(false) | Err(_) => return tally,
         }
     }
     // More is left, and others wait: the socket is writable, so the next round goes on.
     conn.watching_write = true;
+    tally
 }
 
 impl StreamReader {
@@ -359,6 +374,7 @@ impl StreamReader {
         &mut self,
         ring: &Ring,
         frames: bool,
+        until: u64,
         lag_us: u64,
         now: u64,
         framed: &mut Framed,
@@ -388,7 +404,7 @@ impl StreamReader {
         }
         let mut position = self.cursor;
         for item in ring.from(self.cursor) {
-            if framed.bytes.len() >= CHUNK {
+            if framed.bytes.len() >= CHUNK || position >= until {
                 break;
             }
             if item.video && self.mode == Mode::AwaitKey && item.flags & KEY != 0 {

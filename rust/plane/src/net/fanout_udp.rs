@@ -4,8 +4,10 @@
 use crate::event::Id;
 use crate::lock;
 use crate::net::endpoint::Endpoint;
+use crate::net::fanout::Begin;
+use crate::net::roster::{Named, Roster};
 use crate::net::sys::{self, Headers, Sender, SockAddr};
-use crate::plane::{ChannelCell, Hub};
+use crate::plane::{ChannelCell, Hub, Tally};
 use crate::reader::ReaderShared;
 use crate::ring::{Item, RTCP};
 use std::ops::Range;
@@ -29,16 +31,28 @@ struct Target {
 #[derive(Debug)]
 struct UdpReader {
     shared: Arc<ReaderShared>,
-    endpoint: Arc<Endpoint>,
     targets: Vec<Target>,
     cursor: u64,
     playing: bool,
 }
 
-/// The readers, sorted by endpoint.
+impl Named for UdpReader {
+    fn id(&self) -> Id {
+        self.shared.id
+    }
+}
+
+/// The readers that are sent from one endpoint.
+#[derive(Debug)]
+struct Group {
+    endpoint: Arc<Endpoint>,
+    readers: Roster<UdpReader>,
+}
+
+/// The readers.
 #[derive(Debug, Default)]
 pub struct UdpFanout {
-    readers: Vec<UdpReader>,
+    groups: Vec<Group>,
     level: u64,
 }
 
@@ -53,12 +67,12 @@ struct TrackPlan {
 impl UdpFanout {
     /// Whether nobody is here.
     pub fn is_empty(&self) -> bool {
-        self.readers.is_empty()
+        self.groups.is_empty()
     }
 
     /// Position up to which all level readers are served; far ahead when there are none.
     pub fn level(&self) -> u64 {
-        if self.readers.is_empty() {
+        if self.groups.is_empty() {
             u64::MAX
         } else {
             self.level
@@ -76,69 +90,73 @@ impl UdpFanout {
             .into_iter()
             .map(|(track, rtp, rtcp)| Target { track, rtp, rtcp })
             .collect();
-        let at = self
-            .readers
-            .partition_point(|reader| reader.endpoint.id <= endpoint.id);
-        let reader = UdpReader {
+        let known = self
+            .groups
+            .iter()
+            .position(|group| group.endpoint.id == endpoint.id);
+        let at = known.unwrap_or_else(|| {
+            self.groups.push(Group {
+                endpoint,
+                readers: Roster::default(),
+            });
+            self.groups.len() - 1
+        });
+        self.groups[at].readers.add(UdpReader {
             shared,
-            endpoint,
             targets,
             cursor: 0,
             playing: false,
-        };
-        self.readers.insert(at, reader);
+        });
     }
 
-    /// Starts one; `true` if it is here.
-    pub fn start(&mut self, id: Id, position: u64, reports: &[(u8, Vec<u8>)]) -> bool {
-        let first = !self.readers.iter().any(|reader| reader.playing);
-        let Some(reader) = self.find(id) else {
+    /// Starts one; `true` if it is here, and then has to catch up.
+    pub fn start(&mut self, id: Id, begin: Begin, reports: &[(u8, Vec<u8>)]) -> bool {
+        let first = !self.playing().any(|reader| reader.playing);
+        let Some((endpoint, reader)) = self.find(id) else {
             return false;
         };
-        reader.cursor = position;
+        reader.cursor = begin.position;
         reader.playing = true;
         for target in &reader.targets {
             let report = reports.iter().find(|(track, _)| *track == target.track);
             if let (Some((_, report)), Some(to)) = (report, &target.rtcp) {
-                let fd = reader
-                    .endpoint
-                    .rtcp_fd()
-                    .unwrap_or_else(|| reader.endpoint.rtp_fd());
+                let fd = endpoint.rtcp_fd().unwrap_or_else(|| endpoint.rtp_fd());
                 sys::send_to(fd, report, to);
             }
         }
         if first {
-            self.level = position;
+            self.level = begin.head;
         }
         true
     }
 
-    fn find(&mut self, id: Id) -> Option<&mut UdpReader> {
-        self.readers
+    fn playing(&self) -> impl Iterator<Item = &UdpReader> {
+        self.groups.iter().flat_map(|group| group.readers.rows())
+    }
+
+    fn find(&mut self, id: Id) -> Option<(&Endpoint, &mut UdpReader)> {
+        self.groups
             .iter_mut()
-            .find(|reader| reader.shared.id == id)
+            .find_map(|group| Some((&*group.endpoint, group.readers.get_mut(id)?)))
     }
 
     /// Pauses one.
     pub fn pause(&mut self, id: Id) {
-        if let Some(reader) = self.find(id) {
+        if let Some((_, reader)) = self.find(id) {
             reader.playing = false;
         }
     }
 
     /// Removes one.
     pub fn remove(&mut self, id: Id) {
-        self.readers.retain(|reader| reader.shared.id != id);
+        for group in &mut self.groups {
+            group.readers.remove(id);
+        }
+        self.groups.retain(|group| !group.readers.is_empty());
     }
 
-    /// Serves everybody; when somebody still has to catch up, the time to go on.
-    pub fn flush(
-        &mut self,
-        cell: &ChannelCell,
-        headers: &mut Headers,
-        hub: &Hub,
-        now: u64,
-    ) -> Option<u64> {
+    /// Serves everybody what is new.
+    pub fn flush(&mut self, cell: &ChannelCell, headers: &mut Headers, hub: &Hub, now: u64) {
         let level = self.level;
         let (items, head) = {
             let channel = lock(&cell.state);
@@ -148,21 +166,39 @@ impl UdpFanout {
             )
         };
         self.level = head;
-        self.send_level(level, head, &items, headers, hub, now);
+        self.send_level(level, head, &items, cell, headers, hub, now);
+    }
+
+    /// Sends those who have just begun a part of what the others had; the time to go on, unless all
+    /// are level.
+    pub fn catch_up(
+        &mut self,
+        cell: &ChannelCell,
+        headers: &mut Headers,
+        hub: &Hub,
+        now: u64,
+    ) -> Option<u64> {
         let mut again = None;
-        for reader in &mut self.readers {
-            if reader.playing && reader.cursor < head && catch_up(reader, cell, headers, hub, now) {
-                again = Some(now + CATCH_UP_INTERVAL);
+        for group in &mut self.groups {
+            for reader in group.readers.rows_mut() {
+                if reader.playing && reader.cursor < self.level {
+                    catch_up(reader, &group.endpoint, self.level, cell, headers, hub, now);
+                    if reader.cursor < self.level {
+                        again = Some(now + CATCH_UP_INTERVAL);
+                    }
+                }
             }
         }
         again
     }
 
+    #[allow(clippy::too_many_arguments)] // what is sent, to whom, with what
     fn send_level(
         &mut self,
         level: u64,
         head: u64,
         items: &[Arc<Item>],
+        cell: &ChannelCell,
         headers: &mut Headers,
         hub: &Hub,
         now: u64,
@@ -173,69 +209,59 @@ impl UdpFanout {
         let lag = items
             .first()
             .map_or(0, |item| now.saturating_sub(item.arrival));
-        let mut start = 0;
-        while start < self.readers.len() {
-            let endpoint = Arc::clone(&self.readers[start].endpoint);
-            let end = start
-                + self.readers[start..]
-                    .iter()
-                    .take_while(|reader| reader.endpoint.id == endpoint.id)
-                    .count();
+        for group in &mut self.groups {
+            let readers = group.readers.rows_mut();
             let mut batch = Batch::new(items, headers);
-            for (at, reader) in self.readers[start..end].iter_mut().enumerate() {
+            for (at, reader) in readers.iter_mut().enumerate() {
                 if reader.playing && reader.cursor == level {
-                    batch.queue(reader, start + at);
+                    batch.queue(reader, at);
                     reader.cursor = head;
                     reader.shared.lag_us.store(lag, Ordering::Relaxed);
                 }
             }
-            batch.send(&endpoint, hub, |at| {
-                self.readers[at]
-                    .shared
-                    .errors
-                    .fetch_add(1, Ordering::Relaxed);
+            batch.send(&group.endpoint, cell, hub, |at| {
+                readers[at].shared.errors.fetch_add(1, Ordering::Relaxed);
             });
-            start = end;
         }
     }
 }
 
-/// Sends a reader a part of what it has not seen; `true` when more is left.
+/// Sends a reader a part of what it has not seen, not further than `until`.
 fn catch_up(
     reader: &mut UdpReader,
+    endpoint: &Endpoint,
+    until: u64,
     cell: &ChannelCell,
     headers: &mut Headers,
     hub: &Hub,
     now: u64,
-) -> bool {
+) {
     let mut items = Vec::new();
-    let head = {
+    {
         let channel = lock(&cell.state);
         if reader.cursor < channel.ring.tail() {
             reader.cursor = channel.ring.entry(); // overtaken: a new beginning
         }
+        let left = usize::try_from(until.saturating_sub(reader.cursor)).unwrap_or(0);
         let mut bytes = 0;
-        for item in channel.ring.from(reader.cursor) {
+        for item in channel.ring.from(reader.cursor).take(left) {
             bytes += item.data.len();
             if bytes > CATCH_UP_BYTES && !items.is_empty() {
                 break;
             }
             items.push(Arc::clone(item));
         }
-        channel.ring.head()
-    };
+    }
     reader.cursor += items.len() as u64;
     let lag = items
         .last()
         .map_or(0, |item| now.saturating_sub(item.arrival));
     reader.shared.lag_us.store(lag, Ordering::Relaxed);
-    let endpoint = Arc::clone(&reader.endpoint);
     let mut batch = Batch::new(&items, headers);
     batch.queue(reader, 0);
-    batch.send(&endpoint, hub, |_| {
+    batch.send(endpoint, cell, hub, |_| {
         reader.shared.errors.fetch_add(1, Ordering::Relaxed);
     });
-    reader.cursor < head
 }
 
 /// Packets planned for sending, and who gets them.
@@ -245,8 +271,7 @@ struct Batch<'a> {
     control: Vec<(u8, &'a [u8])>,
     reports: Vec<(SockAddr, &'a [u8])>,
     owners: Vec<usize>,
-    packets: u64,
-    bytes: u64,
+    sent: Tally,
 }
 
 impl<'a> Batch<'a> {
@@ -281,8 +306,7 @@ impl<'a> Batch<'a> {
             control,
             reports: Vec::new(),
             owners: Vec::new(),
-            packets: 0,
-            bytes: 0,
+            sent: Tally::default(),
         }
     }
 
@@ -305,17 +329,17 @@ impl<'a> Batch<'a> {
             bytes += plan.bytes;
         }
         reader.shared.sent(packets, bytes);
-        self.packets += packets;
-        self.bytes += bytes;
+        self.sent += Tally { packets, bytes };
     }
 
-    fn send(mut self, endpoint: &Endpoint, hub: &Hub, mut failed: impl FnMut(usize)) {
-        hub.totals
-            .packets_out
-            .fetch_add(self.packets, Ordering::Relaxed);
-        hub.totals
-            .bytes_out
-            .fetch_add(self.bytes, Ordering::Relaxed);
+    fn send(
+        mut self,
+        endpoint: &Endpoint,
+        cell: &ChannelCell,
+        hub: &Hub,
+        mut failed: impl FnMut(usize),
+    ) {
+        cell.sent(hub, &self.sent);
         let control = endpoint.rtcp_fd().unwrap_or_else(|| endpoint.rtp_fd());
         for (to, report) in &self.reports {
             sys::send_to(control, report, to);

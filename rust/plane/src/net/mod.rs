@@ -5,6 +5,7 @@ pub mod endpoint;
 pub mod fanout;
 pub mod fanout_tcp;
 pub mod fanout_udp;
+pub mod roster;
 pub mod sys;
 pub mod websocket;
 pub mod worker;

@@ -430,7 +430,7 @@ impl Worker {
             Command::Start(reader) => {
                 let now = clock::now();
                 if let Some(fanout) = self.fanouts.get_mut(&reader.cell.id) {
-                    fanout.start(&reader, &mut self.conns, now);
+                    fanout.start(&reader, &mut self.conns, &self.hub, now);
                     self.run_fanout(reader.cell.id, now);
                 }
             }
@@ -440,10 +440,10 @@ impl Worker {
                 }
             }
             Command::Remove(reader) => {
-                for conn in self.conns.values_mut() {
+                let conn = self.remove_reader(&reader);
+                if let Some(conn) = conn.and_then(|id| self.conns.get_mut(&id)) {
                     conn.readers.retain(|(id, _)| *id != reader.id);
                 }
-                self.remove_reader(&reader);
             }
             Command::Stop => self.stopping = true,
         }
@@ -470,15 +470,16 @@ impl Worker {
             .or_insert_with(|| Fanout::new(cell))
     }
 
-    fn remove_reader(&mut self, reader: &ReaderShared) {
+    /// The connection it was on.
+    fn remove_reader(&mut self, reader: &ReaderShared) -> Option<Id> {
         let id = reader.cell.id;
-        if let Some(fanout) = self.fanouts.get_mut(&id) {
-            fanout.remove(reader);
-            if fanout.is_empty() {
-                self.unschedule(id);
-                self.fanouts.remove(&id);
-            }
+        let fanout = self.fanouts.get_mut(&id)?;
+        let conn = fanout.remove(reader);
+        if fanout.is_empty() {
+            self.unschedule(id);
+            self.fanouts.remove(&id);
         }
+        conn
     }
 
     fn notice_dirty(&mut self, now: u64) {
