@@ -16,7 +16,7 @@ VIDEO_PACKETS = 231
 FLOOR = "floor"
 #: Datagrams a frame in the packet rate scenario, all for one destination.
 BURST = 8
-TCP_INTERVAL_MS = 350
+TCP_INTERVAL_MS = 400
 #: So long until a slow reader is slow for the server too: on loopback the kernel's send queue takes
 #: 3 MB of a connection, at 250 KB/s, unless the server bounds it.
 SLOW_SETTLE_S = 15.0

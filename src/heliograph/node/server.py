@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import resource
 import signal
 from collections.abc import Awaitable, Callable
@@ -37,6 +38,8 @@ log = structlog.get_logger(__name__)
 STOP_PATIENCE = 5.0
 #: Descriptors asked for: the connections that the settings allow by default, and files beside them.
 DESCRIPTORS = 65_536
+#: Allocations until the young are looked at, and how many such looks until the older are.
+GC_THRESHOLDS = 20_000, 20, 50
 
 
 class Server:
@@ -231,6 +234,14 @@ def run(load: Callable[[], Loaded], started: Callable[[Server], None]) -> None:
         logs.close()
 
 
+def _spare_the_collector() -> None:
+    """Keep full collections rare: over ten thousand sessions one holds the event loop for a quarter
+    of a second and finds next to nothing, as a session that ends unties itself."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
 async def _serve(
     settings: Settings, load: Callable[[], Loaded], started: Callable[[Server], None]
 ) -> None:
@@ -245,6 +256,7 @@ async def _serve(
         task.add_done_callback(reloads.discard)
 
     await server.start()
+    _spare_the_collector()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload)

@@ -172,6 +172,16 @@ class TapItem(NamedTuple):
     data: bytes
 
 
+#: Reading the fields of a class each time would cost more than reading the counters.
+_names_of: dict[object, tuple[str, ...]] = {}
+
+
+def _names(cls: type[Any]) -> tuple[str, ...]:
+    if cls not in _names_of:
+        _names_of[cls] = tuple(field.name for field in fields(cls))
+    return _names_of[cls]
+
+
 class _Counters:
     """Builds a dataclass of counters from what the plane reports; absent keys keep defaults."""
 
@@ -179,7 +189,7 @@ class _Counters:
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Self:
-        return cls(**{field.name: raw[field.name] for field in fields(cls) if field.name in raw})  # type: ignore[arg-type]
+        return cls(**{name: raw[name] for name in _names(cls) if name in raw})
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,9 +252,7 @@ class SourceStats:
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> SourceStats:
         """Build from one entry of a channel's ``sources``."""
-        counters = {
-            f.name: raw[f.name] for f in fields(cls) if f.name in raw and f.name != "inputs"
-        }
+        counters = {name: raw[name] for name in _names(cls) if name in raw and name != "inputs"}
         return cls(**counters, inputs=tuple(InputStats.of(i) for i in raw.get("inputs", ())))
 
 
@@ -267,11 +275,7 @@ class ChannelStats:
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> ChannelStats:
         """Build from what ``Plane.channel_stats`` returns."""
-        counters = {
-            field.name: raw[field.name]
-            for field in fields(cls)
-            if field.name in raw and field.name != "sources"
-        }
+        counters = {name: raw[name] for name in _names(cls) if name in raw and name != "sources"}
         sources = tuple(SourceStats.of(source) for source in raw.get("sources", ()))
         return cls(**counters, sources=sources)
 
