@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -25,7 +26,9 @@ def failing(monkeypatch: pytest.MonkeyPatch):
             raise error
 
         module = types.SimpleNamespace(command=command)
-        monkeypatch.setattr(cli.importlib, "import_module", lambda _: module)
+        # Its own namespace: patched in importlib itself, every import would get the stand-in.
+        stand_in = types.SimpleNamespace(import_module=lambda _: module, util=importlib.util)
+        monkeypatch.setattr(cli, "importlib", stand_in)
 
     return fail_with
 
