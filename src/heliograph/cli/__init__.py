@@ -23,7 +23,7 @@ COMMANDS = {
     "channels": "Show the channels of a running server.",
     "publish": "Send a file, a device or a test pattern to a channel.",
     "probe": "Measure an RTSP source: tracks, rate, loss, jitter, delay.",
-    "bench": "Measure the relay beside the bare kernel and other servers.",
+    "bench": "Measure how many viewers a server carries.",
     "config": "Show or check the settings.",
     "version": "Show the version and what it runs on.",
 }
