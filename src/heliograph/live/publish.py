@@ -42,6 +42,8 @@ class Publishing:
     """The plane's source id."""
     tracks: tuple[Track, ...]
     """As the publisher described them; their payload types are those on its wire."""
+    agent: str = field(default="", kw_only=True)
+    """What the publisher's program calls itself; set by whoever made it, where it is known."""
     on_closed: Callable[[str], None] | None = field(default=None, repr=False)
     """Told why when the channel ends it (``replaced``, ``channel closed``, ``kicked``)."""
     inputs: list[int] = field(default_factory=list)
@@ -88,6 +90,7 @@ class Publishing:
             "id": self.id,
             "kind": self.kind.value,
             "peer": self.peer,
+            "agent": self.agent,
             "priority": self.priority,
             "since": self.since.isoformat(),
             "active": stats.active,

@@ -24,7 +24,7 @@ from heliograph.model.errors import (
 )
 from heliograph.model.media import Track
 from heliograph.plane import ConnectionClosed, ControlReceived
-from heliograph.protocols.rtsp import MessageParser, ServerSession, Target, Transport, Verdict
+from heliograph.protocols.rtsp import ServerSession, Target, Transport, Verdict
 from heliograph.protocols.rtsp.events import (
     AnnounceRequested,
     ConnectionFailed,
@@ -160,7 +160,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
         transport = self._transport
         if transport is None or transport.get_write_buffer_size():
             raise WrongStateError("earlier answers have not been read")
-        unread = take_unread(self._session)
+        unread = self._session.take_unread()
         transport.pause_reading()
         fd = transport.get_extra_info("socket").fileno()
         self._conn = self._plane.adopt(fd, "rtsp", unread, MAX_MESSAGE)
@@ -349,6 +349,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
                 options.multicast_port,
                 options.multicast_ttl,
                 peer=self._peer,
+                agent=self._session.user_agent,
                 hooks=self,
             )
         port = options.multicast_port + 2 * place
@@ -379,15 +380,22 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
             reader.start()
 
     def _add_reader(self, channel: Channel) -> Reader:
-        transports = self._session.transports
+        transports, agent = self._session.transports, self._session.user_agent
         if next(iter(transports.values())).is_tcp:
             self._hand_over()
             lanes = [(id, *t.interleaved) for id, t in transports.items() if t.interleaved]
             return channel.add_conn_reader(
-                self._conn, lanes, kind=ReaderKind.RTSP_TCP, peer=self._peer, hooks=self
+                self._conn,
+                lanes,
+                kind=ReaderKind.RTSP_TCP,
+                peer=self._peer,
+                agent=agent,
+                hooks=self,
             )
         ports = [(id, self._peer, *t.client_port) for id, t in transports.items() if t.client_port]
-        return channel.add_udp_reader(self._server.endpoint, ports, peer=self._peer, hooks=self)
+        return channel.add_udp_reader(
+            self._server.endpoint, ports, peer=self._peer, agent=agent, hooks=self
+        )
 
     def _record(self, event: RecordRequested) -> None:
         assert self._announced is not None
@@ -402,6 +410,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
             self._publishing = channel.publish(
                 tracks, kind, self._peer, shown=shown, on_closed=self.closed
             )
+            self._publishing.agent = self._session.user_agent
         self._attach_inputs(self._publishing, tracks)
         self._accepted("RECORD", channel, transport=self._publishing.kind.value)
         self._session.record_ok()
@@ -474,16 +483,6 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
         SessionTimedOut: _timed_out,
         ConnectionFailed: _failed,
     }
-
-
-def take_unread(session: ServerSession) -> bytes:
-    """Take what a session received and did not use, so that whoever reads on begins with it."""
-    parser = session._parser
-    unread = parser.pending
-    if parser.midway and not unread:
-        raise WrongStateError("a request is half received")
-    session._parser = MessageParser()
-    return unread
 
 
 def _host(address: Any) -> str:  # noqa: ANN401 - whatever the socket's family has

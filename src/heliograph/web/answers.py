@@ -40,6 +40,7 @@ class InputDetails(InputAnswer):
     """A publisher with its address and counters."""
 
     peer: str = Field(description="Its address, or the URL pulled, without user and password.")
+    agent: str = Field("", description="What the publisher's program calls itself.")
     packets: int = 0
     bytes: int = 0
     lost: int = Field(0, description="Packets that never came, as far as known.")

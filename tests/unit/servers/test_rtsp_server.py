@@ -14,6 +14,8 @@ from heliograph.servers.rtsp import RtspOptions, RtspServer
 
 from .rtsp_site import IDR, SDP, SLICE, Site, rtp, running
 
+UDP = "RTP/AVP;unicast;client_port=40000-40001"
+
 
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
@@ -374,3 +376,32 @@ async def test_publisher_by_udp_without_its_connection_gives_way(site: Site) -> 
     assert await second.publish() == 200
     assert publishing.closed
     sender.close()
+
+
+@pytest.mark.parametrize("transport", ["RTP/AVP/TCP;unicast;interleaved=0-1", UDP])
+async def test_what_programs_call_themselves_is_known(site: Site, transport: str) -> None:
+    publisher, player = await site.client(), await site.client()
+    await publisher.ask("OPTIONS", User_Agent="Lavf59.27.100")
+    await publisher.publish()
+    await player.ask("OPTIONS", User_Agent="GStreamer/1.22\x1b[2J" + "x" * 300)
+    assert await player.play(transport) == 200
+    (publishing,) = site.channel.publishings.values()
+    assert publishing.describe()["agent"] == "Lavf59.27.100"
+    (reader,) = site.channel.readers.values()
+    agent = reader.describe()["agent"]
+    assert agent.startswith("GStreamer/1.22[2Jxx")
+    assert len(agent) == 120
+
+
+async def test_requests_cut_by_the_hand_over_are_answered(site: Site) -> None:
+    publisher, player = await site.client(), await site.client()
+    await publisher.publish()
+    for request in ("DESCRIBE", "SETUP"):
+        url = player.base + ("/trackID=0" if request == "SETUP" else "")
+        assert (await player.ask(request, url, Transport="RTP/AVP/TCP;interleaved=0-1"))[0] == 200
+    line = f"{player.base} RTSP/1.0\r\nSession: {player.session}\r\n"
+    player.writer.write(f"PLAY {line}CSeq: 8\r\n\r\nGET_PARAMETER {line}CS".encode())
+    assert (await player.answer())[1]["cseq"] == "8"
+    player.writer.write(b"eq: 9\r\n\r\n")
+    status, headers, _ = await player.answer()
+    assert (status, headers["cseq"]) == (200, "9")

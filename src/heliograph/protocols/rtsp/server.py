@@ -77,6 +77,8 @@ from heliograph.protocols.sdp import (
 
 #: Requests that may wait behind the one being answered. Players pipeline one SETUP a track.
 MAX_PIPELINE = 16
+#: Characters of a User-Agent: what a table of readers can show; the longest known has 90.
+MAX_AGENT = 120
 #: Seconds a connection without a session may stay silent; a whole set-up takes less than one.
 IDLE_TIMEOUT = 30.0
 
@@ -113,6 +115,8 @@ class ServerSession:
         self._out = bytearray()
         self._stale = False
         self._own_cseq = 0
+        self.user_agent = ""
+        """What the client calls itself: its newest User-Agent, printable, ``MAX_AGENT`` at most."""
         self.closing = False
         """Whether the connection is to be closed once ``data_to_send`` has been sent."""
         self._forget_session()
@@ -162,10 +166,15 @@ class ServerSession:
         self._out.clear()
         return data
 
-    @property
-    def unread(self) -> bytes:
-        """Bytes received that belong to no whole message yet, for handing the connection over."""
-        return self._parser.pending
+    def take_unread(self) -> bytes:
+        """Take what was received and not used, so that whoever reads the connection on begins
+        with it. ``WrongStateError`` in the middle of a body, whose head is used already.
+        """
+        unread = self._parser.pending
+        if self._parser.midway and not unread:
+            raise WrongStateError("a request is half received", subject="rtsp")
+        self._parser = MessageParser()
+        return unread
 
     def touch(self, now: float) -> None:
         """Note a sign of life that came another way: RTCP, or media of a publisher."""
@@ -205,9 +214,15 @@ class ServerSession:
             if len(self._queue) >= MAX_PIPELINE:
                 self._fail(BusyError(f"more than {MAX_PIPELINE} requests wait", subject="rtsp"))
                 return
+            self._note_agent(message)
             self._queue.append(message)
             self._advance()
         # A response answers a request of ours (TEARDOWN): nothing follows from it.
+
+    def _note_agent(self, request: Request) -> None:
+        agent = request.headers.get("user-agent")
+        if agent is not None:
+            self.user_agent = "".join(c for c in agent if c.isprintable()).strip()[:MAX_AGENT]
 
     def _take_frame(self, frame: InterleavedFrame) -> None:
         for track, transport in self.transports.items():
