@@ -59,7 +59,7 @@ class ChannelOptions:
     made by the API are given one."""
     open_publish: bool = False
     """Whether anybody may publish, without a key."""
-    read_key: str = ""
+    view_key: str = ""
     """Readers must show this; empty: anybody may watch."""
     max_readers: int | None = None
     """Places; None: as many as the server has."""
@@ -91,11 +91,16 @@ class ChannelOptions:
     def __post_init__(self) -> None:
         if len(self.title) > MAX_TITLE:
             raise TooLargeError(f"title longer than {MAX_TITLE} characters", subject="title")
-        if len(self.key) > MAX_KEY or len(self.read_key) > MAX_KEY:
+        if len(self.key) > MAX_KEY or len(self.view_key) > MAX_KEY:
             raise TooLargeError(f"key longer than {MAX_KEY} characters", subject="key")
         # Made once here so that a wrong network is refused when it is set, not when somebody comes.
         Access.of(self.publish_from)
         Access.of(self.read_from)
+
+    @property
+    def read_key(self) -> str:
+        """As ``view_key``, the name that holds."""
+        return self.view_key
 
     @property
     def limits(self) -> Limits:

@@ -74,7 +74,7 @@ def _channel(settings: Settings, channel: ChannelSettings, made_key: str) -> Cha
     return ChannelOptions(
         title=channel.title,
         key=made_key if channel.key is None else channel.key.get_secret_value(),
-        read_key="" if channel.view_key is None else channel.view_key.get_secret_value(),
+        view_key="" if channel.view_key is None else channel.view_key.get_secret_value(),
         max_readers=first(channel.max_readers, access.max_readers_per_channel) or None,
         max_bandwidth=channel.max_egress_bps or None,
         conflict=Conflict(channel.on_conflict or access.publish_conflict),

@@ -277,7 +277,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
 
     def _open_to_read(self, target: Target, *, multicast: bool = False) -> Channel:
         channel = self._server.channels.get(target.path)
-        shown = self._shown(channel.options.read_key, channel.key)
+        shown = self._shown(channel.options.view_key, channel.key)
         channel.check_reader(self._peer, shown, multicast=multicast)
         return channel
 

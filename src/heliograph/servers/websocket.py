@@ -212,7 +212,7 @@ class WebSockets:
 
     def _admit(self, request: UpgradeRequest) -> Channel:
         channel = self._site.channels.get(request.channel)
-        keys = (channel.options.read_key, channel.key, self._site.administrator_key)
+        keys = (channel.options.view_key, channel.key, self._site.administrator_key)
         try:
             channel.check_reader(request.peer, judge(request.key, *keys))
         except NotFoundError:

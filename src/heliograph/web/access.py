@@ -44,8 +44,8 @@ def require_reader(request: Request, context: WebContext, channel: Channel) -> N
     peer = request.client.host if request.client else ""
     if not Access.of(channel.options.read_from).permits(peer):
         raise ForbiddenError(f"{peer} may not watch channel {channel.name!r}", subject=channel.name)
-    if channel.options.read_key:
-        keys = (channel.options.read_key, channel.key, context.administrator_key)
+    if channel.options.view_key:
+        keys = (channel.options.view_key, channel.key, context.administrator_key)
         shown = judge(bearer(request) or request.query_params.get("key"), *keys)
         if shown is not Shown.GOOD:
             raise UnauthorizedError(

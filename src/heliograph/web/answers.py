@@ -102,7 +102,7 @@ class ChannelSettings(BaseModel):
 
     key: str = Field(description="Publishers must show this.")
     open_publish: bool
-    read_key: str
+    view_key: str
     max_readers: int | None
     max_bandwidth: int | None
     conflict: Conflict
@@ -126,7 +126,7 @@ class ChannelChange(BaseModel):
     title: str = Field("", max_length=MAX_TITLE, description="Empty: the name stands in.")
     key: str = Field("", max_length=MAX_KEY, description="Publisher's key; empty: a new one.")
     open_publish: bool = Field(False, description="Whether anybody may publish, without a key.")
-    read_key: str = Field("", max_length=MAX_KEY, description="Empty: anybody may watch.")
+    view_key: str = Field("", max_length=MAX_KEY, description="Empty: anybody may watch.")
     max_readers: int | None = Field(None, ge=0, le=MAX_NUMBER)
     max_bandwidth: int | None = Field(
         None, ge=0, le=MAX_NUMBER, description="Bits a second to all readers together."
@@ -185,7 +185,7 @@ def channel_answer(request: Request, context: WebContext, channel: Channel) -> d
     """A ``ChannelAnswer``."""
     stats = channel.stats()
     on_air = channel.state is State.ON_AIR
-    seen = on_air and context.pictures is not None and not channel.options.read_key
+    seen = on_air and context.pictures is not None and not channel.options.view_key
     has_video = any(track.kind == "video" for track in channel.tracks)
     return {
         "name": channel.name,

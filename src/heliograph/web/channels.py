@@ -150,6 +150,6 @@ async def get_picture(name: str, request: Request, context: Context) -> Response
     jpeg = None if context.pictures is None else await context.pictures.get(channel)
     if jpeg is None:
         raise NotFoundError(f"channel {name!r} has no picture now", subject=name)
-    visibility = "private" if channel.options.read_key else "public"
+    visibility = "private" if channel.options.view_key else "public"
     headers = {"cache-control": f"{visibility}, max-age={MAX_AGE}"}
     return Response(jpeg, media_type="image/jpeg", headers=headers)

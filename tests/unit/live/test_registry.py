@@ -35,7 +35,7 @@ def loop() -> Iterator[PlaneLoop]:
 FULL = ChannelOptions(
     title="Ein Titel",
     key="k",
-    read_key="r",
+    view_key="r",
     max_readers=3,
     max_bandwidth=10,
     conflict=Conflict.REPLACE,

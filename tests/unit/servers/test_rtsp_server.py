@@ -198,7 +198,7 @@ async def test_full_channel_refuses_with_its_reason(limits: dict[str, int], stat
 
 
 async def test_private_channel_asks_for_its_key() -> None:
-    async with running(ChannelOptions(key="secret", read_key="look")) as site:
+    async with running(ChannelOptions(key="secret", view_key="look")) as site:
         publisher, player = await site.client(), await site.client()
         await publisher.publish()
         assert (await player.ask("DESCRIBE"))[0] == 401

@@ -154,8 +154,8 @@ async def test_pages_of_the_public_host_may_read():
 
 
 @pytest.mark.parametrize("key", ["view", "secret", "boss"])
-async def test_read_key_opens_by_query_and_by_bearer_token(key: str):
-    async with running(ChannelOptions(key="secret", read_key="view")) as site:
+async def test_view_key_opens_by_query_and_by_bearer_token(key: str):
+    async with running(ChannelOptions(key="secret", view_key="view")) as site:
         await site.on_air()
         async with site.viewer(f"?key={key}") as viewer:
             assert await viewer.text("start")
@@ -164,8 +164,8 @@ async def test_read_key_opens_by_query_and_by_bearer_token(key: str):
 
 
 @pytest.mark.parametrize("query", ["", "?key=", "?key=wrong"])
-async def test_missing_or_wrong_read_key_is_refused(query: str):
-    async with running(ChannelOptions(key="secret", read_key="view")) as site:
+async def test_missing_or_wrong_view_key_is_refused(query: str):
+    async with running(ChannelOptions(key="secret", view_key="view")) as site:
         await site.on_air()
         with pytest.raises(InvalidStatus) as caught:
             async with site.viewer(query):

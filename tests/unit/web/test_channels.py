@@ -96,12 +96,12 @@ async def test_made_channel_has_a_key_and_outlives_a_restart(tmp_path: Path):
 
 async def test_change_leaves_what_it_does_not_name():
     async with running() as site:
-        new = {"name": "yard", "title": "The yard", "read_key": "view"}
+        new = {"name": "yard", "title": "The yard", "view_key": "view"}
         made = (await site.http.post("/api/v1/channels", json=new, headers=ADMIN)).json()
         path = "/api/v1/channels/yard"
         changed = (await site.http.patch(path, json={"title": "Y"}, headers=ADMIN)).json()
         assert (changed["title"], changed["key"]) == ("Y", made["key"])
-        assert changed["settings"]["read_key"] == "view"
+        assert changed["settings"]["view_key"] == "view"
         changed = (await site.http.patch(path, json={"key": ""}, headers=ADMIN)).json()
         assert changed["key"] not in ("", made["key"])
 

@@ -192,7 +192,7 @@ async def test_channel_without_picture_has_404():
 
 
 async def test_picture_needs_what_watching_needs():
-    closed = ChannelOptions(key="secret", read_key="view")
+    closed = ChannelOptions(key="secret", view_key="view")
     async with making() as pictures, running(closed, context={"pictures": pictures}) as site:
         await _on_air(site)
         path = "/api/v1/channels/demo/picture"
