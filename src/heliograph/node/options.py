@@ -47,6 +47,7 @@ def rtsp_options(settings: Settings) -> RtspOptions:
         idle_timeout=rtsp.idle_timeout_s,
         max_connections=rtsp.max_connections,
         realm=rtsp.realm,
+        auth_methods=settings.access.auth_methods,
     )
 
 

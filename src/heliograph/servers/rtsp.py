@@ -53,6 +53,9 @@ class RtspOptions:
     max_connections: int = 12_000
     """Connections at once: the 10 000 viewers one core is asked to carry, and some to spare."""
     realm: str = "heliograph"
+    """Shown when credentials are asked for."""
+    auth_methods: tuple[str, ...] = ("digest", "basic")
+    """Ways of showing a key, besides ``?key=``, best first."""
 
 
 class RtspServer:
@@ -73,7 +76,9 @@ class RtspServer:
         self.options = options or RtspOptions()
         self.administrator_key = administrator_key
         self.clock = clock
-        self.authenticator = Authenticator(self.options.realm, secrets.token_bytes(32))
+        self.authenticator = Authenticator(
+            self.options.realm, secrets.token_bytes(32), methods=self.options.auth_methods
+        )
         self.connections: set[RtspConnection] = set()
         self.refused_connections = 0
         """Connections turned away because there were too many."""

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heliograph.model.errors import SettingsError
+from heliograph.node.options import rtsp_options
 from heliograph.node.settings import Settings, diff, load
 from heliograph.node.settings.places import find, key_lines
 from heliograph.node.settings.reference import effective, markdown, masked
@@ -310,3 +311,8 @@ def test_workers_follow_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
     assert Settings().plane.worker_count() == 8
     assert Settings.model_validate({"plane": {"workers": 3}}).plane.worker_count() == 3
+
+
+def test_authentication_methods_reach_the_rtsp_server():
+    settings = Settings.model_validate({"access": {"auth_methods": ["basic"]}})
+    assert rtsp_options(settings).auth_methods == ("basic",)

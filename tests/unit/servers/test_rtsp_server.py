@@ -10,6 +10,7 @@ import pytest
 from heliograph.live.options import ChannelOptions, Conflict
 from heliograph.live.states import State
 from heliograph.model.errors import ResourceError
+from heliograph.protocols.rtsp.auth import Answerer
 from heliograph.servers.rtsp import RtspOptions, RtspServer
 
 from .rtsp_site import IDR, SDP, SLICE, Site, rtp, running
@@ -405,3 +406,36 @@ async def test_requests_cut_by_the_hand_over_are_answered(site: Site) -> None:
     player.writer.write(b"eq: 9\r\n\r\n")
     status, headers, _ = await player.answer()
     assert (status, headers["cseq"]) == (200, "9")
+
+
+@pytest.mark.parametrize("method", ["digest", "basic"])
+async def test_only_the_method_that_is_set_is_offered_and_taken(method: str) -> None:
+    channel = ChannelOptions(key="secret")
+    async with running(channel, auth_methods=(method,)) as site:
+        client = await site.client()
+        status, headers, _ = await client.ask("ANNOUNCE", body=SDP)
+        assert status == 401
+        assert headers["www-authenticate"].lower().startswith(method)
+        basic = "Basic eDpzZWNyZXQ="  # x:secret
+        answer = await client.ask("ANNOUNCE", body=SDP, Authorization=basic)
+        assert answer[0] == (200 if method == "basic" else 401)
+
+
+async def test_a_captured_request_is_no_good_to_others() -> None:
+    async with running(ChannelOptions(key="secret", view_key="look")) as site:
+        publisher, player, thief = [await site.client() for _ in range(3)]
+        await publisher.publish()
+        answerer = Answerer("me", "look", cnonce="0123456789")
+        answerer.take(site.server.authenticator.challenges(site.server.clock())[:1])
+        lanes = "RTP/AVP/TCP;unicast;interleaved={}-{}"
+        captured = []
+        for track in (0, 1):
+            url = f"{player.base}/trackID={track}"
+            shown = answerer.authorization("SETUP", url)
+            assert shown is not None
+            fields = {"Transport": lanes.format(2 * track, 2 * track + 1), "Authorization": shown}
+            captured.append((url, fields))
+            assert (await player.ask("SETUP", url, **fields))[0] == 200
+        # Nobody asked who sets up the second track; its credentials are used up all the same.
+        for url, fields in captured:
+            assert (await thief.ask("SETUP", url, **fields))[0] == 401

@@ -1,7 +1,8 @@
 """Basic and Digest authentication, both sides (RFC 7617, RFC 7616, RFC 2326 §14).
 
 The server knows stream keys, not people: the user name is free, the password is a key. Nonces
-are stateless: the time they were made, signed; so they need no table and end by themselves.
+are signed: the time they were made and a number; so those nobody answers need no room, and all
+end by themselves. Of answered ones the highest count is kept, against replays.
 """
 
 from __future__ import annotations
@@ -20,12 +21,19 @@ from heliograph.protocols.rtsp.headers import split_quoted, unquote
 
 #: Seconds a nonce is good for. A whole set-up takes a few round trips; a replay has no longer.
 NONCE_LIFETIME = 300.0
+#: Nonces whose counts are kept. Each answered one is an entry: viewers of five minutes at 13 a
+#: second, some 0.5 MB. Beyond, the oldest are no longer taken, and their clients get new ones.
+MAX_NONCES = 4096
 #: A client's header with a URL inside; ``messages.MAX_LINE`` bounds it anyway.
 MAX_PARAMETERS = 32
 #: Challenges looked at in one response; servers send 1 to 3.
 MAX_CHALLENGES = 8
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9-]*)(?:\s+(.*))?", re.ASCII | re.DOTALL)
+#: Hexadecimal digits of a nonce's parts: the time in ms, the signature. Between them is a number
+#: where several were made within a millisecond, so that each client counts for itself.
+_STAMP, _SIGNATURE = 12, 32
+_COUNT = re.compile(r"[0-9a-fA-F]{8}", re.ASCII)
 _HEX = re.compile(r"[0-9a-fA-F]+", re.ASCII)
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*", re.ASCII)
 
@@ -192,8 +200,30 @@ def _digest(
     return _hash(algorithm, f"{ha1}:{middle}:{ha2}")
 
 
+class _Counts:
+    """The highest count that came with each nonce (``nc``, RFC 7616 §3.4), in bounded room."""
+
+    def __init__(self) -> None:
+        self._highest: dict[str, int] = {}
+        self._floor = ""  # nonces up to this one have been forgotten
+
+    def is_new(self, nonce: str, count: int) -> bool:
+        """Whether a request with this count has not come yet; notes that it has."""
+        name = nonce[:-_SIGNATURE]
+        if name <= self._floor or count <= self._highest.get(name, -1):
+            return False
+        self._highest[name] = count
+        if len(self._highest) > MAX_NONCES:
+            # Names sort by time. What is forgotten must not be good again.
+            oldest = sorted(self._highest)[: MAX_NONCES // 4]
+            self._floor = oldest[-1]
+            for name in oldest:
+                del self._highest[name]
+        return True
+
+
 class Authenticator:
-    """The server's side. One for a whole server; holds no state for a client."""
+    """The server's side, one for a whole server."""
 
     def __init__(
         self,
@@ -201,15 +231,19 @@ class Authenticator:
         secret: bytes,
         *,
         nonce_lifetime: float = NONCE_LIFETIME,
-        basic: bool = True,
+        methods: tuple[str, ...] = ("digest", "basic"),
         algorithms: tuple[str, ...] = ("MD5",),
     ) -> None:
-        """``secret``: at least 16 random bytes that sign nonces. ``basic``: offer Basic too."""
+        """``secret``: at least 16 random bytes that sign nonces. ``methods``: what is offered and
+        taken, best first.
+        """
         self._realm = realm
         self._secret = secret
         self._lifetime = nonce_lifetime
-        self._basic = basic
+        self._methods = methods
         self._algorithms = algorithms
+        self._stamp, self._made = "", 0  # of the newest nonce
+        self._counts = _Counts()
 
     def __repr__(self) -> str:
         return f"Authenticator(realm={self._realm!r})"
@@ -221,25 +255,34 @@ class Authenticator:
         the order, as soon as one challenge names an algorithm that it does not know.
         """
         nonce = self._nonce(now)
-        found = [
-            Challenge("digest", self._realm, nonce, algorithm, ("auth",), stale=stale)
-            for algorithm in self._algorithms
-        ]
-        if self._basic:
-            found.append(Challenge("basic", self._realm))
+        found: list[Challenge] = []
+        for method in self._methods:
+            if method == "basic":
+                found.append(Challenge("basic", self._realm))
+                continue
+            found += [
+                Challenge("digest", self._realm, nonce, algorithm, ("auth",), stale=stale)
+                for algorithm in self._algorithms
+            ]
         return tuple(found)
 
     def verify(
         self, authorization: str | None, method: str, url: str, keys: Iterable[str], now: float
     ) -> Verdict:
-        """Whether ``authorization`` shows one of ``keys``. Takes equally long for every key."""
+        """Whether ``authorization`` shows one of ``keys``. Takes equally long for every key.
+
+        ``STALE``: the key is right, but the nonce is too old or its count has come before; a
+        client that always counts from 1, as some cameras' do, goes on with the new nonce.
+        """
         if authorization is None:
             return Verdict.MISSING
         try:
             shown = parse_authorization(authorization)
         except MalformedError:
             return Verdict.WRONG
-        if shown.scheme == "basic" and self._basic:
+        if shown.scheme not in self._methods:
+            return Verdict.WRONG
+        if shown.scheme == "basic":
             return Verdict.GOOD if _any_equal(shown.password, keys) else Verdict.WRONG
         if shown.scheme == "digest":
             return self._verify_digest(shown, method, url, keys, now)
@@ -251,6 +294,9 @@ class Authenticator:
         algorithm = (shown.get("algorithm") or "MD5").upper()
         qop, nonce, uri = shown.get("qop").lower(), shown.get("nonce"), shown.get("uri")
         if algorithm not in self._algorithms or qop not in ("", "auth"):
+            return Verdict.WRONG
+        count = shown.get("nc")
+        if qop and not _COUNT.fullmatch(count):
             return Verdict.WRONG
         age = self._nonce_age(nonce, now)
         if age is None or shown.get("realm") != self._realm or not _same_resource(uri, url):
@@ -266,28 +312,34 @@ class Authenticator:
                 uri=uri,
                 nonce=nonce,
                 qop=qop,
-                nc=shown.get("nc"),
+                nc=count,
                 cnonce=shown.get("cnonce"),
             )
             for key in keys
         ]
         if not _any_equal(shown.get("response").lower(), expected):
             return Verdict.WRONG
-        return Verdict.GOOD if age <= self._lifetime else Verdict.STALE
+        # RFC 2069's form, GStreamer's and live555's, has no count that could tell a replay.
+        new = not qop or self._counts.is_new(nonce, int(count, 16))
+        return Verdict.GOOD if new and age <= self._lifetime else Verdict.STALE
 
     def _nonce(self, now: float) -> str:
         stamp = f"{int(now * 1000) & 0xFFFFFFFFFFFF:012x}"
-        return stamp + self._sign(stamp)
+        self._made = self._made + 1 if stamp == self._stamp else 0
+        self._stamp = stamp
+        name = f"{stamp}{self._made:08x}" if self._made else stamp
+        return name + self._sign(name)
 
-    def _sign(self, stamp: str) -> str:
-        return hmac.new(self._secret, stamp.encode("ascii"), hashlib.sha256).hexdigest()[:32]
+    def _sign(self, name: str) -> str:
+        signature = hmac.new(self._secret, name.encode("ascii"), hashlib.sha256).hexdigest()
+        return signature[:_SIGNATURE]
 
     def _nonce_age(self, nonce: str, now: float) -> float | None:
         """Seconds since the nonce was made, ``None`` if it is not ours."""
-        stamp, signature = nonce[:12], nonce[12:]
-        if not _HEX.fullmatch(nonce) or not hmac.compare_digest(signature, self._sign(stamp)):
+        name, signature = nonce[:-_SIGNATURE], nonce[-_SIGNATURE:]
+        if not _HEX.fullmatch(nonce) or not hmac.compare_digest(signature, self._sign(name)):
             return None
-        age = now - int(stamp, 16) / 1000
+        age = now - int(name[:_STAMP], 16) / 1000
         return age if age > -1.0 else None
 
 

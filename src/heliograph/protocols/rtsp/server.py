@@ -114,6 +114,8 @@ class ServerSession:
         self._events: deque[ServerEvent] = deque()
         self._out = bytearray()
         self._stale = False
+        self._keys: tuple[str, ...] = ()  # those last asked for
+        self._verified = False
         self._own_cseq = 0
         self.user_agent = ""
         """What the client calls itself: its newest User-Agent, printable, ``MAX_AGENT`` at most."""
@@ -236,7 +238,7 @@ class ServerSession:
         """Handle requests until one must wait for the adapter."""
         while self._current is None and self._queue and not self.closing:
             self._current = self._queue.popleft()
-            self._stale = False
+            self._stale = self._verified = False
             try:
                 self._handle(self._current)
             except RequestRefused as refusal:
@@ -386,7 +388,7 @@ class ServerSession:
     def authenticate(self, keys: Iterable[str]) -> Verdict:
         """Check the waiting request's credentials, Authorization or ``?key=``, against ``keys``."""
         request = self._require()
-        keys = tuple(keys)
+        keys = self._keys = tuple(keys)
         target = getattr(self._pending_event, "target", None)
         shown = target.parameter("key") if isinstance(target, Target) else None
         if shown is not None:
@@ -396,11 +398,15 @@ class ServerSession:
             return Verdict.GOOD if good else Verdict.WRONG
         if self._authenticator is None:
             return Verdict.MISSING
-        verdict = self._authenticator.verify(
-            request.headers.get("authorization"), request.method, request.url, keys, self._now
-        )
+        verdict = self._verify(request)
         self._stale = verdict is Verdict.STALE
         return verdict
+
+    def _verify(self, request: Request) -> Verdict:
+        assert self._authenticator is not None
+        self._verified = True
+        shown = request.headers.get("authorization")
+        return self._authenticator.verify(shown, request.method, request.url, self._keys, self._now)
 
     def describe_ok(self, sdp: str, base: str | None = None) -> None:
         """Answer DESCRIBE. ``base``: Content-Base; the request's URL with a slash otherwise."""
@@ -533,6 +539,8 @@ class ServerSession:
         """Send the response to the current request and go on with the next one."""
         request = self._current
         assert request is not None
+        if self._authenticator is not None and self._keys and not self._verified:
+            self._verify(request)  # for its count: what nobody asked about is no good to others
         fields = [("CSeq", request.headers.get("cseq") or "0"), ("Server", self._server)]
         if status == 455:
             allowed = [m for m in METHODS if (self.state, m) in TRANSITIONS]

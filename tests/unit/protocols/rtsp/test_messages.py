@@ -121,11 +121,13 @@ def test_rtp_info_with_commas_in_urls_and_version_two():
 @pytest.mark.parametrize("algorithms", [("MD5",), ("SHA-256",), ("SHA-256", "MD5")])
 @pytest.mark.parametrize("password", ["secret", "wrong"])
 def test_digest_of_client_and_server_agree(algorithms, password):
-    server = Authenticator("r", b"s" * 16, algorithms=algorithms, basic=False)
+    server = Authenticator("r", b"s" * 16, algorithms=algorithms, methods=("digest",))
     client = Answerer("any", password, cnonce="12345678")
     assert client.take(parse_challenges([c.serialize() for c in server.challenges(5.0)]))
     shown = client.authorization("PLAY", "rtsp://h/x/")
     wanted = Verdict.GOOD if password == "secret" else Verdict.WRONG
     assert server.verify(shown, "PLAY", "rtsp://h/x", ["a", "secret"], 6.0) is wanted
+    again = Verdict.STALE if wanted is Verdict.GOOD else wanted
+    assert server.verify(shown, "PLAY", "rtsp://h/x", ["secret"], 6.0) is again
     assert server.verify(shown, "PLAY", "rtsp://h/y", ["secret"], 6.0) is Verdict.WRONG
     assert server.verify(shown, "PAUSE", "rtsp://h/x", ["secret"], 6.0) is Verdict.WRONG
