@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 import av
@@ -14,6 +15,9 @@ import pytest
 
 from heliograph.cli.probing.session import Probe
 from heliograph.cli.publishing.barcode import read_frame_number
+from heliograph.cli.publishing.publisher import Publisher
+from heliograph.cli.publishing.sources import Options, PatternSource
+from heliograph.model.errors import RemoteError
 
 KEY = "a-stream-key-for-tests"
 SMALL = ("--width", "320", "--height", "180", "--bitrate", "400")
@@ -178,15 +182,50 @@ async def test_a_wrong_key_is_refused_once_and_for_all(site):
 
 async def test_a_server_that_is_not_there_is_said(tmp_path):
     site = Site(tmp_path)
-    for arguments in (
-        ("probe", f"{site.url}/demo"),
-        ("publish", "pattern", "demo", "--url", site.url),
-    ):
-        process = await site.helio(*arguments)
-        _, complaint = await asyncio.wait_for(process.communicate(), 20)
-        assert process.returncode == 3
-        text = complaint.decode()
-        assert text == f"helio: cannot reach 127.0.0.1:{site.port}: Connection refused\n"
+    process = await site.helio("probe", f"{site.url}/demo")
+    _, complaint = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 3
+    text = complaint.decode()
+    assert text == f"helio: cannot reach 127.0.0.1:{site.port}: Connection refused\n"
+
+
+async def test_a_publisher_waits_for_a_server_that_starts_later(tmp_path):
+    site = Site(tmp_path)
+    try:
+        publisher = await site.publish()
+        waiting = await status(publisher, lambda found: found["state"] == "away")
+        assert waiting["reason"] == f"cannot reach 127.0.0.1:{site.port}: Connection refused"
+        await site.start()
+        assert (await status(publisher, sending))["reconnects"] == 0
+    finally:
+        await site.close()
+
+
+async def test_a_publisher_that_waits_says_so_and_can_be_interrupted(tmp_path):
+    site = Site(tmp_path)
+    publisher = await site.helio("publish", "pattern", "demo", "--url", site.url, *SMALL)
+    line = await asyncio.wait_for(publisher.stderr.readline(), 20)
+    reason = f"cannot reach 127.0.0.1:{site.port}: Connection refused"
+    assert line.decode() == f"waiting for the server ({reason})\n"
+    publisher.send_signal(signal.SIGINT)
+    _, complaint = await asyncio.wait_for(publisher.communicate(), 20)
+    assert publisher.returncode == 0
+    assert b"Traceback" not in complaint
+
+
+async def test_a_publisher_does_not_wait_for_ever():
+    source = PatternSource(Options(width=160, height=120), clock=time.monotonic)
+    seen = []
+    publisher = Publisher(
+        f"rtsp://127.0.0.1:{free_port()}/demo", source, patience=0.6, on_status=seen.append
+    )
+    try:
+        async with asyncio.timeout(10):
+            with pytest.raises(RemoteError, match="Connection refused"):
+                await publisher.run()
+    finally:
+        source.close()
+    assert "away" in [found.state for found in seen]
 
 
 async def test_probe_prints_one_document_and_a_table(site):

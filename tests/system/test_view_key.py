@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.system.conftest import Served, start, stop, until
 
 VIEW_KEY = "a-view-key-for-tests"

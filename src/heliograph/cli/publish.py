@@ -73,7 +73,8 @@ def command(
 
     Files are sent as they are where RTP has a format for their codecs; otherwise they are
     encoded. Size, rate and bit rate are those of what is encoded. Ends with the file, with
-    --duration, or with Ctrl-C; comes back by itself when the server was away.
+    --duration, or with Ctrl-C; waits a minute for a server that is not there yet, and comes back
+    by itself when the server was away.
     """
     from heliograph.cli.publishing.sources import Options
     from heliograph.model.media import Codec
@@ -182,6 +183,8 @@ def describe(status: Status) -> str:
 
 
 def _change(status: Status, place: str, url: str) -> str:
+    if status.state == "away" and not status.packets:
+        return f"waiting for the server ({status.reason})"
     if status.state == "away":
         return f"the server is away ({status.reason}); trying again"
     again = " again" if status.reconnects else ""

@@ -56,6 +56,10 @@ class Elsewhere(RemoteError):
         self.url = url
 
 
+class Absent(RemoteError):
+    """Nobody answers at the address; perhaps later."""
+
+
 async def following(url: str, attempt: Callable[[str], Awaitable[T]]) -> T:
     """Do something at a URL, or where servers send us from there."""
     for _ in range(MAX_REDIRECTS):
@@ -97,7 +101,7 @@ class RtspClient(asyncio.Protocol):
     # --- what callers ask for -------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Connect; raises ``RemoteError`` if the server cannot be reached."""
+        """Connect; raises ``Absent`` if the server cannot be reached."""
         parts = urlsplit(self.session.url)
         if parts.scheme not in ("rtsp", "rtsps") or not parts.hostname:
             raise MalformedError("rtsp", "URL; it should be like rtsp://host:8554/name")
@@ -111,11 +115,11 @@ class RtspClient(asyncio.Protocol):
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await self._loop.create_connection(lambda: self, parts.hostname, port, ssl=tls)
         except TimeoutError:
-            raise RemoteError(f"{place} does not answer", subject=self.session.url) from None
+            raise Absent(f"{place} does not answer", subject=self.session.url) from None
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             message = f"cannot reach {place}: {reason}"
-            raise RemoteError(message, subject=self.session.url) from error
+            raise Absent(message, subject=self.session.url) from error
 
     async def describe(self) -> Described:
         """What can be played."""

@@ -24,7 +24,7 @@ from heliograph.model.errors import (
 )
 from heliograph.model.media import Kind
 from heliograph.protocols.sdp import sdp_for_channel
-from heliograph.servers.rtsp_client import RtspClient, following
+from heliograph.servers.rtsp_client import Absent, RtspClient, following
 
 #: Bytes that may wait for a TCP connection: 2 s at 4 Mbit/s. Beyond, pictures are left out.
 MAX_UNSENT = 1 << 20
@@ -32,6 +32,9 @@ MAX_UNSENT = 1 << 20
 BURST = 16
 #: Seconds between two bursts: with the above 150 Mbit/s, above every stream.
 BURST_GAP = 0.001
+#: Seconds to wait for a server that was never there: one that starts with us, as a machine's
+#: services do, is up by then; a wrong address should be told while somebody looks.
+PATIENCE = 60.0
 #: Refusals that do not pass by themselves: no use in asking again.
 FINAL = (UnauthorizedError, ForbiddenError, NotFoundError, UnsupportedError)
 
@@ -41,7 +44,7 @@ class Status:
     """How it goes, once a second and at each change."""
 
     state: Literal["connecting", "publishing", "away", "ended"]
-    """``away``: the server is gone, and will be tried again."""
+    """``away``: the server is gone, or not there yet, and will be tried again."""
     seconds: float
     """Since the beginning."""
     packets: int
@@ -80,11 +83,15 @@ class Publisher:
         udp: bool = False,
         title: str = "",
         duration: float | None = None,
+        patience: float = PATIENCE,
         on_status: Callable[[Status], None] = lambda status: None,
     ) -> None:
-        """``duration``: seconds of media after which to end."""
+        """``duration``: seconds of media after which to end. ``patience``: seconds to wait for a
+        server that was not there yet.
+        """
         self._url, self._key, self._udp = url, key, udp
         self._source, self._title, self._duration = source, title, duration
+        self._patience = patience
         self._on_status = on_status
         self._loop = asyncio.get_running_loop()
         self._feed = Feed(source)
@@ -143,7 +150,7 @@ class Publisher:
 
     async def _first_connection(self) -> bool:
         """Connect; False if ``stop`` was called meanwhile. Raises what the server says."""
-        connecting = asyncio.create_task(self._connect())
+        connecting = asyncio.create_task(self._connect_patiently())
         stopped = asyncio.create_task(self._ended.wait())
         try:
             await asyncio.wait({connecting, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -153,6 +160,23 @@ class Publisher:
         finally:
             stopped.cancel()
             connecting.cancel()
+
+    async def _connect_patiently(self) -> RtspClient:
+        """Connect to a server that may not be there yet; what it says itself holds at once."""
+        backoff, deadline = Backoff(), self._loop.time() + self._patience
+        while True:
+            try:
+                client = await self._connect()
+            except Absent as error:
+                wait = backoff.next(random.random())
+                if self._loop.time() + wait > deadline:
+                    raise
+                self._away = error.message
+                self._tell("away")
+                await asyncio.sleep(wait)
+            else:
+                self._away = None
+                return client
 
     # --- the connection -------------------------------------------------------------------------
 
