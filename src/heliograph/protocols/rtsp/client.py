@@ -13,12 +13,10 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit
 
 from heliograph.model.errors import (
-    ForbiddenError,
     HelioError,
     MalformedError,
     NotFoundError,
     RemoteError,
-    UnauthorizedError,
     WrongStateError,
 )
 from heliograph.protocols.rtsp.auth import Answerer, parse_challenges
@@ -40,13 +38,9 @@ from heliograph.protocols.rtsp.events import (
 from heliograph.protocols.rtsp.headers import (
     DEFAULT_TIMEOUT,
     Range,
-    RtpInfo,
     Transport,
-    parse_range,
-    parse_rtp_info,
     parse_session,
     parse_tokens,
-    parse_transports,
 )
 from heliograph.protocols.rtsp.messages import (
     Headers,
@@ -55,15 +49,17 @@ from heliograph.protocols.rtsp.messages import (
     Request,
     Response,
 )
-from heliograph.protocols.rtsp.negotiation import track_of_url
+from heliograph.protocols.rtsp.replies import (
+    Urls,
+    agreed_transport,
+    read_description,
+    read_range,
+    read_rtp_info,
+    refusal,
+)
 from heliograph.protocols.rtsp.states import REASONS, TRANSITIONS, State
 from heliograph.protocols.rtsp.targets import without_credentials
 from heliograph.protocols.sdp import (
-    SessionDescription,
-    aggregate_url,
-    base_url,
-    described_tracks,
-    media_urls,
     parse_sdp,
     tracks_from_sdp,
 )
@@ -135,9 +131,7 @@ class ClientSession:
         self._events: deque[ClientEvent] = deque()
         self._out = bytearray()
         self._public: frozenset[str] = frozenset()
-        self._base = self.url
-        self._aggregate = self.url
-        self._track_urls: tuple[str, ...] = ()
+        self._urls = Urls(self.url)
         self._announced = False
         self.closing = False
         """Whether the connection is to be closed once ``data_to_send`` has been sent."""
@@ -171,7 +165,7 @@ class ClientSession:
         """Describe what will be sent; gives ``Announced``. Track ids are places in ``sdp``."""
         description = parse_sdp(sdp)
         tracks_from_sdp(description)
-        self._learn(description, self.url)
+        self._urls = Urls.of(description, self.url)
         self._announced = True
         headers = (("Content-Type", "application/sdp"),)
         self._call(_Call("ANNOUNCE", self.url, headers, sdp.encode("utf-8")), now)
@@ -181,17 +175,17 @@ class ClientSession:
 
         A session that exists is torn down before: this is how one changes from UDP to TCP.
         """
-        if not self._track_urls or not tracks:
+        if not self._urls.tracks or not tracks:
             raise WrongStateError("nothing was described", subject="rtsp")
-        if any(not 0 <= track < len(self._track_urls) for track, _ in tracks):
+        if any(not 0 <= track < len(self._urls.tracks) for track, _ in tracks):
             raise NotFoundError("no such track", subject="rtsp")
         if self.session_id is not None:
-            self._call(_Call("TEARDOWN", self._aggregate, purpose="restart"), now)
+            self._call(_Call("TEARDOWN", self._urls.aggregate, purpose="restart"), now)
         for position, (track, wanted) in enumerate(tracks):
             transport = replace(wanted, mode="RECORD") if self._announced else wanted
             call = _Call(
                 "SETUP",
-                self._track_urls[track],
+                self._urls.tracks[track],
                 (("Transport", transport.serialize()),),
                 track=track,
                 transport=transport,
@@ -202,24 +196,24 @@ class ClientSession:
     def play(self, now: float, range: Range | None = None) -> None:
         """Start or resume playing; gives ``Playing``. Without ``range`` the server decides."""
         headers = () if range is None else (("Range", range.serialize()),)
-        self._call(_Call("PLAY", self._aggregate, headers), now)
+        self._call(_Call("PLAY", self._urls.aggregate, headers), now)
 
     def record(self, now: float) -> None:
         """Start sending; gives ``Recording``."""
-        self._call(_Call("RECORD", self._aggregate, (("Range", "npt=0.000-"),)), now)
+        self._call(_Call("RECORD", self._urls.aggregate, (("Range", "npt=0.000-"),)), now)
 
     def pause(self, now: float) -> None:
         """Pause; gives ``Paused``."""
-        self._call(_Call("PAUSE", self._aggregate), now)
+        self._call(_Call("PAUSE", self._urls.aggregate), now)
 
     def teardown(self, now: float) -> None:
         """End the session; gives ``Ended``. What waits is not sent any more."""
         self._waiting.clear()
-        self._call(_Call("TEARDOWN", self._aggregate), now)
+        self._call(_Call("TEARDOWN", self._urls.aggregate), now)
 
     def track_url(self, track: int) -> str:
         """The SETUP URL of a track."""
-        return self._track_urls[track]
+        return self._urls.tracks[track]
 
     # --- bytes and events -----------------------------------------------------------------------
 
@@ -288,7 +282,7 @@ class ClientSession:
             return
         method = "GET_PARAMETER" if "GET_PARAMETER" in self._public else "OPTIONS"
         self._keepalive_at = None
-        self._call(_Call(method, self._aggregate, purpose=_KEEPALIVE), now)
+        self._call(_Call(method, self._urls.aggregate, purpose=_KEEPALIVE), now)
 
     # --- sending --------------------------------------------------------------------------------
 
@@ -404,7 +398,7 @@ class ClientSession:
         elif call.method == "TEARDOWN":
             self._ended(call)
         else:
-            self._fail(_error_of(call, response, self.url))
+            self._fail(refusal(call.method, response, self.url))
 
     def _take_success(self, call: _Call, response: Response) -> None:
         match call.method:
@@ -437,23 +431,8 @@ class ClientSession:
             self.closing = True
             self._events.append(Ended(by_server=False))
 
-    def _learn(self, description: SessionDescription, base: str) -> None:
-        urls = media_urls(description, base)
-        self._aggregate = without_credentials(aggregate_url(description, base))
-        self._track_urls = tuple(
-            without_credentials(urls[described.index])
-            for described in described_tracks(description)
-        )
-
     def _take_description(self, response: Response) -> None:
-        kind = (response.headers.get("content-type") or "application/sdp").partition(";")[0]
-        if kind.strip().lower() != "application/sdp":
-            raise RemoteError(f"description of type {kind[:40]}", subject=self.url)
-        description = parse_sdp(response.body)
-        tracks = tracks_from_sdp(description)
-        headers = response.headers
-        base = base_url(self.url, headers.get("content-base"), headers.get("content-location"))
-        self._learn(description, base)
+        tracks, description, self._urls = read_description(response, self.url)
         self._events.append(Described(tracks, description, response.body))
 
     def _take_setup(self, call: _Call, response: Response) -> None:
@@ -466,72 +445,18 @@ class ClientSession:
         elif self.session_id is None:
             raise RemoteError("SETUP was answered without a session", subject=self.url)
         assert call.transport is not None
-        transport = self._agreed(call.transport, response.headers.joined("transport"))
+        transport = agreed_transport(call.transport, response.headers.joined("transport"), self.url)
         self.transports[call.track] = transport
         self._move("SETUP")
         self._events.append(TrackReady(call.track, transport))
         if call.last_setup:
             self._events.append(Ready(tuple(self.transports.items())))
 
-    def _agreed(self, asked: Transport, answer: str | None) -> Transport:
-        """What holds: the answer, completed by what was asked for where it is silent."""
-        if answer is None:
-            return asked
-        given = parse_transports(answer)[0]
-        if given.is_tcp != asked.is_tcp:
-            raise RemoteError("the server answered with another transport", subject=self.url)
-        if not given.cast_stated:
-            given = replace(given, multicast=asked.multicast, cast_stated=True)
-        if given.multicast != asked.multicast:
-            raise RemoteError("the server answered with another transport", subject=self.url)
-        return replace(
-            given,
-            interleaved=given.interleaved or asked.interleaved,
-            client_port=given.client_port or asked.client_port,
-        )
-
     def _take_play(self, response: Response) -> None:
-        text, info = response.headers.get("range"), response.headers.joined("rtp-info")
-        try:
-            playing = None if text is None else parse_range(text)
-        except MalformedError:
-            playing = None  # says nothing we need
-        self._events.append(Playing(self._rtp_info(info), playing))
-
-    def _rtp_info(self, text: str | None) -> tuple[tuple[int, RtpInfo], ...]:
-        if text is None:
-            return ()
-        try:
-            infos = parse_rtp_info(text)
-        except MalformedError:
-            return ()  # servers print all kinds; RTCP tells the same later
-        found = []
-        tracks = tuple(self.transports)
-        for position, info in enumerate(infos):
-            track = track_of_url(info.url, self._track_urls)
-            if track is None:
-                ends = [t for t in tracks if self._track_urls[t].endswith("/" + info.url)]
-                # URLs that match nothing come in the order of the set-ups.
-                by_place = tracks[position] if len(infos) == len(tracks) else None
-                track = ends[0] if ends else by_place
-            if track is not None:
-                found.append((track, info))
-        return tuple(found)
+        infos = read_rtp_info(response, tuple(self.transports), self._urls.tracks)
+        self._events.append(Playing(infos, read_range(response)))
 
     def _schedule_keepalive(self) -> None:
         if self.session_id is not None:
             # Half the time-out: one lost or late request does not end the session.
             self._keepalive_at = self._now + max(1.0, self.session_timeout / 2)
-
-
-def _error_of(call: _Call, response: Response, url: str) -> HelioError:
-    reason = "".join(c for c in response.reason if c.isprintable())[:120]
-    text = f"{call.method}: {response.status} {reason}".rstrip()
-    kinds: dict[int, type[HelioError]] = {
-        401: UnauthorizedError,
-        403: ForbiddenError,
-        404: NotFoundError,
-        454: WrongStateError,
-        455: WrongStateError,
-    }
-    return kinds.get(response.status, RemoteError)(text, subject=url)
