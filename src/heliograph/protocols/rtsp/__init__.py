@@ -2,7 +2,8 @@
 
 ``messages`` cuts bytes into messages, ``headers``, ``targets`` and ``auth`` read what they say,
 ``states`` holds the tables, ``server`` and ``client`` are the two machines, ``events`` what they
-tell their adapters.
+tell their adapters. The server's machine asks ``requests``, ``addressing``, ``negotiation`` and
+``guard``, the client's ``replies``.
 """
 
 from heliograph.protocols.rtsp.auth import Authenticator, Verdict

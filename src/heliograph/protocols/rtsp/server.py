@@ -18,12 +18,11 @@ from heliograph.model.errors import (
     BusyError,
     HelioError,
     MalformedError,
-    NotFoundError,
     PeerError,
     UnauthorizedError,
-    UnsupportedError,
     WrongStateError,
 )
+from heliograph.protocols.rtsp.addressing import Addressing, aggregate_target, read_announcement
 from heliograph.protocols.rtsp.auth import Authenticator, Verdict
 from heliograph.protocols.rtsp.events import (
     AnnounceRequested,
@@ -39,6 +38,7 @@ from heliograph.protocols.rtsp.events import (
     SetupRequested,
     TeardownRequested,
 )
+from heliograph.protocols.rtsp.guard import Guard
 from heliograph.protocols.rtsp.headers import (
     DEFAULT_TIMEOUT,
     LIVE,
@@ -61,19 +61,11 @@ from heliograph.protocols.rtsp.messages import (
     Response,
 )
 from heliograph.protocols.rtsp.negotiation import (
-    announced_track,
-    split_track,
-    track_of_url,
     usable_transports,
 )
 from heliograph.protocols.rtsp.requests import RequestRefused, check_request
 from heliograph.protocols.rtsp.states import METHODS, REASONS, TRANSITIONS, State, status_of
 from heliograph.protocols.rtsp.targets import Target, parse_target, strip_query
-from heliograph.protocols.sdp import (
-    described_tracks,
-    parse_sdp,
-    tracks_from_sdp,
-)
 
 #: Requests that may wait behind the one being answered. Players pipeline one SETUP a track.
 MAX_PIPELINE = 16
@@ -102,7 +94,7 @@ class ServerSession:
         ``timeout``: seconds a session lives without a sign of life. ``now``: seconds, any origin.
         """
         self._new_session_id = new_session_id
-        self._authenticator = authenticator
+        self._guard = Guard(authenticator)
         self._timeout = timeout
         self._idle_timeout = idle_timeout
         self._server = server
@@ -113,16 +105,13 @@ class ServerSession:
         self._pending_event: ServerEvent | None = None
         self._events: deque[ServerEvent] = deque()
         self._out = bytearray()
-        self._stale = False
-        self._keys: tuple[str, ...] = ()  # those last asked for
-        self._verified = False
         self._own_cseq = 0
         self.user_agent = ""
         """What the client calls itself: its newest User-Agent, printable, ``MAX_AGENT`` at most."""
         self.closing = False
         """Whether the connection is to be closed once ``data_to_send`` has been sent."""
         self._forget_session()
-        self._forget_announcement()
+        self._addressing = Addressing()
 
     def _forget_session(self) -> None:
         self.state = State.INIT
@@ -136,12 +125,6 @@ class ServerSession:
         self.record = False
         """Whether the client is or was going to send in this session."""
         self._setup_urls: dict[int, str] = {}
-
-    def _forget_announcement(self) -> None:
-        self._announced_target: Target | None = None
-        self._announce_url = ""
-        self._announced: tuple[str | None, ...] = ()  # control attribute of each track
-        self._described: dict[str, int] = {}
 
     # --- bytes and events ---------------------------------------------------------------------
 
@@ -238,7 +221,7 @@ class ServerSession:
         """Handle requests until one must wait for the adapter."""
         while self._current is None and self._queue and not self.closing:
             self._current = self._queue.popleft()
-            self._stale = self._verified = False
+            self._guard.begin()
             try:
                 self._handle(self._current)
             except RequestRefused as refusal:
@@ -269,7 +252,7 @@ class ServerSession:
                 raise RequestRefused(454)
             raise WrongStateError(f"{method} in state {self.state}")
         elif method == "ANNOUNCE":
-            self._ask_announce(request, target)
+            self._ask(read_announcement(request, target))
         elif method == "SETUP":
             self._ask_setup(request)
         else:
@@ -291,20 +274,10 @@ class ServerSession:
         self._pending_event = event
         self._events.append(event)
 
-    def _ask_announce(self, request: Request, target: Target) -> None:
-        content_type = (request.headers.get("content-type") or "application/sdp").partition(";")[0]
-        if content_type.strip().lower() != "application/sdp":
-            raise UnsupportedError(f"ANNOUNCE of {content_type[:40]}", subject="rtsp")
-        if not request.body:
-            raise MalformedError("rtsp", "ANNOUNCE without a description")
-        description = parse_sdp(request.body)
-        tracks = tracks_from_sdp(description)
-        self._ask(AnnounceRequested(target, description, tracks, request.body))
-
     def _ask_setup(self, request: Request) -> None:
-        record = self._announced_target is not None
+        record = self._addressing.announced is not None
         transports = parse_transports(request.headers.joined("transport") or "")
-        target, track = self._target_of_setup(request.url)
+        target, track = self._addressing.target_of_setup(request.url)
         if self.path is not None and target.path != self.path:
             raise RequestRefused(459)  # one session, one channel
         if track in self.transports and self.state is not State.READY:
@@ -317,31 +290,12 @@ class ServerSession:
             raise RequestRefused(461)
         self._ask(SetupRequested(target, track, usable, record, self.session_id is None))
 
-    def _target_of_setup(self, url: str) -> tuple[Target, int]:
-        """The channel and the track that a SETUP's URL means."""
-        if self._announced_target is not None:
-            target = self._announced_target
-            found = announced_track(url, self._announce_url, self._announced)
-            if found is None and parse_target(url).path == target.path:
-                if len(self._announced) > 1:
-                    raise RequestRefused(459)
-                found = 0
-            if found is None:
-                raise NotFoundError("no such track was announced", subject=target.path)
-            return target, found
-        base, track = split_track(url)
-        target = parse_target(base)
-        if track is None:
-            if self._described.get(target.path, 1) != 1:
-                raise RequestRefused(459)
-            track = 0
-        return target, track
-
     def _handle_session_method(self, request: Request, target: Target) -> None:
         method = request.method
         if self.record != (method == "RECORD") and method in ("PLAY", "RECORD"):
             raise WrongStateError(f"{method} in a session for the other direction")
-        target = self._aggregate_target(request.url, target)
+        setup_urls = tuple(self._setup_urls.values())
+        target = aggregate_target(request.url, target, self.path or "", setup_urls)
         tracks = tuple(self.transports)
         if method == "TEARDOWN":
             assert self.session_id is not None
@@ -368,16 +322,6 @@ class ServerSession:
             factor = None if scale is None else parse_scale(scale)
             self._ask(PlayRequested(target, wanted, factor, tracks))
 
-    def _aggregate_target(self, url: str, target: Target) -> Target:
-        """The session's channel; 460 if only one track of several is meant."""
-        if target.path in ("", self.path):
-            return target if target.path else replace(target, path=self.path or "")
-        if track_of_url(url, tuple(self._setup_urls.values())) is not None:
-            if len(self.transports) > 1:
-                raise RequestRefused(460)
-            return replace(target, path=self.path or "")
-        raise NotFoundError("the session is for another channel", subject=target.path)
-
     # --- answers ------------------------------------------------------------------------------
 
     @property
@@ -388,32 +332,17 @@ class ServerSession:
     def authenticate(self, keys: Iterable[str]) -> Verdict:
         """Check the waiting request's credentials, Authorization or ``?key=``, against ``keys``."""
         request = self._require()
-        keys = self._keys = tuple(keys)
         target = getattr(self._pending_event, "target", None)
-        shown = target.parameter("key") if isinstance(target, Target) else None
-        if shown is not None:
-            text, good = shown.encode("utf-8", "replace"), False
-            for key in keys:
-                good |= bool(key) and hmac.compare_digest(text, key.encode("utf-8", "replace"))
-            return Verdict.GOOD if good else Verdict.WRONG
-        if self._authenticator is None:
-            return Verdict.MISSING
-        verdict = self._verify(request)
-        self._stale = verdict is Verdict.STALE
-        return verdict
-
-    def _verify(self, request: Request) -> Verdict:
-        assert self._authenticator is not None
-        self._verified = True
-        shown = request.headers.get("authorization")
-        return self._authenticator.verify(shown, request.method, request.url, self._keys, self._now)
+        return self._guard.check(
+            request, target if isinstance(target, Target) else None, keys, self._now
+        )
 
     def describe_ok(self, sdp: str, base: str | None = None) -> None:
         """Answer DESCRIBE. ``base``: Content-Base; the request's URL with a slash otherwise."""
         request = self._require(DescribeRequested)
         if base is None:
             base = strip_query(request.url).rstrip("/") + "/"
-        self._described = {parse_target(request.url).path: sdp.count("\nm=")}
+        self._addressing.describe(request.url, sdp)
         headers = [("Content-Base", base), ("Content-Type", "application/sdp")]
         self._respond(200, headers, sdp.encode("utf-8"))
 
@@ -422,10 +351,7 @@ class ServerSession:
         request = self._require(AnnounceRequested)
         event = self._pending_event
         assert isinstance(event, AnnounceRequested)
-        self._announced = tuple(
-            d.media.attribute("control") for d in described_tracks(event.description)
-        )
-        self._announce_url, self._announced_target = request.url, event.target
+        self._addressing.announce(request.url, event)
         self._respond(200)
 
     def setup_ok(self, transport: Transport) -> None:
@@ -518,9 +444,8 @@ class ServerSession:
         assert request is not None
         status = status or status_of(error, request.method)
         headers: list[tuple[str, str]] = []
-        if isinstance(error, UnauthorizedError) and self._authenticator is not None:
-            challenges = self._authenticator.challenges(self._now, stale=self._stale)
-            headers.extend(("WWW-Authenticate", c.serialize()) for c in challenges)
+        if isinstance(error, UnauthorizedError):
+            headers.extend(self._guard.challenges(self._now))
         if isinstance(error, BusyError) and error.retry_after is not None:
             headers.append(("Retry-After", str(math.ceil(error.retry_after))))
         # Players show the reason to people, so it says more than the status; not of our own faults.
@@ -539,8 +464,7 @@ class ServerSession:
         """Send the response to the current request and go on with the next one."""
         request = self._current
         assert request is not None
-        if self._authenticator is not None and self._keys and not self._verified:
-            self._verify(request)  # for its count: what nobody asked about is no good to others
+        self._guard.end(request, self._now)
         fields = [("CSeq", request.headers.get("cseq") or "0"), ("Server", self._server)]
         if status == 455:
             allowed = [m for m in METHODS if (self.state, m) in TRANSITIONS]
@@ -557,5 +481,5 @@ class ServerSession:
         self._current = self._pending_event = None
         if end:
             self._forget_session()
-            self._forget_announcement()
+            self._addressing = Addressing()
         self._advance()
