@@ -8,7 +8,7 @@ use crate::frames::{ClockMap, FrameLog, newest_keyframe};
 use crate::ring::{Item, KEY, MARKER, RTCP, Ring};
 use crate::rtcp::{self, Block, Report};
 use crate::rtp;
-use crate::source::{InputStats, Kind, Source, State, Taken, TrackSpec};
+use crate::source::{Held, InputStats, Kind, Source, State, Taken, TrackIn, TrackSpec};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -536,39 +536,78 @@ impl Channel {
             let Report::Sender { ntp, rtp, .. } = report else {
                 continue;
             };
+            let held = self.held(at);
             let source = &mut self.sources[at];
-            if !source.clock_report(index, ntp, rtp, now) {
+            let unrelated = source.clock_offset.is_none();
+            if !source.clock_report(index, ntp, rtp, held, now) {
                 source.rejected += 1;
-                continue;
-            }
-            let track = &source.tracks[index];
-            let (Some(_), Some(wall)) = (track.base, source.wall(index, rtp)) else {
-                continue;
-            };
-            if self.active != Some(source.id) {
-                continue;
-            }
-            let shifted = rtp.wrapping_add(track.timestamp_shift);
-            let id = track.spec.id;
-            let Some(out) = self.layout.iter_mut().find(|out| out.spec.id == id) else {
-                continue;
-            };
-            let clock = ClockMap {
-                rtp: shifted,
-                wall_us: wall,
-                rate: out.spec.clock_rate,
-            };
-            let moved = out
-                .clock
-                .is_none_or(|old| old.wall(shifted).abs_diff(wall) > 1_000);
-            out.clock = Some(clock);
-            if moved {
-                let soonest =
-                    out.report_due.saturating_sub(REPORT_INTERVAL) + CLOCK_CHANGE_INTERVAL;
-                out.report_due = soonest.max(now).min(out.report_due);
+            } else if unrelated {
+                // Reports of other tracks may have waited for this one.
+                for index in 0..self.sources[at].tracks.len() {
+                    self.set_clock(at, index, now);
+                }
+            } else {
+                self.set_clock(at, index, now);
             }
         }
         Ok(())
+    }
+
+    /// Whose instants readers keep while the relayed source's clock becomes known: the picture's,
+    /// or else the first track's.
+    fn held(&self, at: usize) -> Option<Held> {
+        let source = &self.sources[at];
+        if self.active != Some(source.id) {
+            return None;
+        }
+        let relayed = |(index, track): (usize, &TrackIn)| {
+            track.base?;
+            let out = self
+                .layout
+                .iter()
+                .find(|out| out.spec.id == track.spec.id)?;
+            let held = Held {
+                track: index,
+                clock: out.clock?,
+                shift: track.timestamp_shift,
+            };
+            Some((out.spec.kind != Kind::Video, held))
+        };
+        let found = source.tracks.iter().enumerate().filter_map(relayed);
+        found.min_by_key(|(sound, _)| *sound).map(|(_, held)| held)
+    }
+
+    /// Readers' clock of a track becomes what its source's latest report says.
+    fn set_clock(&mut self, at: usize, index: usize, now: u64) {
+        let source = &self.sources[at];
+        let track = &source.tracks[index];
+        let (Some(_), Some(pair)) = (track.base, track.clock) else {
+            return;
+        };
+        let Some(wall) = source.wall(index, pair.rtp) else {
+            return;
+        };
+        if self.active != Some(source.id) {
+            return;
+        }
+        let shifted = pair.rtp.wrapping_add(track.timestamp_shift);
+        let id = track.spec.id;
+        let Some(out) = self.layout.iter_mut().find(|out| out.spec.id == id) else {
+            return;
+        };
+        let clock = ClockMap {
+            rtp: shifted,
+            wall_us: wall,
+            rate: out.spec.clock_rate,
+        };
+        let moved = out
+            .clock
+            .is_none_or(|old| old.wall(shifted).abs_diff(wall) > 1_000);
+        out.clock = Some(clock);
+        if moved {
+            let soonest = out.report_due.saturating_sub(REPORT_INTERVAL) + CLOCK_CHANGE_INTERVAL;
+            out.report_due = soonest.max(now).min(out.report_due);
+        }
     }
 
     /// Notices silence and prepares receiver reports; to be called some forty times a second.

@@ -3,6 +3,7 @@
 
 use crate::codec::{Codec, starts_keyframe};
 use crate::event::Id;
+use crate::frames::ClockMap;
 use crate::numbering::{Arrival, Numbering};
 use crate::rtp::Header;
 use std::collections::VecDeque;
@@ -56,6 +57,27 @@ const KEYFRAME_PATIENCE: u64 = 3_000_000;
 
 /// Clocks of one source's tracks further apart than this are unrelated, µs.
 const MAX_CLOCK_SPREAD: i64 = 10_000_000;
+
+/// Instants taken from arrivals that are further than this from what the source's reports say are
+/// given up, µs: relaying began within a burst of old packets. A smaller error nobody notices.
+const MAX_HELD_ERROR: i64 = 200_000;
+
+/// The track of a source whose timestamps keep the instants readers were told.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// Index into the source's tracks.
+    pub track: usize,
+    /// What readers were told.
+    pub clock: ClockMap,
+    /// Added to the source's timestamps to get the readers'.
+    pub shift: u32,
+}
+
+impl Held {
+    fn wall(&self, timestamp: u32) -> u64 {
+        self.clock.wall(timestamp.wrapping_add(self.shift))
+    }
+}
 
 /// A packet that is numbered and waits for its source to be relayed.
 #[derive(Debug)]
@@ -344,11 +366,49 @@ impl Source {
     }
 
     /// Notes a sender report. `false` when its clock has nothing to do with the other tracks'.
-    pub fn clock_report(&mut self, index: usize, ntp: u64, rtp: u32, now: u64) -> bool {
+    ///
+    /// The first report of all relates the source's clock to ours. While packets are relayed whose
+    /// instants were taken from their arrival, only a report of the track whose instants readers
+    /// shall keep, `held`, does: what its first timestamp stands for as readers know it is then
+    /// the relation, unless it is far off. Readers make presentation times of these clocks, and
+    /// players do not bear pictures that jump back.
+    pub fn clock_report(
+        &mut self,
+        index: usize,
+        ntp: u64,
+        rtp: u32,
+        held: Option<Held>,
+        now: u64,
+    ) -> bool {
         let ntp_us = crate::rtcp::from_ntp(ntp);
         let here = now as i64;
-        let offset = *self.clock_offset.get_or_insert(here - ntp_us);
-        if ((ntp_us + offset) - here).abs() > MAX_CLOCK_SPREAD {
+        if self.clock_offset.is_none() {
+            let arrived = here - ntp_us;
+            self.clock_offset = match held {
+                None => Some(arrived),
+                Some(held) if held.track == index => {
+                    let known = held.wall(rtp) as i64 - ntp_us;
+                    Some(if (known - arrived).abs() <= MAX_HELD_ERROR {
+                        known
+                    } else {
+                        arrived
+                    })
+                }
+                Some(_) => None,
+            };
+            if let Some(offset) = self.clock_offset {
+                for track in &mut self.tracks {
+                    track.clock = track.clock.take_if(|clock| {
+                        let spread = clock.ntp_us + offset - clock.arrival as i64;
+                        spread.abs() <= MAX_CLOCK_SPREAD
+                    });
+                }
+            }
+        }
+        if self
+            .clock_offset
+            .is_some_and(|offset| (ntp_us + offset - here).abs() > MAX_CLOCK_SPREAD)
+        {
             return false;
         }
         let compact = (ntp >> 16) as u32;

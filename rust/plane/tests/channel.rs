@@ -325,6 +325,55 @@ fn sender_reports_keep_sound_and_picture_on_one_clock() {
     );
 }
 
+/// What the readers of each track take a timestamp of its publisher for, before and after the
+/// publisher's reports: pictures relayed `late` after their instant, sound at its instant.
+fn walls_around_first_reports(late: u64, picture_first: bool) -> [[u64; 2]; 2] {
+    let mut channel = Channel::new(1, config());
+    channel.add_source(1, 0, vec![video(), audio()]);
+    channel.add_input(1, 10);
+    let picture = packet(96, 1, 1_000, 5, IDR);
+    let sound = packet(97, 1, 77_000, 6, b"opus");
+    channel.rtp(1, 10, 0, &picture, START + late).unwrap();
+    channel.rtp(1, 10, 1, &sound, START).unwrap();
+    let told = |channel: &Channel| {
+        let wall = |track: usize, rtp| channel.layout[track].clock.unwrap().wall(rtp);
+        [wall(0, 1_000), wall(1, 77_000)]
+    };
+    let before = told(&channel);
+    let report = |ssrc, rtp| {
+        let theirs = START - 86_400_000 * MS;
+        _plane::rtcp::sender_report(ssrc, _plane::rtcp::to_ntp(theirs), rtp, 0, 0, "x")
+    };
+    let (picture, sound) = (report(5, 1_000), report(6, 77_000));
+    if picture_first {
+        channel.rtcp(1, 0, &picture, START).unwrap();
+        channel.rtcp(1, 1, &sound, START).unwrap();
+    } else {
+        channel.rtcp(1, 1, &sound, START).unwrap();
+        channel.rtcp(1, 0, &picture, START).unwrap();
+    }
+    [before, told(&channel)]
+}
+
+#[test]
+fn a_picture_keeps_its_instant_when_the_publishers_clock_becomes_known() {
+    for picture_first in [true, false] {
+        let [before, after] = walls_around_first_reports(50 * MS, picture_first);
+        assert_eq!(before, [START + 50 * MS, START]);
+        // Sound and picture belong together, as the reports say; it is the sound that moves.
+        assert_eq!(after, [START + 50 * MS; 2]);
+    }
+}
+
+#[test]
+fn instants_from_within_a_burst_give_way_to_the_publishers_clock() {
+    for picture_first in [true, false] {
+        let [before, after] = walls_around_first_reports(900 * MS, picture_first);
+        assert_eq!(before, [START + 900 * MS, START]);
+        assert_eq!(after, [START; 2]);
+    }
+}
+
 #[test]
 fn a_reader_is_told_the_numbers_its_first_packets_will_have() {
     let mut channel = Channel::new(1, config());
