@@ -105,7 +105,7 @@ run: setup ## set up and start the server with a demo channel
 
 # ── tests
 
-test: setup .cache/interop.stamp test-rust test-web test-python ## all tests
+test: setup test-rust test-web test-python ## all tests
 
 test-rust: .cache/tools.stamp
 	@$(call say,cargo test)
@@ -116,12 +116,12 @@ test-web: .cache/web-packages.stamp
 	@$(call say,web tests)
 	(cd web && CI=true npm run test </dev/null)
 
-test-python: setup
+test-python: setup .cache/interop.stamp
 	@$(call say,pytest)
-	$(VENV)/pytest --ignore=tests/probe --ignore=tests/perf --ignore=tests/interop </dev/null
+	$(VENV)/pytest --ignore=tests/probe --ignore=tests/perf </dev/null
 
-# Every publisher against every viewer, decoded pictures compared: minutes, and both cores.
-interop: setup .cache/interop.stamp ## the matrix of other people's publishers and viewers
+# A part of test-python, for those who change what other people's programs get to see.
+interop: setup .cache/interop.stamp ## only the tests with other people's publishers and viewers
 	@$(VENV)/pytest tests/interop </dev/null
 
 check: setup check-python check-rust check-web check-docs ## formats, linters, types, docs

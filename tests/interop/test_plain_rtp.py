@@ -50,6 +50,9 @@ def network() -> Iterator[str]:
             ip("-n", name, *words.split())
         yield name
     finally:
+        # The kernel takes a deleted network apart when it likes: until then its link would be
+        # there and the next test could not make one of the same name.
+        subprocess.run(["ip", "link", "del", outside], capture_output=True, timeout=10)
         ip("netns", "del", name)
 
 
