@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from .peers import ffmpeg, gstreamer, mpv
-from .peers.chromium import Chromium
+from .peers.chromium import MIN_PSNR, Chromium
 from .peers.clip import Clip, make
 from .peers.heliograph import KEY, Server
 from .peers.program import Program, wait_until
@@ -112,6 +112,41 @@ def test_readers_stay_while_the_publisher_is_killed_and_comes_back(
         assert record.damaged(fresh) == []
     assert tab.stats[-1]["reconnects"] == 0
     assert tab.state == "playing"
+    tab.close()
+
+
+@pytest.mark.browser
+def test_a_page_goes_on_by_itself_when_the_server_was_killed_and_comes_back(
+    clip: Clip, serve: Callable[..., Server], run: Keep, chromium: Chromium, tmp_path: Path
+) -> None:
+    first = serve()
+    source = first.rtsp("clip", key=KEY)
+    run(ffmpeg.publish(clip.opus, source, "tcp", tmp_path, name="first"))
+    first.until_state("clip", "on_air")
+    tab = chromium.open(f"{first.http}/watch/clip")
+    tab.spy()
+    tab.wait_numbers(2 * make.RATE, PATIENCE)
+
+    first.kill()
+    tab.until_state("reconnecting", PATIENCE)
+    shown = len(tab.numbers)
+
+    # The same command on the same ports; nobody touches the page.
+    second = serve(
+        settings={
+            "http": {"port": first.http_port},
+            "rtsp": {"port": first.rtsp_port, "rtp_port": first.rtp_port},
+        }
+    )
+    run(ffmpeg.publish(clip.opus, source, "tcp", tmp_path, name="second"))
+    second.until_state("clip", "on_air")
+    tab.wait_numbers(3 * make.RATE, PATIENCE, since=shown)
+    assert tab.state == "playing"
+    assert tab.stats[-1]["reconnects"] >= 1
+    number, likeness = tab.likeness(clip)
+    print(f"picture {number} has {likeness:.1f} dB, {tab.stats[-1]}")
+    assert likeness >= MIN_PSNR
+    assert tab.complaints == []
     tab.close()
 
 
