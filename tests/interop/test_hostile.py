@@ -221,3 +221,23 @@ def test_a_port_in_use_is_told_at_the_start(
     assert "in use" in second.log
     assert "Traceback" not in second.log
     assert first.get("/readyz")[0] == 200
+
+
+def test_a_full_disk_costs_lines_of_the_log_and_nothing_else(
+    clip: Clip, serve: Callable[..., Server], run: Keep, tmp_path: Path
+) -> None:
+    server = serve(settings={"server": {"log_file": "/dev/full"}})
+    run(ffmpeg.publish(clip.opus, server.rtsp("clip", key=KEY), "udp", tmp_path))
+    server.until_state("clip", "on_air")
+    viewer = ffmpeg.watch(clip, server.rtsp("clip"), "tcp", tmp_path)
+    run(viewer)
+    viewer.wait_pictures(2 * make.RATE, 20)
+    viewer.stop()
+    assert viewer.judge(2 * make.RATE) == []
+    metrics = server.get("/metrics")[1].splitlines()
+    lost = [line for line in metrics if line.startswith("helio_log_lines_lost_total ")]
+    assert len(lost) == 1
+    assert float(lost[0].split()[-1]) > 0
+    assert "publisher joined" in server.log  # the other place where they go has them
+    assert server.stop() == 0
+    assert "Traceback" not in server.log
