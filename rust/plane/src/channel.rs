@@ -8,7 +8,9 @@ use crate::frames::{ClockMap, FrameLog, newest_keyframe};
 use crate::ring::{Item, KEY, MARKER, RTCP, Ring};
 use crate::rtcp::{self, Block, Report};
 use crate::rtp;
-use crate::source::{Held, InputStats, Kind, Source, State, Taken, TrackIn, TrackSpec};
+use crate::source::{
+    Held, InputStats, Kind, MAX_HELD_ERROR, Source, State, Taken, TrackIn, TrackSpec,
+};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -17,6 +19,10 @@ const REPORT_INTERVAL: u64 = 5_000_000;
 
 /// A changed clock is told at once, but not more often than this, µs.
 const CLOCK_CHANGE_INTERVAL: u64 = 200_000;
+
+/// From the last packet of an epoch to the first of the next, at least, µs: files count time no
+/// finer.
+const MIN_STEP: u64 = 1_000;
 
 /// How a channel behaves; units are in the names.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +96,20 @@ impl TrackOut {
         });
         self.report_due = now;
         begun
+    }
+
+    /// The instant `wall`, or one just after the last packet's where a new source's clock, which
+    /// is only known within the delay of its first report, would have time run back a little.
+    fn not_before(&self, wall: u64) -> u64 {
+        let (Some(clock), Some(last)) = (self.clock, self.last_timestamp) else {
+            return wall;
+        };
+        let soonest = clock.wall(last) + MIN_STEP;
+        if soonest > wall && soonest - wall <= MAX_HELD_ERROR {
+            soonest
+        } else {
+            wall
+        }
     }
 
     fn reached(&mut self, timestamp: u32) {
@@ -459,6 +479,8 @@ impl Channel {
             base
         } else {
             let wall = source.wall(index, header.timestamp).unwrap_or(now);
+            let wall = out.not_before(wall);
+            source.hold(index, header.timestamp, wall);
             let timestamp = out.begin(header.timestamp, wall, now);
             let track = &mut source.tracks[index];
             track.timestamp_shift = timestamp.wrapping_sub(header.timestamp);

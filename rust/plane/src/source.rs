@@ -58,9 +58,9 @@ const KEYFRAME_PATIENCE: u64 = 3_000_000;
 /// Clocks of one source's tracks further apart than this are unrelated, µs.
 const MAX_CLOCK_SPREAD: i64 = 10_000_000;
 
-/// Instants taken from arrivals that are further than this from what the source's reports say are
-/// given up, µs: relaying began within a burst of old packets. A smaller error nobody notices.
-const MAX_HELD_ERROR: i64 = 200_000;
+/// Instants readers were told that are further than this from what a source's reports say are given
+/// up, µs: relaying began within a burst of old packets. A smaller error nobody notices.
+pub const MAX_HELD_ERROR: u64 = 200_000;
 
 /// The track of a source whose timestamps keep the instants readers were told.
 #[derive(Clone, Copy, Debug)]
@@ -388,7 +388,7 @@ impl Source {
                 None => Some(arrived),
                 Some(held) if held.track == index => {
                     let known = held.wall(rtp) as i64 - ntp_us;
-                    Some(if (known - arrived).abs() <= MAX_HELD_ERROR {
+                    Some(if known.abs_diff(arrived) <= MAX_HELD_ERROR {
                         known
                     } else {
                         arrived
@@ -419,6 +419,14 @@ impl Source {
             arrival: now,
         });
         true
+    }
+
+    /// From now on a timestamp of a track stands for `wall`, and all others for what belongs to
+    /// that. Without reports there is nothing to be changed.
+    pub fn hold(&mut self, index: usize, timestamp: u32, wall: u64) {
+        if let (Some(known), Some(offset)) = (self.wall(index, timestamp), &mut self.clock_offset) {
+            *offset += wall as i64 - known as i64;
+        }
     }
 
     /// The instant a timestamp of a track stands for on our clock, if a report told.

@@ -365,6 +365,59 @@ fn a_picture_keeps_its_instant_when_the_publishers_clock_becomes_known() {
     }
 }
 
+/// What readers take the first picture and sound of a second source for, which by its reports
+/// came `early` before the last picture of the first; and for what they take that picture.
+fn walls_at_a_take_over(early: u64) -> ([u64; 2], u64) {
+    let mut channel = Channel::new(1, config());
+    for (source, input) in [(1, 10), (2, 20)] {
+        channel.add_source(source, source as i64, vec![video(), audio()]);
+        channel.add_input(source, input);
+    }
+    let told = |channel: &Channel, track: u8| {
+        let packets = media(channel);
+        let last = packets.iter().rfind(|item| item.track == track).unwrap();
+        let clock = channel.layout[usize::from(track)].clock.unwrap();
+        clock.wall(last.time as u32)
+    };
+    let mut last = 0;
+    for (source, ssrc, instant) in [(1, 5, START), (2, 7, START - early)] {
+        let ntp = _plane::rtcp::to_ntp(instant);
+        let report = |ssrc, rtp| _plane::rtcp::sender_report(ssrc, ntp, rtp, 0, 0, "x");
+        channel
+            .rtcp(source, 0, &report(ssrc, 1_000), instant)
+            .unwrap();
+        channel
+            .rtcp(source, 1, &report(ssrc + 1, 77_000), instant)
+            .unwrap();
+        let picture = packet(96, 1, 1_000, ssrc, IDR);
+        let sound = packet(97, 1, 77_000, ssrc + 1, b"opus");
+        channel
+            .rtp(source, source * 10, 0, &picture, START)
+            .unwrap();
+        channel.rtp(source, source * 10, 1, &sound, START).unwrap();
+        if source == 1 {
+            last = told(&channel, 0);
+        }
+    }
+    channel.remove_source(1, START + MS);
+    let begun = [told(&channel, 0), told(&channel, 1)];
+    // The next reports change nothing.
+    let ntp = _plane::rtcp::to_ntp(START - early);
+    let report = _plane::rtcp::sender_report(7, ntp, 1_000, 0, 0, "x");
+    channel.rtcp(2, 0, &report, START + 2 * MS).unwrap();
+    assert_eq!(told(&channel, 0), begun[0]);
+    (begun, last)
+}
+
+#[test]
+fn a_little_difference_between_two_sources_clocks_does_not_turn_time_back() {
+    let (begun, last) = walls_at_a_take_over(46 * MS);
+    assert_eq!(begun, [last + MS; 2]);
+    // What a standby kept for long is older than what was seen last, and said to be.
+    let (begun, last) = walls_at_a_take_over(900 * MS);
+    assert_eq!(begun, [last - 900 * MS; 2]);
+}
+
 #[test]
 fn instants_from_within_a_burst_give_way_to_the_publishers_clock() {
     for picture_first in [true, false] {
