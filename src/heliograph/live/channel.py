@@ -227,8 +227,8 @@ class Channel:
         joins = multicast and self.group is not None
         view = ReaderView(
             self.name,
-            Access.of(options.read_from),
-            key_required=bool(options.read_key),
+            Access.of(options.view_from),
+            key_required=bool(options.view_key),
             limits=options.limits,
             load=self.load(),
             server_limits=self._live.limits,

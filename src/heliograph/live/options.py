@@ -68,7 +68,7 @@ class ChannelOptions:
     conflict: Conflict = Conflict.REFUSE
     publish_from: tuple[str, ...] = ()
     """Networks (CIDR) that publishers come from; empty: any."""
-    read_from: tuple[str, ...] = ()
+    view_from: tuple[str, ...] = ()
     """Networks (CIDR) that readers come from; empty: any."""
     multicast: bool = True
     """Whether readers may ask for multicast, where the server offers it."""
@@ -95,12 +95,7 @@ class ChannelOptions:
             raise TooLargeError(f"key longer than {MAX_KEY} characters", subject="key")
         # Made once here so that a wrong network is refused when it is set, not when somebody comes.
         Access.of(self.publish_from)
-        Access.of(self.read_from)
-
-    @property
-    def read_key(self) -> str:
-        """As ``view_key``, the name that holds."""
-        return self.view_key
+        Access.of(self.view_from)
 
     @property
     def limits(self) -> Limits:
@@ -122,7 +117,7 @@ class ChannelOptions:
             raise MalformedError("channel options", f"unknown {unknown[0]!r}")
         plain, given = cls(), dict(values)
         try:
-            for name in ("publish_from", "read_from"):
+            for name in ("publish_from", "view_from"):
                 if name in given:
                     given[name] = tuple(str(network) for network in given[name])
             if "pulls" in given:

@@ -82,7 +82,7 @@ def _channel(settings: Settings, channel: ChannelSettings, made_key: str) -> Cha
         publish_from=_networks(
             access.publish_from if channel.publish_from is None else channel.publish_from
         ),
-        read_from=_networks(access.view_from if channel.view_from is None else channel.view_from),
+        view_from=_networks(access.view_from if channel.view_from is None else channel.view_from),
         multicast=channel.multicast,
         pulls=tuple(
             PullOptions(source.url, source.priority, Transport(source.transport))

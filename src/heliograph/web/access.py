@@ -42,7 +42,7 @@ Administrator = Depends(require_administrator)
 def require_reader(request: Request, context: WebContext, channel: Channel) -> None:
     """Pass whoever may watch the channel; places are not counted."""
     peer = request.client.host if request.client else ""
-    if not Access.of(channel.options.read_from).permits(peer):
+    if not Access.of(channel.options.view_from).permits(peer):
         raise ForbiddenError(f"{peer} may not watch channel {channel.name!r}", subject=channel.name)
     if channel.options.view_key:
         keys = (channel.options.view_key, channel.key, context.administrator_key)

@@ -107,7 +107,7 @@ class ChannelSettings(BaseModel):
     max_bandwidth: int | None
     conflict: Conflict
     publish_from: list[str]
-    read_from: list[str]
+    view_from: list[str]
     multicast: bool
 
 
@@ -135,13 +135,13 @@ class ChannelChange(BaseModel):
         Conflict.REFUSE, description="What becomes of a second publisher's predecessor."
     )
     publish_from: list[str] = Field([], max_length=64, description="Networks (CIDR); empty: any.")
-    read_from: list[str] = Field([], max_length=64, description="Networks (CIDR); empty: any.")
+    view_from: list[str] = Field([], max_length=64, description="Networks (CIDR); empty: any.")
     multicast: bool = Field(True, description="Whether readers may ask for multicast.")
 
     def values(self) -> dict[str, Any]:
         """What was given, as ``ChannelOptions`` takes it."""
         given = self.model_dump(exclude_unset=True)
-        for name in ("publish_from", "read_from"):
+        for name in ("publish_from", "view_from"):
             if name in given:
                 given[name] = tuple(given[name])
         return given

@@ -155,7 +155,7 @@ def test_channel_that_cannot_be_kept_is_not_made(loop: PlaneLoop, tmp_path: Path
 
 def test_options_check_what_they_are_given() -> None:
     with pytest.raises(MalformedError):
-        ChannelOptions(read_from=("nowhere",))
+        ChannelOptions(view_from=("nowhere",))
     with pytest.raises(TooLargeError):
         ChannelOptions(title="x" * 1000)
     with pytest.raises(HelioError):

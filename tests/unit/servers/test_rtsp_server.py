@@ -210,7 +210,7 @@ async def test_private_channel_asks_for_its_key() -> None:
 
 
 async def test_addresses_outside_the_list_are_forbidden() -> None:
-    async with running(ChannelOptions(key="secret", read_from=("10.0.0.0/8",))) as site:
+    async with running(ChannelOptions(key="secret", view_from=("10.0.0.0/8",))) as site:
         publisher, player = await site.client(), await site.client()
         await publisher.publish()
         assert (await player.ask("DESCRIBE"))[0] == 403

@@ -186,7 +186,7 @@ async def test_full_channel_is_refused_with_the_time_to_ask_again():
 
 
 async def test_addresses_not_allowed_are_refused():
-    async with running(ChannelOptions(key="secret", read_from=("10.0.0.0/8",))) as site:
+    async with running(ChannelOptions(key="secret", view_from=("10.0.0.0/8",))) as site:
         await site.on_air()
         with pytest.raises(InvalidStatus) as caught:
             async with site.viewer():

@@ -80,13 +80,13 @@ async def test_inputs_have_counters_for_administrators():
 
 async def test_made_channel_has_a_key_and_outlives_a_restart(tmp_path: Path):
     async with running(state_dir=tmp_path) as site:
-        new = {"name": "yard", "title": "The yard", "max_readers": 3, "read_from": ["10.0.0.0/8"]}
+        new = {"name": "yard", "title": "The yard", "max_readers": 3, "view_from": ["10.0.0.0/8"]}
         answer = await site.http.post("/api/v1/channels", json=new, headers=ADMIN)
         assert answer.status_code == 201
         assert answer.headers["location"] == "/api/v1/channels/yard"
         made = answer.json()
         assert len(made["key"]) >= 22
-        assert made["settings"]["read_from"] == ["10.0.0.0/8"]
+        assert made["settings"]["view_from"] == ["10.0.0.0/8"]
     async with running(state_dir=tmp_path) as site:
         channel = (await site.get("/api/v1/channels/yard")).json()
         assert (channel["title"], channel["max_readers"]) == ("The yard", 3)
@@ -153,7 +153,7 @@ async def test_administration_needs_the_key(method: str, path: str, shown: str):
         ({"name": "x", "max_readers": 1e300}, 400, "max_readers"),
         ({"name": "x", "titel": "?"}, 400, "titel"),
         ({"name": "x", "title": "t" * 201}, 400, "title"),
-        ({"name": "x", "read_from": ["everywhere"]}, 400, "network"),
+        ({"name": "x", "view_from": ["everywhere"]}, 400, "network"),
         ({"name": "x", "conflict": "fight"}, 400, "conflict"),
         ({"name": "demo"}, 409, "demo"),
         ([], 400, "body"),

@@ -200,5 +200,5 @@ async def test_picture_needs_what_watching_needs():
         assert (await site.get(path)).status_code == 401
         answer = await site.get(f"{path}?key=view")
         assert (answer.status_code, answer.headers["cache-control"]) == (200, "private, max-age=5")
-    async with running(ChannelOptions(read_from=("10.0.0.0/8",))) as site:
+    async with running(ChannelOptions(view_from=("10.0.0.0/8",))) as site:
         assert (await site.get(path)).status_code == 403
