@@ -99,6 +99,17 @@ impl Conn {
 
     /// Reads what came. `Some` when the peer ended.
     pub fn read(&mut self, scratch: &mut [u8]) -> Option<&'static str> {
+        let ended = self.receive(scratch);
+        if !self.publishes.is_empty() {
+            // A publisher that leaves Nagle's algorithm on, as ffmpeg does, keeps the rest of a
+            // picture back until the packet before it is acknowledged: 40 ms, if that is left to
+            // the kernel. The option holds for one acknowledgement only.
+            sys::acknowledge(self.fd());
+        }
+        ended
+    }
+
+    fn receive(&mut self, scratch: &mut [u8]) -> Option<&'static str> {
         let mut taken = 0;
         while taken < READ_QUANTUM {
             match sys::read(self.fd(), scratch) {

@@ -694,6 +694,12 @@ pub fn read(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
+/// Acknowledges what was received at once instead of waiting for something to send with it.
+pub fn acknowledge(fd: RawFd) {
+    let one: libc::c_int = 1;
+    let _ = option(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, &one); // not TCP in some tests
+}
+
 /// Writes what the socket takes.
 pub fn write(fd: RawFd, data: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
