@@ -30,6 +30,7 @@ pub mod ring;
 pub mod rtcp;
 pub mod rtp;
 pub mod source;
+pub mod webrtc;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

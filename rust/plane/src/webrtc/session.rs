@@ -1,0 +1,641 @@
+//! One peer: a publisher (WHIP) or a viewer (WHEP).
+//!
+//! The session is ICE-lite and the passive side of DTLS: it answers checks on addresses that are
+//! given, so it needs no port of its own and no discovery (RFC 8445 §2.5).
+
+mod receiving;
+mod sending;
+
+use super::formats::{self, Format};
+use super::layers::Chooser;
+use super::offer::{self, Chosen};
+use super::view::Renumber;
+use super::{Refused, Timeline, fragment};
+use crate::codec::Codec;
+use crate::source::Kind;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use str0m::bwe::{Bitrate, BweKind};
+use str0m::change::SdpOffer;
+use str0m::config::DtlsCert;
+use str0m::format::CodecConfig;
+use str0m::media::{Mid, Pt};
+use str0m::net::{Protocol, Receive, TcpType};
+use str0m::rtp::Ssrc;
+use str0m::{Candidate, Event as RtcEvent, Input, Output as RtcOutput, Rtc};
+
+/// A peer that has not connected after this time is given up, µs; ICE itself tries for 20–30 s.
+pub const CONNECT_TIMEOUT: u64 = 30_000_000;
+
+/// A connected peer that says nothing for so long is called disconnected, µs. Checks and receiver
+/// reports come several times in it.
+pub const DISCONNECT_AFTER: u64 = 8_000_000;
+
+/// A peer that says nothing for so long has gone, µs: its consent has expired (RFC 7675 §5.1).
+pub const GONE_AFTER: u64 = 30_000_000;
+
+/// Errors of the protocol stack in a row after which a session is closed.
+const MAX_ERRORS: u32 = 16;
+
+/// Times in a row that time is told without anything coming of it, and the pause after that, µs:
+/// whatever asks for it then, it does not get all of the thread.
+const MAX_IDLE: u32 = 4;
+const IDLE_PAUSE: u64 = 1_000;
+
+/// How the server is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A connection the peer opened, framed by RFC 4571.
+    Tcp,
+}
+
+impl Transport {
+    fn protocol(self) -> Protocol {
+        match self {
+            Self::Udp => Protocol::Udp,
+            Self::Tcp => Protocol::Tcp,
+        }
+    }
+}
+
+/// What all sessions of a server share.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Addresses peers can reach, best first: interfaces', or public ones before a NAT.
+    pub candidates: Vec<(Transport, SocketAddr)>,
+    /// The certificate, made once: a key for each session would cost more than its whole handshake.
+    pub certificate: Arc<DtlsCert>,
+}
+
+impl ServerOptions {
+    /// Options with a certificate made now; `None` when the cryptography has no randomness.
+    pub fn new(candidates: Vec<(Transport, SocketAddr)>) -> Option<Self> {
+        let provider = str0m_crypto();
+        Some(Self {
+            candidates,
+            certificate: Arc::new(provider.dtls_provider.generate_certificate()?),
+        })
+    }
+}
+
+fn str0m_crypto() -> str0m::config::CryptoProvider {
+    str0m::crypto::from_feature_flags()
+}
+
+/// How a publisher is taken.
+#[derive(Clone, Debug, Default)]
+pub struct PublishOptions {
+    /// Codecs taken; empty for all we understand.
+    pub codecs: Vec<Codec>,
+}
+
+/// A track a viewer may be sent.
+#[derive(Clone, Debug)]
+pub struct ViewTrack {
+    /// Its number in the channel.
+    pub id: u8,
+    /// What it carries. Several video tracks are renditions of one picture, in one codec.
+    pub kind: Kind,
+    /// Its format.
+    pub format: Format,
+    /// Its bitrate as measured, bits a second; 0 while unknown.
+    pub rate: u64,
+}
+
+/// What a viewer is offered.
+#[derive(Clone, Debug)]
+pub struct ViewOptions {
+    /// The channel's tracks.
+    pub tracks: Vec<ViewTrack>,
+    /// Refuse H.264 profiles the viewer did not name.
+    pub strict_profiles: bool,
+    /// First bandwidth estimate, bits a second; generous, so that the pacer does not hold back the
+    /// first keyframe. `None` sends unpaced and leaves the choice of layers to others.
+    pub initial_estimate: Option<u64>,
+}
+
+/// A track of a publisher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedTrack {
+    /// What it carries.
+    pub kind: Kind,
+    /// Its format.
+    pub format: Format,
+    /// Its payload type.
+    pub payload_type: u8,
+    /// Simulcast layers, in the publisher's order; empty without simulcast.
+    pub rids: Vec<String>,
+}
+
+/// A packet a publisher sent.
+#[derive(Debug)]
+pub struct MediaIn {
+    /// Index into [`Session::tracks`].
+    pub track: usize,
+    /// Index into the track's layers; 0 without simulcast.
+    pub layer: usize,
+    /// Extended sequence number.
+    pub number: u64,
+    /// RTP timestamp.
+    pub timestamp: u32,
+    /// Its stream.
+    pub ssrc: u32,
+    /// Marker bit.
+    pub marker: bool,
+    /// Payload type.
+    pub payload_type: u8,
+    /// Payload; empty for padding sent to measure the path, which must still be counted.
+    pub payload: Arc<[u8]>,
+}
+
+impl MediaIn {
+    /// The RTP packet, without extensions, as [`crate::channel::Channel::rtp`] takes it.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.clear();
+        out.resize(crate::rtp::HEADER, 0);
+        out[0] = 0x80;
+        out[1] = u8::from(self.marker) << 7;
+        let sequence = self.number as u16;
+        crate::rtp::rewrite(out, self.payload_type, sequence, self.timestamp, self.ssrc);
+        out.extend_from_slice(&self.payload);
+    }
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The peer said goodbye.
+    ByPeer,
+    /// We did.
+    ByUs,
+    /// It never connected.
+    NeverConnected,
+    /// It fell silent.
+    Silent,
+    /// The protocol stack could not go on.
+    Failed,
+}
+
+/// What a session has to say.
+#[derive(Debug)]
+pub enum Output {
+    /// Send this.
+    Transmit {
+        /// By this way.
+        transport: Transport,
+        /// To this address.
+        to: SocketAddr,
+        /// These bytes; unframed.
+        data: Vec<u8>,
+    },
+    /// A publisher's packet.
+    Media(MediaIn),
+    /// A viewer needs a keyframe of this track of the channel.
+    KeyframeWanted(u8),
+    /// What the way to a viewer can take, bits a second.
+    Estimate(u64),
+    /// A viewer is sent this video track from now on; `None` for sound only.
+    Showing(Option<u8>),
+    /// The peer is there (again).
+    Connected,
+    /// Nothing is heard of the peer; it may come back.
+    Disconnected,
+    /// It is over; nothing follows.
+    Closed(Closed),
+    /// Nothing more before this time, unless something is received or written.
+    Due(u64),
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    kind: Kind,
+    format: Option<Format>,
+    tracks: Vec<u8>,
+    mid: Mid,
+    pt: Pt,
+    numbers: Renumber,
+    repairable: bool,
+}
+
+#[derive(Debug)]
+struct Incoming {
+    mid: Mid,
+    track: PublishedTrack,
+    asked: Vec<Option<u64>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Connecting,
+    Connected,
+    Disconnected,
+    Closing(Closed),
+    Closed,
+}
+
+/// A session. See the module.
+#[derive(Debug)]
+pub struct Session {
+    rtc: Rtc,
+    timeline: Timeline,
+    offer: String,
+    peer: (String, String),
+    ufrag: String,
+    candidates: Vec<(Transport, SocketAddr)>,
+    phase: Phase,
+    began: u64,
+    heard: u64,
+    outgoing: Vec<Outgoing>,
+    incoming: Vec<Incoming>,
+    streams: HashMap<Ssrc, (usize, usize)>,
+    chooser: Option<Chooser>,
+    queue: VecDeque<Output>,
+    written: bool,
+    next_due: u64,
+    errors: u32,
+    /// Datagrams that were refused.
+    pub refused: u64,
+    /// Packets of video not sent because the way to the viewer was too narrow.
+    pub dropped: u64,
+    /// Packets sent for the first time.
+    pub sent: u64,
+}
+
+impl Session {
+    /// Takes a publisher's offer; gives the answer too.
+    pub fn publish(
+        sdp: &str,
+        server: &ServerOptions,
+        options: &PublishOptions,
+        timeline: Timeline,
+        now: u64,
+    ) -> Result<(Self, String), Refused> {
+        let chosen = offer::publish(sdp, options)?;
+        let narrowed = offer::narrowed(sdp, &chosen, "sendonly");
+        let (mut session, answer) =
+            Self::negotiate(narrowed, server, &chosen, None, timeline, now)?;
+        session.incoming = chosen
+            .into_iter()
+            .map(|chosen| Incoming {
+                mid: Mid::from(chosen.mid.as_str()),
+                asked: vec![None; chosen.rids.len().max(1)],
+                track: PublishedTrack {
+                    kind: chosen.kind,
+                    format: chosen.offered.format,
+                    payload_type: chosen.offered.pt,
+                    rids: chosen.rids,
+                },
+            })
+            .collect();
+        Ok((session, answer))
+    }
+
+    /// Takes a viewer's offer; gives the answer too.
+    pub fn view(
+        sdp: &str,
+        server: &ServerOptions,
+        options: &ViewOptions,
+        timeline: Timeline,
+        now: u64,
+    ) -> Result<(Self, String), Refused> {
+        let chosen = offer::view(sdp, options)?;
+        let narrowed = offer::narrowed(sdp, &chosen, "recvonly");
+        // Without transport-wide feedback there is nothing to estimate from, and a pacer would
+        // hold the first guess for ever.
+        let estimate = options
+            .initial_estimate
+            .filter(|_| narrowed.contains("transport-cc"));
+        let (mut session, answer) =
+            Self::negotiate(narrowed, server, &chosen, estimate, timeline, now)?;
+        for chosen in &chosen {
+            session.send_as(chosen, options);
+        }
+        session.set_tracks(&options.tracks);
+        Ok((session, answer))
+    }
+
+    fn negotiate(
+        sdp: String,
+        server: &ServerOptions,
+        chosen: &[Chosen],
+        estimate: Option<u64>,
+        timeline: Timeline,
+        now: u64,
+    ) -> Result<(Self, String), Refused> {
+        let parsed = SdpOffer::from_sdp_string(&sdp)
+            .map_err(|error| Refused::Malformed(error.to_string()))?;
+        let mut config = Rtc::builder()
+            .set_ice_lite(true)
+            .set_rtp_mode(true)
+            .set_dtls_cert(DtlsCert::clone(&server.certificate))
+            .set_stats_interval(None)
+            .clear_codecs();
+        let mut codecs = CodecConfig::empty();
+        for chosen in chosen {
+            formats::configure(&mut codecs, &chosen.offered);
+        }
+        *config.codec_config() = codecs;
+        if let Some(estimate) = estimate {
+            config = config.enable_bwe(Some(Bitrate::bps(estimate)));
+        }
+        let mut rtc = config.build(timeline.instant(now));
+        for (transport, address) in &server.candidates {
+            let candidate = match transport {
+                Transport::Udp => Candidate::host(*address, Protocol::Udp),
+                Transport::Tcp => Candidate::builder()
+                    .tcp()
+                    .host(*address)
+                    .tcptype(TcpType::Passive)
+                    .build(),
+            };
+            let candidate =
+                candidate.map_err(|error| Refused::Malformed(format!("candidate: {error}")))?;
+            rtc.add_local_candidate(candidate);
+        }
+        let malformed = |error: str0m::RtcError| Refused::Malformed(error.to_string());
+        let answer = rtc.sdp_api().accept_offer(parsed).map_err(malformed)?;
+        rtc.handle_input(Input::Timeout(timeline.instant(now)))
+            .map_err(malformed)?;
+        let peer = fragment::parse_credentials(&sdp).unwrap_or_default();
+        let session = Self {
+            ufrag: rtc.direct_api().local_ice_credentials().ufrag,
+            rtc,
+            timeline,
+            offer: sdp,
+            peer,
+            candidates: server.candidates.clone(),
+            phase: Phase::Connecting,
+            began: now,
+            heard: now,
+            outgoing: Vec::new(),
+            incoming: Vec::new(),
+            streams: HashMap::new(),
+            chooser: None,
+            queue: VecDeque::new(),
+            written: false,
+            next_due: 0,
+            errors: 0,
+            refused: 0,
+            dropped: 0,
+            sent: 0,
+        };
+        Ok((session, answer.to_sdp_string()))
+    }
+
+    /// Our half of the ICE name: what requests for this session call it.
+    pub fn ufrag(&self) -> &str {
+        &self.ufrag
+    }
+
+    /// The publisher's tracks; empty for a viewer.
+    pub fn tracks(&self) -> Vec<PublishedTrack> {
+        self.incoming
+            .iter()
+            .map(|known| known.track.clone())
+            .collect()
+    }
+
+    /// Whether it has ended and said so.
+    pub fn closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// Takes a `PATCH`: candidates, or a restart, whose answer is to be sent back.
+    pub fn patch(&mut self, text: &str, now: u64) -> Result<Option<String>, Refused> {
+        if text.len() > fragment::MAX_FRAGMENT {
+            return Err(Refused::TooLarge);
+        }
+        let malformed = || Refused::Malformed("no fragment of a description".to_owned());
+        let fragment = fragment::parse(text).ok_or_else(malformed)?;
+        let mut answer = None;
+        if let Some(credentials) = fragment.credentials
+            && credentials != self.peer
+        {
+            let again = fragment::restarted_offer(&self.offer, &credentials);
+            let parsed = SdpOffer::from_sdp_string(&again)
+                .map_err(|error| Refused::Malformed(error.to_string()))?;
+            let full = self
+                .rtc
+                .sdp_api()
+                .accept_offer(parsed)
+                .map_err(|error| Refused::Malformed(error.to_string()))?;
+            self.ufrag = self.rtc.direct_api().local_ice_credentials().ufrag;
+            self.peer = credentials;
+            self.offer = again;
+            self.heard = now;
+            answer = Some(fragment::of_answer(&full.to_sdp_string()));
+        }
+        for candidate in &fragment.candidates {
+            // One that we cannot use, such as a name on the peer's link (mDNS), is no error: its
+            // checks reach us and tell the address.
+            if let Ok(candidate) = Candidate::from_sdp_string(candidate) {
+                self.rtc.add_remote_candidate(candidate);
+            }
+        }
+        self.written = true;
+        Ok(answer)
+    }
+
+    /// Takes a datagram; `true` when it was a request with the right password, so that the address
+    /// is known to be the peer's.
+    pub fn handle_datagram(
+        &mut self,
+        now: u64,
+        transport: Transport,
+        from: SocketAddr,
+        to: SocketAddr,
+        data: &[u8],
+    ) -> bool {
+        if matches!(self.phase, Phase::Closed | Phase::Closing(_)) {
+            return false;
+        }
+        let Some(to) = self.candidate_for(transport, from, to) else {
+            self.refused += 1;
+            return false;
+        };
+        let Ok(receive) = Receive::new(transport.protocol(), from, to, data) else {
+            self.refused += 1;
+            return false;
+        };
+        let input = Input::Receive(self.timeline.instant(now), receive);
+        let stun = super::mux::classify(data) == super::mux::Class::Stun;
+        let accepted = self.rtc.accepts(&input);
+        if stun && !accepted {
+            self.refused += 1;
+            return false;
+        }
+        if let Err(_error) = self.rtc.handle_input(input) {
+            // One bad packet ends nothing: whatever is left is judged by `is_alive` and time-outs.
+            self.refused += 1;
+            return false;
+        }
+        if accepted {
+            self.heard = now;
+            if self.phase == Phase::Disconnected {
+                self.phase = Phase::Connected;
+                self.queue.push_back(Output::Connected);
+            }
+        }
+        stun
+    }
+
+    /// The candidate a datagram came to: behind a NAT its destination is none of them.
+    fn candidate_for(
+        &self,
+        transport: Transport,
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> Option<SocketAddr> {
+        let fits = |candidate: &&(Transport, SocketAddr)| {
+            candidate.0 == transport && candidate.1.is_ipv4() == from.is_ipv4()
+        };
+        let exact = self.candidates.iter().filter(fits).find(|c| c.1 == to);
+        exact
+            .or_else(|| self.candidates.iter().find(fits))
+            .map(|candidate| candidate.1)
+    }
+
+    /// Time passes.
+    pub fn handle_timeout(&mut self, now: u64) {
+        let instant = self.timeline.instant(now);
+        if self.rtc.handle_input(Input::Timeout(instant)).is_err() {
+            self.errors += 1;
+        }
+        self.written = false;
+        self.next_due = u64::MAX;
+        self.check_silence(now);
+        self.choose(now);
+    }
+
+    fn check_silence(&mut self, now: u64) {
+        let silent = now.saturating_sub(self.heard);
+        match self.phase {
+            Phase::Connecting if now.saturating_sub(self.began) >= CONNECT_TIMEOUT => {
+                self.end(Closed::NeverConnected);
+            }
+            Phase::Connected if silent >= DISCONNECT_AFTER => {
+                self.phase = Phase::Disconnected;
+                self.queue.push_back(Output::Disconnected);
+            }
+            Phase::Disconnected if silent >= GONE_AFTER => self.end(Closed::Silent),
+            _ => {}
+        }
+    }
+
+    /// Ends the session; the goodbye is among the next outputs.
+    pub fn close(&mut self) {
+        self.end(Closed::ByUs);
+    }
+
+    fn end(&mut self, why: Closed) {
+        if matches!(self.phase, Phase::Closed | Phase::Closing(_)) {
+            return;
+        }
+        self.phase = Phase::Closing(why);
+        if why != Closed::ByUs || self.rtc.close().is_err() {
+            self.rtc.disconnect();
+        }
+    }
+
+    /// The next thing to do; to be called until it says [`Output::Due`] or [`Output::Closed`].
+    pub fn poll(&mut self, now: u64) -> Output {
+        if self.written || now >= self.next_due {
+            self.handle_timeout(now);
+        }
+        let mut idle = 0;
+        loop {
+            if let Some(output) = self.queue.pop_front() {
+                return output;
+            }
+            if self.phase == Phase::Closed {
+                return Output::Due(u64::MAX);
+            }
+            if !self.rtc.is_alive() || self.errors > MAX_ERRORS {
+                let why = match self.phase {
+                    Phase::Closing(why) => why,
+                    _ => Closed::Failed,
+                };
+                self.phase = Phase::Closed;
+                self.rtc.disconnect();
+                return Output::Closed(why);
+            }
+            match self.rtc.poll_output() {
+                Ok(RtcOutput::Transmit(transmit)) => {
+                    self.errors = 0;
+                    return Output::Transmit {
+                        transport: match transmit.proto {
+                            Protocol::Udp => Transport::Udp,
+                            _ => Transport::Tcp,
+                        },
+                        to: transmit.destination,
+                        data: transmit.contents.into(),
+                    };
+                }
+                Ok(RtcOutput::Event(event)) => self.event(event, now),
+                Ok(RtcOutput::Timeout(at)) => {
+                    if !self.rtc.is_alive() {
+                        continue;
+                    }
+                    let due = self.due(self.timeline.us(at));
+                    // The pacer wants time told between any two packets.
+                    if due <= now && idle < MAX_IDLE {
+                        idle += 1;
+                        self.handle_timeout(now);
+                        continue;
+                    }
+                    self.next_due = due.max(now + IDLE_PAUSE * u64::from(due <= now));
+                    return Output::Due(self.next_due);
+                }
+                Err(_error) => self.errors += 1,
+            }
+        }
+    }
+
+    fn due(&self, rtc: u64) -> u64 {
+        let phase = match self.phase {
+            Phase::Connecting => self.began + CONNECT_TIMEOUT,
+            Phase::Connected => self.heard + DISCONNECT_AFTER,
+            Phase::Disconnected => self.heard + GONE_AFTER,
+            Phase::Closing(_) | Phase::Closed => u64::MAX,
+        };
+        let choice = self
+            .chooser
+            .as_ref()
+            .filter(|_| self.phase == Phase::Connected)
+            .and_then(Chooser::due)
+            .unwrap_or(u64::MAX);
+        rtc.min(phase).min(choice)
+    }
+
+    fn event(&mut self, event: RtcEvent, now: u64) {
+        match event {
+            RtcEvent::Connected => {
+                self.phase = Phase::Connected;
+                self.heard = now;
+                self.queue.push_back(Output::Connected);
+                self.choose(now);
+            }
+            RtcEvent::RtpPacket(packet) => self.media(packet),
+            RtcEvent::KeyframeRequest(request) => self.asked_for_keyframe(request.mid),
+            RtcEvent::EgressBitrateEstimate(
+                BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. },
+            ) => {
+                let estimate = estimate.as_u64();
+                self.queue.push_back(Output::Estimate(estimate));
+                if let Some(chooser) = &mut self.chooser {
+                    chooser.estimate(estimate);
+                }
+                self.choose(now);
+            }
+            RtcEvent::Closed => {
+                if !matches!(self.phase, Phase::Closing(_) | Phase::Closed) {
+                    self.phase = Phase::Closing(Closed::ByPeer);
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The viewer's side of a session: ring packets out, renditions chosen.
+
+use super::{Outgoing, Output, Phase, Session, ViewOptions, ViewTrack};
+use crate::source::Kind;
+use crate::webrtc::layers::{Action, Chooser, Layer};
+use crate::webrtc::offer::Chosen;
+use crate::webrtc::view::{Packet, Renumber};
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+use str0m::bwe::Bitrate;
+use str0m::media::{Mid, Pt};
+use str0m::rtp::RtpWrite;
+
+/// Packets remembered for retransmission, and for how long. Payloads are shared with the ring, so
+/// a packet costs a viewer about 350 bytes; 512 of them are 3 s at 2 Mbit/s.
+const CACHE_PACKETS: usize = 512;
+const CACHE_BYTES: usize = 2 << 20;
+const CACHE_AGE: Duration = Duration::from_secs(3);
+/// Largest payload, for bounding the cache in bytes.
+const MAX_PAYLOAD: usize = 1_400;
+/// Retransmissions may take this part of the rate. `str0m`'s default of 0.15 gives up on the very
+/// packets that a keyframe needs when 5 % are lost in bursts.
+const REPAIR_SHARE: f32 = 0.35;
+
+/// Video waiting in the pacer longer than this is thrown away up to the next keyframe, µs.
+const MAX_QUEUE_AGE: u64 = 2_000_000;
+
+impl Session {
+    pub(super) fn send_as(&mut self, chosen: &Chosen, options: &ViewOptions) {
+        let mid = Mid::from(chosen.mid.as_str());
+        let repairable = chosen.offered.rtx.is_some();
+        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, None) {
+            let packets = if repairable {
+                CACHE_PACKETS.min(CACHE_BYTES / MAX_PAYLOAD)
+            } else {
+                0
+            };
+            stream.set_rtx_cache(packets, CACHE_AGE, Some(REPAIR_SHARE));
+        }
+        let random = RandomState::new().hash_one(&chosen.mid) as u16 & 0x7fff;
+        self.outgoing.push(Outgoing {
+            kind: chosen.kind,
+            format: options
+                .tracks
+                .iter()
+                .find(|track| track.kind == chosen.kind)
+                .map(|track| track.format.clone()),
+            tracks: Vec::new(),
+            mid,
+            pt: Pt::from(chosen.offered.pt),
+            numbers: Renumber::new(chosen.offered.format.clock_rate, random),
+            repairable,
+        });
+    }
+
+    /// The channel's tracks or their rates changed. Formats stay as they were negotiated: tracks of
+    /// another codec are not sent.
+    pub fn set_tracks(&mut self, tracks: &[ViewTrack]) {
+        let mut audio_rate = 0;
+        for outgoing in &mut self.outgoing {
+            let fits = |track: &&ViewTrack| {
+                track.kind == outgoing.kind
+                    && outgoing.format.as_ref().is_some_and(|format| {
+                        (format.codec.clone(), format.clock_rate)
+                            == (track.format.codec.clone(), track.format.clock_rate)
+                    })
+            };
+            let usable: Vec<&ViewTrack> = tracks.iter().filter(fits).collect();
+            outgoing.tracks = usable.iter().map(|track| track.id).collect();
+            if outgoing.kind == Kind::Audio {
+                outgoing.tracks.truncate(1); // renditions are of pictures only
+                audio_rate = usable.first().map_or(0, |track| track.rate);
+            }
+        }
+        let layers: Vec<Layer> = tracks
+            .iter()
+            .filter(|track| {
+                let video = |outgoing: &&Outgoing| outgoing.kind == Kind::Video;
+                let outgoing = self.outgoing.iter().find(video);
+                outgoing.is_some_and(|outgoing| outgoing.tracks.contains(&track.id))
+            })
+            .filter(|track| track.kind == Kind::Video)
+            .map(|track| Layer {
+                track: track.id,
+                rate: track.rate,
+            })
+            .collect();
+        match &mut self.chooser {
+            Some(chooser) => chooser.set_layers(layers),
+            None if layers.is_empty() => {}
+            None => self.chooser = Some(Chooser::new(layers, audio_rate)),
+        }
+        self.set_desired();
+    }
+
+    /// The viewer wants no better rendition than this track.
+    pub fn limit(&mut self, now: u64, track: Option<u8>) {
+        if let Some(chooser) = &mut self.chooser {
+            chooser.set_limit(track);
+        }
+        self.set_desired();
+        self.choose(now);
+        self.written = true;
+    }
+
+    fn set_desired(&mut self) {
+        if let Some(chooser) = &self.chooser {
+            let desired = Bitrate::bps(chooser.desired());
+            self.rtc.bwe().set_bitrate(Bitrate::ZERO, desired);
+        }
+    }
+
+    /// Which video track is being sent.
+    pub fn showing(&self) -> Option<u8> {
+        self.chooser.as_ref().and_then(Chooser::current)
+    }
+
+    pub(super) fn choose(&mut self, now: u64) {
+        if self.phase != Phase::Connected {
+            return;
+        }
+        let Some(chooser) = &mut self.chooser else {
+            return;
+        };
+        while let Some(action) = chooser.poll(now) {
+            self.queue.push_back(match action {
+                Action::RequestKeyframe(track) => Output::KeyframeWanted(track),
+                Action::DropVideo => Output::Showing(None),
+                Action::Switch(track) => Output::Showing(Some(track)),
+            });
+        }
+    }
+
+    pub(super) fn asked_for_keyframe(&mut self, mid: Mid) {
+        let video = |outgoing: &&Outgoing| outgoing.mid == mid && outgoing.kind == Kind::Video;
+        if self.outgoing.iter().any(|outgoing| video(&outgoing))
+            && let Some(chooser) = &self.chooser
+            && let Some(track) = chooser.current().or(chooser.target())
+        {
+            self.queue.push_back(Output::KeyframeWanted(track));
+        }
+    }
+
+    /// Sends a packet, if the viewer is to have it. What it costs is paid at the next poll.
+    pub fn write(&mut self, now: u64, packet: &Packet) {
+        if self.phase != Phase::Connected {
+            return;
+        }
+        let found = |outgoing: &Outgoing| outgoing.tracks.contains(&packet.track);
+        let Some(at) = self.outgoing.iter().position(found) else {
+            return;
+        };
+        if self.outgoing[at].kind == Kind::Video && !self.admit(at, packet, now) {
+            return;
+        }
+        let outgoing = &mut self.outgoing[at];
+        let Some((number, timestamp)) = outgoing.numbers.take(packet) else {
+            return;
+        };
+        let wall = self.timeline.instant(packet.wall);
+        let write = RtpWrite::new(
+            outgoing.pt,
+            number.into(),
+            timestamp,
+            wall,
+            packet.payload.clone(),
+        )
+        .marker(packet.marker)
+        .nackable(outgoing.repairable);
+        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(outgoing.mid, None) {
+            stream.write_rtp(write);
+            self.sent += 1;
+            self.written = true;
+        }
+    }
+
+    /// Whether a packet of video is of the rendition being sent, which may begin with it.
+    fn admit(&mut self, at: usize, packet: &Packet, now: u64) -> bool {
+        let Some(chooser) = &mut self.chooser else {
+            return false;
+        };
+        if packet.key && chooser.keyframe(packet.track, now).is_some() {
+            self.outgoing[at].numbers.restart();
+            self.queue.push_back(Output::Showing(Some(packet.track)));
+        }
+        if chooser.current() != Some(packet.track) {
+            if chooser.current().is_none() {
+                self.dropped += 1;
+            }
+            return false;
+        }
+        if packet.key || !self.backed_up(at, now) {
+            return true;
+        }
+        // The pacer cannot get rid of what it has: a picture later is better than all pictures late.
+        self.dropped += 1;
+        if let Some(chooser) = &mut self.chooser {
+            chooser.lose_current();
+        }
+        self.queue.push_back(Output::Showing(None));
+        self.choose(now);
+        false
+    }
+
+    fn backed_up(&mut self, at: usize, now: u64) -> bool {
+        let timeline = self.timeline;
+        let mid = self.outgoing[at].mid;
+        let mut api = self.rtc.direct_api();
+        let Some(stream) = api.stream_tx_by_mid(mid, None) else {
+            return false;
+        };
+        stream
+            .queue_info()
+            .and_then(|info| info.first_unsent())
+            .is_some_and(|since| now.saturating_sub(timeline.us(since)) > MAX_QUEUE_AGE)
+    }
+}

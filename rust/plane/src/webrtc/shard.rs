@@ -1,0 +1,374 @@
+//! The sessions of one thread. Only those with work due are touched: a heap holds due times, and
+//! what was received or written marks a session as due at once.
+
+use super::mux::{Dropped, Mux, SessionId};
+use super::session::{
+    Closed, MediaIn, Output, PublishOptions, PublishedTrack, ServerOptions, Session, Transport,
+    ViewOptions, ViewTrack,
+};
+use super::view::Packet;
+use super::{Refused, Timeline};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::SocketAddr;
+
+/// Outputs taken from one session before others have their turn. A keyframe of a viewer that has
+/// just begun is a few hundred packets; more than this waits for the next poll.
+const OUTPUTS_A_TURN: usize = 512;
+
+/// Entries of the heap that may be outdated, per session, before it is built anew.
+const HEAP_SLACK: usize = 4;
+
+/// A datagram to be sent.
+#[derive(Debug)]
+pub struct Datagram {
+    /// Whose it is.
+    pub session: SessionId,
+    /// By which way; [`Transport::Tcp`] wants framing and the connection from this address.
+    pub transport: Transport,
+    /// To whom.
+    pub to: SocketAddr,
+    /// The bytes.
+    pub data: Vec<u8>,
+}
+
+/// Something a session has to say besides datagrams.
+#[derive(Debug)]
+pub enum Event {
+    /// A publisher's packet.
+    Media(SessionId, MediaIn),
+    /// A viewer needs a keyframe of a track.
+    KeyframeWanted(SessionId, u8),
+    /// The way to a viewer takes so many bits a second.
+    Estimate(SessionId, u64),
+    /// A viewer is sent this video track; `None` for sound only.
+    Showing(SessionId, Option<u8>),
+    /// The peer is there.
+    Connected(SessionId),
+    /// Nothing is heard of it.
+    Disconnected(SessionId),
+    /// The session is gone, and forgotten.
+    Closed(SessionId, Closed),
+}
+
+/// What a poll gives. Reused by the caller, so that its vectors grow once.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// To be sent, in this order; those of one session stand together.
+    pub datagrams: Vec<Datagram>,
+    /// To be acted upon.
+    pub events: Vec<Event>,
+}
+
+impl Batch {
+    /// Empties it.
+    pub fn clear(&mut self) {
+        self.datagrams.clear();
+        self.events.clear();
+    }
+}
+
+/// Counters of a shard.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Datagrams that came.
+    pub received: u64,
+    /// Datagrams refused by sessions.
+    pub refused: u64,
+    /// Datagrams for nobody.
+    pub dropped: Dropped,
+    /// Datagrams to be sent.
+    pub sent: u64,
+    /// Sessions polled.
+    pub polls: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    session: Session,
+    due: u64,
+}
+
+/// Many sessions. See the module.
+#[derive(Debug)]
+pub struct Shard {
+    server: ServerOptions,
+    timeline: Timeline,
+    capacity: usize,
+    sessions: HashMap<SessionId, Slot>,
+    mux: Mux,
+    heap: BinaryHeap<Reverse<(u64, SessionId)>>,
+    received: u64,
+    refused: u64,
+    sent: u64,
+    polls: u64,
+}
+
+impl Shard {
+    /// A shard of at most `capacity` sessions. `now` must be this moment.
+    pub fn new(server: ServerOptions, capacity: usize, now: u64) -> Self {
+        Self {
+            server,
+            timeline: Timeline::new(now),
+            capacity,
+            sessions: HashMap::new(),
+            mux: Mux::default(),
+            heap: BinaryHeap::new(),
+            received: 0,
+            refused: 0,
+            sent: 0,
+            polls: 0,
+        }
+    }
+
+    /// Opens a session for a publisher under an id of the caller's; gives the answer and tracks.
+    pub fn publish(
+        &mut self,
+        now: u64,
+        id: SessionId,
+        offer: &str,
+        options: &PublishOptions,
+    ) -> Result<(String, Vec<PublishedTrack>), Refused> {
+        self.room()?;
+        let (session, answer) = Session::publish(offer, &self.server, options, self.timeline, now)?;
+        let tracks = session.tracks();
+        self.add(now, id, session);
+        Ok((answer, tracks))
+    }
+
+    /// Opens a session for a viewer under an id of the caller's; gives the answer.
+    pub fn view(
+        &mut self,
+        now: u64,
+        id: SessionId,
+        offer: &str,
+        options: &ViewOptions,
+    ) -> Result<String, Refused> {
+        self.room()?;
+        let (session, answer) = Session::view(offer, &self.server, options, self.timeline, now)?;
+        self.add(now, id, session);
+        Ok(answer)
+    }
+
+    fn room(&self) -> Result<(), Refused> {
+        if self.sessions.len() >= self.capacity {
+            return Err(Refused::Full);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, now: u64, id: SessionId, session: Session) {
+        self.remove(id);
+        self.mux.add(id, session.ufrag());
+        self.sessions.insert(id, Slot { session, due: now });
+        self.heap.push(Reverse((now, id)));
+    }
+
+    /// Takes a `PATCH` for a session; the answer of a restart.
+    pub fn patch(
+        &mut self,
+        now: u64,
+        id: SessionId,
+        text: &str,
+    ) -> Result<Option<String>, Refused> {
+        let slot = self.sessions.get_mut(&id).ok_or(Refused::Unknown)?;
+        let answer = slot.session.patch(text, now)?;
+        if answer.is_some() {
+            self.mux.add(id, slot.session.ufrag());
+        }
+        self.wake(now, id);
+        Ok(answer)
+    }
+
+    /// Says goodbye to a peer; [`Event::Closed`] follows.
+    pub fn close(&mut self, now: u64, id: SessionId) {
+        if let Some(slot) = self.sessions.get_mut(&id) {
+            slot.session.close();
+            self.wake(now, id);
+        }
+    }
+
+    fn remove(&mut self, id: SessionId) {
+        self.sessions.remove(&id);
+        self.mux.remove(id);
+    }
+
+    /// A datagram, or an unframed packet of a TCP connection, came. Tells whose it was.
+    pub fn receive(
+        &mut self,
+        now: u64,
+        transport: Transport,
+        from: SocketAddr,
+        to: SocketAddr,
+        data: &[u8],
+    ) -> Option<SessionId> {
+        self.received += 1;
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        let to = SocketAddr::new(to.ip().to_canonical(), to.port());
+        let id = self.mux.route(now, from, data)?;
+        let slot = self.sessions.get_mut(&id)?;
+        let before = slot.session.refused;
+        if slot.session.handle_datagram(now, transport, from, to, data) {
+            self.mux.learn(now, from, id);
+        }
+        self.refused += slot.session.refused - before;
+        self.wake(now, id);
+        Some(id)
+    }
+
+    /// Has these viewers send these packets, which are all of one channel.
+    pub fn deliver(&mut self, now: u64, ids: &[SessionId], packets: &[Packet]) {
+        for id in ids {
+            if let Some(slot) = self.sessions.get_mut(id) {
+                for packet in packets {
+                    slot.session.write(now, packet);
+                }
+                self.wake(now, *id);
+            }
+        }
+    }
+
+    /// The channel's tracks or their rates changed for this viewer.
+    pub fn set_tracks(&mut self, now: u64, id: SessionId, tracks: &[ViewTrack]) {
+        if let Some(slot) = self.sessions.get_mut(&id) {
+            slot.session.set_tracks(tracks);
+            self.wake(now, id);
+        }
+    }
+
+    /// A viewer wants nothing better than this track.
+    pub fn limit(&mut self, now: u64, id: SessionId, track: Option<u8>) {
+        if let Some(slot) = self.sessions.get_mut(&id) {
+            slot.session.limit(now, track);
+            self.wake(now, id);
+        }
+    }
+
+    /// Asks a publisher for a keyframe; `false` when that was done a moment ago.
+    pub fn request_keyframe(
+        &mut self,
+        now: u64,
+        id: SessionId,
+        track: usize,
+        layer: usize,
+    ) -> bool {
+        let Some(slot) = self.sessions.get_mut(&id) else {
+            return false;
+        };
+        let asked = slot.session.request_keyframe(now, track, layer);
+        self.wake(now, id);
+        asked
+    }
+
+    fn wake(&mut self, now: u64, id: SessionId) {
+        if let Some(slot) = self.sessions.get_mut(&id)
+            && slot.due > now
+        {
+            slot.due = now;
+            self.heap.push(Reverse((now, id)));
+        }
+    }
+
+    /// When [`Shard::poll`] has something to do; `None` when nothing is to be done.
+    pub fn due(&mut self) -> Option<u64> {
+        while let Some(Reverse((due, id))) = self.heap.peek() {
+            if self.sessions.get(id).is_some_and(|slot| slot.due == *due) {
+                return Some(*due);
+            }
+            self.heap.pop(); // moved, or gone
+        }
+        None
+    }
+
+    /// Polls every session that is due. More may be due at once when this returns.
+    pub fn poll(&mut self, now: u64, out: &mut Batch) {
+        let mut again = Vec::new();
+        while let Some(Reverse((due, id))) = self.heap.peek().copied() {
+            if due > now {
+                break;
+            }
+            self.heap.pop();
+            let Some(slot) = self.sessions.get_mut(&id).filter(|slot| slot.due == due) else {
+                continue;
+            };
+            self.polls += 1;
+            let before = out.datagrams.len();
+            slot.due = drain(&mut slot.session, id, now, out);
+            self.sent += (out.datagrams.len() - before) as u64;
+            if slot.session.closed() {
+                self.remove(id);
+            } else {
+                again.push(Reverse((slot.due, id)));
+            }
+        }
+        // Not earlier: a session that is due at once must not keep the others from their turn.
+        self.heap.extend(again);
+        if self.heap.len() > 64 + HEAP_SLACK * self.sessions.len() {
+            let sessions = &self.sessions;
+            self.heap = sessions
+                .iter()
+                .map(|(id, slot)| Reverse((slot.due, *id)))
+                .collect();
+        }
+    }
+
+    /// A session, to be looked at.
+    pub fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id).map(|slot| &slot.session)
+    }
+
+    /// Sessions held.
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// Counters.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            received: self.received,
+            refused: self.refused,
+            dropped: self.mux.dropped,
+            sent: self.sent,
+            polls: self.polls,
+        }
+    }
+}
+
+/// Takes a session's outputs; gives the time it is due again.
+fn drain(session: &mut Session, id: SessionId, now: u64, out: &mut Batch) -> u64 {
+    for _ in 0..OUTPUTS_A_TURN {
+        let event = match session.poll(now) {
+            Output::Transmit {
+                transport,
+                to,
+                data,
+            } => {
+                out.datagrams.push(Datagram {
+                    session: id,
+                    transport,
+                    to,
+                    data,
+                });
+                continue;
+            }
+            Output::Media(media) => Event::Media(id, media),
+            Output::KeyframeWanted(track) => Event::KeyframeWanted(id, track),
+            Output::Estimate(estimate) => Event::Estimate(id, estimate),
+            Output::Showing(track) => Event::Showing(id, track),
+            Output::Connected => Event::Connected(id),
+            Output::Disconnected => Event::Disconnected(id),
+            Output::Closed(why) => {
+                out.events.push(Event::Closed(id, why));
+                return u64::MAX;
+            }
+            Output::Due(due) => return due.max(now + 1),
+        };
+        out.events.push(event);
+    }
+    now
+}

@@ -1,0 +1,285 @@
+//! What a viewer is sent: packets of a channel's ring under numbers of its own.
+//!
+//! A viewer sees one stream of pictures, whichever source or simulcast layer it comes from: numbers
+//! go on by one over every change, timestamps by the time that passed. Numbers missing in the ring
+//! stay missing, so that what comes late can still be put in its place.
+
+use crate::ring::{Item, KEY, MARKER, RTCP};
+use crate::rtcp::{self, Report};
+use crate::rtp;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A gap in the ring larger than this is closed instead of kept: nobody repairs it, and the viewer
+/// would ask for every packet of it.
+const MAX_GAP: u64 = 512;
+
+/// A ring item made ready once, for all viewers.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    /// Track within the channel.
+    pub track: u8,
+    /// Whether a viewer may begin here.
+    pub key: bool,
+    /// End of an access unit.
+    pub marker: bool,
+    /// Whether it is video.
+    pub video: bool,
+    /// Number within the track.
+    pub number: u64,
+    /// RTP timestamp as the channel counts.
+    pub timestamp: u32,
+    /// The instant of the timestamp, Unix µs: by the channel's sender reports, else its arrival.
+    pub wall: u64,
+    /// Payload, without the RTP header; shared by all viewers and their retransmission caches.
+    pub payload: Arc<[u8]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    wall: u64,
+    rtp: u32,
+}
+
+/// Makes a channel's items ready; remembers the clocks its sender reports tell.
+#[derive(Debug, Default)]
+pub struct Preparer {
+    rates: HashMap<u8, u32>,
+    clocks: HashMap<u8, Clock>,
+    /// Items that were not RTP.
+    pub malformed: u64,
+}
+
+impl Preparer {
+    /// For tracks with these clock rates.
+    pub fn new(rates: impl IntoIterator<Item = (u8, u32)>) -> Self {
+        Self {
+            rates: rates.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Appends what viewers are sent of these items. The payload is copied here, once.
+    pub fn prepare(&mut self, items: &[Arc<Item>], out: &mut Vec<Packet>) {
+        for item in items {
+            if item.flags & RTCP != 0 {
+                self.learn(item);
+                continue;
+            }
+            let Ok(header) = rtp::parse(&item.data) else {
+                self.malformed += 1;
+                continue;
+            };
+            out.push(Packet {
+                track: item.track,
+                key: item.flags & KEY != 0,
+                marker: header.marker || item.flags & MARKER != 0,
+                video: item.video,
+                number: item.number,
+                timestamp: header.timestamp,
+                wall: self
+                    .wall(item.track, header.timestamp)
+                    .unwrap_or(item.arrival),
+                payload: Arc::from(&item.data[header.start..header.end]),
+            });
+        }
+    }
+
+    fn learn(&mut self, item: &Item) {
+        for report in rtcp::parse(&item.data).into_iter().flatten() {
+            if let Report::Sender { ntp, rtp, .. } = report
+                && let Ok(wall) = u64::try_from(rtcp::from_ntp(ntp))
+            {
+                self.clocks.insert(item.track, Clock { wall, rtp });
+            }
+        }
+    }
+
+    fn wall(&self, track: u8, timestamp: u32) -> Option<u64> {
+        let clock = self.clocks.get(&track)?;
+        let rate = i64::from(*self.rates.get(&track)?).max(1);
+        let units = i64::from(timestamp.wrapping_sub(clock.rtp) as i32);
+        clock.wall.checked_add_signed(units * 1_000_000 / rate)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stint {
+    track: u8,
+    first: u64,
+    shift: i64,
+    timestamp_shift: u32,
+    highest: u64,
+}
+
+/// The numbering of one outgoing stream.
+#[derive(Debug)]
+pub struct Renumber {
+    rate: u32,
+    stint: Option<Stint>,
+    highest: u64,
+    last: Option<(u32, u64)>,
+    begin: bool,
+}
+
+impl Renumber {
+    /// Counts on from `start`, below 2¹⁶ (a fresh SRTP receiver assumes rollover count 0).
+    pub fn new(rate: u32, start: u16) -> Self {
+        Self {
+            rate,
+            stint: None,
+            highest: u64::from(start),
+            last: None,
+            begin: true,
+        }
+    }
+
+    /// The next packet of the stream follows what was sent last, whatever its own number is.
+    pub fn restart(&mut self) {
+        self.begin = true;
+    }
+
+    /// The number and timestamp a packet gets; `None` when it belongs before the stream's
+    /// beginning, and its number is therefore taken.
+    pub fn take(&mut self, packet: &Packet) -> Option<(u64, u32)> {
+        let stint = match self.stint {
+            Some(stint)
+                if !self.begin
+                    && stint.track == packet.track
+                    && packet.number.saturating_sub(stint.highest) <= MAX_GAP =>
+            {
+                stint
+            }
+            _ => self.begin(packet),
+        };
+        if packet.number < stint.first {
+            return None;
+        }
+        let number = packet.number.checked_add_signed(stint.shift)?;
+        let timestamp = packet.timestamp.wrapping_add(stint.timestamp_shift);
+        if number > self.highest {
+            self.highest = number;
+            self.last = Some((timestamp, packet.wall));
+        }
+        if let Some(stint) = &mut self.stint {
+            stint.highest = stint.highest.max(packet.number);
+        }
+        Some((number, timestamp))
+    }
+
+    fn begin(&mut self, packet: &Packet) -> Stint {
+        let same = self.stint.filter(|stint| stint.track == packet.track);
+        let timestamp_shift = match (same, self.last) {
+            // The same track counts on by itself.
+            (Some(stint), _) => stint.timestamp_shift,
+            (None, None) => 0,
+            (None, Some((timestamp, wall))) => {
+                let passed = packet.wall.saturating_sub(wall) * u64::from(self.rate) / 1_000_000;
+                timestamp
+                    .wrapping_add((passed as u32).max(1))
+                    .wrapping_sub(packet.timestamp)
+            }
+        };
+        let stint = Stint {
+            track: packet.track,
+            first: packet.number,
+            shift: (self.highest + 1) as i64 - packet.number as i64,
+            timestamp_shift,
+            highest: packet.number,
+        };
+        self.begin = false;
+        self.stint = Some(stint);
+        stint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn packet(track: u8, number: u64, timestamp: u32, wall: u64) -> Packet {
+        Packet {
+            track,
+            key: false,
+            marker: true,
+            video: true,
+            number,
+            timestamp,
+            wall,
+            payload: Arc::from(&b"x"[..]),
+        }
+    }
+
+    #[test]
+    fn numbers_go_on_over_a_change_of_layer() {
+        let mut stream = Renumber::new(90_000, 99);
+        assert_eq!(stream.take(&packet(0, 5_000, 7, 0)), Some((100, 7)));
+        assert_eq!(
+            stream.take(&packet(0, 5_002, 3_007, 33_333)),
+            Some((102, 3_007))
+        );
+        assert_eq!(
+            stream.take(&packet(0, 5_001, 7, 0)),
+            Some((101, 7)),
+            "late, and in place"
+        );
+        let changed = stream.take(&packet(1, 12, 4_000_000_000, 66_666));
+        assert_eq!(
+            changed,
+            Some((103, 3_007 + 2_999)),
+            "a thirtieth of a second later"
+        );
+        assert_eq!(
+            stream.take(&packet(1, 11, 0, 0)),
+            None,
+            "its number is taken"
+        );
+        assert_eq!(
+            stream.take(&packet(1, 13, 4_000_003_000, 99_999)),
+            Some((104, 3_007 + 5_999))
+        );
+    }
+
+    #[test]
+    fn closes_what_was_left_out() {
+        let mut stream = Renumber::new(90_000, 0);
+        assert_eq!(stream.take(&packet(0, 10, 0, 0)), Some((1, 0)));
+        assert_eq!(
+            stream.take(&packet(0, 12, 10, 0)),
+            Some((3, 10)),
+            "a loss stays one"
+        );
+        assert_eq!(
+            stream.take(&packet(0, 9_000, 900_000, 0)),
+            Some((4, 900_000))
+        );
+        stream.restart();
+        assert_eq!(
+            stream.take(&packet(0, 9_010, 901_000, 0)),
+            Some((5, 901_000))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_number_is_used_twice(
+            steps in prop::collection::vec((0u8..3, 0u64..2_000, any::<bool>()), 1..200)
+        ) {
+            let mut stream = Renumber::new(90_000, 0);
+            let mut at = [10_000u64; 3];
+            let mut used = std::collections::HashMap::new();
+            for (track, step, restart) in steps {
+                if restart {
+                    stream.restart();
+                }
+                let slot = &mut at[usize::from(track)];
+                *slot = slot.saturating_add(step).saturating_sub(if step % 3 == 0 { 40 } else { 0 });
+                if let Some((number, _)) = stream.take(&packet(track, *slot, 0, 0)) {
+                    let before = used.insert(number, (track, *slot));
+                    prop_assert!(before.is_none_or(|before| before == (track, *slot)));
+                }
+            }
+        }
+    }
+}
