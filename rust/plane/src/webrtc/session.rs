@@ -472,6 +472,7 @@ impl Session {
             self.refused += 1;
             return false;
         }
+        self.pump(now);
         if accepted {
             self.heard = now;
             if self.phase == Phase::Disconnected {
@@ -553,45 +554,57 @@ impl Session {
             if self.phase == Phase::Closed {
                 return Output::Due(u64::MAX);
             }
-            if !self.rtc.is_alive() || self.errors > MAX_ERRORS {
+            let Some(at) = self.pump(now) else {
                 let why = match self.phase {
                     Phase::Closing(why) => why,
                     _ => Closed::Failed,
                 };
                 self.phase = Phase::Closed;
                 self.rtc.disconnect();
-                return Output::Closed(why);
+                self.queue.push_back(Output::Closed(why));
+                continue;
+            };
+            if !self.queue.is_empty() {
+                continue;
             }
+            let due = self.due(at);
+            // The pacer wants time told between any two packets.
+            if due <= now && idle < MAX_IDLE {
+                idle += 1;
+                self.handle_timeout(now);
+                continue;
+            }
+            self.next_due = due.max(now + IDLE_PAUSE * u64::from(due <= now));
+            return Output::Due(self.next_due);
+        }
+    }
+
+    /// Moves what the protocol stack has to say into the queue, and gives the time it wants to be
+    /// told next; `None` when it has ended. It remembers one received packet only, so this follows
+    /// every datagram.
+    fn pump(&mut self, now: u64) -> Option<u64> {
+        while self.rtc.is_alive() && self.errors <= MAX_ERRORS {
             match self.rtc.poll_output() {
                 Ok(RtcOutput::Transmit(transmit)) => {
                     self.errors = 0;
-                    return Output::Transmit {
+                    self.queue.push_back(Output::Transmit {
                         transport: match transmit.proto {
                             Protocol::Udp => Transport::Udp,
                             _ => Transport::Tcp,
                         },
                         to: transmit.destination,
                         data: transmit.contents.into(),
-                    };
+                    });
                 }
                 Ok(RtcOutput::Event(event)) => self.event(event, now),
-                Ok(RtcOutput::Timeout(at)) => {
-                    if !self.rtc.is_alive() {
-                        continue;
-                    }
-                    let due = self.due(self.timeline.us(at));
-                    // The pacer wants time told between any two packets.
-                    if due <= now && idle < MAX_IDLE {
-                        idle += 1;
-                        self.handle_timeout(now);
-                        continue;
-                    }
-                    self.next_due = due.max(now + IDLE_PAUSE * u64::from(due <= now));
-                    return Output::Due(self.next_due);
+                Ok(RtcOutput::Timeout(at)) if self.rtc.is_alive() => {
+                    return Some(self.timeline.us(at));
                 }
+                Ok(RtcOutput::Timeout(_)) => {}
                 Err(_error) => self.errors += 1,
             }
         }
+        None
     }
 
     fn due(&self, rtc: u64) -> u64 {
