@@ -43,7 +43,12 @@ fn a_publishers_packets_arrive_complete_over_a_bad_network() {
             _ => None,
         })
         .collect();
-    eprintln!("{:?}", (1_000..2_500).filter(|n| !came.contains(n)).collect::<Vec<_>>());
+    eprintln!(
+        "{:?}",
+        (1_000..2_500)
+            .filter(|n| !came.contains(n))
+            .collect::<Vec<_>>()
+    );
     let missing = (1_000..2_500)
         .filter(|number| !came.contains(number))
         .count();
@@ -65,8 +70,6 @@ fn simulcast_layers_are_told_apart() {
         }
         world.run(20 * MS);
     }
-    eprintln!("{} sent up", world.datagrams_up); 
-    eprintln!("{}", world.shard.session(1).unwrap().refused);
     for (layer, size) in [900, 500, 200].into_iter().enumerate() {
         let count = world
             .events
@@ -195,7 +198,10 @@ fn keyframe_requests_pass_and_a_change_of_layer_goes_unnoticed() {
             .header
             .timestamp
             .wrapping_sub(two[0].header.timestamp);
-        assert!((800..=1_000).contains(&step), "10 ms at 90 kHz, not {step}");
+        assert!(
+            (step + 20) % 900 <= 40 && step < 40_000,
+            "whole tens of milliseconds at 90 kHz, not {step}"
+        );
     }
 }
 
@@ -224,8 +230,10 @@ fn a_narrow_way_costs_the_picture_and_gives_it_back() {
     };
     send(&mut world, 10);
     assert_eq!(world.shard.session(5).unwrap().showing(), Some(1));
+    world.link.rate = 2_000_000;
+    send(&mut world, 5);
     let before = received(&world, n, 100).len();
-    world.link.rate = 150_000;
+    world.link.rate = 400_000;
     send(&mut world, 12);
     assert_eq!(
         world.shard.session(5).unwrap().showing(),
@@ -233,7 +241,22 @@ fn a_narrow_way_costs_the_picture_and_gives_it_back() {
         "sound only"
     );
     let sound = received(&world, n, 100).len() - before;
-    assert!(sound > 550, "sound goes on: {sound} of 600");
+    let arrivals: Vec<_> = world.clients[n]
+        .packets
+        .iter()
+        .filter(|packet| packet.payload.len() == 100)
+        .map(|packet| packet.timestamp)
+        .collect();
+    let gap = arrivals
+        .windows(2)
+        .map(|two| two[1] - two[0])
+        .max()
+        .unwrap();
+    assert!(
+        gap.as_millis() <= 200,
+        "no gap in the sound, but one of {gap:?}"
+    );
+    assert!(sound >= 500, "sound goes on: {sound} of 600");
     world.link.rate = 0;
     let since = world.now;
     while world.shard.session(5).unwrap().showing().is_none() {

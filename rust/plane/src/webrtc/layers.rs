@@ -22,6 +22,10 @@ const RELAPSE: u64 = 10_000_000;
 /// Longest wait before another attempt, µs.
 const MAX_HOLD: u64 = 30_000_000;
 
+/// A layer that needs this much more than the estimate, in percent, is not sent on until the next
+/// keyframe: the sound would wait behind it.
+const OVERLOAD_PERCENT: u64 = 40;
+
 /// A keyframe that was asked for and did not come is asked for again after so long, µs.
 const ASK_AGAIN: u64 = 1_000_000;
 
@@ -90,10 +94,13 @@ impl Chooser {
         self.target
     }
 
-    /// The rate the viewer would like, for the estimator to probe for.
+    /// The rate the viewer would like, for the estimator to probe for: that of the next better
+    /// layer. Probing for the best one at once would crowd out the sound on a narrow way.
     pub fn desired(&self) -> u64 {
-        let best = self.allowed().last().map_or(0, |layer| layer.rate);
-        (best + self.audio_rate) * (100 + HEADROOM_PERCENT) / 100
+        let aim = self.rate_of(self.target);
+        let next = self.allowed().iter().find(|layer| layer.rate > aim);
+        let rate = next.or(self.allowed().last()).map_or(0, |layer| layer.rate);
+        (rate + self.audio_rate) * (110 + HEADROOM_PERCENT) / 100
     }
 
     /// The viewer wants nothing better than this track; `None` lifts the limit.
@@ -147,7 +154,8 @@ impl Chooser {
     fn weigh(&mut self, estimate: u64, now: u64) -> Option<Action> {
         let aim = self.rate_of(self.target);
         let fits = self.fitting(estimate);
-        if self.target.is_some() && aim + self.audio_rate > estimate {
+        let shrunk = self.target.is_some() && aim + self.audio_rate > estimate;
+        if shrunk {
             // Down at once.
             if self
                 .climbed
@@ -159,10 +167,17 @@ impl Chooser {
             self.enough_since = None;
             self.target = fits.map(|layer| layer.track);
             self.asked = None;
-            if self.target.is_none() {
-                self.current = None;
-                return Some(Action::DropVideo);
-            }
+        }
+        let shown = self.rate_of(self.current);
+        if self.current.is_some()
+            && self.current != self.target
+            && (self.target.is_none()
+                || shown + self.audio_rate > estimate * (100 + OVERLOAD_PERCENT) / 100)
+        {
+            self.current = None;
+            return Some(Action::DropVideo);
+        }
+        if shrunk {
             return None;
         }
         if self

@@ -97,7 +97,6 @@ pub struct World {
     pub link: Link,
     pub events: Vec<Event>,
     pub datagrams_to_clients: usize,
-    pub datagrams_up: usize,
     pub keep: Option<Vec<Vec<u8>>>,
     flying: BinaryHeap<Reverse<Flying>>,
     order: u64,
@@ -117,7 +116,6 @@ impl World {
             link,
             events: Vec::new(),
             datagrams_to_clients: 0,
-            datagrams_up: 0,
             keep: None,
             flying: BinaryHeap::new(),
             order: 0,
@@ -154,7 +152,6 @@ impl World {
     }
 
     pub fn answer(&mut self, mut client: PendingClient, text: &str) -> usize {
-        if std::env::var("SHOW").is_ok() { eprintln!("{}\n----\n{text}", client.offer); }
         let answer = SdpAnswer::from_sdp_string(text).unwrap();
         client
             .rtc
@@ -252,8 +249,6 @@ impl World {
                 }
                 Output::Transmit(transmit) => {
                     assert_eq!(transmit.destination, server());
-                    self.datagrams_up += 1;
-                    if std::env::var("SHOW").is_ok() && transmit.contents[0] == 0x90 { eprintln!("{} {:02x?}", transmit.contents.len(), &transmit.contents[..60.min(transmit.contents.len())]); }
                     self.send(n, None, transmit.contents.to_vec());
                 }
                 Output::Event(event) => {

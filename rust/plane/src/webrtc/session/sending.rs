@@ -29,14 +29,6 @@ impl Session {
     pub(super) fn send_as(&mut self, chosen: &Chosen, options: &ViewOptions) {
         let mid = Mid::from(chosen.mid.as_str());
         let repairable = chosen.offered.rtx.is_some();
-        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, None) {
-            let packets = if repairable {
-                CACHE_PACKETS.min(CACHE_BYTES / MAX_PAYLOAD)
-            } else {
-                0
-            };
-            stream.set_rtx_cache(packets, CACHE_AGE, Some(REPAIR_SHARE));
-        }
         let random = RandomState::new().hash_one(&chosen.mid) as u16 & 0x7fff;
         self.outgoing.push(Outgoing {
             kind: chosen.kind,
@@ -51,6 +43,30 @@ impl Session {
             numbers: Renumber::new(chosen.offered.format.clock_rate, random),
             repairable,
         });
+        self.forget_sent(self.outgoing.len() - 1);
+    }
+
+    /// Empties a retransmission cache: repairs of a picture that is no longer shown would take the
+    /// place of the sound.
+    fn forget_sent(&mut self, at: usize) {
+        let outgoing = &self.outgoing[at];
+        let packets = if outgoing.repairable {
+            CACHE_PACKETS.min(CACHE_BYTES / MAX_PAYLOAD)
+        } else {
+            0
+        };
+        let mut api = self.rtc.direct_api();
+        if let Some(stream) = api.stream_tx_by_mid(outgoing.mid, None) {
+            stream.set_rtx_cache(packets, CACHE_AGE, Some(REPAIR_SHARE));
+        }
+    }
+
+    fn hide(&mut self) {
+        self.queue.push_back(Output::Showing(None));
+        let video = |outgoing: &Outgoing| outgoing.kind == Kind::Video;
+        if let Some(at) = self.outgoing.iter().position(video) {
+            self.forget_sent(at);
+        }
     }
 
     /// The channel's tracks or their rates changed. Formats stay as they were negotiated: tracks of
@@ -104,8 +120,11 @@ impl Session {
     }
 
     fn set_desired(&mut self) {
-        if let Some(chooser) = &self.chooser {
-            let desired = Bitrate::bps(chooser.desired());
+        if let Some(chooser) = &self.chooser
+            && self.desired != chooser.desired()
+        {
+            self.desired = chooser.desired();
+            let desired = Bitrate::bps(self.desired);
             self.rtc.bwe().set_bitrate(Bitrate::ZERO, desired);
         }
     }
@@ -122,13 +141,20 @@ impl Session {
         let Some(chooser) = &mut self.chooser else {
             return;
         };
+        let mut hidden = false;
         while let Some(action) = chooser.poll(now) {
-            self.queue.push_back(match action {
-                Action::RequestKeyframe(track) => Output::KeyframeWanted(track),
-                Action::DropVideo => Output::Showing(None),
-                Action::Switch(track) => Output::Showing(Some(track)),
-            });
+            match action {
+                Action::RequestKeyframe(track) => {
+                    self.queue.push_back(Output::KeyframeWanted(track));
+                }
+                Action::DropVideo => hidden = true,
+                Action::Switch(track) => self.queue.push_back(Output::Showing(Some(track))),
+            }
         }
+        if hidden {
+            self.hide();
+        }
+        self.set_desired();
     }
 
     pub(super) fn asked_for_keyframe(&mut self, mid: Mid) {
@@ -197,7 +223,7 @@ impl Session {
         if let Some(chooser) = &mut self.chooser {
             chooser.lose_current();
         }
-        self.queue.push_back(Output::Showing(None));
+        self.hide();
         self.choose(now);
         false
     }
