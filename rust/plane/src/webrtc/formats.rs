@@ -5,6 +5,7 @@
 
 use crate::codec::Codec;
 use crate::source::Kind;
+use std::cmp::Ordering;
 use std::fmt;
 use str0m::format::{Codec as RtcCodec, CodecConfig, FormatParams};
 use str0m::media::{Frequency, Pt};
@@ -239,12 +240,10 @@ fn rank(offered: &Format, track: &Format, strict: bool) -> Option<u8> {
                 return None;
             }
             let (has, can) = (Profile::of(track), Profile::of(offered));
-            if has == can {
-                Some(0)
-            } else if has < can {
-                Some(1)
-            } else {
-                (!strict).then_some(2)
+            match has.cmp(&can) {
+                Ordering::Equal => Some(0),
+                Ordering::Less => Some(1),
+                Ordering::Greater => (!strict).then_some(2),
             }
         }
         Codec::Vp9 => {

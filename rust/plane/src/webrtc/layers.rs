@@ -123,7 +123,7 @@ impl Chooser {
         if self.current.is_some_and(|track| !known(track)) {
             self.current = None;
         }
-        if self.target.is_some_and(|track| !known(track)) || self.target.is_none() {
+        if self.target.is_none_or(|track| !known(track)) {
             self.target = self
                 .fitting(self.estimate.unwrap_or(u64::MAX))
                 .map(|layer| layer.track);

@@ -165,16 +165,12 @@ impl Mux {
             }
             return found;
         }
-        match self.addresses.get_mut(&from) {
-            Some(learnt) => {
-                learnt.heard = now;
-                Some(learnt.session)
-            }
-            None => {
-                self.dropped.unknown_address += 1;
-                None
-            }
-        }
+        let Some(learnt) = self.addresses.get_mut(&from) else {
+            self.dropped.unknown_address += 1;
+            return None;
+        };
+        learnt.heard = now;
+        Some(learnt.session)
     }
 
     /// The session has checked a request from this address: what comes from there is for it now.

@@ -97,6 +97,8 @@ pub struct World {
     pub link: Link,
     pub events: Vec<Event>,
     pub datagrams_to_clients: usize,
+    /// What receiving and polling cost the shard.
+    pub spent: Duration,
     pub keep: Option<Vec<Vec<u8>>>,
     flying: BinaryHeap<Reverse<Flying>>,
     order: u64,
@@ -116,6 +118,7 @@ impl World {
             link,
             events: Vec::new(),
             datagrams_to_clients: 0,
+            spent: Duration::ZERO,
             keep: None,
             flying: BinaryHeap::new(),
             order: 0,
@@ -215,9 +218,9 @@ impl World {
         }
         if let Some(to) = to {
             self.datagrams_to_clients += 1;
-            if self.link.rate > 0 {
+            if let Some(rate) = std::num::NonZeroU64::new(self.link.rate) {
                 let client = &mut self.clients[to];
-                let takes = data.len() as u64 * 8 * SECOND / self.link.rate;
+                let takes = data.len() as u64 * 8 * SECOND / rate;
                 let begins = client.free_at.max(self.now);
                 if begins - self.now > 400 * MS {
                     return; // its queue is full
@@ -267,7 +270,9 @@ impl World {
 
     fn poll_shard(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
+        let begun = Instant::now();
         self.shard.poll(self.now, &mut batch);
+        self.spent += begun.elapsed();
         for datagram in batch.datagrams.drain(..) {
             if let Some(kept) = &mut self.keep {
                 kept.push(datagram.data.clone());
@@ -315,7 +320,7 @@ impl World {
                 let Some(Reverse(flying)) = self.flying.pop() else {
                     break;
                 };
-                self.arrive(flying);
+                self.arrive(&flying);
             }
             if self.now >= end {
                 return;
@@ -323,15 +328,17 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, flying: Flying) {
+    fn arrive(&mut self, flying: &Flying) {
         match flying.to {
             None => {
                 let from = self.clients[flying.from].address;
                 if let Some(kept) = &mut self.keep {
                     kept.push(flying.data.clone());
                 }
+                let begun = Instant::now();
                 self.shard
                     .receive(self.now, Transport::Udp, from, server(), &flying.data);
+                self.spent += begun.elapsed();
             }
             Some(to) => {
                 let now = self.instant(self.now);

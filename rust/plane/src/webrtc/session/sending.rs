@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 use str0m::bwe::Bitrate;
 use str0m::media::{Mid, Pt};
-use str0m::rtp::RtpWrite;
+use str0m::rtp::{RtpWrite, StreamTxQueueInfo};
 
 /// Packets remembered for retransmission, and for how long. Payloads are shared with the ring, so
 /// a packet costs a viewer about 350 bytes; 512 of them are 3 s at 2 Mbit/s.
@@ -77,8 +77,8 @@ impl Session {
             let fits = |track: &&ViewTrack| {
                 track.kind == outgoing.kind
                     && outgoing.format.as_ref().is_some_and(|format| {
-                        (format.codec.clone(), format.clock_rate)
-                            == (track.format.codec.clone(), track.format.clock_rate)
+                        (format.codec, format.clock_rate)
+                            == (track.format.codec, track.format.clock_rate)
                     })
             };
             let usable: Vec<&ViewTrack> = tracks.iter().filter(fits).collect();
@@ -237,7 +237,7 @@ impl Session {
         };
         stream
             .queue_info()
-            .and_then(|info| info.first_unsent())
+            .and_then(StreamTxQueueInfo::first_unsent)
             .is_some_and(|since| now.saturating_sub(timeline.us(since)) > MAX_QUEUE_AGE)
     }
 }
