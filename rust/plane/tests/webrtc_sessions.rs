@@ -6,7 +6,7 @@ use _plane::codec::Codec;
 use _plane::source::Kind;
 use _plane::webrtc::Refused;
 use _plane::webrtc::formats::Format;
-use _plane::webrtc::session::{Closed, PublishOptions};
+use _plane::webrtc::session::{Closed, PublishOptions, Transport};
 use _plane::webrtc::shard::Event;
 use std::collections::BTreeSet;
 use str0m::media::{Direction, MediaKind};
@@ -319,6 +319,21 @@ fn a_viewer_of_a_channel_without_sound_is_answered() {
     world.viewer(6, &options);
     world.run(3 * SECOND);
     assert!(connected(&world, 6));
+}
+
+#[test]
+fn a_viewer_comes_by_tcp() {
+    let mut world = World::new(GOOD);
+    world.transport = Transport::Tcp;
+    let n = world.viewer(5, &view_options(&[0], None));
+    world.run(5 * SECOND);
+    assert!(connected(&world, 5));
+    for number in 0..50 {
+        let item = packet(0, true, number == 0, number, world.now, 500);
+        world.shard.deliver(world.now, &[5], &[item]);
+        world.run(20 * MS);
+    }
+    assert_eq!(received(&world, n, 500).len(), 50);
 }
 
 #[test]

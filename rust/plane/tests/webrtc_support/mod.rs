@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use str0m::change::{SdpAnswer, SdpApi};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Simulcast};
-use str0m::net::{Protocol, Receive};
+use str0m::net::{Protocol, Receive, TcpType};
 use str0m::rtp::{RtpPacket, RtpWrite};
 use str0m::{Candidate, Event as RtcEvent, Input, Output, Rtc};
 
@@ -95,6 +95,8 @@ pub struct World {
     pub shard: Shard,
     pub clients: Vec<Client>,
     pub link: Link,
+    /// By which way clients come.
+    pub transport: Transport,
     pub events: Vec<Event>,
     pub datagrams_to_clients: usize,
     /// What receiving and polling cost the shard.
@@ -108,7 +110,9 @@ pub struct World {
 
 impl World {
     pub fn new(link: Link) -> Self {
-        let options = ServerOptions::new(vec![(Transport::Udp, server())]).unwrap();
+        let options =
+            ServerOptions::new(vec![(Transport::Udp, server()), (Transport::Tcp, server())])
+                .unwrap();
         let shard = Shard::new(options, 1_000, START);
         Self {
             now: START,
@@ -116,6 +120,7 @@ impl World {
             shard,
             clients: Vec::new(),
             link,
+            transport: Transport::Udp,
             events: Vec::new(),
             datagrams_to_clients: 0,
             spent: Duration::ZERO,
@@ -141,7 +146,15 @@ impl World {
             .set_rtp_mode(true)
             .set_reordering_size_video(300)
             .build(self.instant(self.now));
-        rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).unwrap());
+        let candidate = match self.transport {
+            Transport::Udp => Candidate::host(address, Protocol::Udp),
+            Transport::Tcp => Candidate::builder()
+                .tcp()
+                .host(address)
+                .tcptype(TcpType::Active)
+                .build(),
+        };
+        rtc.add_local_candidate(candidate.unwrap());
         let mut api = rtc.sdp_api();
         let video = build(&mut api);
         let (offer, pending) = api.apply().unwrap();
@@ -274,6 +287,9 @@ impl World {
         self.shard.poll(self.now, &mut batch);
         self.spent += begun.elapsed();
         for datagram in batch.datagrams.drain(..) {
+            if datagram.transport != self.transport {
+                continue; // answers a request that somebody replayed the other way
+            }
             if let Some(kept) = &mut self.keep {
                 kept.push(datagram.data.clone());
             }
@@ -337,14 +353,17 @@ impl World {
                 }
                 let begun = Instant::now();
                 self.shard
-                    .receive(self.now, Transport::Udp, from, server(), &flying.data);
+                    .receive(self.now, self.transport, from, server(), &flying.data);
                 self.spent += begun.elapsed();
             }
             Some(to) => {
                 let now = self.instant(self.now);
                 let client = &mut self.clients[to];
-                if let Ok(receive) =
-                    Receive::new(Protocol::Udp, server(), client.address, &flying.data)
+                let protocol = match self.transport {
+                    Transport::Udp => Protocol::Udp,
+                    Transport::Tcp => Protocol::Tcp,
+                };
+                if let Ok(receive) = Receive::new(protocol, server(), client.address, &flying.data)
                 {
                     client
                         .rtc
