@@ -1,7 +1,7 @@
 """Record what real publishers send to an RTMP server: ``python tests/data/rtmp/record.py``.
 
-Writes ``NAME.bin`` beside this file: all bytes of the client, handshake included. ffmpeg sends H.264
-and AAC in plain FLV; PyAV's FFmpeg 8 sends what needs Enhanced RTMP.
+Writes ``NAME.bin`` beside this file: all bytes of the client, handshake included. ffmpeg sends
+H.264 and AAC in plain FLV; PyAV's FFmpeg 8 sends what needs Enhanced RTMP.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def publish(url: str, name: str) -> None:
         audio = container.add_stream(audio_codec, rate=48_000, layout="stereo")
         graph = av.filter.Graph()
         source = graph.add("testsrc2", f"size={WIDTH}x{HEIGHT}:rate={RATE}")
-        source.link_to(sink := graph.add("buffersink"))
+        source.link_to(graph.add("buffersink"))
         graph.configure()
         samples = 0
         for number in range(int(RATE * SECONDS)):
