@@ -1,8 +1,8 @@
 """Any bytes as an RTMP publisher, cut anywhere: events, answers, and nothing raised.
 
 Invariants: the pieces do not matter; what is held is bounded; units are of tracks that were told,
-and not empty; the end comes at most once. The first byte chooses the pieces, and what is read: a whole
-connection, chunks behind a handshake, messages of a publisher, AMF, tags.
+and not empty; the end comes at most once. The first byte chooses the pieces, and what is read: a
+whole connection, chunks behind a handshake, messages of a publisher, AMF, tags.
 """
 
 from __future__ import annotations
@@ -42,6 +42,17 @@ def connection(data: bytes, size: int, refuse: bool) -> list[events.ServerEvent]
     while (event := session.next_event()) is not None:
         found.append(event)
     return found
+
+
+def same(one: list[events.ServerEvent], other: list[events.ServerEvent]) -> bool:
+    """Whether two runs gave the same; errors are not equal but in what they say."""
+
+    def plain(event: events.ServerEvent) -> object:
+        if isinstance(event, events.ConnectionFailed | events.TrackRefused):
+            return type(event), type(event.error), event.error.message
+        return event
+
+    return [plain(event) for event in one] == [plain(event) for event in other]
 
 
 def check(found: list[events.ServerEvent]) -> None:
@@ -107,12 +118,12 @@ def one_input(data: bytes) -> None:
             stream = HANDSHAKE + rest
             whole = connection(stream, len(stream), refuse=choice & 7 == 2)
             check(whole)
-            assert connection(stream, size, refuse=choice & 7 == 2) == whole
+            assert same(connection(stream, size, refuse=choice & 7 == 2), whole)
         case 3 | 4 | 5:
             stream = publisher(rest)
             whole = connection(stream, len(stream), refuse=False)
             check(whole)
-            assert connection(stream, 50 + size, refuse=False) == whole
+            assert same(connection(stream, 50 + size, refuse=False), whole)
         case 6:
             with contextlib.suppress(PeerError):
                 amf.decode(rest)
