@@ -1,1 +1,11 @@
-"""Fragmented MP4, written by ourselves so that the same units always give the same bytes."""
+"""Fragmented MP4, written by ourselves so that the same units always give the same bytes.
+
+``headers`` reads dimensions out of codecs' headers, ``entries`` says what a track is, ``muxer``
+writes initialization segments and fragments, ``units`` has the unit they take. No input or output.
+"""
+
+from heliograph.protocols.mp4.entries import Entry, describe
+from heliograph.protocols.mp4.muxer import Muxer
+from heliograph.protocols.mp4.units import TimedUnit
+
+__all__ = ["Entry", "Muxer", "TimedUnit", "describe"]

@@ -1,13 +1,15 @@
 """AMF0, and as much of AMF3 as commands need (Adobe, *Action Message Format* 0 and 3).
 
 Values become Python's: numbers ``float`` (AMF3 integers too), objects and ECMA arrays ``dict``,
-strict arrays ``list``, null, undefined and what is not supported ``None``, dates milliseconds.
+strict arrays ``list``, dates milliseconds; null, undefined, numbers that are not finite and what is
+not supported ``None``.
 References to objects are given as ``None``: no client met here sends any in a command, and
 following them would let a few bytes stand for a cycle.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -47,9 +49,9 @@ class _Reader:
     def number(self, size: int) -> int:
         return int.from_bytes(self.take(size), "big")
 
-    def double(self) -> float:
+    def double(self) -> float | None:
         value: float = struct.unpack(">d", self.take(8))[0]
-        return value
+        return value if math.isfinite(value) else None
 
     def text(self, size: int) -> str:
         return self.take(size).decode("utf-8", "replace")

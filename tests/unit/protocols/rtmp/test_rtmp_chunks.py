@@ -102,7 +102,10 @@ def test_a_chunk_stream_begins_with_a_whole_header() -> None:
 
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=20),
+    st.none()
+    | st.booleans()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(st.text(min_size=1, max_size=5), inner, max_size=3)
