@@ -1,0 +1,171 @@
+"""One rendition: units in; initialization segments, parts, segments and playlists out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from heliograph.model.errors import MalformedError
+from heliograph.model.media import Kind, Track
+from heliograph.protocols.hls.playlist import MediaPlaylist, Report, init_uri, part_uri
+from heliograph.protocols.hls.segmenter import Part, Segmenter, Targets
+from heliograph.protocols.mp4 import Entry, Muxer, TimedUnit, describe
+
+#: Bytes of parts kept; 60 s at 8 Mbit/s, and what a page of renditions may cost in memory.
+MAX_BYTES = 64 << 20
+#: Initialization segments kept: those of what is listed, when formats change every few seconds.
+MAX_INITS = 16
+
+
+class Rendition:
+    """Cuts, writes and keeps; bounded in time and bytes. Raises ``ValueError`` without a track."""
+
+    def __init__(
+        self,
+        tracks: Sequence[Track],
+        targets: Targets,
+        *,
+        window: float = 30.0,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        """``window``: seconds of segments listed; as many again are kept for slow readers."""
+        self.playlist = MediaPlaylist(targets, window=window)
+        """What is listed, and where it ends."""
+        self.segmenter = Segmenter(tracks, targets)
+        """What cuts; its counters are worth reporting."""
+        self.entries: tuple[Entry, ...] = ()
+        """The tracks as written now; empty before the first keyframe."""
+        self.malformed = 0
+        """Units left out, as they could not be written."""
+        self.kept = 0
+        """Bytes of parts held."""
+        self._tracks = tuple(tracks)
+        self._lead = next((t for t in tracks if t.kind is Kind.VIDEO), tracks[0])
+        self._muxer: Muxer | None = None
+        self._inits: dict[int, bytes] = {}
+        self._init = -1
+        self._sequence = 0
+        self._parts: dict[tuple[int, int], bytes] = {}
+        self._counts: dict[int, int] = {}  # parts of each segment that is whole
+        self._gone: deque[int] = deque()
+        self._max_bytes = max_bytes
+        self._origin: tuple[float, int] | None = None  # seconds of the track, and the wall clock
+
+    def push(self, unit: TimedUnit, wall: int) -> list[tuple[int, int]]:
+        """Take a unit that was presented at ``wall`` (microseconds since 1970).
+
+        Gives the parts that are new, mostly none. The wall clock is read once for each run of
+        times without a jump; it goes on with the media from there.
+        """
+        if unit.dts < 0:
+            self.malformed += 1
+            return []
+        made = []
+        if unit.track == self._lead.id and unit.key:
+            try:
+                entries = self._described(unit)
+            except MalformedError:
+                self.malformed += 1
+                return []
+            if entries != self.entries:
+                made += [self._keep(part, wall) for part in self.segmenter.restart()]
+                self._begin(entries)
+        if self._muxer is not None:
+            made += [self._keep(part, wall) for part in self.segmenter.push(unit)]
+        return made
+
+    def end(self) -> list[tuple[int, int]]:
+        """Nothing more comes: finish the last part and close the playlist."""
+        made = [self._keep(part, 0) for part in self.segmenter.restart()]
+        self.playlist.end()
+        return made
+
+    def _described(self, unit: TimedUnit) -> tuple[Entry, ...]:
+        return tuple(
+            describe(track, unit.data if track.id == unit.track else b"") for track in self._tracks
+        )
+
+    def _begin(self, entries: tuple[Entry, ...]) -> None:
+        self.entries = entries
+        self._muxer = Muxer(entries)
+        self._init += 1
+        self._inits[self._init] = self._muxer.init()
+        self._inits.pop(self._init - MAX_INITS, None)
+
+    def _keep(self, part: Part, wall: int) -> tuple[int, int]:
+        assert self._muxer is not None
+        if self._origin is None or part.discontinuity:
+            self._origin = part.start, wall
+        self._sequence += 1
+        data = self._written(part)
+        began = self._origin[1] + round((part.start - self._origin[0]) * 1e6)
+        gone = self.playlist.add(part, wall=began, init=self._init)
+        name = part.msn, part.index
+        self._parts[name] = data
+        self.kept += len(data)
+        if part.last:
+            self._counts[part.msn] = part.index + 1
+        self._gone += gone
+        listed = len(self._counts) - len(self._gone)
+        while self._gone and (len(self._gone) > listed or self.kept > self._max_bytes):
+            self._forget(self._gone.popleft())
+        return name
+
+    def _written(self, part: Part) -> bytes:
+        assert self._muxer is not None
+        try:
+            return self._muxer.fragment(self._sequence, part.units, part.following)
+        except MalformedError:  # a unit that is not of its codec; the others are
+            good = [unit for unit in part.units if self._writable(unit)]
+            self.malformed += len(part.units) - len(good)
+            return self._muxer.fragment(self._sequence, good, part.following)
+
+    def _writable(self, unit: TimedUnit) -> bool:
+        assert self._muxer is not None
+        try:
+            self._muxer.fragment(0, [unit], {})
+        except MalformedError:
+            return False
+        return True
+
+    def _forget(self, msn: int) -> None:
+        for index in range(self._counts.pop(msn, 0)):
+            self.kept -= len(self._parts.pop((msn, index), b""))
+
+    # --- what readers ask for -----------------------------------------------------------------
+
+    def init(self, number: int) -> bytes | None:
+        """An initialization segment, ``None`` if it is not there."""
+        return self._inits.get(number)
+
+    def part(self, msn: int, index: int) -> bytes | None:
+        """A part, ``None`` if it is not there (yet: see ``answer_part``)."""
+        return self._parts.get((msn, index))
+
+    def segment(self, msn: int) -> bytes | None:
+        """A whole segment, ``None`` if it is not there."""
+        count = self._counts.get(msn)
+        if count is None:
+            return None
+        return b"".join(self._parts[msn, index] for index in range(count))
+
+    def resource(self, name: str) -> bytes | None:
+        """By the name in a playlist."""
+        kind, _, rest = name.partition(".")
+        number = kind.lstrip("initsp")
+        if not (number.isascii() and number.isdigit() and len(number) < 19):
+            return None
+        first = int(number)
+        if name == init_uri(first):
+            return self.init(first)
+        if name == f"s{first}.m4s":
+            return self.segment(first)
+        index = rest.partition(".")[0]
+        if index.isascii() and index.isdigit() and len(index) < 19:
+            return self.part(first, int(index)) if name == part_uri(first, int(index)) else None
+        return None
+
+    def report(self, uri: str) -> Report | None:
+        """Where this rendition is, for the playlists of others."""
+        last = self.playlist.last_part
+        return None if last is None else Report(uri, *last)
