@@ -18,6 +18,8 @@ HOLD_BACK_PARTS = 3
 SKIP_TARGETS = 6
 #: §6.2.2: parts are listed for three target durations from the end.
 PART_TARGETS = 3
+#: Seconds by which sums of durations may be off, as these are quotients.
+SLACK = 1e-6
 #: Segments of one playlist, whatever they last.
 MAX_SEGMENTS = 1000
 
@@ -135,12 +137,18 @@ class MediaPlaylist:
         while len(self._segments) > 1 and (
             total - self._segments[0].duration >= self._window or len(self._segments) > MAX_SEGMENTS
         ):
-            segment = self._segments.popleft()
-            total -= segment.duration
-            gone.append(segment.msn)
-            # §6.2.2: counted when the discontinuity itself is gone
-            self.discontinuities += segment.discontinuity
+            total -= self._segments[0].duration
+            gone += self.shorten()
         return gone
+
+    def shorten(self) -> list[int]:
+        """List the oldest segment no longer, unless it is the only one; its number."""
+        if len(self._segments) < 2:
+            return []
+        segment = self._segments.popleft()
+        # §6.2.2: counted when the discontinuity itself is gone
+        self.discontinuities += segment.discontinuity
+        return [segment.msn]
 
     # --- positions ----------------------------------------------------------------------------
 
@@ -186,7 +194,7 @@ class MediaPlaylist:
         init = None
         for place, segment in enumerate(segments):
             if place >= skipped:
-                out += self._segment(segment, init, left <= PART_TARGETS * targets.duration)
+                out += self._segment(segment, init, left <= PART_TARGETS * targets.duration + SLACK)
             init = segment.init
             left -= segment.duration
         if self.ended:
@@ -204,7 +212,7 @@ class MediaPlaylist:
         count, at = 0, 0.0
         for segment in segments:
             at += segment.duration
-            if at > before:
+            if at > before + SLACK:
                 break
             count += 1
         return count

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Sequence
 
 from heliograph.model.errors import MalformedError
 from heliograph.model.media import Kind, Track
-from heliograph.protocols.hls.playlist import MediaPlaylist, Report, init_uri, part_uri
+from heliograph.protocols.hls.playlist import MediaPlaylist, Report, init_uri, part_uri, segment_uri
 from heliograph.protocols.hls.segmenter import Part, Segmenter, Targets
 from heliograph.protocols.mp4 import Entry, Muxer, TimedUnit, describe
 
@@ -15,6 +16,9 @@ from heliograph.protocols.mp4 import Entry, Muxer, TimedUnit, describe
 MAX_BYTES = 64 << 20
 #: Initialization segments kept: those of what is listed, when formats change every few seconds.
 MAX_INITS = 16
+
+
+_NAME = re.compile(r"(init|s|p)([0-9]{1,18})(?:\.([0-9]{1,9}))?\.(?:mp4|m4s)", re.ASCII)
 
 
 class Rendition:
@@ -49,7 +53,9 @@ class Rendition:
         self._counts: dict[int, int] = {}  # parts of each segment that is whole
         self._gone: deque[int] = deque()
         self._max_bytes = max_bytes
-        self._origin: tuple[float, int] | None = None  # seconds of the track, and the wall clock
+        # Seconds of the leading track and the wall clock: of its last unit, and where a run began.
+        self._seen: tuple[float, int] | None = None
+        self._origin: tuple[float, int] | None = None
 
     def push(self, unit: TimedUnit, wall: int) -> list[tuple[int, int]]:
         """Take a unit that was presented at ``wall`` (microseconds since 1970).
@@ -68,15 +74,17 @@ class Rendition:
                 self.malformed += 1
                 return []
             if entries != self.entries:
-                made += [self._keep(part, wall) for part in self.segmenter.restart()]
+                made += [self._keep(part) for part in self.segmenter.restart()]
                 self._begin(entries)
         if self._muxer is not None:
-            made += [self._keep(part, wall) for part in self.segmenter.push(unit)]
+            made += [self._keep(part) for part in self.segmenter.push(unit)]
+        if unit.track == self._lead.id:
+            self._seen = unit.dts / self._lead.clock_rate, wall
         return made
 
     def end(self) -> list[tuple[int, int]]:
         """Nothing more comes: finish the last part and close the playlist."""
-        made = [self._keep(part, 0) for part in self.segmenter.restart()]
+        made = [self._keep(part) for part in self.segmenter.restart()]
         self.playlist.end()
         return made
 
@@ -92,10 +100,10 @@ class Rendition:
         self._inits[self._init] = self._muxer.init()
         self._inits.pop(self._init - MAX_INITS, None)
 
-    def _keep(self, part: Part, wall: int) -> tuple[int, int]:
-        assert self._muxer is not None
+    def _keep(self, part: Part) -> tuple[int, int]:
+        assert self._seen is not None
         if self._origin is None or part.discontinuity:
-            self._origin = part.start, wall
+            self._origin = self._seen  # a unit of this part, as a part ends before the next one
         self._sequence += 1
         data = self._written(part)
         began = self._origin[1] + round((part.start - self._origin[0]) * 1e6)
@@ -109,6 +117,8 @@ class Rendition:
         listed = len(self._counts) - len(self._gone)
         while self._gone and (len(self._gone) > listed or self.kept > self._max_bytes):
             self._forget(self._gone.popleft())
+        while self.kept > self._max_bytes and (early := self.playlist.shorten()):
+            self._forget(early[0])
         return name
 
     def _written(self, part: Part) -> bytes:
@@ -151,19 +161,15 @@ class Rendition:
 
     def resource(self, name: str) -> bytes | None:
         """By the name in a playlist."""
-        kind, _, rest = name.partition(".")
-        number = kind.lstrip("initsp")
-        if not (number.isascii() and number.isdigit() and len(number) < 19):
+        match = _NAME.fullmatch(name)
+        if match is None:
             return None
-        first = int(number)
-        if name == init_uri(first):
-            return self.init(first)
-        if name == f"s{first}.m4s":
-            return self.segment(first)
-        index = rest.partition(".")[0]
-        if index.isascii() and index.isdigit() and len(index) < 19:
-            return self.part(first, int(index)) if name == part_uri(first, int(index)) else None
-        return None
+        number, index = int(match[2]), int(match[3] or 0)
+        if name == init_uri(number):
+            return self.init(number)
+        if name == segment_uri(number):
+            return self.segment(number)
+        return self.part(number, index) if name == part_uri(number, index) else None
 
     def report(self, uri: str) -> Report | None:
         """Where this rendition is, for the playlists of others."""

@@ -2,7 +2,8 @@
 
 A part lasts at most the part target and at least 85 % of it, the last of a segment excepted; a
 segment begins with a keyframe if one comes in time, and never lasts longer than the target
-duration. The tracks' own times decide, nothing else: the same units give the same cuts on every machine.
+duration. The tracks' own times decide, nothing else: the same units give the same cuts on every
+machine.
 """
 
 from __future__ import annotations
@@ -110,6 +111,7 @@ class Segmenter:
         self._last = 0  # the leading track's last time
         self._gap = 0  # and its distance from the one before
         self._spent = 0.0  # seconds of the segment's finished parts
+        self._keys = True  # whether the leading track's last unit was key
         self._discontinuity = False
 
     def push(self, unit: TimedUnit) -> list[Part]:
@@ -135,7 +137,7 @@ class Segmenter:
             self.dropped += 1
         else:
             self._units.append(unit)
-        self._last = unit.dts
+        self._last, self._keys = unit.dts, unit.key
         return found
 
     def restart(self) -> list[Part]:
@@ -149,6 +151,7 @@ class Segmenter:
         self._msn += 1
         self._index, self._spent = 0, 0.0
         self._begun = self._last = unit.dts
+        self._keys = True
         self._units = [unit]
 
     def _break(self, unit: TimedUnit | None) -> list[Part]:
@@ -171,9 +174,11 @@ class Segmenter:
         if lasts <= 0:
             return []
         spent = self._spent + min(lasts, part)
-        last = unit.key and spent >= EARLY * self.targets.segment
-        # 1 µs: durations are quotients, and a part of exactly the target is allowed.
+        # A microsecond: durations are quotients, and a part of exactly the target is allowed.
         full = lasts + self._gap / self._rate > part + 1e-6
+        due = spent >= EARLY * self.targets.segment - 1e-6
+        # Where every unit is key (audio), any will do, and so the part may become full first.
+        last = due and unit.key and (full or not self._keys)
         if not (last or full):
             return []
         if spent + part > self.targets.duration:
