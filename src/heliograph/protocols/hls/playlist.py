@@ -16,8 +16,9 @@ VERSION = 9
 HOLD_BACK_PARTS = 3
 #: §4.4.3.8: the skip boundary is at least six target durations.
 SKIP_TARGETS = 6
-#: §6.2.2: parts are listed for three target durations from the end.
-PART_TARGETS = 3
+#: §6.2.2: parts older than three target durations are not to be listed. So many segments never last
+#: longer, are many times the hold-back, and are what judges of playlists count instead.
+PART_SEGMENTS = 3
 #: Seconds by which sums of durations may be off, as these are quotients.
 SLACK = 1e-6
 #: Segments of one playlist, whatever they last.
@@ -135,7 +136,8 @@ class MediaPlaylist:
         gone = []
         total = sum(segment.duration for segment in self._segments)
         while len(self._segments) > 1 and (
-            total - self._segments[0].duration >= self._window or len(self._segments) > MAX_SEGMENTS
+            total - self._segments[0].duration >= self._window - SLACK
+            or len(self._segments) > MAX_SEGMENTS
         ):
             total -= self._segments[0].duration
             gone += self.shorten()
@@ -187,16 +189,16 @@ class MediaPlaylist:
         if self.discontinuities:
             out.append(f"#EXT-X-DISCONTINUITY-SEQUENCE:{self.discontinuities}")
         segments = [*self._segments, *([self._growing] if self._growing else [])]
-        left = sum(segment.duration for segment in segments)
-        skipped = self._skippable(segments, left - boundary) if skip and not self.ended else 0
+        before = sum(segment.duration for segment in segments) - boundary
+        skipped = self._skippable(segments, before) if skip and not self.ended else 0
         if skipped:
             out.append(f"#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}")
         init = None
+        recent = len(self._segments) + 1 - PART_SEGMENTS  # with the one that grows, or is hinted at
         for place, segment in enumerate(segments):
             if place >= skipped:
-                out += self._segment(segment, init, left <= PART_TARGETS * targets.duration + SLACK)
+                out += self._segment(segment, init, place >= recent)
             init = segment.init
-            left -= segment.duration
         if self.ended:
             out.append("#EXT-X-ENDLIST")
         else:
