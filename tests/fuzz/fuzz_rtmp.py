@@ -1,8 +1,9 @@
 """Any bytes as an RTMP publisher, cut anywhere: events, answers, and nothing raised.
 
-Invariants: the pieces do not matter; what is held is bounded; units are of tracks that were told,
-and not empty; the end comes at most once. The first byte chooses the pieces, and what is read: a
-whole connection, chunks behind a handshake, messages of a publisher, AMF, tags.
+What comes of it is cut and written for HLS. Invariants: the pieces do not matter; what is held is
+bounded; units are of tracks that were told, and not empty; the end comes at most once. The first
+byte chooses the pieces, and what is read: a whole connection, chunks behind a handshake, messages
+of a publisher, AMF, tags.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import harness
 with harness.instrumented():
     from heliograph.model.errors import BusyError, PeerError
     from heliograph.model.media import Kind
+    from heliograph.protocols.hls import Rendition, Targets
+    from heliograph.protocols.mp4 import writable
     from heliograph.protocols.rtmp import ServerSession, amf, chunks, events
     from heliograph.protocols.rtmp.chunks import ChunkReader, ChunkWriter, Message
     from heliograph.protocols.rtmp.media import MediaReader
@@ -58,18 +61,26 @@ def same(one: list[events.ServerEvent], other: list[events.ServerEvent]) -> bool
 def check(found: list[events.ServerEvent]) -> None:
     told: set[int] = set()
     ends = 0
+    rendition: Rendition | None = None
     for event in found:
         match event:
             case events.TracksChanged():
                 told = {track.id for track in event.tracks}
                 assert told
+                written = all(writable(track.codec) for track in event.tracks)
+                rendition = Rendition(event.tracks, Targets()) if written else None
             case events.UnitReceived():
                 assert event.unit.track in told
                 assert event.unit.data
                 assert not ends
+                if rendition is not None:
+                    rendition.push(event.unit, 0)
             case events.Ended():
                 ends += 1
     assert ends <= 1
+    if rendition is not None:
+        rendition.end()
+        rendition.playlist.render(skip=True)
 
 
 def publisher(data: bytes) -> bytes:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
-from heliograph.model.errors import MalformedError
+from heliograph.model.errors import MalformedError, UnsupportedError
 from heliograph.model.media import Kind, Track
 from heliograph.protocols.hls.playlist import MediaPlaylist, Report, init_uri, part_uri, segment_uri
 from heliograph.protocols.hls.segmenter import Part, Segmenter, Targets
-from heliograph.protocols.mp4 import Entry, Muxer, TimedUnit, describe
+from heliograph.protocols.mp4 import Entry, Muxer, TimedUnit, describe, writable
 
 #: Bytes of parts kept; 60 s at 8 Mbit/s, and what a page of renditions may cost in memory.
 MAX_BYTES = 64 << 20
@@ -22,7 +23,10 @@ _NAME = re.compile(r"(init|s|p)([0-9]{1,18})(?:\.([0-9]{1,9}))?\.(?:mp4|m4s)", r
 
 
 class Rendition:
-    """Cuts, writes and keeps; bounded in time and bytes. Raises ``ValueError`` without a track."""
+    """Cuts, writes and keeps; bounded in time and bytes.
+
+    Raises ``ValueError`` without a track, ``UnsupportedError`` for a codec that has no MP4.
+    """
 
     def __init__(
         self,
@@ -33,6 +37,9 @@ class Rendition:
         max_bytes: int = MAX_BYTES,
     ) -> None:
         """``window``: seconds of segments listed; as many again are kept for slow readers."""
+        for track in tracks:
+            if not writable(track.codec):
+                raise UnsupportedError(f"no MP4 for {track.codec.value}", subject=track.codec.value)
         self.playlist = MediaPlaylist(targets, window=window)
         """What is listed, and where it ends."""
         self.segmenter = Segmenter(tracks, targets)
@@ -45,6 +52,8 @@ class Rendition:
         """Bytes of parts held."""
         self._tracks = tuple(tracks)
         self._lead = next((t for t in tracks if t.kind is Kind.VIDEO), tracks[0])
+        self._rates = {track.id: track.clock_rate for track in tracks}
+        self._shift = 0  # whole seconds added to all times
         self._muxer: Muxer | None = None
         self._inits: dict[int, bytes] = {}
         self._init = -1
@@ -63,6 +72,7 @@ class Rendition:
         Gives the parts that are new, mostly none. The wall clock is read once for each run of
         times without a jump; it goes on with the media from there.
         """
+        unit = self._shifted(unit)
         if unit.dts < 0:
             self.malformed += 1
             return []
@@ -81,6 +91,18 @@ class Rendition:
         if unit.track == self._lead.id:
             self._seen = unit.dts / self._lead.clock_rate, wall
         return made
+
+    def _shifted(self, unit: TimedUnit) -> TimedUnit:
+        """Files know no times before 0: where the leading track's go there, all are moved."""
+        if unit.track not in self._rates:
+            return unit
+        rate = self._rates[unit.track]
+        if unit.track == self._lead.id and unit.dts + self._shift * rate < 0:
+            self._shift = -(unit.dts // rate)
+        if not self._shift:
+            return unit
+        ahead = self._shift * rate
+        return replace(unit, dts=unit.dts + ahead, pts=unit.pts + ahead)
 
     def end(self) -> list[tuple[int, int]]:
         """Nothing more comes: finish the last part and close the playlist."""

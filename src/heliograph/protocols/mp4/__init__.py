@@ -4,8 +4,8 @@
 writes initialization segments and fragments, ``units`` has the unit they take. No input or output.
 """
 
-from heliograph.protocols.mp4.entries import Entry, describe
+from heliograph.protocols.mp4.entries import Entry, describe, writable
 from heliograph.protocols.mp4.muxer import Muxer
 from heliograph.protocols.mp4.units import TimedUnit
 
-__all__ = ["Entry", "Muxer", "TimedUnit", "describe"]
+__all__ = ["Entry", "Muxer", "TimedUnit", "describe", "writable"]

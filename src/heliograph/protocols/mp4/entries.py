@@ -49,6 +49,11 @@ class Entry:
     """The box within ``stsd``."""
 
 
+def writable(codec: Codec) -> bool:
+    """Whether ``describe`` knows the codec."""
+    return codec in _ENTRIES
+
+
 def describe(track: Track, unit: bytes = b"") -> Entry:
     """The entry of a track, out of its format parameters and a key unit.
 

@@ -18,8 +18,8 @@ class Connected:
 
     app: str
     """The application: the URL's path without the stream's name, as in ``live``."""
-    tc_url: str
-    """The URL as the client wrote it, without the stream's name."""
+    tc_url: str = field(repr=False)
+    """The URL as the client wrote it, without the stream's name; may hold a key or a password."""
     agent: str
     """What the client calls itself (``flashVer``), "" if nothing."""
     enhanced: bool

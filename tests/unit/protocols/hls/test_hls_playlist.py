@@ -9,7 +9,8 @@ import av
 import pytest
 from tests.unit.protocols.rtmp.client import capture, replay
 
-from heliograph.model.errors import MalformedError
+from heliograph.model.errors import MalformedError, UnsupportedError
+from heliograph.model.media import Codec, Kind, Track
 from heliograph.protocols.hls import (
     Answer,
     Audio,
@@ -168,7 +169,7 @@ def test_a_multivariant_playlist() -> None:
     ) in text
 
 
-def units_of(name: str, times: int) -> tuple[tuple[events.Track, ...], list[TimedUnit]]:
+def units_of(name: str, times: int) -> tuple[tuple[Track, ...], list[TimedUnit]]:
     """A capture's tracks, and its units over and over, as one long stream."""
     found = replay(capture(name))
     (told,) = [event for event in found if isinstance(event, events.TracksChanged)]
@@ -200,6 +201,28 @@ def test_a_rendition_serves_what_its_playlist_lists() -> None:
     assert all(rendition.resource(name) for name in parts)
     for name in ("init1.mp4", "s99.m4s", "p0.99.m4s", "../s0.m4s", "s00.m4s", "p0.m4s", ""):
         assert rendition.resource(name) is None
+
+
+def test_times_that_go_below_zero_are_moved_and_go_on() -> None:
+    tracks, units = units_of("ffmpeg-h264-aac", 4)
+    rendition = Rendition(tracks, Targets(part=0.335))
+    for back in (0, 1000):
+        for unit in units:
+            less = back * tracks[unit.track].clock_rate
+            rendition.push(
+                TimedUnit(unit.track, unit.dts - less, unit.pts - less, unit.key, unit.data), WALL
+            )
+    rendition.end()
+    assert rendition.playlist.render().count("#EXT-X-DISCONTINUITY\n") == 1
+    assert rendition.malformed <= 10  # sounds that came before the first picture of the new time
+    data = (rendition.init(0) or b"") + (rendition.segment(4) or b"")
+    with av.open(io.BytesIO(data)) as container:
+        assert sum(1 for _ in container.decode(video=0)) > 10
+
+
+def test_codecs_without_mp4_are_refused() -> None:
+    with pytest.raises(UnsupportedError):
+        Rendition([Track(0, Kind.VIDEO, Codec.VP8, 90_000, 96)], Targets())
 
 
 def test_a_new_format_gets_its_own_initialization() -> None:
