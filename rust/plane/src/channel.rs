@@ -15,6 +15,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 /// Between two sender reports of a track and two receiver reports to a source, µs (RFC 3550 §6.2).
+/// A keyframe younger than this is good to begin with, µs.
+const FRESH: u64 = 1_000_000;
+
 const REPORT_INTERVAL: u64 = 5_000_000;
 
 /// A changed clock is told at once, but not more often than this, µs.
@@ -679,6 +682,19 @@ impl Channel {
             }
         }
         self.rate.roll(now);
+    }
+
+    /// The video tracks whose newest keyframe is old: who begins there begins far behind.
+    pub fn stale_video(&self, now: u64) -> Vec<u8> {
+        let newest = self.ring.get(self.ring.entry());
+        if newest.is_some_and(|item| now.saturating_sub(item.arrival) < FRESH) {
+            return Vec::new();
+        }
+        let video = self
+            .layout
+            .iter()
+            .filter(|out| out.spec.kind == Kind::Video);
+        video.map(|out| out.spec.id).collect()
     }
 
     /// Where a reader begins, and the next sequence number and timestamp of each track there.

@@ -56,6 +56,20 @@ pub enum Event {
         /// Why, in one word.
         reason: &'static str,
     },
+    /// A WebRTC peer is there, or nothing is heard of it for a while.
+    RtcState {
+        /// Its session.
+        session: Id,
+        /// `connected` or `disconnected`.
+        state: &'static str,
+    },
+    /// A WebRTC session ended.
+    RtcClosed {
+        /// Which.
+        session: Id,
+        /// Why, in a few words.
+        reason: &'static str,
+    },
     /// A tap that was empty holds something.
     TapReady {
         /// Which.

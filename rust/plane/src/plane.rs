@@ -1,10 +1,13 @@
 //! What Python calls: the tables of channels, sources, inputs, connections and readers, and the
 //! threads behind them.
 
+pub mod rtc;
+
 use crate::channel::{Channel, Config};
 use crate::event::{Event, Events, Id};
 use crate::net::conn::{Conn, Speech};
 use crate::net::endpoint::{Endpoint, Route};
+use crate::net::rtc::RtcPort;
 use crate::net::sys::{self, EventFd, SockAddr};
 use crate::net::websocket;
 use crate::net::worker::{Command, Worker, count};
@@ -35,6 +38,7 @@ pub struct ChannelCell {
     /// Readers now.
     pub readers: AtomicUsize,
     interested: Box<[AtomicBool]>,
+    watched: Box<[AtomicBool]>,
     dirty: Box<[AtomicBool]>,
 }
 
@@ -65,6 +69,7 @@ impl ChannelCell {
             bytes_out: AtomicU64::new(0),
             readers: AtomicUsize::new(0),
             interested: flags(),
+            watched: flags(),
             dirty: flags(),
         }
     }
@@ -87,6 +92,11 @@ impl ChannelCell {
     /// A worker has readers of the channel, or has none any more.
     pub fn interest(&self, worker: usize, wanted: bool) {
         self.interested[worker].store(wanted, Ordering::SeqCst);
+    }
+
+    /// As [`ChannelCell::interest`], for viewers by WebRTC.
+    pub fn interest_rtc(&self, worker: usize, wanted: bool) {
+        self.watched[worker].store(wanted, Ordering::SeqCst);
     }
 
     /// A worker has taken notice.
@@ -148,6 +158,9 @@ struct Tables {
     /// UDP readers' endpoints, to forget their control addresses.
     reader_endpoints: HashMap<Id, Arc<Endpoint>>,
     paths: HashMap<(Id, u8), ReportPath>,
+    rtc_ports: HashMap<Id, Arc<RtcPort>>,
+    /// WebRTC sessions to their ports.
+    sessions: HashMap<Id, Id>,
 }
 
 /// Shared by Python's side and the threads.
@@ -174,9 +187,9 @@ impl Hub {
     /// Tells the workers that serve a channel that it has news.
     pub fn notify(&self, cell: &Arc<ChannelCell>, from: Option<usize>) {
         for (index, worker) in self.workers.iter().enumerate() {
-            if cell.interested[index].load(Ordering::SeqCst)
-                && !cell.dirty[index].swap(true, Ordering::SeqCst)
-            {
+            let wanted = cell.interested[index].load(Ordering::SeqCst)
+                || cell.watched[index].load(Ordering::SeqCst);
+            if wanted && !cell.dirty[index].swap(true, Ordering::SeqCst) {
                 lock(&worker.dirty).push(Arc::clone(cell));
                 if from != Some(index) {
                     worker.wake.raise();
@@ -277,6 +290,26 @@ impl Hub {
         tables
             .paths
             .retain(|_, path| !matches!(path, ReportPath::Conn(_, conn, _) if *conn == id));
+    }
+
+    /// Takes a WebRTC session out of the tables.
+    pub fn forget_session(&self, id: Id) {
+        lock(&self.tables).sessions.remove(&id);
+    }
+
+    /// A reader begins: a publisher that sends keyframes on request only is asked for one, unless
+    /// the newest is fresh.
+    pub fn freshen(&self, cell: &ChannelCell, now: u64) {
+        let ports: Vec<Arc<RtcPort>> = lock(&self.tables).rtc_ports.values().cloned().collect();
+        if ports.is_empty() {
+            return;
+        }
+        for track in lock(&cell.state).stale_video(now) {
+            for port in &ports {
+                port.want_keyframe(cell.id, track);
+                self.workers[port.worker].wake.raise();
+            }
+        }
     }
 
     fn id(&self) -> Id {
@@ -787,10 +820,12 @@ impl Plane {
 
     /// Removes it.
     pub fn remove_reader(&self, id: Id) {
-        if let Some(reader) = self.hub.forget_reader(id)
-            && reader.way != Way::Tap
-        {
-            self.hub.order(reader.worker, Command::Remove(reader));
+        match self.hub.forget_reader(id) {
+            Some(reader) if reader.way == Way::Rtc => self.rtc_close(id),
+            Some(reader) if reader.way != Way::Tap => {
+                self.hub.order(reader.worker, Command::Remove(reader));
+            }
+            _ => {}
         }
     }
 

@@ -2,6 +2,8 @@
 //! Every call lets go of Python's lock before it takes one of the plane's.
 #![allow(clippy::needless_pass_by_value, clippy::too_many_arguments)]
 
+mod rtc;
+
 use crate::channel::Config;
 use crate::clock;
 use crate::codec::Codec;
@@ -13,6 +15,7 @@ use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 type Spec = (u8, String, String, u32, u8, Vec<Vec<u8>>, (u8, u8, u8));
@@ -23,18 +26,20 @@ impl From<Gone> for PyErr {
     }
 }
 
+fn kind_of(name: &str) -> PyResult<Kind> {
+    match name {
+        "video" => Ok(Kind::Video),
+        "audio" => Ok(Kind::Audio),
+        "data" => Ok(Kind::Data),
+        other => Err(PyValueError::new_err(format!(
+            "no such kind of track: {other:?}"
+        ))),
+    }
+}
+
 fn track(spec: Spec) -> PyResult<TrackSpec> {
     let (id, kind, codec, clock_rate, payload_type, parameter_sets, aac) = spec;
-    let kind = match kind.as_str() {
-        "video" => Kind::Video,
-        "audio" => Kind::Audio,
-        "data" => Kind::Data,
-        other => {
-            return Err(PyValueError::new_err(format!(
-                "no such kind of track: {other:?}"
-            )));
-        }
-    };
+    let kind = kind_of(&kind)?;
     if clock_rate == 0 || payload_type > 127 {
         return Err(PyValueError::new_err(
             "clock rate and payload type: 1 and more, 0 to 127",
@@ -75,20 +80,22 @@ fn event(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
         Event::ReaderClosed { reader, reason } => {
             ("reader-closed", reader, reason).into_pyobject(py)
         }
+        Event::RtcState { session, state } => ("rtc-state", session, state).into_pyobject(py),
+        Event::RtcClosed { session, reason } => ("rtc-closed", session, reason).into_pyobject(py),
         Event::TapReady { reader } => ("tap-ready", reader).into_pyobject(py),
     }
 }
 
 /// The packet plane.
 #[pyclass(frozen, module = "heliograph.plane._plane")]
-struct Plane(plane::Plane);
+struct Plane(Arc<plane::Plane>);
 
 #[pymethods]
 impl Plane {
     #[new]
     #[pyo3(signature = (*, workers = 1, events = 65_536))]
     fn new(workers: usize, events: usize) -> PyResult<Self> {
-        Ok(Self(plane::Plane::new(workers, events)?))
+        Ok(Self(Arc::new(plane::Plane::new(workers, events)?)))
     }
 
     fn fileno(&self) -> i32 {
@@ -329,6 +336,17 @@ impl Plane {
         Ok(keyframe.map(|data| PyBytes::new(py, &data)))
     }
 
+    #[pyo3(signature = (address, candidates, *, capacity = 10_000))]
+    fn rtc_open(
+        &self,
+        py: Python<'_>,
+        address: String,
+        candidates: Vec<String>,
+        capacity: usize,
+    ) -> PyResult<rtc::RtcPort> {
+        rtc::open(&self.0, py, &address, candidates, capacity)
+    }
+
     fn totals<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let totals = &self.0.hub().totals;
         let dict = PyDict::new(py);
@@ -485,4 +503,6 @@ fn source_numbers(source: &crate::source::Source, now: u64) -> SourceNumbers {
 mod _plane {
     #[pymodule_export]
     use super::Plane;
+    #[pymodule_export]
+    use super::rtc::RtcPort;
 }

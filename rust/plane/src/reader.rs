@@ -13,6 +13,8 @@ pub enum Way {
     Udp,
     /// An RTSP connection or a WebSocket.
     Stream,
+    /// A WebRTC session.
+    Rtc,
     /// Python.
     Tap,
 }
@@ -55,6 +57,8 @@ pub struct ReaderShared {
     pub loss_permille: AtomicU64,
     /// Jitter by its latest receiver report, µs.
     pub jitter_us: AtomicU64,
+    /// What the way to it takes by its feedback, bits a second; 0 where that is not measured.
+    pub estimate: AtomicU64,
     /// When its latest report came; 0 for never.
     pub last_report: AtomicU64,
     /// [`PAUSED`], [`PLAYING`], [`AUDIO_ONLY`].
@@ -79,6 +83,7 @@ impl ReaderShared {
             lag_us: AtomicU64::new(0),
             loss_permille: AtomicU64::new(0),
             jitter_us: AtomicU64::new(0),
+            estimate: AtomicU64::new(0),
             last_report: AtomicU64::new(0),
             state: AtomicU8::new(PAUSED),
         }

@@ -37,6 +37,7 @@ from heliograph.plane import (
     Plane,
     PlaneLoop,
     ReaderClosed,
+    RtcPort,
     SourceActive,
     SourceSilent,
     TapReady,
@@ -275,6 +276,35 @@ class Channel:
         """A reader by UDP: (track, address, RTP port, RTCP port or 0)."""
         reader = self.plane.add_udp_reader(self.plane_channel, endpoint, list(tracks))
         return self._add_reader(ReaderKind.RTSP_UDP, peer, agent, reader, hooks, None)
+
+    def add_rtc_reader(
+        self,
+        port: RtcPort,
+        offer: str,
+        tracks: Sequence[Track],
+        *,
+        peer: str,
+        hooks: ReaderHooks,
+        agent: str = "",
+    ) -> tuple[Reader, str]:
+        """A viewer by WebRTC on those tracks, and the answer to its offer; it plays once it is
+        connected. Raises the plane's ``ValueError`` for an offer that is refused."""
+        shown = [
+            (
+                track.id,
+                track.kind.value,
+                track.codec.value,
+                track.clock_rate,
+                track.channels,
+                ";".join(f"{name}={value}" for name, value in track.fmtp.items()),
+                0,
+            )
+            for track in tracks
+        ]
+        plane_reader, answer = port.view(self.plane_channel, offer, shown)
+        reader = self._add_reader(ReaderKind.WHEP, peer, agent, plane_reader, hooks, None)
+        reader.playing = True
+        return reader, answer
 
     def add_tap(self, *, hooks: ReaderHooks, frames: bool = False, capacity: int = 1024) -> Reader:
         """A reader in Python on all tracks; takes no place."""

@@ -21,6 +21,7 @@ class PublishKind(StrEnum):
 
     RTSP_UDP = "rtsp-udp"
     RTSP_TCP = "rtsp-tcp"
+    WHIP = "whip"
     PULL = "pull"
     RTP = "rtp"
     PUSH = "push"

@@ -23,6 +23,7 @@ class ReaderKind(StrEnum):
     RTSP_TCP = "rtsp-tcp"
     MULTICAST = "multicast"
     WEBSOCKET = "websocket"
+    WHEP = "whep"
     TAP = "tap"
 
 

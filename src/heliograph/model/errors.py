@@ -10,6 +10,8 @@
     │   ├── NotFoundError         no such channel, reader, title                       404
     │   ├── WrongStateError       right request, wrong moment                          455
     │   ├── UnsupportedError      understood, cannot be done (codec, transport)        415
+    │   ├── IncompatibleError     nothing in common with what the peer can do          406
+    │   ├── PreconditionError     asked for a state of things that is past         412/428
     │   ├── ConflictError         somebody else holds it                               409
     │   ├── TooLargeError         above a stated limit                                 413
     │   └── BusyError             a budget is spent; try again later                   503
@@ -83,6 +85,21 @@ class UnsupportedError(PeerError):
     """Understood, and cannot be done here."""
 
     status = 415
+
+
+class IncompatibleError(PeerError):
+    """What is there and what the peer can do have nothing in common."""
+
+    status = 406
+
+
+class PreconditionError(PeerError):
+    """The request names a state of things that is past, or none where one is needed."""
+
+    def __init__(self, message: str, status: int = 412) -> None:
+        """``status``: 412 for a wrong one, 428 for none (RFC 6585 section 3)."""
+        super().__init__(message)
+        self.status = status
 
 
 class ConflictError(PeerError):

@@ -20,12 +20,14 @@ from heliograph.live.keys import administrator_key
 from heliograph.live.options import ChannelOptions
 from heliograph.live.pull import Pull
 from heliograph.live.registry import Channels
-from heliograph.model.errors import HelioError, SettingsError
+from heliograph.live.webrtc import Rtc
+from heliograph.model.errors import HelioError, ResourceError, SettingsError
 from heliograph.node import logs
+from heliograph.node.addresses import candidates
 from heliograph.node.demo import Demo
 from heliograph.node.options import DEMO, channel_options, live_options, rtsp_options
 from heliograph.node.settings import Loaded, Settings, diff
-from heliograph.plane import PlaneLoop, open_plane
+from heliograph.plane import Plane, PlaneLoop, open_plane
 from heliograph.servers.http import HttpOptions, HttpServer
 from heliograph.servers.rtsp import RtspServer
 from heliograph.web.app import create_app
@@ -91,6 +93,7 @@ class Server:
         )
         await self.rtsp.start()
         self._undo.append(("rtsp", self.rtsp.stop))
+        rtc = self._open_rtc(plane, loop)
         pictures = Pictures()
         self._undo.append(("pictures", pictures.close))
         http = settings.http
@@ -103,6 +106,7 @@ class Server:
             started_at=datetime.now(UTC),
             public_host=settings.server.public_host,
             rtsp_port=self.rtsp.port,
+            rtc=rtc,
             pictures=pictures,
             ready=lambda: self.ready,
             lost_log_lines=logs.lost_lines,
@@ -124,6 +128,26 @@ class Server:
             self._demo.start()
             self._undo.append(("demo", self._demo.stop))
         self.ready = True
+
+    def _open_rtc(self, plane: Plane, loop: PlaneLoop) -> Rtc | None:
+        webrtc = self.settings.webrtc
+        if not webrtc.enabled:
+            return None
+        host = f"[{webrtc.host}]" if webrtc.host.version == 6 else str(webrtc.host)
+        address = f"{host}:{webrtc.port}"
+        known = candidates(str(webrtc.host), map(str, webrtc.public_addresses))
+        try:
+            port = plane.rtc_open(address, known, capacity=webrtc.max_sessions)
+        except OSError as error:
+            raise ResourceError(
+                f"cannot listen for WebRTC at {address}/udp: {error.strerror or error} "
+                "(webrtc.port)",
+                subject="webrtc.port",
+            ) from error
+        rtc = Rtc(loop, port)
+        self._undo.append(("webrtc", rtc.close))
+        log.info("webrtc listens", port=port.port, addresses=[one[:-2] for one in known])
+        return rtc
 
     def _pull(self, channel: Channel) -> None:
         pulls = [Pull(channel, options, self.channels.loop) for options in channel.options.pulls]

@@ -5,7 +5,7 @@ in ``plane.twin`` the same surface in plain Python for tests, ``PlaneLoop`` carr
 events into an asyncio loop. Imports ``model`` only; ``live`` and everything above may import it.
 """
 
-from heliograph.plane.api import Plane, open_plane
+from heliograph.plane.api import Plane, RtcPort, open_plane
 from heliograph.plane.loop import PlaneLoop
 from heliograph.plane.types import (
     ChannelSilent,
@@ -18,6 +18,8 @@ from heliograph.plane.types import (
     PlaneTotals,
     ReaderClosed,
     ReaderStats,
+    RtcClosed,
+    RtcState,
     SourceActive,
     SourceSilent,
     SourceStats,
@@ -41,6 +43,9 @@ __all__ = [
     "PlaneTotals",
     "ReaderClosed",
     "ReaderStats",
+    "RtcClosed",
+    "RtcPort",
+    "RtcState",
     "SourceActive",
     "SourceSilent",
     "SourceStats",

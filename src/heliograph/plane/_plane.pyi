@@ -7,12 +7,19 @@ System failures raise ``OSError`` with errno. Addresses are numeric, IPv4 or IPv
 
 from typing import Literal, TypeAlias, final
 
-__all__ = ["Plane"]
+__all__ = ["Plane", "RtcPort"]
 
 #: (track id 0–255, "video"|"audio"|"data", codec name as ``model.media.Codec``, clock rate,
 #:  payload type, parameter sets sent out of band as NAL units without start codes,
 #:  AAC (sizelength, indexlength, indexdeltalength) of RFC 3640)
 _TrackSpec: TypeAlias = tuple[int, str, str, int, int, list[bytes], tuple[int, int, int]]
+
+#: A track of a WebRTC publisher: kind, codec, clock rate, channels, format parameters as in
+#: ``a=fmtp``, payload type, simulcast layers (rids) in the publisher's order.
+_Published: TypeAlias = tuple[str, str, int, int, str, int, list[str]]
+#: A track for a WebRTC viewer: (track id, kind, codec, clock rate, channels, format parameters,
+#: bits a second or 0).
+_Viewed: TypeAlias = tuple[int, str, str, int, int, str, int]
 
 #: The first member is the event's name:
 #: ("source-active", channel, source, epoch, layout_changed: bool)
@@ -22,6 +29,8 @@ _TrackSpec: TypeAlias = tuple[int, str, str, int, int, list[bytes], tuple[int, i
 #: ("conn-closed", conn, reason: str)       "eof" | "reset" | "malformed" | "overflow" | "closed"
 #: ("reader-closed", reader, reason: str)   its connection or its channel went away
 #: ("tap-ready", reader)                    read_tap has something, where it had nothing
+#: ("rtc-state", session, state: str)       "connected" | "disconnected": nothing heard for 8 s
+#: ("rtc-closed", session, reason: str)     it is gone; for a viewer after its "reader-closed"
 #: ("overflow", dropped: int)               events lost because Python did not drain
 _Event: TypeAlias = tuple[str | int | bool | bytes, ...]
 
@@ -144,7 +153,47 @@ class Plane:
     def keyframe(self, channel: int, track: int) -> bytes | None:
         """The newest whole key access unit of a video track, parameter sets included."""
 
+    # WebRTC
+    def rtc_open(self, address: str, candidates: list[str], *, capacity: int = 10_000) -> RtcPort:
+        """Bind a UDP port (``address`` is ``host:port``, port 0: any) for all WebRTC sessions.
+
+        ``candidates``: where peers are told to find it, ``host:port``, best first; port 0 stands
+        for the port bound. At most ``capacity`` sessions.
+        """
+
     # numbers
     def totals(self) -> dict[str, int]: ...
     def channel_stats(self, channel: int) -> dict[str, int | list[dict[str, int | str]]]: ...
     def reader_stats(self, reader: int) -> dict[str, int | str]: ...
+
+@final
+class RtcPort:
+    """WebRTC on one UDP port; made by ``Plane.rtc_open``.
+
+    Offers that are refused raise ``ValueError(kind, message)``, kind being "malformed",
+    "too-large", "nothing" (no media in the direction wanted), "codec" (none in common), "full" or
+    "unknown" (no such session). A session's id is never reused.
+    """
+
+    @property
+    def port(self) -> int: ...
+    def publish(self, offer: str, codecs: list[str]) -> tuple[int, str, list[_Published]]:
+        """Open a publisher's session: (session, answer, tracks). One codec a track is taken, of
+        those named, the peer's favourite. Nothing is relayed before ``attach``."""
+    def attach(self, session: int, input: int, streams: list[tuple[int, int, int]]) -> None:
+        """Let a publisher's streams feed an input: (index of the track in the answer, index of the
+        simulcast layer or 0, track id)."""
+    def view(
+        self, channel: int, offer: str, tracks: list[_Viewed], *, estimate: int | None = None
+    ) -> tuple[int, str]:
+        """Open a viewer's session: (session, which is also the reader's id; answer). It plays from
+        when it is connected. ``estimate``: bits a second to begin with where bandwidth is to be
+        estimated, which several renditions need; None: what comes is sent."""
+    def patch(self, session: int, fragment: str) -> str | None:
+        """Take candidates, or an ICE restart, whose answering fragment is returned (RFC 9725)."""
+    def close_session(self, session: int) -> None: ...
+    def limit(self, reader: int, track: int | None) -> None:
+        """Send a viewer no better rendition than this track."""
+    def counters(self) -> dict[str, int]: ...
+    def close(self) -> None:
+        """Close the port; sessions end without a word."""

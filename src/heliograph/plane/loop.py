@@ -16,6 +16,8 @@ from heliograph.plane.types import (
     EventsLost,
     PlaneEvent,
     ReaderClosed,
+    RtcClosed,
+    RtcState,
     SourceActive,
     SourceSilent,
     TapReady,
@@ -32,6 +34,7 @@ BATCH = 1024
 Handler = Callable[[PlaneEvent], None]
 ConnEvent = ControlReceived | ConnectionClosed
 ReaderEvent = ReaderClosed | TapReady
+RtcEvent = RtcState | RtcClosed
 ChannelEvent = SourceActive | SourceSilent | ChannelSilent
 
 _E = TypeVar("_E")
@@ -55,6 +58,7 @@ class PlaneLoop:
         self._sources: dict[int, Callable[[SourceActive | SourceSilent], None]] = {}
         self._conns: dict[int, Callable[[ConnEvent], None]] = {}
         self._readers: dict[int, Callable[[ReaderEvent], None]] = {}
+        self._rtc: dict[int, Callable[[RtcEvent], None]] = {}
         self._lost: list[Callable[[EventsLost], None]] = []
 
     def start(self) -> None:
@@ -88,6 +92,10 @@ class PlaneLoop:
         """Call ``handler`` when the reader is closed by the plane or, a tap, has something."""
         self._readers[reader] = handler
 
+    def on_rtc(self, session: int, handler: Callable[[RtcEvent], None]) -> None:
+        """Call ``handler`` for the states and the end of a WebRTC session."""
+        self._rtc[session] = handler
+
     def on_lost(self, handler: Callable[[EventsLost], None]) -> None:
         """Call ``handler`` when events were lost and state is to be asked for anew."""
         self._lost.append(handler)
@@ -103,6 +111,9 @@ class PlaneLoop:
 
     def forget_reader(self, reader: int) -> None:
         self._readers.pop(reader, None)
+
+    def forget_rtc(self, session: int) -> None:
+        self._rtc.pop(session, None)
 
     def pump(self) -> int:
         """Take one batch and dispatch it; the number taken.
@@ -139,6 +150,10 @@ class PlaneLoop:
                 self._call(self._channels.get(channel), event)
             case ChannelSilent(channel=channel):
                 self._call(self._channels.get(channel), event)
+            case RtcState(session=session):
+                self._call(self._rtc.get(session), event)
+            case RtcClosed(session=session):
+                self._call(self._rtc.pop(session, None), event)
             case EventsLost(count=count):
                 log.warning("plane events lost", count=count)
                 for handler in list(self._lost):

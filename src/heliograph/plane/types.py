@@ -72,6 +72,22 @@ class TapReady:
 
 
 @dataclass(frozen=True, slots=True)
+class RtcState:
+    """A WebRTC peer is there (``connected``), or nothing is heard of it (``disconnected``)."""
+
+    session: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class RtcClosed:
+    """A WebRTC session ended."""
+
+    session: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class EventsLost:
     """Events were dropped because they were not drained; state is to be asked for anew."""
 
@@ -86,6 +102,8 @@ PlaneEvent: TypeAlias = (
     | ConnectionClosed
     | ReaderClosed
     | TapReady
+    | RtcState
+    | RtcClosed
     | EventsLost
 )
 
@@ -97,6 +115,8 @@ _EVENTS: Mapping[str, type[PlaneEvent]] = {
     "conn-closed": ConnectionClosed,
     "reader-closed": ReaderClosed,
     "tap-ready": TapReady,
+    "rtc-state": RtcState,
+    "rtc-closed": RtcClosed,
     "overflow": EventsLost,
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heliograph.live.registry import Channels
+from heliograph.live.webrtc import Rtc
 from heliograph.plane import PlaneLoop
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class WebContext:
     """Host in the URLs that are shown, without a port; empty: the one the client asked for."""
     rtsp_port: int = 0
     """The port really listened on; 0: no RTSP server."""
+    rtc: Rtc | None = None
+    """None: no WebRTC."""
     pictures: Pictures | None = None
     """None: channels have no pictures."""
     ready: Callable[[], bool] = lambda: True

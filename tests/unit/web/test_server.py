@@ -94,6 +94,10 @@ async def test_description_of_the_api_names_every_endpoint():
             "/api/v1/stats",
             "/healthz",
             "/readyz",
+            "/whip/{name}",
+            "/whip/{name}/{session}",
+            "/whep/{name}",
+            "/whep/{name}/{session}",
         } == set(paths)
         assert all(one["description"] for path in paths.values() for one in path.values())
 

@@ -91,6 +91,23 @@ impl Codec {
         }
     }
 
+    /// The name, as [`Codec::from_name`] takes it; samples are not told apart.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::H264 => "h264",
+            Self::H265 => "h265",
+            Self::Vp8 => "vp8",
+            Self::Vp9 => "vp9",
+            Self::Av1 => "av1",
+            Self::Mpeg2 => "mpeg2",
+            Self::Opus => "opus",
+            Self::Aac { .. } => "aac",
+            Self::AacLatm => "aac-latm",
+            Self::Sampled => "pcmu",
+            Self::Unknown => "unknown",
+        }
+    }
+
     /// Whether the codec has units that cannot be decoded without earlier ones, so that
     /// [`starts_keyframe`] says something about it.
     pub fn has_keyframes(&self) -> bool {

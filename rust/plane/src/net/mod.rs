@@ -6,6 +6,7 @@ pub mod fanout;
 pub mod fanout_tcp;
 pub mod fanout_udp;
 pub mod roster;
+pub mod rtc;
 pub mod sys;
 pub mod websocket;
 pub mod worker;

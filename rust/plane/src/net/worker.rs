@@ -7,6 +7,7 @@ use crate::event::{Event, Id};
 use crate::net::conn::{Conn, Incoming};
 use crate::net::endpoint::{Control, Endpoint, Route};
 use crate::net::fanout::{Conns, Fanout};
+use crate::net::rtc::RtcPort;
 use crate::net::sys::{Epoll, Headers, Ready, Receiver, SockAddr};
 use crate::plane::{ChannelCell, Hub, ReportPath};
 use crate::reader::ReaderShared;
@@ -62,6 +63,10 @@ pub enum Command {
     Pause(Arc<ReaderShared>),
     /// Forget it.
     Remove(Arc<ReaderShared>),
+    /// Serve a WebRTC port.
+    AddRtc(Arc<RtcPort>),
+    /// Serve it no more.
+    RemoveRtc(Id),
     /// End the thread.
     Stop,
 }
@@ -74,6 +79,7 @@ pub struct Worker {
     epoll: Epoll,
     conns: Conns,
     endpoints: HashMap<Id, Arc<Endpoint>>,
+    rtc_ports: HashMap<Id, Arc<RtcPort>>,
     fanouts: HashMap<Id, Fanout>,
     due: BTreeSet<(u64, Id)>,
     receiver: Receiver,
@@ -94,6 +100,7 @@ impl Worker {
             epoll,
             conns: HashMap::new(),
             endpoints: HashMap::new(),
+            rtc_ports: HashMap::new(),
             fanouts: HashMap::new(),
             due: BTreeSet::new(),
             receiver: Receiver::default(),
@@ -117,6 +124,9 @@ impl Worker {
             if let Some((due, _)) = self.due.first() {
                 wake = wake.min(*due);
             }
+            for due in self.rtc_ports.values().filter_map(|port| port.due()) {
+                wake = wake.min(due);
+            }
             ready.clear();
             if let Err(error) = self.epoll.wait(wake.saturating_sub(now), &mut ready) {
                 // Only a broken epoll can fail here; without it the thread has no work.
@@ -128,7 +138,9 @@ impl Worker {
             }
             self.obey();
             let now = clock::now();
+            self.run_rtc(now); // what publishers sent is news for others
             self.notice_dirty(now);
+            self.run_rtc(now);
             while let Some((due, id)) = self.due.first().copied() {
                 if due > now {
                     break;
@@ -164,6 +176,10 @@ impl Worker {
     // ---- datagrams
 
     fn receive_media(&mut self, id: Id) {
+        if let Some(port) = self.rtc_ports.get(&id) {
+            port.receive(&mut self.receiver, clock::now());
+            return;
+        }
         let Some(endpoint) = self.endpoints.get(&id).cloned() else {
             return;
         };
@@ -430,6 +446,7 @@ impl Worker {
             Command::Start(reader) => {
                 let now = clock::now();
                 if let Some(fanout) = self.fanouts.get_mut(&reader.cell.id) {
+                    self.hub.freshen(&reader.cell, now);
                     fanout.start(&reader, &mut self.conns, &self.hub, now);
                     self.run_fanout(reader.cell.id, now);
                 }
@@ -443,6 +460,15 @@ impl Worker {
                 let conn = self.remove_reader(&reader);
                 if let Some(conn) = conn.and_then(|id| self.conns.get_mut(&id)) {
                     conn.readers.retain(|(id, _)| *id != reader.id);
+                }
+            }
+            Command::AddRtc(port) => {
+                let _ = self.epoll.add(port.fd(), port.id << 2 | MEDIA);
+                self.rtc_ports.insert(port.id, port);
+            }
+            Command::RemoveRtc(id) => {
+                if let Some(port) = self.rtc_ports.remove(&id) {
+                    self.epoll.remove(port.fd());
                 }
             }
             Command::Stop => self.stopping = true,
@@ -486,11 +512,22 @@ impl Worker {
         let dirty = std::mem::take(&mut *lock(&self.hub.workers[self.index].dirty));
         for cell in dirty {
             cell.clean(self.index);
+            for port in self.rtc_ports.values() {
+                port.dirty(&cell, now);
+            }
             if let Some(fanout) = self.fanouts.get_mut(&cell.id) {
                 let before = fanout.due();
                 fanout.dirty(now);
                 let after = fanout.due();
                 self.reschedule(cell.id, before, after);
+            }
+        }
+    }
+
+    fn run_rtc(&mut self, now: u64) {
+        for port in self.rtc_ports.values() {
+            if port.due().is_some_and(|due| due <= now) {
+                port.run(&self.hub, &mut self.headers, now);
             }
         }
     }

@@ -7,7 +7,7 @@
 use crate::ring::{Item, KEY, MARKER, RTCP};
 use crate::rtcp::{self, Report};
 use crate::rtp;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// A gap in the ring larger than this is closed instead of kept: nobody repairs it, and the viewer
@@ -35,6 +35,62 @@ pub struct Packet {
     pub payload: Arc<[u8]>,
 }
 
+/// Keyframes whose place before them is remembered: what is delivered anew, or comes late, belongs
+/// behind the newest few.
+const MAX_INSERTED: usize = 64;
+
+/// Largest packet made of parameter sets; common ones have 50 bytes.
+const MAX_AGGREGATE: usize = 1_200;
+
+/// What is put into the stream before keyframes, and how that shifts the numbers behind it.
+#[derive(Debug, Default)]
+struct ParameterSets {
+    units: Vec<Vec<u8>>,
+    packet: Arc<[u8]>,
+    inserted: VecDeque<u64>,
+    forgotten: u64,
+}
+
+impl ParameterSets {
+    /// A packet goes before this number, unless it already does.
+    fn insert(&mut self, number: u64) {
+        if let Err(place) = self.inserted.binary_search(&number) {
+            self.inserted.insert(place, number);
+            if self.inserted.len() > MAX_INSERTED {
+                self.inserted.pop_front();
+                self.forgotten += 1;
+            }
+        }
+    }
+
+    fn shifted(&self, number: u64) -> u64 {
+        let before = self.inserted.partition_point(|at| *at <= number);
+        number + self.forgotten + before as u64
+    }
+}
+
+/// An aggregation packet (STAP-A, RFC 6184 section 5.7.1).
+fn aggregate(units: &[Vec<u8>]) -> Vec<u8> {
+    let mut packet = vec![0x78];
+    for unit in units {
+        if packet.len() + 2 + unit.len() <= MAX_AGGREGATE {
+            packet.extend_from_slice(&(unit.len() as u16).to_be_bytes());
+            packet.extend_from_slice(unit);
+        }
+    }
+    packet
+}
+
+/// Whether the first packet of a keyframe begins with a sequence parameter set.
+fn has_parameter_sets(payload: &[u8]) -> bool {
+    let kind = |byte: Option<&u8>| byte.map(|byte| byte & 0x1f);
+    match kind(payload.first()) {
+        Some(7) => true,
+        Some(24) => kind(payload.get(3)) == Some(7),
+        _ => false,
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Clock {
     wall: u64,
@@ -45,6 +101,7 @@ struct Clock {
 #[derive(Debug, Default)]
 pub struct Preparer {
     rates: HashMap<u8, u32>,
+    aside: HashMap<u8, ParameterSets>,
     clocks: HashMap<u8, Clock>,
     /// Items that were not RTP.
     pub malformed: u64,
@@ -59,6 +116,16 @@ impl Preparer {
         }
     }
 
+    /// A source tells a track's H.264 parameter sets aside of its packets (NAL units without start
+    /// codes). Browsers look for them in the stream only, so keyframes without are given them.
+    pub fn set_parameter_sets(&mut self, track: u8, units: &[Vec<u8>]) {
+        let aside = self.aside.entry(track).or_default();
+        if aside.units != units {
+            aside.units = units.to_vec();
+            aside.packet = Arc::from(aggregate(units));
+        }
+    }
+
     /// Appends what viewers are sent of these items. The payload is copied here, once.
     pub fn prepare(&mut self, items: &[Arc<Item>], out: &mut Vec<Packet>) {
         for item in items {
@@ -70,7 +137,7 @@ impl Preparer {
                 self.malformed += 1;
                 continue;
             };
-            out.push(Packet {
+            let mut packet = Packet {
                 track: item.track,
                 key: item.flags & KEY != 0,
                 marker: header.marker || item.flags & MARKER != 0,
@@ -81,7 +148,20 @@ impl Preparer {
                     .wall(item.track, header.timestamp)
                     .unwrap_or(item.arrival),
                 payload: Arc::from(&item.data[header.start..header.end]),
-            });
+            };
+            if let Some(aside) = self.aside.get_mut(&item.track) {
+                if packet.key && !aside.units.is_empty() && !has_parameter_sets(&packet.payload) {
+                    aside.insert(packet.number);
+                    out.push(Packet {
+                        marker: false,
+                        number: aside.shifted(packet.number) - 1,
+                        payload: Arc::clone(&aside.packet),
+                        ..packet.clone()
+                    });
+                }
+                packet.number = aside.shifted(packet.number);
+            }
+            out.push(packet);
         }
     }
 
@@ -281,5 +361,56 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn item(number: u64, payload: &[u8], flags: u8) -> Arc<Item> {
+        let mut data = vec![0x80, 96];
+        data.extend_from_slice(&(number as u16).to_be_bytes());
+        data.extend_from_slice(&(number as u32 * 3_000).to_be_bytes());
+        data.extend_from_slice(&[0; 4]);
+        data.extend_from_slice(payload);
+        Arc::new(Item {
+            track: 1,
+            epoch: 1,
+            number,
+            time: number * 3_000,
+            arrival: number,
+            flags,
+            video: true,
+            data: data.into(),
+        })
+    }
+
+    #[test]
+    fn keyframes_are_given_the_parameter_sets_told_aside() {
+        let mut preparer = Preparer::new([(1, 90_000)]);
+        let sets = [vec![0x67, 1, 2], vec![0x68, 3]];
+        preparer.set_parameter_sets(1, &sets);
+        let first = [
+            item(10, &[0x41, 0], 0),
+            item(11, &[0x65, 0], KEY),
+            item(12, &[0x41, 0], 0),
+        ];
+        let mut out = Vec::new();
+        preparer.prepare(&first, &mut out);
+        let numbers: Vec<u64> = out.iter().map(|packet| packet.number).collect();
+        assert_eq!(numbers, [10, 11, 12, 13]);
+        assert_eq!(&*out[1].payload, [0x78, 0, 3, 0x67, 1, 2, 0, 2, 0x68, 3]);
+        assert!(out[1].key && out[2].key && !out[1].marker);
+        assert_eq!(out[1].timestamp, out[2].timestamp);
+
+        // The same once more for a viewer who begins, and what came late: the same numbers.
+        out.clear();
+        preparer.prepare(&first[1..], &mut out);
+        preparer.prepare(&[item(9, &[0x41, 0], 0)], &mut out);
+        let numbers: Vec<u64> = out.iter().map(|packet| packet.number).collect();
+        assert_eq!(numbers, [11, 12, 13, 9]);
+
+        // A keyframe that brings its own is left as it is.
+        out.clear();
+        let own = [0x78, 0, 1, 0x67, 0, 1, 0x65];
+        preparer.prepare(&[item(20, &own, KEY)], &mut out);
+        assert_eq!(out.len(), 1);
+        assert_eq!(out[0].number, 21);
     }
 }

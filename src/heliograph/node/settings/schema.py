@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -39,6 +39,15 @@ def _fail(message: str, *where: str | int) -> PydanticCustomError:
     return PydanticCustomError("setting", "{reason}", {"reason": message, "where": where})
 
 
+def _address(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return ip_address(value)
+        except ValueError:
+            raise _fail("must be a numeric address") from None
+    return value
+
+
 def _network(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -63,6 +72,7 @@ def _state_dir() -> Path:
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+Address = Annotated[IPv4Address | IPv6Address, BeforeValidator(_address)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 # TOML has arrays and strings only; "strict" would insist on a tuple, a Path.
 Networks = Annotated[tuple[Network, ...], Field(strict=False)]
@@ -153,6 +163,21 @@ class RtspSettings(Section):
                 "must be a multicast address (224.0.0.0 to 239.255.255.255)", "multicast_base"
             )
         return self
+
+
+class WebrtcSettings(Section):
+    """Going on air from a browser and watching by WebRTC, all on one UDP port."""
+
+    enabled: bool = True
+    """Whether there is WebRTC; without it browsers watch by WebSocket."""
+    host: Address = IPv4Address("0.0.0.0")
+    """Address to listen on; `::` for IPv6 and IPv4."""
+    port: Port = 8189
+    """UDP port; 0: any free one."""
+    public_addresses: Annotated[tuple[Address, ...], Field(strict=False, max_length=8)] = ()
+    """Addresses peers reach the server by when it is behind a NAT that forwards the port."""
+    max_sessions: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Publishers and viewers by WebRTC together; more are refused."""
 
 
 class PlaneSettings(Section):
@@ -282,6 +307,7 @@ class Settings(Section):
     server: ServerSettings = Field(default_factory=ServerSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     rtsp: RtspSettings = Field(default_factory=RtspSettings)
+    webrtc: WebrtcSettings = Field(default_factory=WebrtcSettings)
     plane: PlaneSettings = Field(default_factory=PlaneSettings)
     access: AccessSettings = Field(default_factory=AccessSettings)
     channels: Annotated[tuple[ChannelSettings, ...], Field(strict=False)] = ()

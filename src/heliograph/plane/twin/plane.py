@@ -7,9 +7,11 @@ them in it, and ``drain`` moves their bytes, so that no thread is needed.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import Any
 
+from heliograph.plane.api import RtcPort
 from heliograph.plane.twin.network import Network
 from heliograph.plane.twin.reader import ConnReader, Reader, Tap, UdpReader
 
@@ -38,6 +40,12 @@ class TwinPlane(Network):
         """What left through a simulated endpoint, and forget it."""
         taken, self.endpoints[endpoint].sent = self.endpoints[endpoint].sent, []
         return taken
+
+    # WebRTC
+
+    def rtc_open(self, address: str, candidates: list[str], *, capacity: int = 10_000) -> RtcPort:
+        """Not simulated: cryptography and congestion control have no twin."""
+        raise OSError(errno.EOPNOTSUPP, "the twin plane has no WebRTC")
 
     # readers
 

@@ -1,6 +1,8 @@
 //! The publisher's side of a session: packets in, keyframe requests out.
 
 use super::{MediaIn, Output, Session};
+use crate::rtcp;
+use std::time::SystemTime;
 use str0m::media::{KeyframeRequestKind, Mid, Rid};
 use str0m::rtp::{RtpPacket, Ssrc};
 
@@ -29,6 +31,11 @@ impl Session {
             ssrc: *ssrc,
             marker: packet.header.marker,
             payload_type: *packet.header.payload_type,
+            clock: packet.last_sender_info.and_then(|info| {
+                let since = info.ntp_time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+                let wall = u64::try_from(since.as_micros()).ok()?;
+                Some((rtcp::to_ntp(wall), info.rtp_time.numer() as u32))
+            }),
             payload: packet.payload,
         }));
     }

@@ -98,7 +98,7 @@ pub struct PublishedTrack {
 /// A packet a publisher sent.
 #[derive(Debug)]
 pub struct MediaIn {
-    /// Index into [`Session::tracks`].
+    /// Index into [`Session::tracks`](super::Session::tracks).
     pub track: usize,
     /// Index into the track's layers; 0 without simulcast.
     pub layer: usize,
@@ -112,6 +112,8 @@ pub struct MediaIn {
     pub marker: bool,
     /// Payload type.
     pub payload_type: u8,
+    /// NTP time and RTP timestamp of its stream's latest sender report, if one came.
+    pub clock: Option<(u64, u32)>,
     /// Payload; empty for padding sent to measure the path, which must still be counted.
     pub payload: Arc<[u8]>,
 }

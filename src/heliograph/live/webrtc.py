@@ -1,0 +1,236 @@
+"""WebRTC sessions: a browser's offer in, an answer out, and what becomes of it.
+
+Carried by HTTP as WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep); the media never come here.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import structlog
+
+from heliograph.live.admission import Shown
+from heliograph.live.channel import Channel
+from heliograph.live.publish import Publishing, PublishKind
+from heliograph.live.readers import Reader, ReaderHooks
+from heliograph.model.errors import (
+    BusyError,
+    IncompatibleError,
+    MalformedError,
+    NotFoundError,
+    PeerError,
+    TooLargeError,
+)
+from heliograph.model.media import Codec, Kind, Track
+from heliograph.plane import PlaneLoop, RtcClosed, RtcPort, RtcState
+
+log = structlog.get_logger(__name__)
+
+#: Bytes of an offer or a fragment; Chromium's offers have up to 8 KB.
+MAX_BODY = 64 * 1024
+#: What browsers send and the relay understands. The peer's order of preference decides.
+PUBLISHED = (Codec.H264, Codec.VP8, Codec.VP9, Codec.AV1, Codec.OPUS)
+#: What browsers can receive.
+VIEWED = frozenset({*PUBLISHED, Codec.PCMU, Codec.PCMA})
+#: Bits a second a viewer's path is taken for until it is measured: generous, so that the first
+#: keyframe is not held back.
+FIRST_ESTIMATE = 20_000_000
+#: Random bytes of a session's name in its URL: whoever knows it may end the session.
+NAME_BYTES = 16
+
+_ENCODINGS = {
+    Codec.H264: "H264",
+    Codec.VP8: "VP8",
+    Codec.VP9: "VP9",
+    Codec.AV1: "AV1",
+    Codec.OPUS: "opus",
+}
+
+
+@dataclass(slots=True, eq=False)
+class RtcSession(ReaderHooks):
+    """A publisher's or a viewer's session; made by ``Rtc.publish`` and ``Rtc.view``."""
+
+    rtc: Rtc = field(repr=False)
+    name: str
+    """Names it in its URL; not to be guessed."""
+    id: int
+    """The plane's session id."""
+    channel: Channel
+    answer: str = field(repr=False)
+    publishing: Publishing | None = None
+    reader: Reader | None = None
+    restarts: int = 0
+    connected: bool = False
+    ended: bool = False
+
+    @property
+    def etag(self) -> str:
+        """Changes with every ICE restart (RFC 9725 section 4.3.1)."""
+        return f'"{self.id}-{self.restarts}"'
+
+    def patch(self, fragment: str) -> str | None:
+        """Take candidates, or a restart; the fragment that answers a restart."""
+        try:
+            answer = self.rtc.port.patch(self.id, fragment)
+        except (KeyError, ValueError) as error:
+            _refuse(error)
+        if answer is not None:
+            self.restarts += 1
+        return answer
+
+    def end(self, reason: str = "left") -> None:
+        """End it from the peer's side or ours; harmless twice."""
+        if self.ended:
+            return
+        self.ended = True
+        if self.publishing is not None and not self.publishing.closed:
+            self.publishing.close(reason)
+        if self.reader is not None:
+            self.channel.remove_reader(self.reader, reason)
+        self.rtc.forget(self)
+
+    def closed(self, reason: str) -> None:
+        """The channel dismissed us."""
+        self.end(reason)
+
+    def on_plane(self, event: RtcState | RtcClosed) -> None:
+        if isinstance(event, RtcClosed):
+            self.end(event.reason)
+            return
+        self.connected = event.state == "connected"
+        log.info("webrtc peer", channel=self.channel.name, state=event.state, session=self.id)
+
+
+class Rtc:
+    """The server's WebRTC port and its sessions."""
+
+    def __init__(self, loop: PlaneLoop, port: RtcPort) -> None:
+        self.port = port
+        self._loop = loop
+        self._sessions: dict[str, RtcSession] = {}
+
+    def __iter__(self) -> Iterator[RtcSession]:
+        return iter(list(self._sessions.values()))
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def find(self, name: str, channel: str) -> RtcSession:
+        """The session of that name on that channel; ``NotFoundError`` without one."""
+        session = self._sessions.get(name)
+        if session is None or session.channel.name != channel:
+            raise NotFoundError("no such session: it has ended", subject=channel)
+        return session
+
+    def publish(
+        self, channel: Channel, offer: str, *, peer: str, shown: Shown, agent: str = ""
+    ) -> RtcSession:
+        """Take a publisher (WHIP).
+
+        Raises the errors of admission, ``MalformedError``, ``TooLargeError``,
+        ``IncompatibleError`` (no codec in common) and ``BusyError`` (too many sessions).
+        """
+        channel.check_publisher(peer, shown)
+        try:
+            id, answer, described = self.port.publish(offer, [codec.value for codec in PUBLISHED])
+        except ValueError as error:
+            _refuse(error)
+        tracks: list[Track] = []
+        streams: list[tuple[int, int, int]] = []
+        for place, (kind, codec, rate, channels, fmtp, payload_type, rids) in enumerate(described):
+            track = Track(
+                len(tracks),
+                Kind(kind),
+                Codec(codec),
+                rate,
+                payload_type,
+                channels,
+                _ENCODINGS.get(Codec(codec), codec),
+                _parameters(fmtp),
+            )
+            tracks.append(track)
+            # Browsers name the layers from the smallest to the best.
+            streams.append((place, max(len(rids) - 1, 0), track.id))
+        session = RtcSession(self, _new_name(), id, channel, answer)
+        try:
+            session.publishing = channel.publish(
+                tracks, PublishKind.WHIP, peer, shown=shown, on_closed=session.closed
+            )
+            session.publishing.agent = agent
+            self.port.attach(id, session.publishing.add_input(), streams)
+        except (PeerError, KeyError):
+            self.port.close_session(id)
+            raise
+        return self._keep(session)
+
+    def view(
+        self, channel: Channel, offer: str, *, peer: str, shown: Shown, agent: str = ""
+    ) -> RtcSession:
+        """Take a viewer (WHEP); raises as ``publish``."""
+        channel.check_reader(peer, shown)
+        playable = [track for track in channel.tracks if track.codec in VIEWED]
+        if not any(track.kind is Kind.VIDEO for track in playable) and any(
+            track.kind is Kind.VIDEO for track in channel.tracks
+        ):
+            codecs = ", ".join(sorted({track.codec.value for track in channel.tracks}))
+            raise IncompatibleError(
+                f"channel {channel.name!r} carries {codecs}, which WebRTC does not",
+                subject=channel.name,
+            )
+        session = RtcSession(self, _new_name(), 0, channel, "")
+        try:
+            session.reader, session.answer = channel.add_rtc_reader(
+                self.port, offer, playable, peer=peer, hooks=session, agent=agent
+            )
+        except ValueError as error:
+            _refuse(error)
+        session.id = session.reader.plane_reader
+        return self._keep(session)
+
+    def _keep(self, session: RtcSession) -> RtcSession:
+        self._sessions[session.name] = session
+        self._loop.on_rtc(session.id, session.on_plane)
+        return session
+
+    def forget(self, session: RtcSession) -> None:
+        """A session ended."""
+        self._sessions.pop(session.name, None)
+        self._loop.forget_rtc(session.id)
+        self.port.close_session(session.id)
+
+    def close(self, reason: str = "server stopping") -> None:
+        """End all sessions and close the port."""
+        for session in self:
+            session.end(reason)
+        self.port.close()
+
+
+def _new_name() -> str:
+    return secrets.token_urlsafe(NAME_BYTES)
+
+
+def _parameters(text: str) -> dict[str, str]:
+    """Format parameters of ``a=fmtp``, names in lower case."""
+    pairs = (pair.partition("=") for pair in text.split(";") if pair.strip())
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def _refuse(error: ValueError | KeyError) -> NoReturn:
+    """Say in our errors why the plane refused an offer."""
+    kind, message = error.args if len(error.args) == 2 else ("unknown", "the session has ended")
+    match kind:
+        case "malformed":
+            raise MalformedError("offer", message) from None
+        case "too-large":
+            raise TooLargeError(message) from None
+        case "nothing":
+            raise MalformedError("offer", message) from None
+        case "codec":
+            raise IncompatibleError(message) from None
+        case "full":
+            raise BusyError(message, subject="sessions") from None
+    raise NotFoundError("no such session: it has ended") from None

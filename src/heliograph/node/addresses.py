@@ -1,0 +1,44 @@
+"""Where peers can find this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+import ifaddr
+
+#: Addresses told to a peer: each costs it checks.
+MAX_CANDIDATES = 16
+
+
+def candidates(host: str, public: Iterable[str] = ()) -> list[str]:
+    """Addresses of the machine for a socket bound to ``host``, best first, as ``host:0``.
+
+    ``public``: addresses that stand before those of the interfaces, such as a NAT's outside. An
+    interface's own address of that family still follows, for peers on the same side.
+    """
+    bound = ipaddress.ip_address(host)
+    found: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = [
+        ipaddress.ip_address(one) for one in public
+    ]
+    found += sorted(_interfaces(), key=_rank) if bound.is_unspecified else [bound]
+    usable = (
+        one
+        for one in dict.fromkeys(found)
+        # A socket bound to "::" serves both families, one bound to "0.0.0.0" only its own.
+        if one.version == bound.version or (bound.version == 6 and bound.is_unspecified)
+    )
+    return [f"[{one}]:0" if one.version == 6 else f"{one}:0" for one in usable][:MAX_CANDIDATES]
+
+
+def _interfaces() -> Iterable[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    for adapter in ifaddr.get_adapters():
+        for address in adapter.ips:
+            text = address.ip if isinstance(address.ip, str) else address.ip[0]
+            one = ipaddress.ip_address(text)
+            if not one.is_link_local:  # would need a zone, which the peer names otherwise
+                yield one
+
+
+def _rank(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> tuple[bool, bool]:
+    return address.is_loopback, address.version == 6

@@ -1,0 +1,133 @@
+"""Chromium's own WebRTC on a page of the server: it goes on air, it watches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .chromium import Chromium, Tab
+from .clip import make
+from .heliograph import Server
+from .program import wait_until
+
+_PUBLISH = """
+async ([url, key, codec]) => {
+  const stream = await navigator.mediaDevices.getUserMedia({
+    video: { width: 640, height: 480, frameRate: 30 }, audio: true });
+  const pc = (window.pc = new RTCPeerConnection());
+  for (const track of stream.getTracks()) {
+    const transceiver = pc.addTransceiver(track, { direction: "sendonly" });
+    if (track.kind !== "video") continue;
+    const known = RTCRtpSender.getCapabilities("video").codecs;
+    const first = known.filter((one) => one.mimeType === codec);
+    transceiver.setCodecPreferences([...first, ...known.filter((one) => !first.includes(one))]);
+  }
+  await pc.setLocalDescription();
+  const answer = await fetch(url, { method: "POST", body: pc.localDescription.sdp,
+    headers: { "Content-Type": "application/sdp", Authorization: `Bearer ${key}` } });
+  window.session = answer.headers.get("Location");
+  const sdp = await answer.text();
+  if (answer.ok) await pc.setRemoteDescription({ type: "answer", sdp });
+  return answer.status;
+}
+"""
+
+_WATCH = """
+async ([url, blocks, codeRows, height]) => {
+  const pc = (window.pc = new RTCPeerConnection());
+  for (const kind of ["video", "audio"]) pc.addTransceiver(kind, { direction: "recvonly" });
+  const video = document.createElement("video");
+  Object.assign(video, { muted: true, autoplay: true, srcObject: new MediaStream() });
+  document.body.append(video);
+  pc.ontrack = (event) => video.srcObject.addTrack(event.track);
+  const seen = (window.seen = { numbers: [], frames: 0 });
+  const strip = new OffscreenCanvas(blocks, 1).getContext("2d", { willReadFrequently: true });
+  strip.imageSmoothingEnabled = false;
+  const look = () => {
+    video.requestVideoFrameCallback(look);
+    seen.frames++;
+    const rows = (video.videoHeight * codeRows) / height;
+    strip.drawImage(video, 0, video.videoHeight - rows / 2, video.videoWidth, 1, 0, 0, blocks, 1);
+    const data = strip.getImageData(0, 0, blocks, 1).data;
+    let [number, check] = [0, 0];
+    for (let i = 0; i < blocks / 2; i++) number = number * 2 + (data[i * 4] >= 128 ? 1 : 0);
+    for (let i = blocks / 2; i < blocks; i++) check = check * 2 + (data[i * 4] >= 128 ? 1 : 0);
+    if ((number ^ check) === 0xffff && number !== seen.numbers.at(-1)) seen.numbers.push(number);
+  };
+  video.requestVideoFrameCallback(look);
+  await pc.setLocalDescription();
+  const answer = await fetch(url, { method: "POST", body: pc.localDescription.sdp,
+    headers: { "Content-Type": "application/sdp" } });
+  window.session = answer.headers.get("Location");
+  const sdp = await answer.text();
+  if (answer.ok) await pc.setRemoteDescription({ type: "answer", sdp });
+  return answer.status;
+}
+"""
+
+_STATS = """
+async (type) => {
+  const found = {};
+  for (const one of (await pc.getStats()).values()) if (one.type === type) found[one.kind] = one;
+  return found;
+}
+"""
+
+
+class Peer:
+    """A tab with one peer connection."""
+
+    def __init__(self, tab: Tab, status: int) -> None:
+        self.tab = tab
+        self.status = status
+        """Of the answer to the offer."""
+
+    def stats(self, type: str) -> dict[str, dict[str, Any]]:
+        """``getStats`` of one type (``inbound-rtp``, ``outbound-rtp``), by kind of media."""
+        found: dict[str, dict[str, Any]] = self.tab.evaluate(_STATS, type)
+        return found
+
+    @property
+    def session(self) -> str:
+        """Path of the session."""
+        found: str = self.tab.evaluate("() => window.session")
+        return found
+
+    @property
+    def state(self) -> str:
+        found: str = self.tab.evaluate("() => pc.connectionState")
+        return found
+
+    @property
+    def frames(self) -> int:
+        """Pictures shown so far."""
+        found: int = self.tab.evaluate("() => seen.frames")
+        return found
+
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of the clip's pictures shown so far."""
+        found: list[int] = self.tab.evaluate("() => seen.numbers")
+        return found
+
+    def wait_frames(self, count: int, seconds: float) -> None:
+        """Wait until ``count`` more pictures were shown."""
+        begin = self.frames
+        wait_until(lambda: self.frames - begin >= count, seconds, f"{count} pictures by WebRTC")
+
+    def close(self) -> None:
+        self.tab.close()
+
+
+def publish(
+    chromium: Chromium, server: Server, channel: str, key: str, codec: str = "video/H264"
+) -> Peer:
+    """Go on air with the fake camera."""
+    tab = chromium.open(f"{server.http}/", permissions=["camera", "microphone"])
+    return Peer(tab, tab.evaluate(_PUBLISH, [f"{server.http}/whip/{channel}", key, codec]))
+
+
+def watch(chromium: Chromium, server: Server, channel: str) -> Peer:
+    """Watch a channel."""
+    tab = chromium.open(f"{server.http}/")
+    sizes = [make.BLOCKS, make.CODE_ROWS, make.HEIGHT]
+    return Peer(tab, tab.evaluate(_WATCH, [f"{server.http}/whep/{channel}", *sizes]))
