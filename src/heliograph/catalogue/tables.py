@@ -1,0 +1,219 @@
+"""The tables. Every constraint has a name, so that a migration can speak of it.
+
+A change here needs a migration in ``migrations/versions``; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+    true,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
+
+from heliograph.catalogue.values import Role, ViewAccess
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+#: SQLite counts rows by itself only where the key is called INTEGER.
+BigId = BigInteger().with_variant(Integer, "sqlite")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware times, in UTC: refuses naive ones, and gives back aware ones where SQLite forgot."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON}  # noqa: RUF012
+
+
+def _one_of(column: str, values: type[Role] | type[ViewAccess]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+#: SQLite gives the number of a deleted last row away again; a new account must not be taken for it.
+_NEVER_REUSED = {"sqlite_autoincrement": True}
+
+
+class AccountRow(Base):
+    __tablename__ = "accounts"
+    __table_args__ = (UniqueConstraint("name"), _one_of("role", Role), _NEVER_REUSED)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(32))
+    display_name: Mapped[str] = mapped_column(String(32))
+    password_hash: Mapped[str] = mapped_column(String(255))
+    role: Mapped[str] = mapped_column(String(16))
+    created: Mapped[datetime]
+    disabled: Mapped[datetime | None]
+
+
+class SessionRow(Base):
+    __tablename__ = "login_sessions"
+    __table_args__ = (
+        UniqueConstraint("token_hash"),
+        Index(None, "account_id"),
+        Index(None, "expires"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    token_hash: Mapped[str] = mapped_column(String(64))
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    created: Mapped[datetime]
+    expires: Mapped[datetime]
+    last_seen: Mapped[datetime]
+    address: Mapped[str] = mapped_column(String(64))
+    agent: Mapped[str] = mapped_column(String(200))
+
+    account: Mapped[AccountRow] = relationship(lazy="joined", innerjoin=True)
+
+
+class ChannelRow(Base):
+    __tablename__ = "channels"
+    __table_args__ = (
+        UniqueConstraint("name"),
+        UniqueConstraint("folded_name"),
+        Index(None, "owner_id"),
+        _one_of("view_access", ViewAccess),
+        _NEVER_REUSED,
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    folded_name: Mapped[str] = mapped_column(String(64))
+    title: Mapped[str] = mapped_column(String(200))
+    # A channel goes before its owner does: nobody loses one by a click on somebody's account.
+    owner_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="RESTRICT"))
+    private: Mapped[bool]
+    view_access: Mapped[str] = mapped_column(String(16))
+    options: Mapped[dict[str, Any]]
+    created: Mapped[datetime]
+    tokens_from: Mapped[datetime]
+    """View tokens issued before are good no more."""
+    guests_chat: Mapped[bool] = mapped_column(server_default=true())
+    slow_mode_ms: Mapped[int] = mapped_column(server_default=text("0"))
+
+    owner: Mapped[AccountRow | None] = relationship(lazy="joined")
+
+
+class StreamKeyRow(Base):
+    __tablename__ = "stream_keys"
+    __table_args__ = (UniqueConstraint("key_hash"), Index(None, "channel_id"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    channel_id: Mapped[int] = mapped_column(ForeignKey("channels.id", ondelete="CASCADE"))
+    key_hash: Mapped[str] = mapped_column(String(64))
+    hint: Mapped[str] = mapped_column(String(8))
+    label: Mapped[str] = mapped_column(String(64))
+    created: Mapped[datetime]
+    last_used: Mapped[datetime | None]
+    revoked: Mapped[datetime | None]
+
+    channel: Mapped[ChannelRow] = relationship(lazy="joined", innerjoin=True)
+
+
+class SpentTokenRow(Base):
+    """View tokens withdrawn, and single ones used; kept until they would have expired."""
+
+    __tablename__ = "spent_tokens"
+    __table_args__ = (Index(None, "expires"),)
+
+    token_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    expires: Mapped[datetime]
+
+
+class SecretRow(Base):
+    """Secrets of the instance: keys that sign tokens, the hash of the first key."""
+
+    __tablename__ = "instance_secrets"
+    __table_args__ = (UniqueConstraint("kind", "key_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    key_id: Mapped[str] = mapped_column(String(32))
+    secret: Mapped[bytes] = mapped_column(LargeBinary)
+    created: Mapped[datetime]
+    retired: Mapped[datetime | None]
+
+
+class AuditRow(Base):
+    __tablename__ = "audit_log"
+    __table_args__ = (Index(None, "at"), Index(None, "subject"), Index(None, "actor"))
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(32))
+    # Names, not references: the log outlives what it speaks of.
+    subject: Mapped[str] = mapped_column(String(128))
+    address: Mapped[str] = mapped_column(String(64))
+    detail: Mapped[dict[str, Any]]
+
+
+class ChatRow(Base):
+    __tablename__ = "chat_messages"
+    __table_args__ = (
+        UniqueConstraint("channel_id", "seq"),
+        UniqueConstraint("channel_id", "author", "nonce"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    channel_id: Mapped[int] = mapped_column(ForeignKey("channels.id", ondelete="CASCADE"))
+    seq: Mapped[int] = mapped_column(BigInteger)
+    author: Mapped[str] = mapped_column(String(80))
+    name: Mapped[str] = mapped_column(String(32))
+    badge: Mapped[str] = mapped_column(String(16))
+    body: Mapped[str] = mapped_column(Text)
+    nonce: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime]
+    deleted: Mapped[bool]
+
+
+class ChatMuteRow(Base):
+    __tablename__ = "chat_mutes"
+    __table_args__ = (UniqueConstraint("channel_id", "author"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    channel_id: Mapped[int] = mapped_column(ForeignKey("channels.id", ondelete="CASCADE"))
+    author: Mapped[str] = mapped_column(String(80))
+    until: Mapped[datetime | None]
