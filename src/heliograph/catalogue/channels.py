@@ -1,0 +1,326 @@
+"""Channels and their stream keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from heliograph.catalogue.audit import record
+from heliograph.catalogue.context import Context, channel_of
+from heliograph.catalogue.keys import MAX_SHOWN, fingerprint, new_stream_key
+from heliograph.catalogue.names import clean_line
+from heliograph.catalogue.permits import whole_second_after
+from heliograph.catalogue.tables import AccountRow, ChannelRow, StreamKeyRow
+from heliograph.catalogue.values import (
+    SYSTEM,
+    Actor,
+    ChannelRecord,
+    NewStreamKey,
+    StreamKey,
+    ViewAccess,
+)
+from heliograph.model.errors import (
+    BusyError,
+    ConflictError,
+    MalformedError,
+    NotFoundError,
+    TooLargeError,
+    UnauthorizedError,
+)
+from heliograph.model.media import check_channel_name
+
+#: Characters of a title: it stands on one line.
+MAX_TITLE = 200
+#: Characters of the options as JSON; what an operator can set of one channel takes 2 000.
+MAX_OPTIONS = 32_768
+#: Channels of one owner; more are an administrator's matter.
+MAX_OWNED = 100
+#: Stream keys of a channel that are good; a studio has fewer encoders.
+MAX_KEYS = 20
+#: Revoked keys of a channel that are still shown.
+MAX_REVOKED = 20
+#: Characters of a key's label.
+MAX_LABEL = 64
+#: Longest slow mode, seconds.
+MAX_SLOW = 3600.0
+#: How exactly the last use of a key is known.
+TOUCH_EVERY = timedelta(minutes=1)
+#: Channels of one answer.
+MAX_PAGE = 1000
+
+
+class Channels:
+    """Channels as they are stored; whether somebody may is for ``rights`` to say."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._db = context.database
+
+    async def create(
+        self,
+        name: str,
+        *,
+        owner: str | None = None,
+        title: str = "",
+        private: bool = False,
+        view_access: ViewAccess = ViewAccess.EVERYONE,
+        options: Mapping[str, Any] | None = None,
+        max_owned: int = MAX_OWNED,
+        by: Actor = SYSTEM,
+    ) -> ChannelRecord:
+        """Make a channel. ``ConflictError`` where the name is taken (letters' case does not tell
+        names apart), ``TooLargeError`` where the owner has ``max_owned`` already."""
+        check_channel_name(name)
+        title = clean_line(title, limit=MAX_TITLE, what="title")
+        stored = _options(options or {})
+        now = self._context.now()
+        async with self._db.write() as session:
+            taken = await session.scalar(
+                select(ChannelRow.id).where(ChannelRow.folded_name == name.lower())
+            )
+            if taken is not None:
+                raise ConflictError(f"channel {name!r} exists already", subject=name)
+            holder = None if owner is None else await _account(session, owner)
+            if holder is not None:
+                owned = await session.scalar(
+                    select(func.count(ChannelRow.id)).where(ChannelRow.owner_id == holder.id)
+                )
+                if (owned or 0) >= max_owned:
+                    raise TooLargeError(
+                        f"{holder.name!r} has {max_owned} channels, and no more are allowed",
+                        subject=holder.name,
+                    )
+            row = ChannelRow(
+                name=name,
+                folded_name=name.lower(),
+                title=title,
+                owner=holder,
+                private=private,
+                view_access=view_access.value,
+                options=stored,
+                created=now,
+                tokens_from=whole_second_after(now),
+                guests_chat=True,
+                slow_mode_ms=0,
+            )
+            session.add(row)
+            await session.flush()
+            record(session, now, by, "channel.create", name, owner=owner)
+            return channel_of(row)
+
+    async def get(self, name: str) -> ChannelRecord:
+        """The channel; ``NotFoundError`` without one."""
+        async with self._db.read() as session:
+            return channel_of(await _row(session, name))
+
+    async def list(
+        self, *, owner: str | None = None, after: str = "", limit: int = MAX_PAGE
+    ) -> list[ChannelRecord]:
+        """Channels by name, those behind ``after``, private ones among them."""
+        query = (
+            select(ChannelRow)
+            .where(ChannelRow.name > after)
+            .order_by(ChannelRow.name)
+            .limit(max(1, min(limit, MAX_PAGE)))
+        )
+        if owner is not None:
+            query = query.join(ChannelRow.owner).where(AccountRow.name == owner)
+        async with self._db.read() as session:
+            return [channel_of(row) for row in await session.scalars(query)]
+
+    async def update(
+        self,
+        name: str,
+        *,
+        title: str | None = None,
+        private: bool | None = None,
+        view_access: ViewAccess | None = None,
+        options: Mapping[str, Any] | None = None,
+        guests_chat: bool | None = None,
+        slow_mode: float | None = None,
+        by: Actor = SYSTEM,
+    ) -> ChannelRecord:
+        """Change what is given."""
+        changes: dict[str, Any] = {
+            "title": None if title is None else clean_line(title, limit=MAX_TITLE, what="title"),
+            "private": private,
+            "view_access": None if view_access is None else view_access.value,
+            "options": None if options is None else _options(options),
+            "guests_chat": guests_chat,
+            "slow_mode_ms": None if slow_mode is None else _slow(slow_mode),
+        }
+        changes = {field: value for field, value in changes.items() if value is not None}
+        async with self._db.write() as session:
+            row = await _row(session, name, lock=True)
+            for field, value in changes.items():
+                setattr(row, field, value)
+            # Options may hold credentials of cameras: that they changed is told, and not how.
+            told = {
+                field: True if field == "options" else value for field, value in changes.items()
+            }
+            record(session, self._context.now(), by, "channel.edit", name, **told)
+            return channel_of(row)
+
+    async def give(self, name: str, owner: str | None, *, by: Actor = SYSTEM) -> ChannelRecord:
+        """Give the channel to another owner, or to the server."""
+        async with self._db.write() as session:
+            row = await _row(session, name, lock=True)
+            row.owner = None if owner is None else await _account(session, owner)
+            record(session, self._context.now(), by, "channel.give", name, owner=owner or "")
+            return channel_of(row)
+
+    async def delete(self, name: str, *, by: Actor = SYSTEM) -> None:
+        """Remove a channel with its keys and its chat."""
+        async with self._db.write() as session:
+            row = await _row(session, name, lock=True)
+            record(session, self._context.now(), by, "channel.delete", name)
+            await session.execute(delete(ChannelRow).where(ChannelRow.id == row.id))
+
+
+class StreamKeys:
+    """Keys that may publish, several a channel."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._db = context.database
+        self.touch_failures = 0
+        """Times that the last use could not be written down; the key was good all the same."""
+
+    async def create(self, channel: str, *, label: str = "", by: Actor = SYSTEM) -> NewStreamKey:
+        """Make a key. ``TooLargeError`` where the channel has ``MAX_KEYS`` good ones."""
+        label = clean_line(label, limit=MAX_LABEL, what="label")
+        now, key = self._context.now(), new_stream_key()
+        async with self._db.write() as session:
+            row = await _row(session, channel, lock=True)
+            of_channel = StreamKeyRow.channel_id == row.id
+            good = await session.scalar(
+                select(func.count(StreamKeyRow.id)).where(
+                    of_channel, StreamKeyRow.revoked.is_(None)
+                )
+            )
+            if (good or 0) >= MAX_KEYS:
+                raise TooLargeError(
+                    f"channel {channel!r} has {MAX_KEYS} keys; revoke one first", subject=channel
+                )
+            made = StreamKeyRow(
+                channel=row,
+                key_hash=fingerprint(key),
+                hint=key[-4:],
+                label=label,
+                created=now,
+                last_used=None,
+                revoked=None,
+            )
+            session.add(made)
+            await session.flush()
+            record(session, now, by, "key.create", channel, id=made.id, label=label)
+            return NewStreamKey(key, _key(made))
+
+    async def list(self, channel: str) -> list[StreamKey]:
+        """The channel's keys, the newest first, revoked ones among them."""
+        query = (
+            select(StreamKeyRow)
+            .join(StreamKeyRow.channel)
+            .where(ChannelRow.name == channel)
+            .order_by(StreamKeyRow.id.desc())
+        )
+        async with self._db.read() as session:
+            return [_key(row) for row in await session.scalars(query)]
+
+    async def revoke(self, channel: str, key_id: int, *, by: Actor = SYSTEM) -> StreamKey:
+        """Revoke a key; ``NotFoundError`` where the channel has no such.
+
+        Who publishes with it now goes on until the caller ends that.
+        """
+        now = self._context.now()
+        async with self._db.write() as session:
+            row = await session.get(StreamKeyRow, key_id, with_for_update={"of": StreamKeyRow})
+            if row is None or row.channel.name != channel:
+                raise NotFoundError(f"no stream key {key_id}", subject=channel)
+            row.revoked = row.revoked or now
+            await session.flush()
+            oldest = (
+                select(StreamKeyRow.id)
+                .where(StreamKeyRow.channel_id == row.channel_id, StreamKeyRow.revoked.is_not(None))
+                .order_by(StreamKeyRow.revoked.desc(), StreamKeyRow.id.desc())
+                .offset(MAX_REVOKED)
+            )
+            gone = list(await session.scalars(oldest))
+            await session.execute(delete(StreamKeyRow).where(StreamKeyRow.id.in_(gone)))
+            record(session, now, by, "key.revoke", channel, id=key_id, label=row.label)
+            return _key(row)
+
+    async def verify(self, channel: str, key: str, *, address: str = "") -> StreamKey:
+        """The key that was shown, if it may publish on this channel.
+
+        ``UnauthorizedError``, the same for every reason; ``BusyError`` after too many failures of
+        this address. One look into an index: see ``keys`` for why one SHA-256 is enough.
+        """
+        context = self._context
+        attempt = context.throttle.begin(context.ticks(), address=address)
+        async with self._db.read() as session:
+            row = await session.scalar(
+                select(StreamKeyRow).where(StreamKeyRow.key_hash == fingerprint(key[:MAX_SHOWN]))
+            )
+            found = None if row is None else _key(row)
+        if found is None or found.revoked is not None or found.channel != channel:
+            raise UnauthorizedError(
+                f"the key is wrong to publish channel {channel[:80]!r}", subject=channel[:80]
+            )
+        context.throttle.succeeded(attempt, context.ticks())
+        await self._touch(found)
+        return found
+
+    async def _touch(self, found: StreamKey) -> None:
+        now = self._context.now()
+        if found.last_used is not None and now - found.last_used < TOUCH_EVERY:
+            return
+        try:
+            async with self._db.write() as session:
+                await session.execute(
+                    update(StreamKeyRow).where(StreamKeyRow.id == found.id).values(last_used=now)
+                )
+        except BusyError:
+            self.touch_failures += 1
+
+
+def _key(row: StreamKeyRow) -> StreamKey:
+    return StreamKey(
+        row.id, row.channel.name, row.label, row.hint, row.created, row.last_used, row.revoked
+    )
+
+
+async def _row(session: AsyncSession, name: str, *, lock: bool = False) -> ChannelRow:
+    query = select(ChannelRow).where(ChannelRow.name == name[:80])
+    row = await session.scalar(query.with_for_update(of=ChannelRow) if lock else query)
+    if row is None:
+        raise NotFoundError(f"no channel {name[:80]!r}", subject=name[:80])
+    return row
+
+
+async def _account(session: AsyncSession, name: str) -> AccountRow:
+    row = await session.scalar(select(AccountRow).where(AccountRow.name == name).with_for_update())
+    if row is None:
+        raise NotFoundError(f"no account {name[:32]!r}", subject=name[:32])
+    return row
+
+
+def _options(options: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        text = json.dumps(options, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise MalformedError("channel options", str(error)) from None
+    if len(text) > MAX_OPTIONS:
+        raise TooLargeError(f"channel options longer than {MAX_OPTIONS} characters")
+    return dict(json.loads(text))
+
+
+def _slow(seconds: float) -> int:
+    if not 0 <= seconds <= MAX_SLOW:
+        raise MalformedError("slow mode", f"0 to {MAX_SLOW:g} seconds")
+    return round(seconds * 1000)

@@ -1,0 +1,158 @@
+"""The chats' memory: what was said and who is muted, bounded for each channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from heliograph.catalogue.context import Context, cut
+from heliograph.catalogue.tables import ChannelRow, ChatMuteRow, ChatRow
+from heliograph.catalogue.values import ChatEntry, ChatMute
+from heliograph.model.errors import NotFoundError
+
+#: Messages kept of a channel: what late comers read, and a moderator looks back at.
+KEEP_MESSAGES = 500
+#: Mutes kept of a channel; the oldest goes for a new one.
+KEEP_MUTES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPast:
+    """What a channel's chat begins with."""
+
+    messages: tuple[ChatEntry, ...] = ()
+    """The oldest first."""
+    mutes: tuple[ChatMute, ...] = ()
+
+
+class History:
+    """Reads and writes the chats' memory."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._db = context.database
+
+    async def load(self, channel: str, *, limit: int = KEEP_MESSAGES) -> ChatPast:
+        """The last messages of a channel, and who is muted in it; empty where there is none."""
+        newest = (
+            select(ChatRow)
+            .join(ChannelRow, ChannelRow.id == ChatRow.channel_id)
+            .where(ChannelRow.name == channel)
+            .order_by(ChatRow.seq.desc())
+            .limit(limit)
+        )
+        muted = (
+            select(ChatMuteRow)
+            .join(ChannelRow, ChannelRow.id == ChatMuteRow.channel_id)
+            .where(ChannelRow.name == channel)
+            .order_by(ChatMuteRow.id)
+        )
+        now = self._context.now()
+        async with self._db.read() as session:
+            messages = tuple(_entry(row) for row in await session.scalars(newest))[::-1]
+            mutes = tuple(
+                ChatMute(row.author, row.until)
+                for row in await session.scalars(muted)
+                if row.until is None or row.until > now
+            )
+            return ChatPast(messages, mutes)
+
+    async def save(
+        self,
+        channel: str,
+        *,
+        said: Iterable[ChatEntry] = (),
+        deleted: Iterable[int] = (),
+        muted: Iterable[ChatMute] = (),
+        unmuted: Iterable[str] = (),
+    ) -> None:
+        """Write down what happened, as one transaction; doing it twice changes nothing.
+
+        Unmuting comes before muting: give the last state of each author. ``NotFoundError`` without
+        that channel.
+        """
+        said, deleted = list(said), list(deleted)
+        muted, unmuted = list(muted), list(unmuted)
+        async with self._db.write() as session:
+            row = await session.scalar(select(ChannelRow).where(ChannelRow.name == channel))
+            if row is None:
+                raise NotFoundError(f"no channel {channel[:80]!r}", subject=channel[:80])
+            if said:
+                await self._say(session, row.id, said)
+            if deleted:
+                await session.execute(
+                    update(ChatRow)
+                    .where(ChatRow.channel_id == row.id, ChatRow.seq.in_(deleted))
+                    .values(body="", deleted=True)
+                )
+            if muted or unmuted:
+                await self._mute(session, row.id, muted, unmuted)
+
+    async def _say(self, session: AsyncSession, channel_id: int, said: list[ChatEntry]) -> None:
+        values = [
+            {
+                "channel_id": channel_id,
+                "seq": entry.seq,
+                "author": entry.author,
+                "name": entry.name,
+                "badge": entry.badge,
+                "body": "" if entry.deleted else cut(entry.text, len(entry.text)),
+                "nonce": entry.nonce,
+                "at": entry.at,
+                "deleted": entry.deleted,
+            }
+            for entry in said
+        ]
+        if self._db.is_sqlite:
+            await session.execute(sqlite.insert(ChatRow).on_conflict_do_nothing(), values)
+        else:
+            await session.execute(postgresql.insert(ChatRow).on_conflict_do_nothing(), values)
+        edge = await session.scalar(
+            select(ChatRow.seq)
+            .where(ChatRow.channel_id == channel_id)
+            .order_by(ChatRow.seq.desc())
+            .offset(KEEP_MESSAGES)
+            .limit(1)
+        )
+        if edge is not None:
+            await session.execute(
+                delete(ChatRow).where(ChatRow.channel_id == channel_id, ChatRow.seq <= edge)
+            )
+
+    async def _mute(
+        self, session: AsyncSession, channel_id: int, muted: list[ChatMute], unmuted: list[str]
+    ) -> None:
+        of_channel = ChatMuteRow.channel_id == channel_id
+        gone = [*unmuted, *(mute.author for mute in muted)]
+        await session.execute(delete(ChatMuteRow).where(of_channel, ChatMuteRow.author.in_(gone)))
+        session.add_all(
+            ChatMuteRow(channel_id=channel_id, author=mute.author, until=mute.until)
+            for mute in muted
+        )
+        await session.flush()
+        surplus = list(
+            await session.scalars(
+                select(ChatMuteRow.id)
+                .where(of_channel)
+                .order_by(ChatMuteRow.id.desc())
+                .offset(KEEP_MUTES)
+            )
+        )
+        await session.execute(delete(ChatMuteRow).where(ChatMuteRow.id.in_(surplus)))
+
+
+def _entry(row: ChatRow) -> ChatEntry:
+    return ChatEntry(
+        seq=row.seq,
+        author=row.author,
+        name=row.name,
+        text=row.body,
+        nonce=row.nonce,
+        at=row.at,
+        badge=row.badge,
+        deleted=row.deleted,
+    )
