@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from heliograph.catalogue.audit import record
 from heliograph.catalogue.context import Context, account_of
 from heliograph.catalogue.keys import MAX_SHOWN, fingerprint, new_setup_key
-from heliograph.catalogue.names import check_account_name, clean_name
+from heliograph.catalogue.names import account_key, check_account_name, clean_name
 from heliograph.catalogue.passwords import check_password
 from heliograph.catalogue.tables import AccountRow, ChannelRow, SecretRow, SessionRow
 from heliograph.catalogue.values import SYSTEM, Account, Actor, Role
@@ -179,11 +179,10 @@ class Accounts:
         ``BusyError`` after too many failures of this address or on this account.
         """
         context = self._context
-        attempt = context.throttle.begin(context.ticks(), address=address, account=name.strip())
+        wanted = account_key(name)
+        attempt = context.throttle.begin(context.ticks(), address=address, account=wanted)
         async with self._db.read() as session:
-            row = await session.scalar(
-                select(AccountRow).where(AccountRow.name == name.strip().lower()[:64])
-            )
+            row = await session.scalar(select(AccountRow).where(AccountRow.name == wanted))
         stored = None if row is None else row.password_hash
         checked = await context.passwords.verify(stored, password)
         if row is None or not checked.good or row.disabled is not None:
@@ -222,7 +221,7 @@ def _names(name: str, display_name: str) -> tuple[str, str]:
 
 
 async def _row(session: AsyncSession, name: str, *, lock: bool = False) -> AccountRow:
-    query = select(AccountRow).where(AccountRow.name == name.strip().lower()[:64])
+    query = select(AccountRow).where(AccountRow.name == account_key(name))
     row = await session.scalar(query.with_for_update() if lock else query)
     if row is None:
         raise NotFoundError(f"no account {name[:32]!r}", subject=name[:32])

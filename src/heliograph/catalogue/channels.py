@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from heliograph.catalogue.audit import record
 from heliograph.catalogue.context import Context, channel_of
 from heliograph.catalogue.keys import MAX_SHOWN, fingerprint, new_stream_key
-from heliograph.catalogue.names import clean_line
+from heliograph.catalogue.names import account_key, clean_line
 from heliograph.catalogue.permits import whole_second_after
 from heliograph.catalogue.tables import AccountRow, ChannelRow, StreamKeyRow
 from heliograph.catalogue.values import (
@@ -129,7 +129,7 @@ class Channels:
             .limit(max(1, min(limit, MAX_PAGE)))
         )
         if owner is not None:
-            query = query.join(ChannelRow.owner).where(AccountRow.name == owner)
+            query = query.join(ChannelRow.owner).where(AccountRow.name == account_key(owner))
         async with self._db.read() as session:
             return [channel_of(row) for row in await session.scalars(query)]
 
@@ -304,7 +304,9 @@ async def _row(session: AsyncSession, name: str, *, lock: bool = False) -> Chann
 
 
 async def _account(session: AsyncSession, name: str) -> AccountRow:
-    row = await session.scalar(select(AccountRow).where(AccountRow.name == name).with_for_update())
+    row = await session.scalar(
+        select(AccountRow).where(AccountRow.name == account_key(name)).with_for_update()
+    )
     if row is None:
         raise NotFoundError(f"no account {name[:32]!r}", subject=name[:32])
     return row

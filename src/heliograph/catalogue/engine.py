@@ -19,7 +19,13 @@ from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from heliograph.model.errors import BusyError, ConflictError, ResourceError, SettingsError
+from heliograph.model.errors import (
+    BusyError,
+    ConflictError,
+    MalformedError,
+    ResourceError,
+    SettingsError,
+)
 
 #: Milliseconds that SQLite waits for another process's transaction.
 BUSY_TIMEOUT_MS = 5000
@@ -98,6 +104,8 @@ class Database:
             raise ConflictError(
                 f"the database refuses this: {error.orig}", subject="database"
             ) from error
+        except UnicodeEncodeError as error:
+            raise MalformedError("text", error.reason) from None
         except sqlalchemy.exc.TimeoutError:
             raise self._too_busy() from None
         except sqlalchemy.exc.OperationalError as error:

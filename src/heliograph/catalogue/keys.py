@@ -39,7 +39,7 @@ def new_session_token() -> str:
 
 def fingerprint(secret: str) -> str:
     """The hash stored in place of a secret: 64 hexadecimal digits."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _base32(size: int) -> str:

@@ -88,13 +88,19 @@ def _upgrade(connection: Connection, target: str) -> tuple[str | None, str | Non
                 f"the database has tables of another version of this program: {error}",
                 subject="database",
             ) from error
-    if connection.dialect.name == "sqlite":
-        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
-        if broken:
-            raise ResourceError(
-                f"a migration left rows that refer to nothing: {broken[:3]}", subject="database"
-            )
+    _check_references(connection)
     return before, _revision(connection)
+
+
+def _check_references(connection: Connection) -> None:
+    """What foreign keys would have prevented, had they been on."""
+    if connection.dialect.name != "sqlite":
+        return
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+    if broken:
+        raise ResourceError(
+            f"a migration left rows that refer to nothing: {broken[:3]}", subject="database"
+        )
 
 
 def _revision(connection: Connection) -> str | None:

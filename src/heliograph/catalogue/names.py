@@ -22,8 +22,8 @@ MAX_MARKS = 3
 _JOINERS = frozenset("\u200c\u200d")
 #: Letters without a shape, and fillers: blank, yet not spaces by Unicode's category.
 _BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")
-#: Control, format (among them all that turn the direction), surrogate, unassigned, line ends.
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
+#: Control, format (among them all that turn the direction), surrogate, private, line ends.
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
 def check_account_name(name: str) -> str:
@@ -34,6 +34,15 @@ def check_account_name(name: str) -> str:
             "account name", "2 to 32 letters a–z, digits, dots, dashes or underscores"
         )
     return lowered
+
+
+def account_key(name: str) -> str:
+    """What a shown account name is looked up by; empty where no account can have it.
+
+    One account has one such key: it counts guesses as well.
+    """
+    lowered = name[:64].strip().lower()
+    return lowered if ACCOUNT_NAME.fullmatch(lowered) else ""
 
 
 def clean_name(name: str, *, limit: int = MAX_DISPLAY_NAME, what: str = "name") -> str:
@@ -47,7 +56,7 @@ def clean_name(name: str, *, limit: int = MAX_DISPLAY_NAME, what: str = "name") 
     normal = " ".join(normal.split())
     if any(_hidden(char) for char in name if char not in "\t\n\r"):
         raise MalformedError(what, "it has characters that are not seen")
-    if not any(unicodedata.category(char)[0] in "LNPS" for char in normal):
+    if not any(unicodedata.category(char)[0] in "LNPSC" for char in normal):
         raise MalformedError(what, "it is empty")
     if len(normal) > limit:
         raise TooLargeError(f"{what} longer than {limit} characters", subject=what)
@@ -102,7 +111,19 @@ def _check_raw(text: str, limit: int, what: str) -> None:
 
 
 def _hidden(char: str) -> bool:
-    return char in _BLANK or unicodedata.category(char) in _HIDDEN
+    category = unicodedata.category(char)
+    if category == "Cn":
+        # Unassigned in Python's tables: emoji of next year, which are seen, and what never will be
+        # a character or is kept for invisible ones (Unicode §23.7, Default_Ignorable_Code_Point).
+        code = ord(char)
+        return (
+            code & 0xFFFE == 0xFFFE
+            or 0xFDD0 <= code <= 0xFDEF
+            or 0xE0000 <= code <= 0xE0FFF
+            or 0xFFF0 <= code <= 0xFFF8
+            or code == 0x2065
+        )
+    return char in _BLANK or category in _HIDDEN
 
 
 def _stacked(text: str) -> bool:

@@ -10,6 +10,7 @@ from heliograph.catalogue.accounts import Accounts
 from heliograph.catalogue.audit import record
 from heliograph.catalogue.context import Context, account_of, cut
 from heliograph.catalogue.keys import MAX_SHOWN, fingerprint, new_session_token
+from heliograph.catalogue.names import account_key
 from heliograph.catalogue.tables import AccountRow, SessionRow
 from heliograph.catalogue.values import Account, Actor, NewSession, Session
 from heliograph.model.errors import BusyError, NotFoundError, UnauthorizedError
@@ -50,7 +51,7 @@ class Sessions:
                     self._context.now(),
                     Actor("", address),
                     "session.refuse",
-                    cut(name.strip().lower(), 32),
+                    account_key(name) or "?",
                 )
             raise
         return await self.create(account, address=address, agent=agent)
@@ -110,7 +111,9 @@ class Sessions:
         query = (
             select(SessionRow)
             .join(SessionRow.account)
-            .where(AccountRow.name == account, SessionRow.expires > self._context.now())
+            .where(
+                AccountRow.name == account_key(account), SessionRow.expires > self._context.now()
+            )
             .order_by(SessionRow.last_seen.desc(), SessionRow.id.desc())
         )
         async with self._db.read() as session:

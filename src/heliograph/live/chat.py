@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -208,7 +208,7 @@ class Room:
         """Changes that were not written down because too many waited."""
         self._entries: deque[Entry] = deque()
         self._members: set[Member] = set()
-        self._windows: Counter[str] = Counter()
+        self._windows: dict[str, int] = {}
         self._names: dict[str, tuple[str, int]] = {}  # likeness → author, windows under it
         self._reserved: dict[str, str] = {}  # likeness → author
         self._rates: OrderedDict[str, _Rate] = OrderedDict()
@@ -261,11 +261,11 @@ class Room:
         holder, windows = self._names.get(alike, (author, 0))
         if author != holder or author != self._reserved.get(alike, author):
             raise ConflictError("somebody here has this name", subject="name")
-        if self._windows[author] >= self.limits.max_per_author:
+        if self._windows.get(author, 0) >= self.limits.max_per_author:
             raise BusyError("too many windows of one person", subject="windows", retry_after=10)
         member = Member(author, name, badge, moderator, wake)
         self._members.add(member)
-        self._windows[author] += 1
+        self._windows[author] = self._windows.get(author, 0) + 1
         self._names[alike] = (author, windows + 1)
         return member, self.resume(member, now, cursor)
 
@@ -288,7 +288,9 @@ class Room:
             return
         self._members.remove(member)
         member.queue.clear()
-        self._windows -= Counter((member.author,))
+        self._windows[member.author] -= 1
+        if not self._windows[member.author]:
+            del self._windows[member.author]
         alike = likeness(member.name)
         author, windows = self._names.pop(alike)
         if windows > 1:
