@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.audit import record
-from heliograph.catalogue.context import Context, account_of
+from heliograph.catalogue.context import Context, account_of, cut
 from heliograph.catalogue.keys import MAX_SHOWN, fingerprint, new_setup_key
 from heliograph.catalogue.names import account_key, check_account_name, clean_name
 from heliograph.catalogue.passwords import check_password
@@ -99,7 +99,7 @@ class Accounts:
         """Accounts by name, those behind ``after``."""
         query = (
             select(AccountRow)
-            .where(AccountRow.name > after)
+            .where(AccountRow.name > cut(after, 64))
             .order_by(AccountRow.name)
             .limit(max(1, min(limit, MAX_PAGE)))
         )

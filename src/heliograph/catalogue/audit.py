@@ -81,13 +81,13 @@ class Audit:
         if before is not None:
             query = query.where(AuditRow.id < before)
         if actor is not None:
-            query = query.where(AuditRow.actor == actor)
+            query = query.where(AuditRow.actor == cut(actor, 64))
         if subject is not None:
-            query = query.where(AuditRow.subject == subject)
+            query = query.where(AuditRow.subject == cut(subject, 128))
         if action is not None and action.endswith("."):
-            query = query.where(AuditRow.action.startswith(action, autoescape=True))
+            query = query.where(AuditRow.action.startswith(cut(action, 32), autoescape=True))
         elif action is not None:
-            query = query.where(AuditRow.action == action)
+            query = query.where(AuditRow.action == cut(action, 32))
         async with self._context.database.read() as session:
             return [_entry(row) for row in await session.scalars(query)]
 

@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.audit import record
-from heliograph.catalogue.context import Context, channel_of
+from heliograph.catalogue.context import Context, channel_key, channel_of, cut
 from heliograph.catalogue.keys import MAX_SHOWN, fingerprint, new_stream_key
 from heliograph.catalogue.names import account_key, clean_line
 from heliograph.catalogue.permits import whole_second_after
@@ -124,7 +124,7 @@ class Channels:
         """Channels by name, those behind ``after``, private ones among them."""
         query = (
             select(ChannelRow)
-            .where(ChannelRow.name > after)
+            .where(ChannelRow.name > cut(after, 64))
             .order_by(ChannelRow.name)
             .limit(max(1, min(limit, MAX_PAGE)))
         )
@@ -226,7 +226,7 @@ class StreamKeys:
         query = (
             select(StreamKeyRow)
             .join(StreamKeyRow.channel)
-            .where(ChannelRow.name == channel)
+            .where(ChannelRow.name == channel_key(channel))
             .order_by(StreamKeyRow.id.desc())
         )
         async with self._db.read() as session:
@@ -296,7 +296,7 @@ def _key(row: StreamKeyRow) -> StreamKey:
 
 
 async def _row(session: AsyncSession, name: str, *, lock: bool = False) -> ChannelRow:
-    query = select(ChannelRow).where(ChannelRow.name == name[:80])
+    query = select(ChannelRow).where(ChannelRow.name == channel_key(name))
     row = await session.scalar(query.with_for_update(of=ChannelRow) if lock else query)
     if row is None:
         raise NotFoundError(f"no channel {name[:80]!r}", subject=name[:80])

@@ -12,6 +12,7 @@ from heliograph.catalogue.passwords import Passwords
 from heliograph.catalogue.tables import AccountRow, ChannelRow
 from heliograph.catalogue.throttle import Throttle
 from heliograph.catalogue.values import Account, ChannelRecord, Role, ViewAccess
+from heliograph.model.media import CHANNEL_NAME
 
 
 def utc_now() -> datetime:
@@ -33,6 +34,11 @@ class Context:
 def cut(text: str, length: int) -> str:
     """The beginning of a text that others gave, without what no database stores."""
     return text[:length].replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def channel_key(name: str) -> str:
+    """What a shown channel name is looked up by; empty where no channel can have it."""
+    return name if CHANNEL_NAME.fullmatch(name) else ""
 
 
 def account_of(row: AccountRow) -> Account:

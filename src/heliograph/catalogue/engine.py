@@ -132,7 +132,8 @@ class Database:
             )
         except ImportError as error:
             raise SettingsError(
-                f"database.url: {self.url.drivername} needs the package {error.name!r}"
+                f"database.url: {self.url.get_backend_name()} needs the package {error.name!r}: "
+                f"install heliograph[{self.url.get_backend_name()}]"
             ) from None
         if self.is_sqlite:
             event.listen(engine.sync_engine, "connect", _prepare)

@@ -9,7 +9,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from heliograph.catalogue.context import Context, cut
+from heliograph.catalogue.context import Context, channel_key, cut
 from heliograph.catalogue.tables import ChannelRow, ChatMuteRow, ChatRow
 from heliograph.catalogue.values import ChatEntry, ChatMute
 from heliograph.model.errors import NotFoundError
@@ -41,14 +41,14 @@ class History:
         newest = (
             select(ChatRow)
             .join(ChannelRow, ChannelRow.id == ChatRow.channel_id)
-            .where(ChannelRow.name == channel)
+            .where(ChannelRow.name == channel_key(channel))
             .order_by(ChatRow.seq.desc())
             .limit(limit)
         )
         muted = (
             select(ChatMuteRow)
             .join(ChannelRow, ChannelRow.id == ChatMuteRow.channel_id)
-            .where(ChannelRow.name == channel)
+            .where(ChannelRow.name == channel_key(channel))
             .order_by(ChatMuteRow.id)
         )
         now = self._context.now()
@@ -78,7 +78,9 @@ class History:
         said, deleted = list(said), list(deleted)
         muted, unmuted = list(muted), list(unmuted)
         async with self._db.write() as session:
-            row = await session.scalar(select(ChannelRow).where(ChannelRow.name == channel))
+            row = await session.scalar(
+                select(ChannelRow).where(ChannelRow.name == channel_key(channel))
+            )
             if row is None:
                 raise NotFoundError(f"no channel {channel[:80]!r}", subject=channel[:80])
             if said:

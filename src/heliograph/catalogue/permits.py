@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.audit import record
-from heliograph.catalogue.context import Context
+from heliograph.catalogue.context import Context, channel_key
 from heliograph.catalogue.tables import ChannelRow, SecretRow, SpentTokenRow
 from heliograph.catalogue.tokens import (
     MAX_LIFETIME,
@@ -139,7 +139,9 @@ class Permits:
         """Withdraw every token of a channel made until now."""
         now = self._context.now()
         async with self._db.write() as session:
-            row = await session.scalar(select(ChannelRow).where(ChannelRow.name == channel))
+            row = await session.scalar(
+                select(ChannelRow).where(ChannelRow.name == channel_key(channel))
+            )
             if row is None:
                 raise NotFoundError(f"no channel {channel[:80]!r}", subject=channel[:80])
             row.tokens_from = whole_second_after(now)
@@ -200,7 +202,9 @@ def _row(token: ViewToken) -> SpentTokenRow:
 
 
 async def _tokens_from(session: AsyncSession, channel: str) -> int:
-    found = await session.scalar(select(ChannelRow.tokens_from).where(ChannelRow.name == channel))
+    found = await session.scalar(
+        select(ChannelRow.tokens_from).where(ChannelRow.name == channel_key(channel))
+    )
     if found is None:
         raise NotFoundError(f"no channel {channel[:80]!r}", subject=channel[:80])
     return int(found.timestamp())

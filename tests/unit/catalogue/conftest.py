@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
+from sqlalchemy import text
 
 from heliograph.catalogue.catalogue import Catalogue
+from heliograph.catalogue.engine import Database
 from heliograph.catalogue.passwords import Passwords
 
 GOOD = "a rather long sentence"
@@ -42,13 +45,29 @@ def clock() -> Clock:
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
+    """A new SQLite database."""
     return f"sqlite:///{tmp_path / 'state' / 'catalogue.db'}"
 
 
 @pytest.fixture
-async def catalogue(url: str, clock: Clock) -> AsyncIterator[Catalogue]:
+async def store(url: str) -> str:
+    """A new database of the kind asked for: SQLite, or PostgreSQL where
+    ``HELIOGRAPH_TEST_POSTGRESQL`` names one whose tables may be dropped."""
+    server = os.environ.get("HELIOGRAPH_TEST_POSTGRESQL")
+    if not server:
+        return url
+    database = Database(server)
+    async with database.write() as session:
+        await session.execute(text("DROP SCHEMA public CASCADE"))
+        await session.execute(text("CREATE SCHEMA public"))
+    await database.close()
+    return server
+
+
+@pytest.fixture
+async def catalogue(store: str, clock: Clock) -> AsyncIterator[Catalogue]:
     opened = await Catalogue.open(
-        url, passwords=quick_passwords(), now=clock.now, ticks=clock.ticks
+        store, passwords=quick_passwords(), now=clock.now, ticks=clock.ticks
     )
     yield opened
     await opened.close()

@@ -88,12 +88,12 @@ async def test_composed_and_decomposed_letters_are_one_password(catalogue: Catal
     await catalogue.accounts.authenticate("anna", "scho\u0308ne Gru\u0308ße")
 
 
-async def test_hash_is_renewed_when_the_parameters_change(url: str) -> None:
-    first = await Catalogue.open(url, passwords=quick_passwords())
+async def test_hash_is_renewed_when_the_parameters_change(store: str) -> None:
+    first = await Catalogue.open(store, passwords=quick_passwords())
     await first.accounts.create("anna", GOOD)
     await first.close()
     stronger = PasswordHasher(time_cost=2, memory_cost=16, parallelism=1)
-    second = await Catalogue.open(url, passwords=Passwords(stronger))
+    second = await Catalogue.open(store, passwords=Passwords(stronger))
     with mock.patch.object(PasswordHasher, "hash", autospec=True, side_effect=PasswordHasher.hash):
         await second.accounts.authenticate("anna", GOOD)
     # The stored one is of the new kind now: nothing is hashed again.

@@ -97,13 +97,13 @@ async def test_unknown_owner_makes_no_channel(catalogue: Catalogue) -> None:
     assert await catalogue.channels.list() == []
 
 
-async def test_deleted_channel_takes_keys_and_chat_along(catalogue: Catalogue, url: str) -> None:
+async def test_deleted_channel_takes_keys_and_chat_along(catalogue: Catalogue, store: str) -> None:
     await catalogue.channels.create("studio")
     made = await catalogue.stream_keys.create("studio")
     await catalogue.channels.delete("studio")
     with pytest.raises(UnauthorizedError):
         await catalogue.stream_keys.verify("studio", made.key)
-    database = Database(url)
+    database = Database(store)
     async with database.read() as session:
         assert (await session.execute(text("SELECT count(*) FROM stream_keys"))).scalar() == 0
     await database.close()
@@ -132,13 +132,13 @@ async def test_key_is_good_for_its_own_channel_only(catalogue: Catalogue) -> Non
         await catalogue.stream_keys.revoke("two", made.record.id)
 
 
-async def test_key_is_told_once_and_stored_as_a_hash(catalogue: Catalogue, url: str) -> None:
+async def test_key_is_told_once_and_stored_as_a_hash(catalogue: Catalogue, store: str) -> None:
     await catalogue.channels.create("studio")
     made = await catalogue.stream_keys.create("studio")
     assert len(made.key) == 32
     assert made.key not in repr(made)
     assert made.record.hint == made.key[-4:]
-    database = Database(url)
+    database = Database(store)
     async with database.read() as session:
         rows = (await session.execute(text("SELECT * FROM stream_keys"))).all()
     assert made.key not in repr(rows)

@@ -16,7 +16,7 @@ from tests.unit.catalogue.conftest import quick_passwords
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.engine import parse_url
 
-KILLS = 8
+KILLS = 5
 ROOT = Path(__file__).parents[3]
 
 

@@ -75,13 +75,13 @@ async def test_token_does_not_outlive_its_channel(catalogue: Catalogue, clock: C
 
 
 async def test_tokens_outlive_a_restart_and_a_new_key(
-    catalogue: Catalogue, clock: Clock, url: str
+    catalogue: Catalogue, clock: Clock, store: str
 ) -> None:
     text, token = await catalogue.permits.issue("demo", "anna", 600)
     await catalogue.permits.rotate()
     assert await catalogue.permits.verify("demo", text) == token
     second = await Catalogue.open(
-        url, passwords=quick_passwords(), now=clock.now, ticks=clock.ticks
+        store, passwords=quick_passwords(), now=clock.now, ticks=clock.ticks
     )
     assert await second.permits.verify("demo", text) == token
     # A key made by one process is found by the other.

@@ -29,9 +29,9 @@ async def test_session_is_found_by_its_token_alone(catalogue: Catalogue) -> None
         assert await catalogue.sessions.find(other) is None
 
 
-async def test_token_is_not_in_the_database(catalogue: Catalogue, url: str) -> None:
+async def test_token_is_not_in_the_database(catalogue: Catalogue, store: str) -> None:
     opened = await catalogue.sessions.sign_in("anna", GOOD)
-    database = Database(url)
+    database = Database(store)
     async with database.read() as session:
         for table in ("login_sessions", "audit_log", "accounts"):
             rows = (await session.execute(text(f"SELECT * FROM {table}"))).all()

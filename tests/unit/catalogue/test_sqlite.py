@@ -1,0 +1,194 @@
+"""SQLite: migrations over old data, several processes, files that are none."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.util import CommandError
+from sqlalchemy import Connection, text
+from tests.unit.catalogue.conftest import GOOD, quick_passwords
+
+from heliograph.catalogue import engine, migrate
+from heliograph.catalogue.catalogue import Catalogue
+from heliograph.catalogue.engine import Database, parse_url
+from heliograph.catalogue.values import Role, ViewAccess
+from heliograph.model.errors import (
+    BusyError,
+    ResourceError,
+)
+
+FIRST = "0001"
+#: Rows as the first revision had them.
+OLD_ROWS = """
+INSERT INTO accounts VALUES (7, 'anna', 'Anna Ö', 'hash', 'broadcaster',
+    '2025-01-02 03:04:05', NULL);
+INSERT INTO channels (id, name, folded_name, title, owner_id, private, view_access, options,
+    created, tokens_from)
+  VALUES (3, 'Studio', 'studio', 'Title', 7, 1, 'invited', '{"max_readers": 3}',
+    '2025-01-02 03:04:05', '2025-01-02 03:04:05');
+INSERT INTO stream_keys VALUES (9, 3, 'abc', 'wxyz', 'desk', '2025-01-02 03:04:05', NULL, NULL);
+INSERT INTO login_sessions VALUES (4, 'tok', 7, '2025-01-02 03:04:05', '2099-01-01 00:00:00',
+    '2025-01-02 03:04:05', '192.0.2.1', 'Browser');
+INSERT INTO audit_log VALUES (1, '2025-01-02 03:04:05', 'anna', 'x', 'y', '', '{}');
+"""
+
+
+@pytest.fixture
+def store(url: str) -> str:
+    return url
+
+
+def tables(path: Path) -> dict[str, list[tuple]]:
+    with sqlite3.connect(path) as connection:
+        names = [
+            row[0]
+            for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
+        found = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in names}
+    connection.close()
+    return found
+
+
+@pytest.fixture
+def path(url: str) -> Path:
+    return Path(parse_url(url).database or "")
+
+
+async def test_a_difference_is_told(catalogue: Catalogue, path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE accounts ADD COLUMN surplus TEXT")
+        connection.execute("DROP INDEX ix_audit_log_actor")
+    connection.close()
+    assert len(await catalogue.check()) == 2
+
+
+async def test_data_of_the_first_revision_stays(url: str, path: Path) -> None:
+    database = Database(url)
+    assert await migrate.upgrade(database, FIRST) == (None, FIRST)
+    await database.close()
+    with sqlite3.connect(path) as connection:
+        connection.executescript(OLD_ROWS)
+    connection.close()
+    opened = await Catalogue.open(url, passwords=quick_passwords())
+    channel = await opened.channels.get("Studio")
+    assert channel.owner is not None
+    assert (channel.owner.name, channel.owner.role) == ("anna", Role.BROADCASTER)
+    assert channel.owner.created.isoformat() == "2025-01-02T03:04:05+00:00"
+    assert (channel.private, channel.view_access) == (True, ViewAccess.INVITED)
+    assert channel.options == {"max_readers": 3}
+    assert (channel.guests_chat, channel.slow_mode) == (True, 0)
+    assert [key.label for key in await opened.stream_keys.list("Studio")] == ["desk"]
+    assert len(await opened.sessions.list("anna")) == 1
+    assert len(await opened.audit.read()) == 1
+    assert await opened.check() == []
+    await opened.close()
+
+
+async def test_second_start_changes_nothing(catalogue: Catalogue, url: str, path: Path) -> None:
+    await catalogue.accounts.create("anna", GOOD)
+    before = tables(path)
+    again = await Catalogue.open(url, passwords=quick_passwords())
+    await again.close()
+    assert tables(path) == before
+
+
+async def test_step_that_fails_leaves_the_database_as_it_was(
+    url: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(url)
+    await migrate.upgrade(database, FIRST)
+    before = tables(path)
+
+    def fail(connection: Connection) -> None:
+        raise CommandError("no")
+
+    monkeypatch.setattr(migrate, "_check_references", fail)
+    with pytest.raises(CommandError):
+        await migrate.upgrade(database)
+    assert tables(path) == before
+    monkeypatch.undo()
+    await migrate.upgrade(database)
+    assert "chat_messages" in tables(path)
+    await database.close()
+
+
+async def test_database_of_a_newer_version_is_refused(url: str, path: Path) -> None:
+    database = Database(url)
+    await migrate.upgrade(database)
+    await database.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(ResourceError, match="another version"):
+        await Catalogue.open(url, passwords=quick_passwords())
+
+
+def test_file_that_is_no_database(url: str, path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"this is no database" * 100)
+    with pytest.raises(ResourceError):
+        asyncio.run(Catalogue.open(url, passwords=quick_passwords()))
+    assert path.read_bytes().startswith(b"this is no database")
+
+
+async def test_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError):
+        await Catalogue.open(f"sqlite:///{tmp_path}/file/x.db", passwords=quick_passwords())
+
+
+async def test_database_in_memory_serves_many_tasks() -> None:
+    opened = await Catalogue.open("sqlite://", passwords=quick_passwords())
+    await asyncio.gather(*(opened.channels.create(f"c{n}") for n in range(30)))
+    assert len(await opened.channels.list()) == 30
+    await opened.close()
+
+
+async def test_readers_do_not_wait_for_a_writer(catalogue: Catalogue, url: str) -> None:
+    await catalogue.channels.create("demo")
+    other = Database(url)
+    async with other.write() as session:
+        await session.execute(text("DELETE FROM channels"))
+        channel = await asyncio.wait_for(catalogue.channels.get("demo"), 2)
+        assert channel.name == "demo"
+    assert await catalogue.channels.list() == []
+    await other.close()
+
+
+async def test_writer_waits_for_another_process_and_not_for_ever(
+    catalogue: Catalogue, path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    waiting = asyncio.create_task(catalogue.channels.create("patient"))
+    await asyncio.wait({waiting}, timeout=0.2)
+    assert not waiting.done()
+    holder.execute("COMMIT")
+    assert (await waiting).name == "patient"
+
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 50)
+    impatient = Database(url)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(BusyError):
+        async with impatient.write() as session:
+            await session.execute(text("SELECT 1"))
+    assert impatient.busy == 1
+    holder.execute("ROLLBACK")
+    holder.close()
+    async with impatient.write() as session:
+        await session.execute(text("DELETE FROM channels"))
+    await impatient.close()
+
+
+async def test_queue_of_writers_is_bounded(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "MAX_WRITERS", 5)
+    outcomes = await asyncio.gather(
+        *(catalogue.channels.create(f"c{n}") for n in range(20)), return_exceptions=True
+    )
+    assert sum(isinstance(outcome, BusyError) for outcome in outcomes) == catalogue.busy > 0
+    await catalogue.channels.create("after")
