@@ -18,6 +18,8 @@ from heliograph.catalogue.engine import Database, writing
 from heliograph.catalogue.tables import Base
 from heliograph.model.errors import ResourceError
 
+#: Alembic's script directory; found by path, so that it works from an installed package.
+MIGRATIONS = Path(__file__).parent / "migrations"
 #: Any number: what servers that start at once use in PostgreSQL to come one after the other.
 _LOCK = 0x48454C494F
 
@@ -25,7 +27,7 @@ _LOCK = 0x48454C494F
 def scripts() -> ScriptDirectory:
     """The migrations in this package."""
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("path_separator", "os")
     return ScriptDirectory.from_config(config)
 

@@ -72,6 +72,7 @@ def _one_of(column: str, values: type[Role] | type[ViewAccess]) -> CheckConstrai
 
 
 #: SQLite gives the number of a deleted last row away again; a new account must not be taken for it.
+#: A migration that makes such a table anew has to say so again (``table_kwargs``).
 _NEVER_REUSED = {"sqlite_autoincrement": True}
 
 

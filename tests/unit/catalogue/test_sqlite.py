@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -192,3 +193,48 @@ async def test_queue_of_writers_is_bounded(
     )
     assert sum(isinstance(outcome, BusyError) for outcome in outcomes) == catalogue.busy > 0
     await catalogue.channels.create("after")
+
+
+#: A later migration, of the kind that makes a table anew: SQLite changes no column in place.
+REBUILD = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "later"
+down_revision = "{head}"
+
+
+def upgrade():
+    again = dict(recreate="always", table_kwargs=dict(sqlite_autoincrement=True))
+    with op.batch_alter_table("accounts", **again) as batch:
+        batch.alter_column("display_name", type_=sa.String(64))
+    with op.batch_alter_table("channels", **again) as batch:
+        batch.alter_column("title", type_=sa.String(300))
+"""
+
+
+async def test_table_made_anew_keeps_what_refers_to_it(
+    url: str, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(url)
+    await migrate.upgrade(database, FIRST)
+    with sqlite3.connect(path) as connection:
+        connection.executescript(OLD_ROWS)
+    connection.close()
+    await migrate.upgrade(database)
+    before = tables(path)
+
+    known = migrate.scripts()
+    later = tmp_path / "later"
+    shutil.copytree(known.dir, later)
+    text_ = REBUILD.format(head=known.get_current_head())
+    await asyncio.to_thread((later / "versions" / "v9999_later.py").write_text, text_)
+    monkeypatch.setattr(migrate, "MIGRATIONS", later)
+    assert await migrate.upgrade(database) == (known.get_current_head(), "later")
+    after = tables(path)
+    assert before.pop("alembic_version") != after.pop("alembic_version")
+    assert after == before
+    assert before["stream_keys"]
+    async with database.write() as session:
+        assert (await session.execute(text("PRAGMA foreign_keys"))).scalar() == 1
+    await database.close()

@@ -78,6 +78,18 @@ def test_own_account_does_not_pay_for_guesses_at_another() -> None:
     assert passed <= ACCOUNT_POLICY.free + 1
 
 
+def test_signing_in_between_guesses_at_many_accounts_does_not_help() -> None:
+    throttle = Throttle()
+    passed = 0
+    for number in range(1000):
+        with contextlib.suppress(BusyError):
+            throttle.begin(0.0, address="192.0.2.1", account=f"victim{number}")
+            passed += 1
+        with contextlib.suppress(BusyError):
+            throttle.succeeded(throttle.begin(0.0, address="192.0.2.1", account="mine"), 0.0)
+    assert passed <= ADDRESS_POLICY.free + 1
+
+
 def test_success_leaves_no_trace() -> None:
     throttle = Throttle()
     for number in range(1000):
