@@ -143,7 +143,9 @@ async def test_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 async def test_database_in_memory_serves_many_tasks() -> None:
     opened = await Catalogue.open("sqlite://", passwords=quick_passwords())
-    await asyncio.gather(*(opened.channels.create(f"c{n}") for n in range(30)))
+    creating = (opened.channels.create(f"c{n}") for n in range(30))
+    listing = (opened.channels.list() for _ in range(30))
+    await asyncio.gather(*creating, *listing)
     assert len(await opened.channels.list()) == 30
     await opened.close()
 

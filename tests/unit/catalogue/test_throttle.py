@@ -90,6 +90,14 @@ def test_signing_in_between_guesses_at_many_accounts_does_not_help() -> None:
     assert passed <= ADDRESS_POLICY.free + 1
 
 
+def test_right_password_at_the_last_free_try_makes_nobody_wait() -> None:
+    throttle = Throttle()
+    for _ in range(ADDRESS_POLICY.free):
+        throttle.begin(0.0, address="192.0.2.1")
+    for _ in range(3):
+        throttle.succeeded(throttle.begin(0.0, address="192.0.2.1"), 0.0)
+
+
 def test_success_leaves_no_trace() -> None:
     throttle = Throttle()
     for number in range(1000):
