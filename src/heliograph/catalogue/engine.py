@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy.exc
@@ -50,6 +51,9 @@ class Database:
         """``SettingsError`` where the address is of no known kind."""
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        file = self.url.database if self.is_sqlite else None
+        self.path = Path(file) if file and file != ":memory:" else None
+        """SQLite's file; None where there is none."""
         self.busy = 0
         """Transactions refused because the database was busy for too long."""
         self.engine = self._create()
@@ -124,7 +128,7 @@ class Database:
         pool: dict[str, Any] = {"pool_size": SERVER_CONNECTIONS, "pool_pre_ping": True}
         if self.is_sqlite:
             # What lives in memory is gone with its connection, and belongs to that alone.
-            size = SQLITE_CONNECTIONS if self.url.database not in (None, "", ":memory:") else 1
+            size = SQLITE_CONNECTIONS if self.path is not None else 1
             pool = {"pool_size": size, "poolclass": AsyncAdaptedQueuePool}
         try:
             engine = create_async_engine(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ async def upgrade(database: Database, target: str = "head") -> tuple[str | None,
     the database was made by a newer version.
     """
     async with database.translated(), database.turn():
-        if database.is_sqlite and database.url.database not in (None, "", ":memory:"):
-            Path(str(database.url.database)).parent.mkdir(parents=True, exist_ok=True)
+        if database.path is not None:
+            _make_private(database.path)
         async with writing(database.engine).connect() as connection:
             # A table rebuilt by a migration is dropped in between, and with foreign keys on that
             # would delete what refers to its rows.
@@ -56,6 +57,15 @@ async def differences(database: Database) -> list[str]:
     """What the database has otherwise than ``tables`` says; empty where they agree."""
     async with database.translated(), database.engine.connect() as connection:
         return await connection.run_sync(_differences)
+
+
+def _make_private(path: Path) -> None:
+    """Make the file, if it is not there, so that only its owner can read the secrets in it.
+
+    SQLite gives its log and its index the same rights.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 async def _foreign_keys(connection: AsyncConnection, state: str) -> None:

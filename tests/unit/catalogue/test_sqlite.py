@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+import stat
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,13 @@ def test_file_that_is_no_database(url: str, path: Path) -> None:
     with pytest.raises(ResourceError):
         asyncio.run(Catalogue.open(url, passwords=quick_passwords()))
     assert path.read_bytes().startswith(b"this is no database")
+
+
+async def test_only_its_owner_reads_the_secrets_in_it(catalogue: Catalogue, path: Path) -> None:
+    await catalogue.channels.create("demo")
+    files = list(path.parent.iterdir())
+    assert len(files) == 3
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
 async def test_place_that_cannot_be_written(tmp_path: Path) -> None:
