@@ -1,7 +1,7 @@
 """What must outlive every process: accounts, sessions, channels, keys, chat, the audit log.
 
 ``catalogue.Catalogue`` opens the database and answers in frozen values (``values``); nothing of
-SQLAlchemy leaves the package. ``accounts``, ``sessions``, ``channels``, ``secrets``, ``history``
+SQLAlchemy leaves the package. ``accounts``, ``sessions``, ``channels``, ``permits``, ``history``
 and ``audit`` hold its queries by subject, ``engine`` and ``migrate`` the database itself.
 
 Decisions are pure and usable without a database: ``rights`` (who may do what), ``tokens`` (signed
