@@ -13,6 +13,7 @@ from heliograph.catalogue.context import Context, channel_key
 from heliograph.catalogue.tables import ChannelRow, SecretRow, SpentTokenRow
 from heliograph.catalogue.tokens import (
     MAX_LIFETIME,
+    TOKEN_ID,
     Fault,
     SigningKey,
     ViewToken,
@@ -128,12 +129,17 @@ class Permits:
             raise UnauthorizedError(f"view token: {verdict.value}", subject=verdict.value)
         return verdict
 
-    async def revoke(self, token: ViewToken, *, by: Actor = SYSTEM) -> None:
-        """Withdraw one token."""
+    async def revoke(self, channel: str, token_id: str, *, by: Actor = SYSTEM) -> None:
+        """Withdraw one token by its id, which the audit log has; twice is once."""
+        if not TOKEN_ID.fullmatch(token_id):
+            raise MalformedError("view token", "its id")
+        now = self._context.now()
+        # Nobody knows its life any more: until then every token of today has expired.
+        expires = now + timedelta(seconds=MAX_LIFETIME)
         async with self._db.write() as session:
-            if await session.get(SpentTokenRow, token.id) is None:
-                session.add(_row(token))
-            record(session, self._context.now(), by, "token.revoke", token.channel, id=token.id)
+            if await session.get(SpentTokenRow, token_id) is None:
+                session.add(SpentTokenRow(token_id=token_id, expires=expires))
+            record(session, now, by, "token.revoke", channel, id=token_id)
 
     async def revoke_all(self, channel: str, *, by: Actor = SYSTEM) -> None:
         """Withdraw every token of a channel made until now."""
@@ -175,7 +181,8 @@ class Permits:
             if token.issued < start or await session.get(SpentTokenRow, token.id) is not None:
                 return True
             if token.single:
-                session.add(_row(token))
+                until = datetime.fromtimestamp(token.expires, UTC)
+                session.add(SpentTokenRow(token_id=token.id, expires=until))
             return False
 
     def _insert(self, session: AsyncSession) -> SecretRow:
@@ -195,10 +202,6 @@ def whole_second_after(moment: datetime) -> datetime:
     """The first whole second not before ``moment``: tokens know no smaller time."""
     whole = moment.replace(microsecond=0)
     return whole if whole == moment else whole + timedelta(seconds=1)
-
-
-def _row(token: ViewToken) -> SpentTokenRow:
-    return SpentTokenRow(token_id=token.id, expires=datetime.fromtimestamp(token.expires, UTC))
 
 
 async def _tokens_from(session: AsyncSession, channel: str) -> int:

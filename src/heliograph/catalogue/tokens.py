@@ -40,7 +40,8 @@ MAX_LIFETIME = 366 * 86400
 #: Characters of the channel's name, as ``model.media.CHANNEL_NAME`` allows.
 _MAX_CHANNEL = 64
 _TEXT = re.compile(r"v1\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{43})", re.ASCII)
-_ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
+#: A token's id, and a signing key's.
+TOKEN_ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 
 
 class Fault(Enum):
@@ -188,7 +189,7 @@ def _claims(values: object) -> tuple[str, ViewToken] | None:
         id=values["j"],
         single=single is not None,
     )
-    return (values["k"], token) if _sound(token) and _ID.fullmatch(values["k"]) else None
+    return (values["k"], token) if _sound(token) and TOKEN_ID.fullmatch(values["k"]) else None
 
 
 def _sound(token: ViewToken) -> bool:
@@ -198,7 +199,7 @@ def _sound(token: ViewToken) -> bool:
         and 0 <= token.issued <= token.expires
         and 0 <= token.not_before < token.expires
         and token.expires - token.issued <= MAX_LIFETIME
-        and _ID.fullmatch(token.id) is not None
+        and TOKEN_ID.fullmatch(token.id) is not None
     )
 
 

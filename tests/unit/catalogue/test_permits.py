@@ -53,8 +53,8 @@ async def test_single_token_lets_one_of_many_in(catalogue: Catalogue) -> None:
 async def test_one_or_all_are_withdrawn(catalogue: Catalogue, clock: Clock) -> None:
     first, token = await catalogue.permits.issue("demo", "anna", 600)
     second, _ = await catalogue.permits.issue("demo", "berta", 600)
-    await catalogue.permits.revoke(token)
-    await catalogue.permits.revoke(token)
+    await catalogue.permits.revoke("demo", token.id)
+    await catalogue.permits.revoke("demo", token.id)
     assert await refused(catalogue, first) == "revoked"
     await catalogue.permits.verify("demo", second)
     clock.move(seconds=2)
@@ -103,10 +103,12 @@ async def test_unit_checks_alone(catalogue: Catalogue, clock: Clock) -> None:
     now = clock.ticks()
     keys = catalogue.permits.keys
     assert verify(text, keys, channel="demo", now=now) == token
-    await catalogue.permits.revoke(token)
+    await catalogue.permits.revoke("demo", token.id)
     spent = await catalogue.permits.spent()
     assert spent == {token.id}
-    clock.move(seconds=700)
+    with pytest.raises(MalformedError):
+        await catalogue.permits.revoke("demo", "no id <>")
+    clock.move(days=367)
     await catalogue.housekeeping()
     assert await catalogue.permits.spent() == frozenset()
 
