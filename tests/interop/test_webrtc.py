@@ -148,6 +148,8 @@ def test_refusals_have_the_right_status(serve: Callable[..., Server], chromium: 
     assert status == 204
     assert headers["Accept-Post"] == sdp
     assert ask(server, "GET", "/whip/clip")[0] == 405
+    metrics = server.get("/metrics")[1]
+    assert "helio_webrtc_sessions 1.0" in metrics
     # Nobody on air noticed.
     assert publisher.state == "connected"
     assert server.channel("clip")["state"] == "on_air"

@@ -31,6 +31,13 @@ _TOTALS = (
     ("send_errors", "send_errors", "Failed system calls while sending."),
     ("events_lost", "events_lost", "Events of the plane lost because the event loop was late."),
 )
+_WEBRTC = (
+    ("received", "Datagrams at the WebRTC port."),
+    ("sent", "Datagrams of WebRTC sessions."),
+    ("refused", "Datagrams that a WebRTC session would not take."),
+    ("foreign", "Datagrams for no WebRTC session."),
+    ("malformed", "Datagrams at the WebRTC port of no protocol it speaks."),
+)
 _SOURCES = (
     ("packets", "received_packets", "Packets from inputs of the kind and priority."),
     ("lost", "lost_packets", "Packets of inputs that never came, as far as known."),
@@ -70,6 +77,11 @@ class ServerCollector(Collector):
         if context.pictures is not None:
             for name, value in sorted(context.pictures.counters().items()):
                 yield CounterMetricFamily(f"helio_pictures_{name}", "Counter of pictures.", value)
+        if context.rtc is not None:
+            counters = context.rtc.port.counters()
+            yield GaugeMetricFamily("helio_webrtc_sessions", "Sessions now.", counters["sessions"])
+            for name, text in _WEBRTC:
+                yield CounterMetricFamily(f"helio_webrtc_{name}_datagrams", text, counters[name])
         yield from self._channels()
 
     def _totals(self) -> Iterator[Metric]:
