@@ -12,6 +12,8 @@ describe("resolve", () => {
     const wanted = {
       channel: "demo",
       websocket: "wss://host:8443/ws/demo",
+      whep: "https://host:8443/whep/demo",
+      key: "",
       api: "https://host:8443/api/v1/channels/demo",
     };
     for (const src of ["demo", "/watch/demo", "/ws/demo", "wss://host:8443/ws/demo"]) {
@@ -21,6 +23,7 @@ describe("resolve", () => {
 
   it("stays plain on a plain page and keeps a query", () => {
     expect(resolve("http://a:1/watch/x?token=1", base)?.websocket).toBe("ws://a:1/ws/x?token=1");
+    expect(resolve("http://a:1/watch/x?key=k1", base)?.key).toBe("k1");
   });
 
   it("refuses what is neither", () => {

@@ -132,6 +132,8 @@ export class WatchPage extends LitElement {
   @state() private gone = false;
   @state() private unreachable = false;
   private readonly name = channelName(location.pathname);
+  /** With the key in the page's address, if there is one. */
+  private readonly source = `/watch/${this.name}${location.search}`;
   private readonly poll = new Poll(
     () => getChannel(this.name),
     (channel, error) => {
@@ -161,7 +163,8 @@ export class WatchPage extends LitElement {
       <header class="frame masthead">${brand()}</header>
       <main class="frame">
         <helio-player
-          src=${this.name}
+          src=${this.source}
+          way=${new URLSearchParams(location.search).get("way") ?? ""}
           autoplay
           controls
           @helio-stats=${(event: CustomEvent<PlayerStats>) => {
@@ -185,10 +188,11 @@ export class WatchPage extends LitElement {
           <section class="keyboard">
             <h2>Keys</h2>
             <ul class="keys">
-              <li><kbd>space</kbd>pause, play</li>
+              <li><kbd>space</kbd><kbd>k</kbd>pause, play</li>
               <li><kbd>m</kbd>sound on, off</li>
               <li><kbd>f</kbd>full screen</li>
               <li><kbd>i</kbd>statistics</li>
+              <li><kbd>p</kbd>picture in picture</li>
               <li><kbd>↑</kbd><kbd>↓</kbd>volume</li>
             </ul>
           </section>

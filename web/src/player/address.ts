@@ -2,6 +2,9 @@
 
 export interface Address {
   readonly websocket: string;
+  readonly whep: string;
+  /** Key for channels that are not for everybody. */
+  readonly key: string;
   /** `GET` this to learn why a connection was refused. */
   readonly api: string;
   readonly channel: string;
@@ -27,6 +30,8 @@ export function resolve(src: string, base: string): Address | null {
   const secure = url.protocol === "https:" || url.protocol === "wss:";
   return {
     channel,
+    whep: `${secure ? "https" : "http"}://${url.host}/whep/${channel}`,
+    key: url.searchParams.get("key") ?? "",
     websocket: `${secure ? "wss" : "ws"}://${url.host}/ws/${channel}${url.search}`,
     api: `${secure ? "https" : "http"}://${url.host}/api/v1/channels/${channel}`,
   };

@@ -6,6 +6,7 @@ import {
   leaveFullIcon,
   mutedIcon,
   pauseIcon,
+  pictureIcon,
   playIcon,
   soundIcon,
   statsIcon,
@@ -15,6 +16,8 @@ import { Player } from "./player";
 import { playerStyles } from "./player-styles";
 import type { PlotPoint } from "./plots";
 import type { PlayerState, PlayerStats } from "./stats";
+import { type Choice, remember, remembered, type WayState } from "./way";
+import "./way-menu";
 import { describe } from "./words";
 
 /** Twice a second: readable figures, and 120 points a minute. */
@@ -31,6 +34,7 @@ const VOLUME_STEP = 0.1;
  * @attr autoplay - start without being asked
  * @attr muted - start without sound
  * @attr controls - show buttons and listen to keys
+ * @attr way - `auto`, `webrtc` or `websocket`; without it what the person chose before
  * @fires helio-state - the state changed; `detail.state`, also in `data-state`
  * @fires helio-stats - new figures, twice a second; `detail` is `stats`
  */
@@ -43,6 +47,7 @@ export class HelioPlayer extends LitElement {
   @property({ type: Boolean, reflect: true }) muted = false;
   @property({ type: Boolean }) controls = false;
   @property({ type: Number }) volume = 1;
+  @property() way: Choice | "" = "";
 
   @state() private playState: PlayerState = "idle";
   @state() private notice = "";
@@ -51,7 +56,11 @@ export class HelioPlayer extends LitElement {
   @state() private figures: PlayerStats | null = null;
   @state() private awake = true;
   @state() private full = false;
+  @state() private wayState: WayState | null = null;
+  /** The way whose picture is seen: the old one's last picture until the new one plays. */
+  @state() private seen: WayState["way"] | "" = "";
   @query("canvas") private readonly canvas!: HTMLCanvasElement;
+  @query("video") private readonly video!: HTMLVideoElement;
   private player: Player | null = null;
   /** The last minute, kept also while nobody looks at it. */
   private history: readonly PlotPoint[] = [];
@@ -121,8 +130,16 @@ export class HelioPlayer extends LitElement {
         @focusin=${this.stir}
       >
         ${this.figures?.width ? nothing : ridge(this.playState === "playing")}
+        <video
+          playsinline
+          class=${this.seen === "webrtc" ? "" : "unseen"}
+          aria-label="Live picture"
+          @click=${this.clicked}
+          @dblclick=${this.toggleFull}
+        ></video>
         <canvas
           role="img"
+          class=${this.seen === "websocket" ? "" : "unseen"}
           aria-label="Live picture"
           @click=${this.clicked}
           @dblclick=${this.toggleFull}
@@ -134,15 +151,25 @@ export class HelioPlayer extends LitElement {
   }
 
   private start(): void {
-    this.player = new Player(this.canvas, {
-      state: (state) => this.changed(state),
-      notice: (text) => {
-        this.notice = text;
+    this.player = new Player(
+      this.canvas,
+      this.video,
+      {
+        state: (state) => this.changed(state),
+        notice: (text) => {
+          this.notice = text;
+        },
+        soundBlocked: (blocked) => {
+          this.soundBlocked = blocked;
+        },
+        way: (way) => {
+          this.wayState = way;
+          this.dataset.way = way.way;
+        },
       },
-      soundBlocked: (blocked) => {
-        this.soundBlocked = blocked;
-      },
-    });
+      remembered(this.way || null, storage()),
+    );
+    this.wayState = this.player.way;
     this.player.setVolume(this.volume, this.muted);
     this.player.setHidden(document.hidden);
     this.changed("idle");
@@ -152,6 +179,7 @@ export class HelioPlayer extends LitElement {
   private changed(state: PlayerState): void {
     this.playState = state;
     this.dataset.state = state;
+    if (state === "playing") this.seen = this.player?.way.way ?? "";
     this.dispatchEvent(
       new CustomEvent("helio-state", { detail: { state }, bubbles: true, composed: true }),
     );
@@ -229,6 +257,11 @@ export class HelioPlayer extends LitElement {
       <span class="live ${live ? "on" : ""}">
         ${live ? html`<b>Live</b> ${delay === null ? nothing : milliseconds(delay)}` : nothing}
       </span>
+      <way-menu
+        .way=${this.wayState}
+        @way-choice=${(event: CustomEvent<Choice>) => this.choose(event.detail)}
+      ></way-menu>
+      ${this.canLeave() ? this.pictureButton() : nothing}
       <button
         @click=${this.toggleStats}
         aria-label="Statistics (i)"
@@ -245,6 +278,16 @@ export class HelioPlayer extends LitElement {
         ${this.full ? leaveFullIcon : fullIcon}
       </button>
     </div>`;
+  }
+
+  private pictureButton(): TemplateResult {
+    return html`<button
+      @click=${this.togglePicture}
+      aria-label="Picture in picture (p)"
+      title="Picture in picture (p)"
+    >
+      ${pictureIcon}
+    </button>`;
   }
 
   private statistics(): TemplateResult {
@@ -295,6 +338,7 @@ export class HelioPlayer extends LitElement {
   private act(key: string): boolean {
     switch (key) {
       case " ":
+      case "k":
         this.toggle();
         return true;
       case "m":
@@ -302,6 +346,9 @@ export class HelioPlayer extends LitElement {
         return true;
       case "f":
         void this.toggleFull();
+        return true;
+      case "p":
+        void this.togglePicture();
         return true;
       case "i":
         this.toggleStats();
@@ -355,6 +402,26 @@ export class HelioPlayer extends LitElement {
     }
   };
 
+  /** A canvas is not drawn while its page is hidden, so only the video can leave it. */
+  private canLeave(): boolean {
+    return this.seen === "webrtc" && document.pictureInPictureEnabled === true;
+  }
+
+  private readonly togglePicture = async (): Promise<void> => {
+    if (!this.canLeave()) return;
+    try {
+      if (document.pictureInPictureElement) await document.exitPictureInPicture();
+      else await this.video.requestPictureInPicture();
+    } catch {
+      this.notice = "This browser does not allow picture in picture here.";
+    }
+  };
+
+  private choose(choice: Choice): void {
+    remember(choice, storage());
+    this.player?.choose(choice);
+  }
+
   private readonly stir = (): void => {
     this.awake = true;
     clearTimeout(this.sleepTimer);
@@ -362,6 +429,15 @@ export class HelioPlayer extends LitElement {
       this.awake = false;
     }, CONTROLS_MS);
   };
+}
+
+/** Null where the browser keeps nothing for this page. */
+function storage(): Storage | null {
+  try {
+    return localStorage;
+  } catch {
+    return null;
+  }
 }
 
 declare global {

@@ -32,6 +32,7 @@ export const playerStyles = css`
     max-height: none;
   }
   canvas,
+  video,
   .ridge {
     position: absolute;
     inset: 0;
@@ -45,8 +46,13 @@ export const playerStyles = css`
   .stage.awake {
     cursor: auto;
   }
-  canvas {
+  canvas,
+  video {
     object-fit: contain;
+  }
+  /* Not display: none, so that a video goes on loading. */
+  .unseen {
+    visibility: hidden;
   }
   button {
     border: 0;

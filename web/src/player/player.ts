@@ -1,374 +1,141 @@
-/** Ties connection, clocks, picture and sound together, and says in one word how it goes. */
+/** One player over all ways: keeps the way's state and changes engines when it says so. */
 
-import { type Address, askWhy, resolve } from "./address";
-import { AudioOutput, AudioPipe } from "./audio";
-import { ServerClock } from "./clock";
-import { codecName } from "./codecs";
-import { Connection } from "./connection";
-import { type PlayerState, type PlayerStats, Rate, Recent } from "./stats";
-import { PlayoutClock } from "./sync";
-import { VideoPipe } from "./video";
-import type { MediaFrame, ServerMessage, Track } from "./wire";
+import type { Engine, EngineEvents } from "./engine";
+import { SocketPlayer } from "./socket-player";
+import type { PlayerState, PlayerStats } from "./stats";
+import { type Choice, firstWay, nextWay, type Way, type WayEvent, type WayState } from "./way";
+import { WhepPlayer } from "./whep-player";
 
-/** Nothing received for so long while on air: say that we wait. */
-const STALL_US = 1_500_000;
-/** A new audio context is suspended for a moment also where sound is allowed. */
-const SOUND_GRACE_US = 600_000;
-/** Timer that works on where screen refreshes stop (hidden tabs). */
-const HEARTBEAT_MS = 250;
-
-export interface PlayerEvents {
-  state(state: PlayerState): void;
-  /** A short text beside the picture, e.g. sound that cannot be decoded. */
-  notice(text: string): void;
-  /** The browser wants a gesture before it lets sound out, or no longer does. */
-  soundBlocked(blocked: boolean): void;
+export interface PlayerEvents extends EngineEvents {
+  /** Another way is used, or will be for another reason. */
+  way(state: WayState): void;
 }
 
-const nowUs = (): number => performance.now() * 1000;
+const abilities = (): Record<Way, boolean> => ({
+  webrtc: typeof RTCPeerConnection !== "undefined",
+  websocket: typeof VideoDecoder !== "undefined",
+});
 
 export class Player {
-  private address: Address | null = null;
-  private connection: Connection | null = null;
-  private readonly clock = new ServerClock();
-  private readonly playout = new PlayoutClock();
-  private video: VideoPipe | null = null;
-  private audio: AudioPipe | null = null;
-  private output: AudioOutput | null = null;
-  private tracks: readonly Track[] = [];
-  private current: PlayerState = "idle";
-  private onAir = false;
-  private lastFrameAt = 0;
-  private refresh = 0;
-  private heartbeat = 0;
+  private wayState: WayState;
+  private engine: Engine | null = null;
+  /** Kept once made: the browser ties its permission to sound to them. */
+  private readonly engines: Partial<Record<Way, Engine>> = {};
+  private src = "";
   private volume = 1;
   private muted = false;
-  private blocked = false;
-  private soundAskedAt = 0;
   private hidden = false;
-  private generation = 0;
-
-  private readonly bitrate = new Rate();
-  private readonly shown = new Rate(2_000_000);
-  private readonly skews = new Recent(60);
-  private delayUs: number | null = null;
-  private width = 0;
-  private height = 0;
-  private reconnects = 0;
-  /** Counts of pipes that are gone. */
-  private decodedBefore = 0;
-  private droppedBefore = 0;
-  private errorsBefore = 0;
-  /** Codec string of what cannot be decoded. */
-  unsupportedCodec = "";
 
   constructor(
     private readonly canvas: HTMLCanvasElement,
+    private readonly video: HTMLVideoElement,
     private readonly events: PlayerEvents,
-  ) {}
+    choice: Choice,
+  ) {
+    this.wayState = firstWay(choice, abilities(), performance.now());
+  }
+
+  get way(): WayState {
+    return this.wayState;
+  }
 
   get state(): PlayerState {
-    return this.current;
+    return this.engine?.state ?? "idle";
   }
 
   get hasVideo(): boolean {
-    return this.tracks.some((t) => t.kind === "video");
+    return this.engine?.hasVideo ?? false;
   }
 
-  /** Start playing `src`; a player already playing changes over. */
+  get unsupportedCodec(): string {
+    return this.engine?.unsupportedCodec ?? "";
+  }
+
+  get stats(): PlayerStats | null {
+    return this.engine?.stats ?? null;
+  }
+
   load(src: string): void {
-    this.stop();
-    this.address = resolve(src, location.href);
-    if (!this.address) {
-      this.become("unknown");
-      return;
-    }
-    if (typeof VideoDecoder === "undefined") {
-      this.unsupportedCodec = "";
-      this.become(window.isSecureContext ? "unsupported" : "insecure");
-      return;
-    }
-    void this.prepareSound();
-    this.connect();
+    this.src = src;
+    // Another channel may do what this one could not.
+    this.wayState = firstWay(this.wayState.choice, this.wayState.can, performance.now());
+    this.start();
   }
 
-  /** Picture stands still; the connection is given back. */
+  choose(choice: Choice): void {
+    const paused = this.state === "paused" || this.state === "idle";
+    this.wayState = nextWay(this.wayState, { type: "choose", choice }, performance.now());
+    this.events.way(this.wayState);
+    if (!paused) this.start();
+  }
+
   pause(): void {
-    if (this.current === "idle" || this.current === "paused") return;
-    this.halt();
-    this.become("paused");
+    this.engine?.pause();
   }
 
-  /** Continue at the live edge. */
   resume(): void {
-    if (!this.address) return;
-    void this.output?.context.resume();
-    this.halt();
-    this.connect();
-  }
-
-  stop(): void {
-    this.halt();
-    this.become("idle");
+    // Chosen anew while paused.
+    if (this.engine !== this.engines[this.wayState.way]) this.start();
+    else this.engine?.resume();
   }
 
   destroy(): void {
-    this.halt();
-    this.output?.close();
-    this.output = null;
+    for (const engine of Object.values(this.engines)) engine.destroy();
+    this.engine = null;
   }
 
   setVolume(volume: number, muted: boolean): void {
     this.volume = volume;
     this.muted = muted;
-    this.output?.setVolume(muted ? 0 : volume);
+    this.engine?.setVolume(volume, muted);
   }
 
-  /** To be called from a gesture. */
   async allowSound(): Promise<void> {
-    await this.output?.context.resume();
+    await this.engine?.allowSound();
   }
 
   setHidden(hidden: boolean): void {
     this.hidden = hidden;
-    this.video?.setHidden(hidden);
+    this.engine?.setHidden(hidden);
   }
 
-  /** The network came back or the person asked: do not wait for the next attempt. */
   retryNow(): void {
-    if (this.current === "kicked") this.resume();
-    else this.connection?.retryNow();
+    this.engine?.retryNow();
   }
 
-  get stats(): PlayerStats {
-    const now = nowUs();
-    const media = this.playout.mediaTime(now);
-    const ms = (us: number | null): number | null => (us === null ? null : us / 1000);
-    const track = (kind: string): string => this.tracks.find((t) => t.kind === kind)?.codec ?? "";
-    return {
-      way: "WebSocket",
-      state: this.current,
-      width: this.width,
-      height: this.height,
-      fps: this.shown.perSecond(now),
-      framesDecoded: this.decodedBefore + (this.video?.decoded ?? 0),
-      framesDropped: this.droppedBefore + (this.video?.dropped ?? 0),
-      delayMs: ms(this.delayUs),
-      bufferMs: media === null ? 0 : (this.video?.heldUs(media) ?? this.output?.heldUs ?? 0) / 1000,
-      targetMs: this.playout.bufferUs / 1000,
-      avSkewMs: ms(this.skews.mean),
-      avSkewPeakMs: ms(this.skews.peak),
-      bitrate: this.bitrate.perSecond(now) * 8,
-      roundTripMs: ms(this.clock.roundTripUs),
-      codec: this.video?.codecString || track("video"),
-      audioCodec: track("audio"),
-      decoderErrors: this.errorsBefore + (this.video?.errors ?? 0),
-      reconnects: this.reconnects,
-    };
-  }
-
-  private connect(): void {
-    const address = this.address;
-    if (!address) return;
-    const generation = ++this.generation;
-    const connection = new Connection(address.websocket, {
-      message: (message, now) => this.received(message, now),
-      frame: (frame, now) => this.frame(frame, now),
-      pong: (server, sent, received) => this.clock.add(server, sent, received),
-      down: (started) => void this.down(started, generation),
-    });
-    this.connection = connection;
-    this.become("connecting");
-    connection.open();
-    const tick = (): void => {
-      this.refresh = requestAnimationFrame(tick);
-      this.tick();
-    };
-    this.refresh = requestAnimationFrame(tick);
-    this.heartbeat = window.setInterval(() => this.beat(), HEARTBEAT_MS);
-  }
-
-  private halt(): void {
-    this.generation++;
-    cancelAnimationFrame(this.refresh);
-    clearInterval(this.heartbeat);
-    this.connection?.close();
-    this.connection = null;
-    this.closePipes();
-  }
-
-  private async down(started: boolean, generation: number): Promise<void> {
-    this.closePipes();
-    this.reconnects++;
-    if (this.current === "kicked") return;
-    if (started || this.current === "playing") this.become("reconnecting");
-    const address = this.address;
-    if (!address || started) return;
-    const why = await askWhy(address);
-    // Meanwhile it may have come back, or been stopped.
-    if (generation !== this.generation || this.video || this.audio || this.onAir) return;
-    if (this.current === "waiting" && why === "unclear") return;
-    this.become(why === "gone" || why === "unclear" ? "reconnecting" : why);
-  }
-
-  private received(message: ServerMessage, now: number): void {
-    switch (message.type) {
-      case "start":
-        this.clock.hint(message.serverTimeUs, now);
-        this.startTracks(message.tracks);
-        this.setOnAir(message.state === "on_air");
-        break;
-      case "tracks":
-        this.startTracks(message.tracks);
-        this.setOnAir(this.onAir);
-        break;
-      case "state":
-        this.setOnAir(message.state === "on_air");
-        break;
-      case "end":
-        if (message.reason === "kicked") {
-          this.halt();
-          this.become("kicked");
-        }
-        break;
-      default:
-    }
-  }
-
-  private setOnAir(onAir: boolean): void {
-    this.onAir = onAir;
-    if (this.current === "unsupported") return;
-    this.lastFrameAt = nowUs();
-    this.become(onAir ? "buffering" : "waiting");
-  }
-
-  private startTracks(tracks: readonly Track[]): void {
-    this.closePipes();
-    this.tracks = tracks;
-    if (!this.hasVideo) this.width = this.height = 0;
-    this.unsupportedCodec = "";
+  private start(): void {
+    const { way } = this.wayState;
+    const engine = this.engines[way] ?? this.make(way);
+    this.engines[way] = engine;
+    const old = this.engine;
+    this.engine = engine;
+    if (old !== engine) old?.stop();
+    engine.setVolume(this.volume, this.muted);
+    engine.setHidden(this.hidden);
     this.events.notice("");
-    this.current = this.current === "unsupported" ? "buffering" : this.current;
-    const video = tracks.find((t) => t.kind === "video");
-    const audio = tracks.find((t) => t.kind === "audio");
-    if (video) {
-      this.video = new VideoPipe(this.canvas, video, {
-        unsupported: (codec) => {
-          this.unsupportedCodec = `${codecName(video.codec)} (${codec})`;
-          this.become("unsupported");
-        },
-        drawn: (pts, arrival, at) => this.drawn(pts, arrival, at),
-      });
-      this.video.setHidden(this.hidden);
-    }
-    if (audio && this.output) {
-      this.audio = new AudioPipe(this.output, audio, () => {
-        this.events.notice(`No sound: this browser cannot decode ${codecName(audio.codec)}.`);
-        this.audio?.close();
-        this.audio = null;
-      });
-    }
-    this.checkSound();
+    this.events.soundBlocked(false);
+    this.events.way(this.wayState);
+    engine.load(this.src);
   }
 
-  private closePipes(): void {
-    this.decodedBefore += this.video?.decoded ?? 0;
-    this.droppedBefore += this.video?.dropped ?? 0;
-    this.errorsBefore += this.video?.errors ?? 0;
-    this.video?.close();
-    this.audio?.close();
-    this.video = null;
-    this.audio = null;
-    this.onAir = false;
-    this.playout.reset();
-    this.skews.clear();
-    this.delayUs = null;
+  private make(way: Way): Engine {
+    // An engine that was left has nothing more to say.
+    const mine = (): boolean => this.engine === this.engines[way];
+    const events: EngineEvents = {
+      state: (state) => mine() && this.events.state(state),
+      notice: (text) => mine() && this.events.notice(text),
+      soundBlocked: (blocked) => mine() && this.events.soundBlocked(blocked),
+    };
+    if (way === "websocket") return new SocketPlayer(this.canvas, events);
+    return new WhepPlayer(this.video, events, (event) => {
+      if (mine()) this.happened(event);
+    });
   }
 
-  private frame(frame: MediaFrame, now: number): void {
-    this.bitrate.add(frame.data.byteLength, now);
-    this.lastFrameAt = now;
-    const track = this.tracks.find((t) => t.id === frame.track);
-    if (!track || track.kind === "data") return;
-    this.playout.observe(frame.track, frame.ptsUs, now);
-    if (track.kind === "video") this.video?.push(frame, now);
-    else {
-      this.playout.update(now);
-      this.audio?.push(frame, this.playout.mediaTime(now));
-      if (!this.video && this.current === "buffering") this.become("playing");
-    }
-  }
-
-  private tick(): void {
-    const now = nowUs();
-    this.playout.update(now);
-    const due = this.playout.mediaTime(now);
-    this.audio?.tick(due, now);
-    if (due === null || !this.video) return;
-    // Sound is the master: the picture follows what is heard, not what should be.
-    const error = this.audio?.errorUs ?? 0;
-    this.video.tick(due + error, now);
-  }
-
-  /** Slow work, also in hidden tabs. */
-  private beat(): void {
-    const now = nowUs();
-    this.playout.outputLatencyUs = this.audio && this.output?.running ? this.output.latencyUs : 0;
-    if (this.hidden) this.tick();
-    const silent = now - this.lastFrameAt > STALL_US;
-    if (this.current === "playing" && silent) this.become("buffering");
-    if (this.current === "buffering" && !silent && this.hidden) this.become("playing");
-    if (!this.video && this.audio) this.measureSound(now);
-    this.checkSound();
-  }
-
-  private drawn(ptsUs: number, arrivalUs: number, now: number): void {
-    this.shown.add(1, now);
-    this.width = this.canvas.width;
-    this.height = this.canvas.height;
-    const server = this.clock.serverTime(now);
-    this.delayUs = server === null ? null : server - arrivalUs;
-    const heard = this.audio ? this.output?.heard(now) : null;
-    if (heard !== null && heard !== undefined) this.skews.add(ptsUs - heard);
-    else this.skews.clear();
-    if (this.current === "buffering") this.become("playing");
-  }
-
-  /** Without pictures the delay is that of the sound, whose stamps are close to arrival. */
-  private measureSound(now: number): void {
-    const heard = this.output?.heard(now);
-    const server = this.clock.serverTime(now);
-    if (typeof heard === "number" && server !== null) this.delayUs = server - heard;
-  }
-
-  private async prepareSound(): Promise<void> {
-    if (this.output) return;
-    const output = new AudioOutput();
-    this.output = output;
-    this.soundAskedAt = nowUs();
-    output.setVolume(this.muted ? 0 : this.volume);
-    output.context.onstatechange = () => this.checkSound();
-    try {
-      await output.start();
-    } catch (error) {
-      console.warn("no sound output:", error);
-      return;
-    }
-    this.checkSound();
-  }
-
-  private checkSound(): void {
-    const wanted = this.tracks.some((t) => t.kind === "audio") && !this.muted;
-    const settled = nowUs() - this.soundAskedAt > SOUND_GRACE_US;
-    const blocked = wanted && settled && (this.output?.blocked ?? false);
-    if (blocked === this.blocked) return;
-    this.blocked = blocked;
-    this.events.soundBlocked(blocked);
-  }
-
-  private become(state: PlayerState): void {
-    if (state === this.current) return;
-    this.current = state;
-    this.events.state(state);
+  private happened(event: WayEvent): void {
+    const before = this.wayState;
+    this.wayState = nextWay(before, event, performance.now());
+    if (this.wayState.attempt !== before.attempt) this.start();
+    else if (event.type === "refused") (this.engine as WhepPlayer).unfit();
   }
 }

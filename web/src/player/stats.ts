@@ -16,10 +16,12 @@ export type PlayerState =
   | "unsupported"
   /** No WebCodecs because the page is not a secure context. */
   | "insecure"
+  /** WebRTC was asked for, and does not do here. */
+  | "unfit"
   | "kicked";
 
 export interface PlayerStats {
-  readonly way: "WebSocket";
+  readonly way: "WebRTC" | "WebSocket";
   readonly state: PlayerState;
   readonly width: number;
   readonly height: number;

@@ -60,6 +60,12 @@ export function describe(state: PlayerState, codec: string): Words | null {
       return words("This channel is private", "The server wants a permission to watch it.", false);
     case "kicked":
       return words("The operator ended this viewing", "", false, "Watch again");
+    case "unfit":
+      return words(
+        "This channel cannot come by WebRTC here",
+        "Its format does not fit, or the server or this browser has no WebRTC. Choose Automatic in the menu of ways below.",
+        false,
+      );
     case "unsupported":
       return codec
         ? words(

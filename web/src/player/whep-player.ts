@@ -1,0 +1,358 @@
+/** WebRTC by WHEP, shown by a video element. */
+
+import { listed, type ReceivedFigures, ReceivedMeter } from "../webrtc/figures";
+import { withStereo } from "../webrtc/sdp";
+import { open, type Resource, SignalError } from "../webrtc/signal";
+import { type Address, refusal, resolve } from "./address";
+import { backoff } from "./backoff";
+import type { Engine, EngineEvents } from "./engine";
+import type { PlayerState, PlayerStats } from "./stats";
+import type { Life, WayEvent } from "./way";
+
+/** Twice a second, as the choice of way wants it. */
+const TICK_MS = 500;
+/** Nothing received for so long: ask the server whether the channel is on air. */
+const ASK_AFTER_MS = 1_000;
+const ASK_EVERY_MS = 1_000;
+/** Nothing received for so long: say that we wait. */
+const STALL_MS = 1_500;
+const ASK_TIMEOUT_MS = 2_000;
+/** Seldom enough for a channel that does not exist. */
+const UNKNOWN_MS = 5_000;
+
+interface Told {
+  readonly status: number | null;
+  readonly body: unknown;
+}
+
+/** What the API's answer says of the channel's life. */
+export function lifeOf({ status, body }: Told): Life {
+  if (status === null || status >= 500) return "gone";
+  if (status !== 200 || typeof body !== "object" || body === null) return "unknown";
+  const { state, bitrate } = body as { state?: unknown; bitrate?: unknown };
+  if (state !== "on_air") return "waiting";
+  return bitrate === 0 ? "quiet" : "flowing";
+}
+
+/** What to do after a refused offer, given the status of the refusal and what the API says then. */
+export function afterRefusal(
+  status: number,
+  told: Told,
+): "codec" | "off" | "gone" | "unknown" | "full" | "refused" | "waiting" {
+  if (status === 406) return "codec";
+  if (status === 401 || status === 403) return "refused";
+  if (status === 0 || status === 502 || status === 504) return "gone";
+  const why = refusal(told.status, told.body);
+  if (why === "gone" || why === "unknown" || why === "full") return why;
+  // The channel is there: it has nothing to offer yet, or WebRTC is not offered at all.
+  return lifeOf(told) === "waiting" ? "waiting" : "off";
+}
+
+export class WhepPlayer implements Engine {
+  private address: Address | null = null;
+  private current: PlayerState = "idle";
+  private peer: RTCPeerConnection | null = null;
+  private resource: Resource | null = null;
+  private meter = new ReceivedMeter();
+  private figures: ReceivedFigures | null = null;
+  private generation = 0;
+  private failures = 0;
+  private sessions = 0;
+  private timer = 0;
+  private retryTimer = 0;
+  private mediaAt = 0;
+  private askedAt = 0;
+  private life: Life = "unknown";
+  private muted = false;
+  private blocked = false;
+  readonly unsupportedCodec = "";
+
+  constructor(
+    private readonly video: HTMLVideoElement,
+    private readonly events: EngineEvents,
+    private readonly report: (event: WayEvent) => void,
+  ) {
+    video.addEventListener("loadeddata", () => this.moved());
+    window.addEventListener("pagehide", () => this.halt());
+  }
+
+  get state(): PlayerState {
+    return this.current;
+  }
+
+  get hasVideo(): boolean {
+    return this.video.videoWidth > 0;
+  }
+
+  get stats(): PlayerStats {
+    const f = this.figures;
+    const buffer = f?.bufferMs ?? null;
+    return {
+      way: "WebRTC",
+      state: this.current,
+      width: this.video.videoWidth,
+      height: this.video.videoHeight,
+      fps: f?.fps ?? 0,
+      framesDecoded: f?.decoded ?? 0,
+      framesDropped: f?.dropped ?? 0,
+      // Half the round trip, the jitter buffer and the decoder: the browser tells no more.
+      delayMs:
+        buffer === null || f === null ? null : buffer + f.decodeMs + (f.roundTripMs ?? 0) / 2,
+      bufferMs: buffer ?? 0,
+      targetMs: f?.targetMs ?? 0,
+      avSkewMs: null,
+      avSkewPeakMs: null,
+      bitrate: f?.bitrate ?? 0,
+      roundTripMs: f?.roundTripMs ?? null,
+      codec: f?.codec ?? "",
+      audioCodec: f?.audioCodec ?? "",
+      decoderErrors: 0,
+      reconnects: Math.max(0, this.sessions - 1),
+    };
+  }
+
+  load(src: string): void {
+    const address = resolve(src, location.href);
+    if (address?.whep !== this.address?.whep) {
+      this.failures = 0;
+      this.sessions = 0;
+    }
+    this.halt();
+    this.address = address;
+    if (!address) this.become("unknown");
+    else if (typeof RTCPeerConnection === "undefined") this.become("unfit");
+    else void this.connect();
+  }
+
+  pause(): void {
+    if (this.current === "idle" || this.current === "paused") return;
+    this.video.pause();
+    this.halt();
+    this.become("paused");
+  }
+
+  resume(): void {
+    this.halt();
+    if (this.address) void this.connect();
+  }
+
+  stop(): void {
+    // The last picture stays until the other way has one.
+    this.video.pause();
+    this.halt();
+    this.become("idle");
+  }
+
+  destroy(): void {
+    this.halt();
+    this.video.srcObject = null;
+  }
+
+  setVolume(volume: number, muted: boolean): void {
+    this.muted = muted;
+    // Ears are logarithmic.
+    this.video.volume = volume ** 2;
+    this.video.muted = muted || this.blocked;
+  }
+
+  async allowSound(): Promise<void> {
+    if (!this.blocked) return;
+    this.setBlocked(false);
+    this.video.muted = this.muted;
+    await this.play();
+  }
+
+  setHidden(): void {}
+
+  retryNow(): void {
+    if (!this.address || this.peer || this.current === "paused" || this.current === "idle") return;
+    this.halt();
+    void this.connect();
+  }
+
+  /** The person wants WebRTC and nothing else, and it does not do. */
+  unfit(): void {
+    this.halt();
+    this.become("unfit");
+  }
+
+  private async connect(): Promise<void> {
+    const address = this.address;
+    if (!address) return;
+    const generation = ++this.generation;
+    if (this.current !== "reconnecting" && this.current !== "waiting") this.become("connecting");
+    const peer = this.makePeer(generation);
+    this.peer = peer;
+    try {
+      const { sdp = "" } = await peer.createOffer();
+      const offer = withStereo(sdp);
+      await peer.setLocalDescription({ type: "offer", sdp: offer });
+      if (generation !== this.generation) return;
+      this.report({ type: "offered" });
+      const opened = await open(address.whep, offer, address.key);
+      if (generation !== this.generation) {
+        // Stopped meanwhile: the place is free for somebody else.
+        void opened.resource.end();
+        return;
+      }
+      this.resource = opened.resource;
+      this.sessions++;
+      this.mediaAt = performance.now();
+      await peer.setRemoteDescription({ type: "answer", sdp: opened.sdp });
+      if (generation !== this.generation) return;
+      this.timer = window.setInterval(() => void this.tick(generation), TICK_MS);
+      void this.askLife(generation);
+    } catch (error) {
+      if (generation === this.generation) await this.refused(error, generation);
+    }
+  }
+
+  private makePeer(generation: number): RTCPeerConnection {
+    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    peer.addTransceiver("video", { direction: "recvonly" });
+    peer.addTransceiver("audio", { direction: "recvonly" });
+    const stream = new MediaStream();
+    peer.ontrack = ({ track }) => {
+      if (generation !== this.generation) return;
+      stream.addTrack(track);
+      if (this.video.srcObject !== stream) this.video.srcObject = stream;
+      void this.play();
+    };
+    peer.onconnectionstatechange = () => {
+      if (generation !== this.generation) return;
+      if (peer.connectionState === "connected") {
+        this.failures = 0;
+        this.report({ type: "connected" });
+        if (this.current === "connecting" || this.current === "reconnecting") {
+          this.become("buffering");
+        }
+      } else if (peer.connectionState === "failed") this.report({ type: "failed" });
+    };
+    return peer;
+  }
+
+  private async refused(error: unknown, generation: number): Promise<void> {
+    const status = error instanceof SignalError ? error.status : 400;
+    if (!(error instanceof SignalError)) console.warn("WHEP:", error);
+    this.closePeer();
+    this.report({ type: "closed" });
+    const told = await this.ask();
+    if (generation !== this.generation) return;
+    const why = afterRefusal(status, told);
+    if (why === "codec" || why === "off") {
+      this.report({ type: "refused", reason: why });
+      return;
+    }
+    this.become(why === "gone" ? "reconnecting" : why);
+    if (why === "refused") return;
+    const asked = error instanceof SignalError ? error.retryAfterMs : null;
+    const wait =
+      why === "unknown"
+        ? UNKNOWN_MS
+        : why === "waiting"
+          ? ASK_EVERY_MS
+          : Math.max(asked ?? 0, backoff(this.failures++, Math.random()));
+    this.retryTimer = window.setTimeout(() => void this.again(why), wait);
+  }
+
+  /** Ask whether the channel began before the next offer is made. */
+  private async again(why: string): Promise<void> {
+    const generation = this.generation;
+    const told = why === "waiting" ? await this.ask() : null;
+    if (generation !== this.generation) return;
+    if (told && lifeOf(told) === "waiting") {
+      this.retryTimer = window.setTimeout(() => void this.again(why), ASK_EVERY_MS * 2);
+    } else void this.connect();
+  }
+
+  private async tick(generation: number): Promise<void> {
+    const peer = this.peer;
+    if (!peer) return;
+    const now = performance.now();
+    const figures = this.meter.read(listed(await peer.getStats()), now);
+    if (generation !== this.generation) return;
+    if (figures.bytes !== this.figures?.bytes) this.mediaAt = now;
+    this.figures = figures;
+    if (figures.bufferMs !== null && (figures.decoded > 0 || !figures.codec)) this.moved();
+    this.settle(now);
+    const { bytes, packets, lost } = figures;
+    if (now - this.mediaAt > ASK_AFTER_MS && now - this.askedAt > ASK_EVERY_MS) {
+      void this.askLife(generation);
+    }
+    this.report({ type: "tick", bytes, packets, lost });
+  }
+
+  /** Say what silence means. */
+  private settle(now: number): void {
+    if (now - this.mediaAt < STALL_MS) return;
+    if (this.life === "waiting") this.become("waiting");
+    else if (this.life === "gone") this.become("reconnecting");
+    else if (this.current === "playing") this.become("buffering");
+  }
+
+  private moved(): void {
+    const silent = performance.now() - this.mediaAt > STALL_MS;
+    if (this.peer && !silent && this.resource) this.become("playing");
+  }
+
+  private async askLife(generation: number): Promise<void> {
+    this.askedAt = performance.now();
+    const life = lifeOf(await this.ask());
+    if (generation !== this.generation) return;
+    this.life = life;
+    this.report({ type: "life", life });
+  }
+
+  private async ask(): Promise<Told> {
+    if (!this.address) return { status: null, body: null };
+    try {
+      const response = await fetch(this.address.api, {
+        signal: AbortSignal.timeout(ASK_TIMEOUT_MS),
+      });
+      return { status: response.status, body: await response.json().catch(() => null) };
+    } catch {
+      return { status: null, body: null };
+    }
+  }
+
+  private async play(): Promise<void> {
+    try {
+      await this.video.play();
+    } catch (error) {
+      // Without a gesture browsers play silent video only.
+      if (!(error instanceof DOMException) || error.name !== "NotAllowedError") return;
+      if (this.video.muted) return;
+      this.setBlocked(true);
+      this.video.muted = true;
+      await this.video.play().catch(() => undefined);
+    }
+  }
+
+  private setBlocked(blocked: boolean): void {
+    this.blocked = blocked;
+    this.events.soundBlocked(blocked);
+  }
+
+  private halt(): void {
+    this.generation++;
+    clearTimeout(this.retryTimer);
+    this.closePeer();
+    this.report({ type: "closed" });
+  }
+
+  private closePeer(): void {
+    clearInterval(this.timer);
+    this.peer?.close();
+    this.peer = null;
+    void this.resource?.end();
+    this.resource = null;
+    this.meter = new ReceivedMeter();
+    this.figures = null;
+  }
+
+  private become(state: PlayerState): void {
+    if (state === this.current) return;
+    this.current = state;
+    this.events.state(state);
+  }
+}

@@ -1,0 +1,118 @@
+/** WHIP (RFC 9725) and WHEP from the client's side: offers by HTTP, answers from it. */
+
+/** A server that has not answered by then does not. */
+const TIMEOUT_MS = 5_000;
+
+/** The server refused, or cannot be reached. */
+export class SignalError extends Error {
+  constructor(
+    /** HTTP status; 0 where there was no answer. */
+    readonly status: number,
+    message: string,
+    /** How long the server asks to wait, null where it does not say. */
+    readonly retryAfterMs: number | null = null,
+  ) {
+    super(message);
+    this.name = "SignalError";
+  }
+}
+
+export interface Opened {
+  /** Answer to the offer. */
+  readonly sdp: string;
+  readonly resource: Resource;
+}
+
+export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
+
+/** Send an offer; 201 brings the answer and the address of the session. */
+export async function open(
+  url: string,
+  offer: string,
+  key: string,
+  ask: Fetch = (where, init) => fetch(where, init),
+): Promise<Opened> {
+  const response = await request(ask, url, "POST", key, {
+    body: offer,
+    headers: { "content-type": "application/sdp" },
+  });
+  const location = response.headers.get("location");
+  if (!location) throw new SignalError(response.status, "the answer names no session");
+  // A mock or a proxy may leave the response's own address empty.
+  const base = new URL(response.url || url, globalThis.location?.href ?? "http://localhost/");
+  const resource = new Resource(
+    new URL(location, base).href,
+    response.headers.get("etag"),
+    key,
+    ask,
+  );
+  return { sdp: await response.text(), resource };
+}
+
+/** A session at the server. */
+export class Resource {
+  constructor(
+    readonly url: string,
+    private etag: string | null,
+    private readonly key: string,
+    private readonly ask: Fetch,
+  ) {}
+
+  /** Restart ICE; gives the answering fragment. The old path goes on meanwhile. */
+  async restart(fragment: string): Promise<string> {
+    const response = await request(this.ask, this.url, "PATCH", this.key, {
+      body: fragment,
+      headers: { "content-type": "application/trickle-ice-sdpfrag", "if-match": '"*"' },
+    });
+    this.etag = response.headers.get("etag") ?? this.etag;
+    if (response.status !== 200) throw new SignalError(response.status, "no restart");
+    return response.text();
+  }
+
+  /** Tell a candidate. */
+  async trickle(fragment: string): Promise<void> {
+    const headers: Record<string, string> = { "content-type": "application/trickle-ice-sdpfrag" };
+    if (this.etag) headers["if-match"] = this.etag;
+    await request(this.ask, this.url, "PATCH", this.key, { body: fragment, headers });
+  }
+
+  /** End it, also while the page goes away. Resolves in any case. */
+  async end(): Promise<void> {
+    try {
+      await request(this.ask, this.url, "DELETE", this.key, { keepalive: true });
+    } catch {
+      // It ends by itself when nothing comes any more.
+    }
+  }
+}
+
+async function request(
+  ask: Fetch,
+  url: string,
+  method: string,
+  key: string,
+  init: RequestInit & { headers?: Record<string, string> },
+): Promise<Response> {
+  const headers = { ...init.headers, ...(key ? { authorization: `Bearer ${key}` } : {}) };
+  let response: Response;
+  try {
+    response = await ask(url, {
+      ...init,
+      headers,
+      method,
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+  } catch (error) {
+    throw new SignalError(0, error instanceof Error ? error.message : String(error));
+  }
+  if (response.ok) return response;
+  const body = (await response.json().catch(() => null)) as {
+    error?: { message?: string };
+  } | null;
+  const seconds = Number(response.headers.get("retry-after") ?? Number.NaN);
+  throw new SignalError(
+    response.status,
+    body?.error?.message ?? response.statusText,
+    Number.isFinite(seconds) && seconds >= 0 ? seconds * 1000 : null,
+  );
+}
