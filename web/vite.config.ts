@@ -16,15 +16,21 @@ export default defineConfig({
     // Fonts and data: URLs would need a wider content security policy.
     assetsInlineLimit: 0,
     rollupOptions: {
-      input: { index: page("index"), watch: page("watch"), notFound: page("404") },
+      input: {
+        index: page("index"),
+        watch: page("watch"),
+        live: page("live"),
+        notFound: page("404"),
+      },
     },
   },
   plugins: [
     {
-      name: "watch-route",
+      name: "page-routes",
       configureServer(server) {
         server.middlewares.use((request, _response, next) => {
           if (request.url?.startsWith("/watch/")) request.url = "/watch.html";
+          if (/^\/live(\/|$)/.test(request.url ?? "")) request.url = "/live.html";
           next();
         });
       },
@@ -33,6 +39,8 @@ export default defineConfig({
   server: {
     proxy: {
       "/api": backend,
+      "/whip": backend,
+      "/whep": backend,
       "/ws": { target: backend, ws: true },
     },
   },

@@ -6,6 +6,12 @@
  *
  * Channels: demo (H.264, Opus), talk (G.711 only), silent (source gone), old (MPEG-2), crowded (full).
  * While it runs: POST /mock/state?value=waiting|on_air, /mock/jitter?ms=N, /mock/gap, /mock/kick.
+ *
+ * WHIP and WHEP answer as the server does, but nothing behind them speaks WebRTC: pictures come by
+ * WebSocket. POST /mock/whip?status=N or /mock/whep?status=N sets the answer: 201 is one that ICE never
+ * reaches, 0 none at all. By itself WHEP says 406, and WHIP looks at the key (`right`) and the channel:
+ * studio-2 takes it, demo and talk are on air (409), crowded is full (503), old is for others (403),
+ * silent has no codec in common (406).
  */
 
 import { spawn } from "node:child_process";
@@ -286,7 +292,13 @@ const TYPES = {
 
 async function page(path, response) {
   const file =
-    path === "/" ? "index.html" : path.startsWith("/watch/") ? "watch.html" : normalize(path);
+    path === "/"
+      ? "index.html"
+      : path.startsWith("/watch/")
+        ? "watch.html"
+        : /^\/live(\/|$)/.test(path)
+          ? "live.html"
+          : normalize(path);
   const found = await readFile(join(pages, file)).catch(() => null);
   const name = found ? file : "404.html";
   response.writeHead(found ? 200 : 404, {
@@ -304,6 +316,9 @@ function json(response, status, body) {
 function control(url, response) {
   if (url.pathname === "/mock/state") demo.setState(url.searchParams.get("value"));
   if (url.pathname === "/mock/jitter") jitterMs = Number(url.searchParams.get("ms"));
+  const kind = /^\/mock\/(whip|whep)$/.exec(url.pathname)?.[1];
+  if (kind) answers[kind] = Number(url.searchParams.get("status") ?? Number.NaN);
+  if (kind && Number.isNaN(answers[kind])) answers[kind] = null;
   if (url.pathname === "/mock/gap") gapUntil = Date.now() + 400;
   if (url.pathname === "/mock/kick") {
     for (const socket of demo.sockets) {
@@ -314,8 +329,84 @@ function control(url, response) {
   json(response, 200, {});
 }
 
+const answers = { whip: null, whep: null };
+const REFUSALS = {
+  401: "a key is needed, or it is wrong",
+  403: "not from this address",
+  404: "no such channel",
+  406: "no codec in common",
+  409: "somebody else is on air",
+  503: "no free place",
+};
+let sessions = 0;
+
+/** A well-formed answer (RFC 8829) to a place where nobody is. */
+function answerTo(offer, direction) {
+  const section = (media) => {
+    const kept = /^(m=|a=mid:|a=rtpmap:|a=fmtp:|a=rtcp-mux)/;
+    return [
+      ...media.split(/\r?\n/).filter((line) => kept.test(line)),
+      "c=IN IP4 127.0.0.1",
+      "a=setup:passive",
+      "a=ice-ufrag:mock",
+      "a=ice-pwd:mockmockmockmockmockmock",
+      `a=fingerprint:sha-256 ${Array(32).fill("AB").join(":")}`,
+      "a=candidate:1 1 udp 2130706431 127.0.0.1 9 typ host",
+      `a=${direction}`,
+    ];
+  };
+  const [head, ...media] = offer.split(/(?=^m=)/m);
+  const group = /^a=group:.*$/m.exec(head)?.[0].trim();
+  const lines = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0", "a=ice-lite"];
+  // What belongs to media comes in the order m=, c=, a= (RFC 8866 section 5).
+  const ordered = media.map((one) => {
+    const all = section(one);
+    const c = all.findIndex((line) => line.startsWith("c="));
+    all.splice(1, 0, ...all.splice(c, 1));
+    return all;
+  });
+  return `${[...lines, ...(group ? [group] : []), ...ordered.flat()].join("\r\n")}\r\n`;
+}
+
+function statusOf(kind, name, key) {
+  const live = channels.find((c) => c.name === name);
+  if (!live) return 404;
+  if (answers[kind] !== null) return answers[kind];
+  if (kind === "whep") return live === crowded ? 503 : 406;
+  if (key !== "right") return 401;
+  if (live === old) return 403;
+  if (live === crowded) return 503;
+  if (live.state === "on_air") return 409;
+  return live === silent ? 406 : 201;
+}
+
+async function signal(request, response, kind, name, session) {
+  const chunks = [];
+  for await (const chunk of request) chunks.push(chunk);
+  const key = request.headers.authorization?.replace("Bearer ", "") ?? "";
+  const refuse = (status) =>
+    json(response, status, { error: { status, message: REFUSALS[status] ?? "", subject: name } });
+  if (session) {
+    if (request.method === "DELETE") return response.writeHead(200).end();
+    return refuse(404);
+  }
+  if (request.method !== "POST") return refuse(405);
+  const status = statusOf(kind, name, key);
+  if (status === 0) return request.socket.destroy();
+  if (status !== 201) return refuse(status);
+  response.writeHead(201, {
+    "content-type": "application/sdp",
+    location: `/${kind}/${name}/${++sessions}`,
+    etag: '"1"',
+  });
+  const direction = kind === "whip" ? "recvonly" : "sendonly";
+  return response.end(answerTo(Buffer.concat(chunks).toString(), direction));
+}
+
 const server = createServer((request, response) => {
   const url = new URL(request.url, "http://mock");
+  const webrtc = /^\/(whip|whep)\/([^/]+)(?:\/([^/]+))?$/.exec(url.pathname);
+  if (webrtc) return signal(request, response, webrtc[1], webrtc[2], webrtc[3]);
   if (url.pathname.startsWith("/mock/")) return control(url, response);
   if (url.pathname === "/api/v1/channels") {
     return json(response, 200, { channels: channels.map(describe) });

@@ -145,6 +145,13 @@ def install(app: FastAPI, directory: Path) -> None:
             return page(request, "watch.html")
         return missing(request)
 
+    async def live(request: Request) -> Response:
+        # Without a name the page asks for one.
+        name = request.path_params.get("name")
+        if name is None or CHANNEL_NAME.fullmatch(name):
+            return page(request, "live.html")
+        return missing(request)
+
     async def asset(request: Request) -> Response:
         found = files.get("assets", request.path_params["name"])
         return missing(request) if found is None else answer(request, found, _FOREVER)
@@ -157,5 +164,7 @@ def install(app: FastAPI, directory: Path) -> None:
 
     app.add_route("/", index, methods=["GET"])
     app.add_route("/watch/{name}", watch, methods=["GET"])
+    app.add_route("/live", live, methods=["GET"])
+    app.add_route("/live/{name}", live, methods=["GET"])
     app.add_route("/assets/{name}", asset, methods=["GET"])
     app.add_exception_handler(HTTPException, on_http)

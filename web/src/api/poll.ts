@@ -5,8 +5,8 @@ const HIDDEN_MS = 20_000;
 const SLOWEST_MS = 10_000;
 
 /** Delay until the next question. */
-export function pollDelay(failures: number, hidden: boolean): number {
-  const delay = Math.min(SLOWEST_MS, POLL_MS * 1.5 ** Math.max(0, failures - 1));
+export function pollDelay(failures: number, hidden: boolean, everyMs = POLL_MS): number {
+  const delay = Math.min(SLOWEST_MS, everyMs * 1.5 ** Math.max(0, failures - 1));
   return hidden ? Math.max(HIDDEN_MS, delay) : delay;
 }
 
@@ -22,6 +22,7 @@ export class Poll<T> {
   constructor(
     private readonly ask: () => Promise<T>,
     private readonly told: (answer: T | null, error: unknown) => void,
+    private readonly everyMs = POLL_MS,
   ) {}
 
   start(): void {
@@ -54,7 +55,7 @@ export class Poll<T> {
     clearTimeout(this.timer);
     this.timer = window.setTimeout(
       () => void this.now(),
-      pollDelay(this.failures, document.hidden),
+      pollDelay(this.failures, document.hidden, this.everyMs),
     );
   }
 }

@@ -19,8 +19,7 @@ export class DeviceError extends Error {
 const media = (): MediaDevices => {
   // Undefined on pages that are not secure, whatever the types say.
   const found = navigator.mediaDevices as MediaDevices | undefined;
-  if (!found?.getUserMedia)
-    throw new DeviceError(noDevices(window.isSecureContext, location.host));
+  if (!found?.getUserMedia) throw new DeviceError(noDevices(window.isSecureContext, location.host));
   return found;
 };
 

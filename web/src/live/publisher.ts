@@ -6,11 +6,12 @@ import { iceNames, renamed, restartFragment } from "../webrtc/sdp";
 import { type Fetch, open, type Resource, SignalError } from "../webrtc/signal";
 import { type AirEvent, type AirState, CONNECT_MS, nextAir, QUIET_MS, worthRetry } from "./air";
 import { byPreference, degradation, QUALITIES, type Size, type Source } from "./quality";
-import { noPath, serverTrouble, type Trouble } from "./words";
+import { noPath, serverTrouble, type Trouble, takenOver } from "./words";
 
 const FIGURES_MS = 1_000;
 /** A restart that has not brought the path back by then will not. */
 const RESTART_MS = 5_000;
+const ASK_TIMEOUT_MS = 3_000;
 
 export interface Sent {
   readonly video: MediaStreamTrack | null;
@@ -95,7 +96,8 @@ export class Publisher {
     this.sent = sent;
     if (!this.peer || this.current === "off") return;
     const fits =
-      Boolean(before?.video) >= Boolean(sent.video) && Boolean(before?.audio) >= Boolean(sent.audio);
+      Boolean(before?.video) >= Boolean(sent.video) &&
+      Boolean(before?.audio) >= Boolean(sent.audio);
     if (!fits) {
       // Another kind of track needs another session; viewers wait a moment.
       this.lose();
@@ -178,7 +180,29 @@ export class Publisher {
     } else if (state === "disconnected") {
       this.happened("quiet");
       this.after(QUIET_MS, () => void this.restart(generation));
-    } else if (state === "failed" || state === "closed") this.failed(generation);
+    } else if (state === "connecting") return;
+    // Without a pause before it was no lost path: the server ended the session.
+    else if (this.current === "live") void this.ended(generation);
+    else if (state === "failed") this.failed(generation);
+  }
+
+  /** Ended by the server: give way to whoever is on air now, else come back. */
+  private async ended(generation: number): Promise<void> {
+    const taken = await this.somebodyElse();
+    if (generation !== this.generation) return;
+    if (taken) this.end(takenOver(this.channel));
+    else this.lose();
+  }
+
+  private async somebodyElse(): Promise<boolean> {
+    try {
+      const url = `/api/v1/channels/${encodeURIComponent(this.channel)}`;
+      const init = { signal: AbortSignal.timeout(ASK_TIMEOUT_MS) };
+      const answer = (await (await this.around.fetch(url, init)).json()) as { state?: unknown };
+      return answer.state === "on_air";
+    } catch {
+      return false;
+    }
   }
 
   /** The path is gone: first another one for the same session, so that viewers notice least. */

@@ -148,3 +148,11 @@ export const noPath = (): Trouble =>
     "No way through to the server",
     "The server answers, but sound and picture do not reach it: a firewall probably blocks them. Try another network, or a phone's.",
   );
+
+/** The server ended the session, and another one is on air. */
+export const takenOver = (channel: string): Trouble =>
+  trouble(
+    "start",
+    "Somebody else took over",
+    `Another broadcast runs on “${channel}” now, and yours was ended for it.`,
+  );

@@ -23,6 +23,15 @@ export class ChannelList extends LitElement {
         display: block;
         padding-bottom: 4rem;
       }
+      .go {
+        margin-left: auto;
+        padding: 0.5rem 1.05rem;
+        border-radius: 10px;
+        background: var(--sun);
+        color: var(--on-sun);
+        font-weight: 620;
+        text-decoration: none;
+      }
       h1 {
         margin: 1.2rem 0 1rem;
         font-size: clamp(1.7rem, 4.5vw, 2.4rem);
@@ -220,7 +229,10 @@ export class ChannelList extends LitElement {
 
   override render(): TemplateResult {
     return html`
-      <header class="frame masthead">${brand()}</header>
+      <header class="frame masthead">
+        ${brand()}
+        <a class="go" href="/live">Go on air</a>
+      </header>
       <main class="frame">${this.banner()}${this.content()}</main>
     `;
   }
@@ -331,7 +343,10 @@ export class ChannelList extends LitElement {
       <div class="view">${ridge(true)}</div>
       <div class="how">
         <h1>Nobody is on air yet</h1>
-        <p>Send a film, a camera or a test pattern here and it appears on this page by itself.</p>
+        <p>
+          <a href="/live">Go on air from this browser</a>, or send a film, a camera or a test pattern:
+          it appears on this page by itself.
+        </p>
         <h2>On the server, without a key</h2>
         <copy-line text="helio publish FILE NAME" label="the helio command"></copy-line>
         <h2>From anywhere, with ffmpeg</h2>

@@ -31,3 +31,19 @@ export function secondsSince(iso: string | null, nowMs: number): number | null {
 
 export const milliseconds = (ms: number | null): string =>
   ms === null ? "–" : `${Math.round(ms)} ms`;
+
+/** Time of a running clock. */
+export function clock(seconds: number): string {
+  const s = Math.max(0, Math.floor(seconds));
+  const two = (n: number): string => String(n).padStart(2, "0");
+  const hours = Math.floor(s / 3600);
+  const rest = `${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
+  return hours ? `${hours}:${rest}` : rest;
+}
+
+/** A share of 0 to 1; the small ones count, too. */
+export function percent(share: number | null): string {
+  if (share === null) return "–";
+  const of100 = share * 100;
+  return `${of100 > 0 && of100 < 9.95 ? of100.toFixed(1) : Math.round(of100)} %`;
+}
