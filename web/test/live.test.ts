@@ -112,6 +112,7 @@ describe("words for trouble", () => {
 
   it("tell a plain page from an old browser", () => {
     expect(noDevices(false, "tv.lan").text).toContain("HTTPS");
+    expect(noDevices(false, "tv.lan").at).toBe("page");
     expect(noDevices(true, "tv.lan").text).not.toContain("HTTPS");
   });
 });

@@ -4,7 +4,7 @@ export interface Trouble {
   readonly title: string;
   readonly text: string;
   /** What the person corrects here: the form shows it. */
-  readonly at: "device" | "key" | "channel" | "start";
+  readonly at: "page" | "device" | "key" | "channel" | "start";
 }
 
 const trouble = (at: Trouble["at"], title: string, text: string): Trouble => ({ at, title, text });
@@ -13,12 +13,12 @@ const trouble = (at: Trouble["at"], title: string, text: string): Trouble => ({ 
 export function noDevices(secure: boolean, host: string): Trouble {
   return secure
     ? trouble(
-        "device",
+        "page",
         "This browser cannot use a camera",
         "Open the page in a current Chrome, Edge, Firefox or Safari.",
       )
     : trouble(
-        "device",
+        "page",
         "The browser gives cameras to secure pages only",
         `Open this page by HTTPS, or as localhost on the server itself. ${host} by plain HTTP is not secure.`,
       );

@@ -22,9 +22,15 @@ export const liveStyles = css`
   }
   .grid {
     display: grid;
-    grid-template-columns: minmax(0, 1fr) 21rem;
-    gap: 1.5rem;
+    grid-template: "view side" auto "fields side" 1fr / minmax(0, 1fr) 21rem;
+    gap: 1rem 1.5rem;
     align-items: start;
+  }
+  .view {
+    grid-area: view;
+  }
+  .side {
+    grid-area: side;
   }
   .stage {
     position: relative;
@@ -138,7 +144,7 @@ export const liveStyles = css`
     display: grid;
     grid-template-columns: repeat(3, minmax(0, 1fr));
     gap: 0.9rem;
-    margin-top: 1rem;
+    grid-area: fields;
   }
   label {
     display: block;
@@ -218,8 +224,12 @@ export const liveStyles = css`
     font-weight: 600;
     text-decoration: underline;
   }
-  .clock {
+  .card form > p:first-child {
+    margin-top: 0;
+  }
+  .card .clock {
     margin: 0;
+    color: var(--ink);
     font-size: 2.5rem;
     font-weight: 660;
     letter-spacing: -0.03em;
@@ -276,10 +286,16 @@ export const liveStyles = css`
   }
   @media (max-width: 60rem) {
     .grid {
-      grid-template-columns: minmax(0, 1fr);
+      grid-template: "view" auto "side" auto "fields" auto / minmax(0, 1fr);
     }
   }
   @media (max-width: 40rem) {
+    /* Long words want more height than a narrow picture has. */
+    .stage:has([role="alert"]) {
+      aspect-ratio: auto;
+      min-height: 21rem;
+      max-height: none;
+    }
     .fields {
       grid-template-columns: minmax(0, 1fr);
     }

@@ -96,6 +96,10 @@ export class LivePage extends LitElement {
   }
 
   override updated(): void {
+    // A list forgets its choice when its options change.
+    for (const select of this.renderRoot.querySelectorAll<HTMLSelectElement>("select")) {
+      select.value = select.dataset.value ?? "";
+    }
     const track = this.studio.video;
     const video = this.video;
     if (!video) return;
@@ -147,8 +151,8 @@ export class LivePage extends LitElement {
         >
       </div>
       <div class="grid">
-        <div>${this.stage()} ${this.strip()} ${this.fields()}</div>
-        <div>
+        <div class="view">${this.stage()} ${this.strip()}</div>
+        <div class="side">
           <section class="card">
             ${this.alarm()} ${air === "off" ? this.beforeAir() : this.onAir()}
           </section>
@@ -157,6 +161,7 @@ export class LivePage extends LitElement {
             <copy-line text=${this.watchUrl()} label="the address for viewers"></copy-line>
           </section>
         </div>
+        ${this.fields()}
       </div>
     `;
   }
@@ -180,11 +185,17 @@ export class LivePage extends LitElement {
       </div>`;
     }
     if (studio.preview === "unasked") {
-      return html`<div class="over">
-        <p>Nothing is sent before you press Start.</p>
-        <button class="main" @click=${() => void studio.ask()}>
-          ${studio.trouble?.at === "device" ? "Try again" : "Turn on camera and microphone"}
-        </button>
+      const why = this.deviceTrouble();
+      return html`<div class="over" role=${why ? "alert" : nothing}>
+        ${why ? html`<strong>${why.title}</strong>` : nothing}
+        <p>${why?.text ?? "Nothing is sent before you press Start."}</p>
+        ${
+          why?.at === "page"
+            ? nothing
+            : html`<button class="main" @click=${() => void studio.ask()}>
+                ${why ? "Try again" : "Turn on camera and microphone"}
+              </button>`
+        }
       </div>`;
     }
     if (!studio.video) return html`<div class="over"><strong>Sound only</strong></div>`;
@@ -228,26 +239,33 @@ export class LivePage extends LitElement {
     const { studio } = this;
     const { camera, microphone, size } = studio.chosen;
     const value = (event: Event): string => (event.target as HTMLSelectElement).value;
+    const { cameras, microphones } = studio.devices;
     return html`<div class="fields">
       <label
         >Camera
-        <select @change=${(event: Event) => void studio.chooseCamera(value(event))}>
-          ${options(studio.devices.cameras, camera, studio.video, "Camera", "No picture")}
+        <select
+          data-value=${used(cameras, camera, studio.video)}
+          @change=${(event: Event) => void studio.chooseCamera(value(event))}
+        >
+          ${options(cameras, "Camera", "No picture")}
         </select>
       </label>
       <label
         >Microphone
-        <select @change=${(event: Event) => void studio.chooseMicrophone(value(event))}>
-          ${options(studio.devices.microphones, microphone, studio.audio, "Microphone", "No sound")}
+        <select
+          data-value=${used(microphones, microphone, studio.audio)}
+          @change=${(event: Event) => void studio.chooseMicrophone(value(event))}
+        >
+          ${options(microphones, "Microphone", "No sound")}
         </select>
       </label>
       <label
         >Picture
-        <select @change=${(event: Event) => void studio.chooseSize(value(event) as Size)}>
-          ${SIZES.map(
-            (one) =>
-              html`<option value=${one} ?selected=${one === size}>${QUALITIES[one].name}</option>`,
-          )}
+        <select
+          data-value=${size}
+          @change=${(event: Event) => void studio.chooseSize(value(event) as Size)}
+        >
+          ${SIZES.map((one) => html`<option value=${one}>${QUALITIES[one].name}</option>`)}
         </select>
       </label>
     </div>`;
@@ -262,7 +280,15 @@ export class LivePage extends LitElement {
     </div>`;
   }
 
+  /** What keeps the stage empty is told on it. */
+  private deviceTrouble(): Trouble | null {
+    const { trouble, preview } = this.studio;
+    const here = trouble?.at === "device" || trouble?.at === "page";
+    return here && preview === "unasked" ? trouble : null;
+  }
+
   private trouble(): Trouble | null {
+    if (this.deviceTrouble()) return null;
     if (this.studio.trouble) return this.studio.trouble;
     if (this.studio.state !== "off") return null;
     if (this.unknown) return serverTrouble(404, this.name, false);
@@ -293,7 +319,7 @@ export class LivePage extends LitElement {
               />
             </label>`
       }
-      <button class="main" ?disabled=${this.studio.preview === "asking" || this.unknown}>
+      <button class="main" ?disabled=${this.cannotStart()}>
         Start
       </button>
       ${
@@ -330,6 +356,11 @@ export class LivePage extends LitElement {
       <button class="main stop" @click=${() => studio.stop()}>
         ${air === "starting" ? "Cancel" : "Stop"}
       </button>`;
+  }
+
+  private cannotStart(): boolean {
+    const { preview, trouble } = this.studio;
+    return preview === "asking" || trouble?.at === "page" || this.unknown;
   }
 
   private watchUrl(): string {
@@ -405,30 +436,34 @@ export class LivePage extends LitElement {
   };
 }
 
-/** Devices by name, where the browser tells names; it does after a permission only. */
-function options(
+/** Browsers give ids and names after a permission only. */
+const known = (devices: readonly MediaDeviceInfo[]): readonly MediaDeviceInfo[] =>
+  devices.filter((device) => device.deviceId);
+
+/** Which of the options is in use. */
+function used(
   devices: readonly MediaDeviceInfo[],
   chosen: string,
   track: MediaStreamTrack | null,
-  what: string,
-  none: string,
-): TemplateResult {
-  const used = chosen || track?.getSettings().deviceId || "";
-  const known = devices.filter((device) => device.deviceId);
+): string {
+  if (chosen === NONE || known(devices).length === 0) return chosen === NONE ? NONE : "";
+  const ids = devices.map((device) => device.deviceId);
+  const wanted = chosen || track?.getSettings().deviceId || "";
+  return ids.includes(wanted) ? wanted : (ids[0] ?? "");
+}
+
+function options(devices: readonly MediaDeviceInfo[], what: string, none: string): TemplateResult {
+  const named = known(devices);
   return html`
     ${
-      known.length
-        ? known.map(
-            (device, i) => html`<option
-              value=${device.deviceId}
-              .selected=${device.deviceId === used}
-            >
-              ${device.label || `${what} ${i + 1}`}
-            </option>`,
+      named.length
+        ? named.map(
+            (device, i) =>
+              html`<option value=${device.deviceId}>${device.label || `${what} ${i + 1}`}</option>`,
           )
-        : html`<option value="" .selected=${chosen !== NONE}>${what}</option>`
+        : html`<option value="">${what}</option>`
     }
-    <option value=${NONE} .selected=${chosen === NONE}>${none}</option>
+    <option value=${NONE}>${none}</option>
   `;
 }
 

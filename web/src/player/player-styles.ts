@@ -169,6 +169,8 @@ export const playerStyles = css`
   }
   .bar {
     position: absolute;
+    /* Its menu lies over the statistics. */
+    z-index: 1;
     inset: auto 0 0;
     display: flex;
     align-items: center;

@@ -19,7 +19,7 @@ export const LOSS_SHARE = 0.1;
 export const LOSS_WINDOW_MS = 5_000;
 /** Fewer packets say nothing about a share. */
 const LOSS_PACKETS = 50;
-/** Ticks come twice a second; a longer pause means that the machine slept, not that the network did. */
+/** Ticks come several times a second; a longer pause means that the machine slept, not that the network did. */
 const SLEPT_MS = 2_000;
 
 /** What REST says of the channel; `quiet`: on air, but its source sends nothing. */
@@ -66,7 +66,7 @@ export type WayEvent =
   /** The session is given back: paused, or waiting for the channel. */
   | { readonly type: "closed" }
   | { readonly type: "life"; readonly life: Life }
-  /** Counters, and that time goes by; twice a second. */
+  /** Counters, and that time goes by; several times a second. */
   | {
       readonly type: "tick";
       readonly bytes: number;
