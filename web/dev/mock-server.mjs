@@ -74,7 +74,7 @@ class Live {
       version: 1,
       channel: this.name,
       title: this.title,
-      state: this.state,
+      state: this.state === "on_air" ? "on_air" : "waiting",
       server_time_us: nowUs(),
       tracks: this.tracks,
     });

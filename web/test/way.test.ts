@@ -133,6 +133,15 @@ describe("the automatic way", () => {
     expect(new Story().says({ type: "refused", reason: "off" }).result).toBe("websocket off 1");
   });
 
+  it("opens WebRTC anew when the server ended a session that lasted, and leaves one that did not", () => {
+    expect(new Story().connects().pass(5_000, 100).says({ type: "ended" }).result).toBe(
+      "webrtc - 1",
+    );
+    expect(new Story().connects().pass(1_000, 100).says({ type: "ended" }).result).toBe(
+      "websocket silence 1",
+    );
+  });
+
   it("stays with WebSocket until asked", () => {
     const story = new Story().says({ type: "refused", reason: "codec" });
     story.connects().pass(60_000).says({ type: "life", life: "flowing" });
@@ -208,6 +217,7 @@ describe("what the server says", () => {
   const onAir = { state: "on_air", bitrate: 9, readers: 1, max_readers: 2 };
   it.each([
     [406, 200, onAir, "codec"],
+    [406, 200, { ...onAir, state: "waiting" }, "waiting"],
     [401, 200, onAir, "refused"],
     [403, 200, onAir, "refused"],
     [0, null, null, "gone"],

@@ -146,6 +146,11 @@ export class Publisher {
       await peer.setRemoteDescription({ type: "answer", sdp: opened.sdp });
       await this.tune();
       if (!current()) return;
+      // A server that ends a session says so by DTLS, long before ICE misses it.
+      const transport = this.senders()[0]?.sender.transport;
+      transport?.addEventListener("statechange", () => {
+        if (transport.state === "closed" && current()) void this.ended(generation);
+      });
       this.after(CONNECT_MS, () => {
         if (peer.connectionState !== "connected") this.failed(generation);
       });

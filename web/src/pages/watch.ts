@@ -133,7 +133,7 @@ export class WatchPage extends LitElement {
   @state() private unreachable = false;
   private readonly name = channelName(location.pathname);
   /** With the key in the page's address, if there is one. */
-  private readonly source = `/watch/${this.name}${location.search}`;
+  private readonly source = withKey(this.name, location.search);
   private readonly poll = new Poll(
     () => getChannel(this.name),
     (channel, error) => {
@@ -224,6 +224,11 @@ export class WatchPage extends LitElement {
       ${rows.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
     </dl>`;
   }
+}
+
+function withKey(name: string, query: string): string {
+  const key = new URLSearchParams(query).get("key");
+  return key ? `/watch/${name}?key=${encodeURIComponent(key)}` : name;
 }
 
 function channelName(path: string): string {

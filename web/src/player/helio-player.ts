@@ -129,7 +129,7 @@ export class HelioPlayer extends LitElement {
         @pointerdown=${this.stir}
         @focusin=${this.stir}
       >
-        ${this.figures?.width ? nothing : ridge(this.playState === "playing")}
+        ${this.seen || this.figures?.width ? nothing : ridge(this.playState === "playing")}
         <video
           playsinline
           class=${this.seen === "webrtc" ? "" : "unseen"}
@@ -208,7 +208,7 @@ export class HelioPlayer extends LitElement {
       const text = this.notice || (soundOnly && !this.soundBlocked ? "Sound only" : "");
       return text ? html`<p class="notice" role="status">${text}</p>` : nothing;
     }
-    return html`<div class="says ${this.figures?.width ? "over" : ""}" role="status">
+    return html`<div class="says ${this.seen || this.figures?.width ? "over" : ""}" role="status">
       ${words.busy ? html`<div class="morse" aria-hidden="true"><i></i><i></i><i></i></div>` : nothing}
       <strong>${words.title}</strong>
       ${words.text ? html`<p>${words.text}</p>` : nothing}
@@ -255,7 +255,7 @@ export class HelioPlayer extends LitElement {
         @input=${this.slide}
       />
       <span class="live ${live ? "on" : ""}">
-        ${live ? html`<b>Live</b> ${delay === null ? nothing : milliseconds(delay)}` : nothing}
+        ${live ? html`<b>Live</b> <span>${delay === null ? nothing : milliseconds(delay)}</span>` : nothing}
       </span>
       <way-menu
         .way=${this.wayState}

@@ -250,8 +250,18 @@ export const playerStyles = css`
   }
   @container (max-width: 30rem) {
     .bar input,
+    .live span,
     .says:has(.action) .morse {
       display: none;
+    }
+    .bar {
+      gap: 0;
+    }
+    .bar button {
+      width: 2.5rem;
+    }
+    .live {
+      padding-left: 0.3rem;
     }
     .says {
       padding: 0.5rem 0.75rem 3.25rem;

@@ -55,7 +55,8 @@ export class WayMenu extends LitElement {
         position: absolute;
         right: 0;
         bottom: calc(100% + 0.3rem);
-        width: 18rem;
+        width: 20.5rem;
+        max-width: calc(100cqw - 1rem);
         padding: 0.35rem;
         border-radius: 12px;
         background: rgb(11 18 23 / 96%);
@@ -103,10 +104,14 @@ export class WayMenu extends LitElement {
         color: rgb(255 255 255 / 85%);
       }
       @media (max-width: 30rem) {
+        .open {
+          padding: 0 0.45rem;
+        }
         .menu {
           position: fixed;
           inset: auto 0.5rem 0.5rem;
           width: auto;
+          max-width: none;
         }
       }
     `,

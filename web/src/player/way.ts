@@ -22,6 +22,9 @@ const LOSS_PACKETS = 50;
 /** Ticks come several times a second; a longer pause means that the machine slept, not that the network did. */
 const SLEPT_MS = 2_000;
 
+/** A session that lasted so long was a good one. */
+const LASTED_MS = 5_000;
+
 /** What REST says of the channel; `quiet`: on air, but its source sends nothing. */
 export type Life = "unknown" | "flowing" | "quiet" | "waiting" | "gone";
 
@@ -61,6 +64,8 @@ export type WayEvent =
   | { readonly type: "connected" }
   /** ICE or DTLS failed. */
   | { readonly type: "failed" }
+  /** The server ended the session. */
+  | { readonly type: "ended" }
   /** WHEP said no and the channel is there: 406, or no WHEP at all. */
   | { readonly type: "refused"; readonly reason: "codec" | "off" }
   /** The session is given back: paused, or waiting for the channel. */
@@ -108,6 +113,12 @@ export function nextWay(state: WayState, event: WayEvent, now: number): WayState
       return state.life === "gone"
         ? { ...state, ...CLOSED, attempt: state.attempt + 1 }
         : leave(state, state.connected ? "silence" : "unconnected");
+    case "ended": {
+      // A restarted server, or a source of another format, takes an offer. One that ends sessions as
+      // soon as they begin is left.
+      const lasted = state.offeredAt !== null && now - state.offeredAt >= LASTED_MS;
+      return lasted ? { ...state, ...CLOSED, attempt: state.attempt + 1 } : leave(state, "silence");
+    }
     case "refused":
       // Nothing else would do better: say what the server said.
       return state.choice === "auto" ? to(state, "websocket", event.reason) : state;

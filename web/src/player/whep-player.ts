@@ -39,7 +39,8 @@ export function afterRefusal(
   status: number,
   told: Told,
 ): "codec" | "off" | "gone" | "unknown" | "full" | "refused" | "waiting" {
-  if (status === 406) return "codec";
+  // Without a source there is no format yet that could fit or not.
+  if (status === 406) return lifeOf(told) === "waiting" ? "waiting" : "codec";
   if (status === 401 || status === 403) return "refused";
   if (status === 0 || status === 502 || status === 504) return "gone";
   const why = refusal(told.status, told.body);
@@ -200,6 +201,12 @@ export class WhepPlayer implements Engine {
       this.mediaAt = performance.now();
       await peer.setRemoteDescription({ type: "answer", sdp: opened.sdp });
       if (generation !== this.generation) return;
+      // A server that ends a session says so by DTLS, long before ICE misses it.
+      const transport = peer.getTransceivers()[0]?.receiver.transport;
+      transport?.addEventListener("statechange", () => {
+        const over = transport.state === "closed" && generation === this.generation;
+        if (over) this.report({ type: "ended" });
+      });
       this.timer = window.setInterval(() => void this.tick(generation), TICK_MS);
       void this.askLife(generation);
     } catch (error) {
