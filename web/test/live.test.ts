@@ -402,6 +402,8 @@ describe("Publisher", () => {
     });
     await s.publisher.change({ ...SENT, audio: null });
     expect(s.last().transceivers[1]?.sender.track).toBeNull();
+    await s.publisher.change(SENT);
+    expect(s.last().transceivers[1]?.sender.track).toBe(SENT.audio);
     expect(s.peers).toHaveLength(1);
     expect(s.states.at(-1)).toBe("live");
   });

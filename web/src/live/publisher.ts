@@ -92,12 +92,11 @@ export class Publisher {
 
   /** Other tracks, without leaving the air where the session has room for them. */
   async change(sent: Sent): Promise<void> {
-    const before = this.sent;
     this.sent = sent;
     if (!this.peer || this.current === "off") return;
+    const kinds = this.senders().map((sender) => sender.kind);
     const fits =
-      Boolean(before?.video) >= Boolean(sent.video) &&
-      Boolean(before?.audio) >= Boolean(sent.audio);
+      (!sent.video || kinds.includes("video")) && (!sent.audio || kinds.includes("audio"));
     if (!fits) {
       // Another kind of track needs another session; viewers wait a moment.
       this.lose();

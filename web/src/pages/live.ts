@@ -23,6 +23,7 @@ import { liveStyles } from "./live-styles";
 /** Viewers and what else the server says. */
 const POLL_MS = 3_000;
 const CLOCK_MS = 500;
+const CLIMB_S = 10;
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 const STATES: Readonly<Record<AirState, { readonly chip: string; readonly text: string }>> = {
@@ -334,7 +335,10 @@ export class LivePage extends LitElement {
   private onAir(): TemplateResult {
     const { studio } = this;
     const { state: air, figures: f, liveSeconds } = studio;
-    const limit = f?.limit ? `Reduced: the ${f.limit} is the limit.` : STATES[air].text;
+    // Browsers begin low and climb: that is no limit yet.
+    const settled = (liveSeconds ?? 0) > CLIMB_S;
+    const limited = settled && air === "live" && f?.limit;
+    const limit = limited ? `Reduced: the ${f.limit} is the limit.` : STATES[air].text;
     const live = air === "live" && f;
     const rows: [string, string][] = [
       ["Viewers", this.channel ? this.channel.readers.toLocaleString("en") : "–"],
