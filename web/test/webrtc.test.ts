@@ -70,13 +70,20 @@ describe("descriptions", () => {
 
 /** A server that notes what it is asked. */
 function server(...answers: (Response | Error)[]) {
-  const asked: { url: string; method: string; headers: Headers; body: string }[] = [];
+  const asked: {
+    url: string;
+    method: string;
+    headers: Headers;
+    body: string;
+    keepalive: boolean;
+  }[] = [];
   const ask = async (url: string, init: RequestInit): Promise<Response> => {
     asked.push({
       url,
       method: init.method ?? "",
       headers: new Headers(init.headers),
       body: String(init.body ?? ""),
+      keepalive: init.keepalive === true,
     });
     const answer = answers.shift();
     if (!answer || answer instanceof Error) throw answer ?? new Error("nothing prepared");
@@ -118,6 +125,8 @@ describe("WHIP and WHEP", () => {
       "application/trickle-ice-sdpfrag",
       null,
     ]);
+    // The last one is sent also by a page that goes away.
+    expect(asked.map((a) => a.keepalive)).toEqual([false, false, false, true]);
     // Any entity for a restart (RFC 9725 section 4.3.3), the newest for a candidate.
     expect(asked.map((a) => a.headers.get("if-match"))).toEqual([null, '"*"', '"e2"', null]);
   });
