@@ -72,6 +72,7 @@ export class SocketPlayer implements Engine {
   /** Start playing `src`; a player already playing changes over. */
   load(src: string): void {
     this.stop();
+    this.blocked = false;
     this.address = resolve(src, location.href);
     if (!this.address) {
       this.become("unknown");

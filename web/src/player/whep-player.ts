@@ -66,6 +66,7 @@ export class WhepPlayer implements Engine {
   private life: Life = "unknown";
   private muted = false;
   private blocked = false;
+  private readonly ears = new AbortController();
   readonly unsupportedCodec = "";
 
   constructor(
@@ -73,8 +74,14 @@ export class WhepPlayer implements Engine {
     private readonly events: EngineEvents,
     private readonly report: (event: WayEvent) => void,
   ) {
-    video.addEventListener("loadeddata", () => this.moved());
-    window.addEventListener("pagehide", () => this.halt());
+    const { signal } = this.ears;
+    video.addEventListener("loadeddata", () => this.moved(), { signal });
+    window.addEventListener("pagehide", () => this.halt(), { signal });
+    // A page taken from the browser's memory plays on.
+    const back = ({ persisted }: PageTransitionEvent): void => {
+      if (persisted && this.current !== "idle" && this.current !== "paused") this.resume();
+    };
+    window.addEventListener("pageshow", back, { signal });
   }
 
   get state(): PlayerState {
@@ -120,6 +127,9 @@ export class WhepPlayer implements Engine {
     }
     this.halt();
     this.address = address;
+    // Whether sound is allowed is tried anew.
+    this.blocked = false;
+    this.video.muted = this.muted;
     if (!address) this.become("unknown");
     else if (typeof RTCPeerConnection === "undefined") this.become("unfit");
     else void this.connect();
@@ -145,6 +155,7 @@ export class WhepPlayer implements Engine {
   }
 
   destroy(): void {
+    this.ears.abort();
     this.halt();
     this.video.srcObject = null;
   }
