@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,18 +140,16 @@ def install(app: FastAPI, directory: Path) -> None:
     async def index(request: Request) -> Response:
         return page(request, "index.html")
 
-    async def watch(request: Request) -> Response:
-        # A channel that is not there may come; the page says so and waits.
-        if CHANNEL_NAME.fullmatch(request.path_params["name"]):
-            return page(request, "watch.html")
-        return missing(request)
+    def of_channel(file: str) -> Callable[[Request], Awaitable[Response]]:
+        async def one(request: Request) -> Response:
+            # A channel that is not there may come; the page says so and waits. Without a name it
+            # asks for one.
+            name = request.path_params.get("name")
+            if name is None or CHANNEL_NAME.fullmatch(name):
+                return page(request, file)
+            return missing(request)
 
-    async def live(request: Request) -> Response:
-        # Without a name the page asks for one.
-        name = request.path_params.get("name")
-        if name is None or CHANNEL_NAME.fullmatch(name):
-            return page(request, "live.html")
-        return missing(request)
+        return one
 
     async def asset(request: Request) -> Response:
         found = files.get("assets", request.path_params["name"])
@@ -163,8 +162,8 @@ def install(app: FastAPI, directory: Path) -> None:
         return error_response(error.status_code, str(error.detail), headers=error.headers)
 
     app.add_route("/", index, methods=["GET"])
-    app.add_route("/watch/{name}", watch, methods=["GET"])
-    app.add_route("/live", live, methods=["GET"])
-    app.add_route("/live/{name}", live, methods=["GET"])
+    app.add_route("/watch/{name}", of_channel("watch.html"), methods=["GET"])
+    app.add_route("/live", of_channel("live.html"), methods=["GET"])
+    app.add_route("/live/{name}", of_channel("live.html"), methods=["GET"])
     app.add_route("/assets/{name}", asset, methods=["GET"])
     app.add_exception_handler(HTTPException, on_http)

@@ -59,6 +59,7 @@ export class WayMenu extends LitElement {
         max-width: calc(100cqw - 1rem);
         padding: 0.35rem;
         border-radius: 12px;
+        border: 1px solid rgb(255 255 255 / 18%);
         background: rgb(11 18 23 / 96%);
         box-shadow: 0 8px 30px rgb(0 0 0 / 50%);
         font-size: 0.85rem;
