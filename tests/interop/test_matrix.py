@@ -39,7 +39,7 @@ def all_viewers(
     ]
     for viewer in viewers:
         run(viewer)
-    tab = chromium.open(f"{server.http}/watch/clip")
+    tab = chromium.open(f"{server.http}/watch/clip?way=websocket")
     tab.spy()
     return viewers, tab
 

@@ -41,7 +41,8 @@ def test_every_page_fits_and_says_what_it_is(
     look = {"viewport": SIZES[size], "color_scheme": scheme, "is_mobile": size == "narrow"}
     pages = {
         "list": ("/", "A clip that goes round"),
-        "watch": ("/watch/clip", "A clip that goes round"),
+        "watch": ("/watch/clip?way=websocket", "A clip that goes round"),
+        "live": ("/live/clip", "A clip that goes round"),
         "waiting": ("/watch/empty", "Nothing on air right now"),
         "unknown": ("/watch/no-such-channel", "There is no such channel"),
         "404": ("/no/such/page", ""),

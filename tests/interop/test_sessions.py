@@ -41,7 +41,7 @@ def test_without_a_publisher_no_viewer_sees_anything(
     ]
     for viewer in viewers:
         run(viewer)
-    tab = chromium.open(f"{server.http}/watch/clip")
+    tab = chromium.open(f"{server.http}/watch/clip?way=websocket")
     tab.spy()
     tab.until_state("waiting", NOTHING)
     assert "Nothing on air right now" in tab.text
@@ -81,7 +81,7 @@ def test_readers_stay_while_the_publisher_is_killed_and_comes_back(
     ]
     for viewer in viewers:
         run(viewer)
-    tab = chromium.open(f"{server.http}/watch/clip")
+    tab = chromium.open(f"{server.http}/watch/clip?way=websocket")
     tab.spy()
     for viewer in viewers:
         viewer.wait_pictures(3 * make.RATE, PATIENCE)
@@ -124,7 +124,7 @@ def test_a_page_goes_on_by_itself_when_the_server_was_killed_and_comes_back(
     source = first.rtsp("clip", key=KEY)
     run(ffmpeg.publish(clip.opus, source, "tcp", tmp_path, name="first"))
     first.until_state("clip", "on_air")
-    tab = chromium.open(f"{first.http}/watch/clip")
+    tab = chromium.open(f"{first.http}/watch/clip?way=websocket")
     tab.spy()
     tab.wait_numbers(2 * make.RATE, PATIENCE)
 

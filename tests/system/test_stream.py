@@ -145,7 +145,7 @@ def test_chromium_plays_it_and_waits_for_a_publisher_that_returns(
     served: Served, publish: Callable[..., Any], browser: Browser
 ) -> None:
     page = browser.new_page()
-    page.goto(f"{served.http}/watch/demo")
+    page.goto(f"{served.http}/watch/demo?way=websocket")
     until("the page waits", lambda: "waiting" in str(stats(page).get("state")))
     first = publish("udp")
     until("it plays", lambda: stats(page).get("framesDecoded", 0) > 50)

@@ -33,7 +33,7 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     # An address may contain a key.
     "referrer-policy": "no-referrer",
-    "permissions-policy": "camera=(self), microphone=(self), geolocation=()",
+    "permissions-policy": "camera=(self), microphone=(self), display-capture=(self), geolocation=()",
 }
 
 

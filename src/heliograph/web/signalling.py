@@ -114,7 +114,7 @@ async def patch(
     fragment = await _body(request, FRAGMENT)
     if if_match is None:
         raise PreconditionError("If-Match is needed: the session's ETag, or * to restart", 428)
-    if if_match not in ("*", found.etag):
+    if if_match not in ("*", '"*"', found.etag):  # clients write the star either way
         raise PreconditionError("the session was restarted since", 412)
     answer = found.patch(fragment)
     if answer is None:

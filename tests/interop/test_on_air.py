@@ -1,0 +1,104 @@
+"""From page to page: one browser goes on air, others watch it by each way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .peers import ffmpeg
+from .peers.chromium import Chromium, Tab
+from .peers.clip import Clip
+from .peers.heliograph import KEY, Server
+from .peers.program import Program, wait_until
+
+pytestmark = [pytest.mark.interop, pytest.mark.browser]
+
+#: Seconds for pages and pictures on a busy machine.
+PATIENCE = 30.0
+SHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
+
+#: Presses the button with these words, wherever in the page's shadow roots it is.
+_PRESS = """
+(words) => {
+  const all = (root) => [...root.querySelectorAll("*")].flatMap((e) =>
+    [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
+  const button = all(document).find((e) => e.localName === "button" && !e.disabled
+    && e.textContent.includes(words));
+  button?.click();
+  return Boolean(button);
+}
+"""
+
+_PLAYER = """
+() => {
+  const player = document.querySelector("helio-watch")?.shadowRoot?.querySelector("helio-player");
+  return player ? { state: player.dataset.state, way: player.dataset.way,
+                    frames: player.stats?.framesDecoded ?? 0 } : {};
+}
+"""
+
+
+def press(tab: Tab, words: str) -> None:
+    wait_until(lambda: tab.evaluate(_PRESS, words), PATIENCE, f"a button {words!r}")
+
+
+def go_on_air(chromium: Chromium, server: Server) -> Tab:
+    """Open the page of a channel as its owner does, and start."""
+    tab = chromium.open(f"{server.http}/live/clip#key={KEY}", permissions=["camera", "microphone"])
+    press(tab, "Start")
+    server.until_state("clip", "on_air", PATIENCE)
+    return tab
+
+
+def plays(tab: Tab, way: str) -> None:
+    """Wait until the player shows moving pictures by a way."""
+
+    def look() -> bool:
+        seen = tab.evaluate(_PLAYER)
+        return seen.get("way") == way and seen["state"] == "playing" and seen["frames"] > 30
+
+    try:
+        wait_until(look, PATIENCE, f"the page plays by {way}")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {tab.evaluate(_PLAYER)} {tab.text[-800:]}") from None
+
+
+def test_a_person_goes_on_air_and_others_watch(
+    serve: Callable[..., Server], chromium: Chromium
+) -> None:
+    server = serve({"name": "clip", "title": "From a browser", "key": KEY})
+    owner = go_on_air(chromium, server)
+    assert KEY not in owner.evaluate("() => location.href")
+    by_itself = chromium.open(f"{server.http}/watch/clip")
+    plays(by_itself, "webrtc")
+    by_choice = chromium.open(f"{server.http}/watch/clip?way=websocket")
+    plays(by_choice, "websocket")
+    kinds = {row["kind"] for row in server.channel("clip")["inputs"]}
+    assert kinds == {"whip"}
+    owner.screenshot(SHOTS / "on-air.png")
+    by_itself.screenshot(SHOTS / "on-air-watched.png")
+    press(owner, "Stop")
+    server.until_state("clip", "waiting")
+    press(owner, "Start")
+    server.until_state("clip", "on_air", PATIENCE)
+    plays(by_itself, "webrtc")
+    for tab in (owner, by_itself, by_choice):
+        assert tab.complaints == []
+        tab.close()
+
+
+def test_without_webrtc_the_page_watches_by_tcp(
+    serve: Callable[..., Server],
+    run: Callable[[Program], Program],
+    clip: Clip,
+    chromium: Chromium,
+    tmp_path: Path,
+) -> None:
+    server = serve(settings={"webrtc": {"enabled": False}})
+    run(ffmpeg.publish(clip.opus, server.rtsp("clip", key=KEY), "tcp", tmp_path))
+    server.until_state("clip", "on_air")
+    tab = chromium.open(f"{server.http}/watch/clip")
+    plays(tab, "websocket")
+    tab.close()
