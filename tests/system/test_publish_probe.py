@@ -38,7 +38,8 @@ class Site:
         self.file = path / "heliograph.toml"
         self.file.write_text(
             f'[server]\nstate_dir = "{path}"\n[http]\nport = 0\nhost = "127.0.0.1"\n'
-            f'[rtsp]\nport = {self.port}\nrtp_port = 0\nhost = "127.0.0.1"\n[webrtc]\nport = 0\n'
+            f'[rtsp]\nport = {self.port}\nrtp_port = 0\nhost = "127.0.0.1"\n'
+            "[rtmp]\nport = 0\n[webrtc]\nport = 0\n"
             f'[[channels]]\nname = "demo"\nkey = "{KEY}"\n'
         )
         self.processes = []

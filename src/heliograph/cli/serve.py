@@ -53,6 +53,9 @@ def greet(server: Server) -> None:
         ("RTSP", f"{rtsp}/{demo or 'NAME'}"),
         ("Publish", f"ffmpeg -re -i FILE -c copy -f rtsp {push}"),
     ]
+    if server.rtmp is not None:
+        place = f"rtmp://{host}:{server.rtmp.port}/live"
+        rows.append(("Publish from OBS", f"server {place}, stream key NAME?key=KEY"))
     if server.key_is_new:
         rows.append(("Administrator's key", f"{server.administrator_key}   (shown this once)"))
     else:

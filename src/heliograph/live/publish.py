@@ -22,6 +22,7 @@ class PublishKind(StrEnum):
     RTSP_UDP = "rtsp-udp"
     RTSP_TCP = "rtsp-tcp"
     WHIP = "whip"
+    RTMP = "rtmp"
     PULL = "pull"
     RTP = "rtp"
     PUSH = "push"

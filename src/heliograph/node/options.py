@@ -18,6 +18,7 @@ from heliograph.live.options import (
 )
 from heliograph.model.errors import ResourceError
 from heliograph.node.settings.schema import ChannelSettings, Settings
+from heliograph.servers.rtmp import RtmpOptions
 from heliograph.servers.rtsp import RtspOptions
 
 #: Keys made for channels whose settings name none, within the state directory.
@@ -49,6 +50,12 @@ def rtsp_options(settings: Settings) -> RtspOptions:
         realm=rtsp.realm,
         auth_methods=settings.access.auth_methods,
     )
+
+
+def rtmp_options(settings: Settings) -> RtmpOptions:
+    """How the RTMP server listens."""
+    rtmp = settings.rtmp
+    return RtmpOptions(address=rtmp.host, port=rtmp.port, max_connections=rtmp.max_connections)
 
 
 def channel_options(settings: Settings, state_dir: Path) -> dict[str, ChannelOptions]:

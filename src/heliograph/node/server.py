@@ -25,10 +25,17 @@ from heliograph.model.errors import HelioError, ResourceError, SettingsError
 from heliograph.node import logs
 from heliograph.node.addresses import candidates
 from heliograph.node.demo import Demo
-from heliograph.node.options import DEMO, channel_options, live_options, rtsp_options
+from heliograph.node.options import (
+    DEMO,
+    channel_options,
+    live_options,
+    rtmp_options,
+    rtsp_options,
+)
 from heliograph.node.settings import Loaded, Settings, diff
 from heliograph.plane import Plane, PlaneLoop, open_plane
 from heliograph.servers.http import HttpOptions, HttpServer
+from heliograph.servers.rtmp import RtmpServer
 from heliograph.servers.rtsp import RtspServer
 from heliograph.web.app import create_app
 from heliograph.web.context import WebContext
@@ -56,6 +63,8 @@ class Server:
         """Whether the administrator's key was made at this start."""
         self.channels: Channels
         self.rtsp: RtspServer
+        self.rtmp: RtmpServer | None = None
+        """None: switched off."""
         self.http: HttpServer
         self._pulls: dict[str, list[Pull]] = {}
         self._demo: Demo | None = None
@@ -93,6 +102,15 @@ class Server:
         )
         await self.rtsp.start()
         self._undo.append(("rtsp", self.rtsp.stop))
+        if settings.rtmp.enabled:
+            self.rtmp = RtmpServer(
+                self.channels,
+                loop,
+                rtmp_options(settings),
+                administrator_key=self.administrator_key,
+            )
+            await self.rtmp.start()
+            self._undo.append(("rtmp", self.rtmp.stop))
         rtc = self._open_rtc(plane, loop)
         pictures = Pictures()
         self._undo.append(("pictures", pictures.close))

@@ -30,7 +30,9 @@ class InputAnswer(BaseModel):
     """A publisher of a channel, as everybody may know it."""
 
     id: int
-    kind: str = Field(description="`rtsp-udp`, `rtsp-tcp`, `pull`, `rtp` or `push`.")
+    kind: str = Field(
+        description="`rtsp-udp`, `rtsp-tcp`, `whip`, `rtmp`, `pull`, `rtp` or `push`."
+    )
     priority: int = Field(description="Lower is better; the best that delivers is relayed.")
     since: str = Field(description="When it came, ISO 8601.")
     active: bool = Field(description="Whether it is the one relayed.")

@@ -58,11 +58,13 @@ class Server(Program):
         self.host = host
         self.http_port = free_port()
         self.rtsp_port = free_port()
+        self.rtmp_port = free_port()
         self.rtp_port = free_port(socket.SOCK_DGRAM, pair=True)
         sections: dict[str, dict[str, Any]] = {
             "server": {"log_format": "text", "log_level": "info"},
             "http": {"host": host, "port": self.http_port},
             "rtsp": {"host": host, "port": self.rtsp_port, "rtp_port": self.rtp_port},
+            "rtmp": {"host": host, "port": self.rtmp_port},
         }
         for section, values in (settings or {}).items():
             sections.setdefault(section, {}).update(values)

@@ -4,10 +4,10 @@ import pytest
 
 from heliograph.cli.probing.meter import TrackMeter
 from heliograph.cli.probing.verdicts import Verdict, judge, judge_track
-from heliograph.cli.publishing.streams import Numbers, RtpStream
-from heliograph.cli.publishing.units import Unit
 from heliograph.model.media import Codec, Kind, Track
 from heliograph.protocols import rtcp
+from heliograph.protocols.payload import AccessUnit
+from heliograph.protocols.rtp_stream import Numbers, RtpStream
 
 VIDEO = Track(0, Kind.VIDEO, Codec.H264, 90_000, 96)
 NOON = 1_767_614_400_000_000
@@ -21,7 +21,7 @@ def packets(count, sequence=65_500, ssrc=7, first=0):
     made = []
     for n in range(first, first + count):
         data = KEY if n % 10 == 0 else DELTA
-        made += stream.packetize(Unit(0, n / 25, n * 3600, n % 10 == 0, data))
+        made += stream.packetize(AccessUnit(data, n * 3600, n % 10 == 0))
     return made
 
 

@@ -223,7 +223,8 @@ async def private_server(
         file.write_text(
             f'[server]\nstate_dir = "{directory}"\nlog_format = "json"\n'
             '[http]\nhost = "127.0.0.1"\nport = 0\n'
-            '[rtsp]\nhost = "127.0.0.1"\nport = 0\nrtp_port = 0\n[webrtc]\nport = 0\n'
+            '[rtsp]\nhost = "127.0.0.1"\nport = 0\nrtp_port = 0\n'
+            "[rtmp]\nport = 0\n[webrtc]\nport = 0\n"
             f'[[channels]]\nname = "{CHANNEL}"\nkey = "{key}"\n'
         )
         options = [part for text in sets for part in ("--set", text)]

@@ -1,5 +1,5 @@
 """What ``helio publish`` is made of: where media come from, when they go, how they are sent.
 
-``pacing`` and ``streams`` are pure; ``sources`` blocks (libav) and runs in a thread behind
+``pacing`` is pure; ``sources`` blocks (libav) and runs in a thread behind
 ``feed``; ``publisher`` joins them with a connection. Imported by the commands only.
 """

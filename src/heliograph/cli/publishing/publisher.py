@@ -13,7 +13,6 @@ from typing import Literal
 
 from heliograph.cli.publishing.feed import Feed
 from heliograph.cli.publishing.pacing import Backoff, Pacer
-from heliograph.cli.publishing.streams import REPORT_INTERVAL, Numbers, RtpStream
 from heliograph.cli.publishing.units import Source, Unit
 from heliograph.model.errors import (
     ForbiddenError,
@@ -23,6 +22,8 @@ from heliograph.model.errors import (
     UnsupportedError,
 )
 from heliograph.model.media import Kind
+from heliograph.protocols.payload import AccessUnit
+from heliograph.protocols.rtp_stream import REPORT_INTERVAL, Numbers, RtpStream
 from heliograph.protocols.sdp import sdp_for_channel
 from heliograph.servers.rtsp_client import Absent, RtspClient, following
 
@@ -255,7 +256,9 @@ class Publisher:
                 self._waits_for_key.add(unit.track)
             return
         assert self._pacer is not None
-        packets = self.streams[unit.track].packetize(unit, self._pacer.shifted)
+        packets = self.streams[unit.track].packetize(
+            AccessUnit(unit.data, unit.timestamp, unit.key), self._pacer.shifted
+        )
         for number, packet in enumerate(packets, 1):
             client.send(unit.track, packet)
             if client.udp and number % BURST == 0:

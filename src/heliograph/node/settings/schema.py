@@ -165,6 +165,19 @@ class RtspSettings(Section):
         return self
 
 
+class RtmpSettings(Section):
+    """Publishing by RTMP, as OBS and most encoders do."""
+
+    enabled: bool = True
+    """Whether RTMP is taken."""
+    host: str = "0.0.0.0"
+    """Address to listen on."""
+    port: Port = 1935
+    """TCP port; 0: any free one."""
+    max_connections: int = Field(default=1000, ge=1, le=100_000)
+    """Open connections; more are closed at once and counted."""
+
+
 class WebrtcSettings(Section):
     """Going on air from a browser and watching by WebRTC, all on one UDP port."""
 
@@ -307,6 +320,7 @@ class Settings(Section):
     server: ServerSettings = Field(default_factory=ServerSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     rtsp: RtspSettings = Field(default_factory=RtspSettings)
+    rtmp: RtmpSettings = Field(default_factory=RtmpSettings)
     webrtc: WebrtcSettings = Field(default_factory=WebrtcSettings)
     plane: PlaneSettings = Field(default_factory=PlaneSettings)
     access: AccessSettings = Field(default_factory=AccessSettings)
@@ -324,4 +338,8 @@ class Settings(Section):
             raise _fail("cannot be on while a channel is called 'demo'", "demo")
         if self.rtsp.port and self.rtsp.port == self.http.port:
             raise _fail("is http.port already", "rtsp", "port")
+        if self.rtmp.enabled and self.rtmp.port:
+            for name, port in (("http", self.http.port), ("rtsp", self.rtsp.port)):
+                if self.rtmp.port == port:
+                    raise _fail(f"is {name}.port already", "rtmp", "port")
         return self

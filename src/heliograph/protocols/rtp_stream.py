@@ -1,10 +1,9 @@
-"""From units to RTP packets and sender reports. Pure: numbers and times are passed in."""
+"""From access units to RTP packets and sender reports. Pure: numbers and times are passed in."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from heliograph.cli.publishing.units import Unit
 from heliograph.model.errors import MalformedError
 from heliograph.model.media import Track
 from heliograph.protocols import payload, rtcp
@@ -47,13 +46,13 @@ class RtpStream:
         self._cname = cname.encode()[:255]
         self._packetizer = payload.packetizer(track.codec, channels=track.channels)
 
-    def packetize(self, unit: Unit, shifted: float = 0.0) -> list[bytes]:
-        """The unit's packets; ``shifted``: seconds by which media time was moved by stalls."""
+    def packetize(self, unit: payload.AccessUnit, shifted: float = 0.0) -> list[bytes]:
+        """The unit's packets. Its timestamp counts from media time 0 and need not be wrapped;
+        ``shifted``: seconds by which media time was moved by stalls.
+        """
         timestamp = self._timestamp(unit.timestamp, shifted)
         try:
-            payloads = self._packetizer.packetize(
-                payload.AccessUnit(unit.data, timestamp, unit.key)
-            )
+            payloads = self._packetizer.packetize(unit)
         except MalformedError:
             self.malformed += 1
             return []

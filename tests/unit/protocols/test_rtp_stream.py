@@ -2,11 +2,11 @@
 
 import pytest
 
-from heliograph.cli.publishing.streams import Numbers, RtpStream
-from heliograph.cli.publishing.units import Unit
 from heliograph.model.media import Codec, Kind, Track
 from heliograph.protocols import rtcp
+from heliograph.protocols.payload import AccessUnit
 from heliograph.protocols.rtp import RtpPacket
+from heliograph.protocols.rtp_stream import Numbers, RtpStream
 
 VIDEO = Track(0, Kind.VIDEO, Codec.H264, 90_000, 96)
 AUDIO = Track(1, Kind.AUDIO, Codec.OPUS, 48_000, 97, channels=2)
@@ -19,7 +19,7 @@ def stream(track=VIDEO, timestamp=0xFFFFFF00, sequence=65_535):
 
 def test_packets_are_numbered_on_and_wrap():
     made = stream()
-    packets = [RtpPacket.parse(p) for p in made.packetize(Unit(0, 0.0, 0x200, True, FRAME))]
+    packets = [RtpPacket.parse(p) for p in made.packetize(AccessUnit(FRAME, 0x200, True))]
     assert [p.sequence_number for p in packets] == [65_535, 0, 1]
     assert {p.timestamp for p in packets} == {0x100}
     assert [p.marker for p in packets] == [False, False, True]
@@ -29,7 +29,7 @@ def test_packets_are_numbered_on_and_wrap():
 
 def test_a_stall_moves_timestamps():
     made = stream(timestamp=0)
-    (packet,) = made.packetize(Unit(0, 1.0, 90_000, True, FRAME[:100]), shifted=2.5)
+    (packet,) = made.packetize(AccessUnit(FRAME[:100], 90_000, True), shifted=2.5)
     assert RtpPacket.parse(packet).timestamp == 90_000 + 225_000
 
 
@@ -56,7 +56,7 @@ def test_loss_is_taken_from_the_receivers_report():
 
 def test_what_is_not_of_the_codec_is_counted_and_left_out():
     made = stream()
-    assert made.packetize(Unit(0, 0.0, 0, True, b"\x00\x00\x00\x01\x1f\x00\x01")) == []
+    assert made.packetize(AccessUnit(b"\x00\x00\x00\x01\x1f\x00\x01", 0, True)) == []
     assert made.malformed == 1
 
 
@@ -72,6 +72,6 @@ def test_units_come_back_from_their_packets(track):
     made, reader = stream(track), depacketizer(track)
     units = []
     for n in range(3):
-        for packet in made.packetize(Unit(track.id, n / 50, n * 900, True, FRAME[: 300 + n])):
+        for packet in made.packetize(AccessUnit(FRAME[: 300 + n], n * 900, True)):
             units += reader.push(RtpPacket.parse(packet))
     assert [unit.data for unit in units] == [FRAME[: 300 + n] for n in range(3)]

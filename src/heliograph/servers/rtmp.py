@@ -1,0 +1,94 @@
+"""The RTMP server: takes publishers. asyncio around ``protocols.rtmp.ServerSession``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from heliograph.live.registry import Channels
+from heliograph.model.errors import ResourceError
+from heliograph.plane import PlaneLoop
+from heliograph.servers.rtmp_connection import RtmpConnection
+
+log = structlog.get_logger(__name__)
+
+#: Connections that the kernel holds until we accept them; encoders are few.
+BACKLOG = 128
+
+
+@dataclass(frozen=True, slots=True)
+class RtmpOptions:
+    """How the server listens."""
+
+    address: str = "0.0.0.0"
+    """Numeric address to listen on, IPv4 or IPv6."""
+    port: int = 1935
+    """0: any free one."""
+    max_connections: int = 1000
+    """Connections at once; each is a publisher, or will be one within 15 s."""
+
+
+class RtmpServer:
+    """Listens, and knows every connection."""
+
+    def __init__(
+        self,
+        channels: Channels,
+        loop: PlaneLoop,
+        options: RtmpOptions | None = None,
+        *,
+        administrator_key: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``administrator_key`` is good for every channel. ``clock`` gives seconds."""
+        self.channels = channels
+        self.plane_loop = loop
+        self.options = options or RtmpOptions()
+        self.administrator_key = administrator_key
+        self.clock = clock
+        self.connections: set[RtmpConnection] = set()
+        self.refused_connections = 0
+        """Connections turned away because there were too many."""
+        self.refused_publishers = 0
+        """Publications that were asked for and not admitted."""
+        self.failed_connections = 0
+        """Connections ended for what the peer sent, or did not send in time."""
+        self.port = 0
+        """The port really listened on."""
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Bind the port; ``ResourceError`` names the setting if it is taken."""
+        options = self.options
+        try:
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: RtmpConnection(self), options.address, options.port, backlog=BACKLOG
+            )
+        except OSError as error:
+            raise ResourceError(
+                f"cannot listen for RTMP at {options.address}:{options.port}/tcp: "
+                f"{error.strerror or error} (rtmp.port)",
+                subject="rtmp.port",
+            ) from error
+        self.port = self._server.sockets[0].getsockname()[1]
+        log.info("rtmp listening", address=options.address, port=self.port)
+
+    async def stop(self, reason: str = "server stopping") -> None:
+        """Tell every publisher that it is over, and close."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.end(reason)
+        if self._server is not None:
+            # From Python 3.12 on this waits for the connections, which have just been ended.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2.0):
+                    await self._server.wait_closed()
+            self._server = None
+        for connection in list(self.connections):
+            connection.abort()  # its client did not read our last words
