@@ -21,6 +21,14 @@ def publish(
     return Program(name or f"ffmpeg-publish-{transport}", argv, directory, **named)
 
 
+def publish_rtmp(
+    file: Path, url: str, directory: Path, *, name: str = "ffmpeg-publish-rtmp"
+) -> Program:
+    """Publish ``file`` by RTMP, without end, in real time and as it is."""
+    argv = [*_QUIET, "-re", "-stream_loop", "-1", "-i", str(file), "-c", "copy", "-f", "flv", url]
+    return Program(name, argv, directory)
+
+
 def send_rtp(
     file: Path, host: str, port: int, sdp: Path, directory: Path, *, ttl: int = 1, **named: Any
 ) -> Program:

@@ -101,6 +101,9 @@ class Server(Program):
         login = f"{user}:{key}@" if key else ""
         return f"rtsp://{login}{self.host}:{self.rtsp_port}/{channel}"
 
+    def rtmp(self, channel: str, *, key: str) -> str:
+        return f"rtmp://{self.host}:{self.rtmp_port}/live/{channel}?key={key}"
+
     def get(self, path: str) -> tuple[int, str]:
         """GET a path; status 0 where nobody answers."""
         try:

@@ -223,6 +223,8 @@ class TestMistakes:
             (["rtsp.multicast_base=10.0.0.1"], "rtsp.multicast_base"),
             (["plane.lag_ms=5000"], "plane.lag_ms"),
             (["rtsp.port=8080"], "rtsp.port"),
+            (["rtmp.port=8080"], "rtmp.port"),
+            (["rtmp.port=8554"], "rtmp.port"),
             (["demo=1", 'channels=[{name="demo"}]'], "demo"),
             (["access.publish_from=10.0.0.1/8"], "access.publish_from[0]"),
         ],
