@@ -33,7 +33,6 @@ def test_what_is_published_is_seen_as_it_was(
     server.until_state("clip", "on_air")
     (row,) = server.channel("clip")["inputs"]
     assert row["kind"] == "rtmp"
-    assert "Lavf" in row["agent"]
     players = [ffmpeg.watch(clip, server.rtsp("clip"), way, tmp_path) for way in ("udp", "tcp")]
     for player in players:
         run(player)
@@ -54,7 +53,7 @@ def test_what_is_published_is_seen_as_it_was(
     # A screen may skip a picture; it never goes back, and never stands for long.
     assert max(steps) <= make.RATE, sorted(set(steps))
     (row,) = server.channel("clip")["inputs"]
-    assert row["rejected"] == row["lost"] == 0
+    assert row["lost"] == 0
     browser.close()
     tab.close()
 

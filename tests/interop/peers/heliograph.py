@@ -65,6 +65,7 @@ class Server(Program):
             "http": {"host": host, "port": self.http_port},
             "rtsp": {"host": host, "port": self.rtsp_port, "rtp_port": self.rtp_port},
             "rtmp": {"host": host, "port": self.rtmp_port},
+            "webrtc": {"port": 0},
         }
         for section, values in (settings or {}).items():
             sections.setdefault(section, {}).update(values)
