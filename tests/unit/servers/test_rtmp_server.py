@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from tests.unit.protocols.rtmp.client import AVC, HANDSHAKE, answers, code
+from tests.unit.protocols.rtmp.client import AVC, HANDSHAKE, answers, capture, code
 
 from heliograph.live.options import ChannelOptions, Conflict
 from heliograph.live.readers import ReaderHooks
@@ -310,6 +310,28 @@ async def test_changed_format_is_described_anew(site: Site) -> None:
     encoder.audio(40)
     await site.until(lambda: site.channel.tracks[1].clock_rate == 48_000)
     assert len(site.channel.publishings) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "codecs"),
+    [
+        ("ffmpeg-h264-aac", [Codec.H264, Codec.AAC]),
+        ("pyav-hevc-aac", [Codec.H265, Codec.AAC]),
+        ("pyav-av1-opus", [Codec.AV1, Codec.OPUS]),
+        ("pyav-vp9-opus", [Codec.VP9, Codec.OPUS]),
+    ],
+)
+async def test_what_real_encoders_sent_is_relayed(
+    site: Site, name: str, codecs: list[Codec]
+) -> None:
+    site.channels.create("camera", ChannelOptions(key="", open_publish=True))
+    channel = site.channels.get("camera")
+    encoder = await site.encoder()
+    encoder.writer.write(capture(name)[:-400])  # without its goodbye
+    await site.until(lambda: channel.state is State.ON_AIR)
+    assert [track.codec for track in channel.tracks] == codecs
+    await site.until(lambda: channel.stats().packets > 80)
+    assert site.server.failed_connections == 0
 
 
 async def test_track_that_cannot_be_relayed_leaves_the_other(site: Site) -> None:
