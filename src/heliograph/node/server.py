@@ -138,6 +138,7 @@ class Server:
         self.http = HttpServer(create_app(context), context, options)
         await self.http.start()
         self._undo.append(("http", self.http.stop))
+        self._undo.append(("hls", context.hls.close))  # who waits is told before http stops
         for channel in self.channels:
             self._pull(channel)
         self._undo.append(("pulls", self._stop_pulls))

@@ -75,6 +75,7 @@ class Urls(BaseModel):
     page: str
     websocket: str
     rtsp: str = Field(description="Empty without an RTSP server.")
+    hls: str = Field(description="For players of HLS; 406 where they cannot take the codec.")
 
 
 class ChannelAnswer(BaseModel):
@@ -240,6 +241,7 @@ def urls(request: Request, context: WebContext, name: str) -> dict[str, str]:
         "page": f"http{secure}://{place}/watch/{name}",
         "websocket": f"ws{secure}://{place}/ws/{name}",
         "rtsp": f"rtsp://{host}:{rtsp}/{name}" if rtsp else "",
+        "hls": f"http{secure}://{place}/hls/{name}/index.m3u8",
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from heliograph.web import channels, errors, metrics, pages, reference, server, signalling
+from heliograph.web import channels, errors, hls, metrics, pages, reference, server, signalling
 from heliograph.web.context import WebContext
 from heliograph.web.middleware import Guard
 
@@ -36,6 +36,7 @@ def create_app(context: WebContext) -> FastAPI:
     app.include_router(server.router)
     app.include_router(metrics.router)
     app.include_router(signalling.router)
+    app.include_router(hls.router)
     reference.install(app)
     pages.install(app, context.static)
     app.add_middleware(Guard)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from heliograph.live.hls import Hls
 from heliograph.live.registry import Channels
 from heliograph.live.webrtc import Rtc
 from heliograph.plane import PlaneLoop
@@ -40,6 +41,8 @@ class WebContext:
     """The port really listened on; 0: no RTSP server."""
     rtc: Rtc | None = None
     """None: no WebRTC."""
+    hls: Hls = field(default_factory=Hls)
+    """Renditions of channels, made when asked for."""
     pictures: Pictures | None = None
     """None: channels have no pictures."""
     ready: Callable[[], bool] = lambda: True

@@ -74,6 +74,10 @@ class ServerCollector(Collector):
         )
         for name, value in sorted(context.counters.items()):
             yield CounterMetricFamily(f"helio_{name}", "Counter of the HTTP server.", value)
+        for name, value in sorted(context.hls.counters.items()):
+            yield CounterMetricFamily(f"helio_{name}", "Counter of HLS.", value)
+        yield GaugeMetricFamily("helio_hls_channels", "Channels sent by HLS.", len(context.hls))
+        yield GaugeMetricFamily("helio_hls_waiting", "Requests that wait.", context.hls.held)
         if context.pictures is not None:
             for name, value in sorted(context.pictures.counters().items()):
                 yield CounterMetricFamily(f"helio_pictures_{name}", "Counter of pictures.", value)

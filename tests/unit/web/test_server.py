@@ -92,6 +92,8 @@ async def test_description_of_the_api_names_every_endpoint():
             "/api/v1/channels/{name}/picture",
             "/api/v1/server",
             "/api/v1/stats",
+            "/hls/{name}/index.m3u8",
+            "/hls/{name}/{rendition}/{file}",
             "/healthz",
             "/readyz",
             "/whip/{name}",

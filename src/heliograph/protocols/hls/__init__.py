@@ -2,7 +2,7 @@
 
 ``segmenter`` says where parts and segments begin, ``playlist`` keeps the history of a rendition and
 shows it, ``reload`` what to answer to blocking requests, ``multivariant`` lists the choices,
-``rendition`` puts them together.
+``timing`` finds decoding times, ``rendition`` puts all together.
 """
 
 from heliograph.protocols.hls.multivariant import Audio, Variant
@@ -23,6 +23,7 @@ from heliograph.protocols.hls.reload import (
 )
 from heliograph.protocols.hls.rendition import Rendition
 from heliograph.protocols.hls.segmenter import Part, Segmenter, Targets, part_target
+from heliograph.protocols.hls.timing import Timing, gaps_of, reorder_depth, usual
 
 __all__ = [
     "Answer",
@@ -34,13 +35,17 @@ __all__ = [
     "Report",
     "Segmenter",
     "Targets",
+    "Timing",
     "Variant",
     "answer_part",
     "answer_playlist",
+    "gaps_of",
     "give_up_after",
     "init_uri",
     "parse_directives",
     "part_target",
     "part_uri",
+    "reorder_depth",
     "segment_uri",
+    "usual",
 ]

@@ -22,6 +22,12 @@ MAX_INITS = 16
 _NAME = re.compile(r"(init|s|p)([0-9]{1,18})(?:\.([0-9]{1,9}))?\.(?:mp4|m4s)", re.ASCII)
 
 
+def _check(tracks: Sequence[Track]) -> None:
+    for track in tracks:
+        if not writable(track.codec):
+            raise UnsupportedError(f"no MP4 for {track.codec.value}", subject=track.codec.value)
+
+
 class Rendition:
     """Cuts, writes and keeps; bounded in time and bytes.
 
@@ -37,9 +43,7 @@ class Rendition:
         max_bytes: int = MAX_BYTES,
     ) -> None:
         """``window``: seconds of segments listed; as many again are kept for slow readers."""
-        for track in tracks:
-            if not writable(track.codec):
-                raise UnsupportedError(f"no MP4 for {track.codec.value}", subject=track.codec.value)
+        _check(tracks)
         self.playlist = MediaPlaylist(targets, window=window)
         """What is listed, and where it ends."""
         self.segmenter = Segmenter(tracks, targets)
@@ -103,6 +107,22 @@ class Rendition:
             return unit
         ahead = self._shift * rate
         return replace(unit, dts=unit.dts + ahead, pts=unit.pts + ahead)
+
+    def restart(self, tracks: Sequence[Track] | None = None) -> list[tuple[int, int]]:
+        """Another source, or other tracks: what comes next follows a discontinuity.
+
+        Gives the part that ends with this, if there is one; raises as the constructor does.
+        """
+        if tracks is None:
+            return [self._keep(part) for part in self.segmenter.restart()]
+        _check(tracks)
+        made = [self._keep(part) for part in self.segmenter.retrack(tracks)]
+        if tuple(tracks) != self._tracks:
+            self._tracks = tuple(tracks)
+            self._lead = next((t for t in tracks if t.kind is Kind.VIDEO), tracks[0])
+            self._rates = {track.id: track.clock_rate for track in tracks}
+            self._muxer, self.entries = None, ()
+        return made
 
     def end(self) -> list[tuple[int, int]]:
         """Nothing more comes: finish the last part and close the playlist."""

@@ -83,6 +83,14 @@ class Part:
     """Decoding time of the next unit of the leading track, for the muxer; empty if unknown."""
 
 
+def _chosen(tracks: Sequence[Track]) -> tuple[int, int, frozenset[int]]:
+    """Id and clock of the leading track, and the ids of all."""
+    if not tracks:
+        raise ValueError("no tracks")
+    lead = next((track for track in tracks if track.kind is Kind.VIDEO), tracks[0])
+    return lead.id, lead.clock_rate, frozenset(track.id for track in tracks)
+
+
 class Segmenter:
     """Takes units, gives finished parts. The first track of video leads, or else of audio.
 
@@ -91,9 +99,7 @@ class Segmenter:
 
     def __init__(self, tracks: Sequence[Track], targets: Targets) -> None:
         """Raises ``ValueError`` without a track."""
-        if not tracks:
-            raise ValueError("no tracks")
-        lead = next((track for track in tracks if track.kind is Kind.VIDEO), tracks[0])
+        self._lead, self._rate, self._tracks = _chosen(tracks)
         self.targets = targets
         """What the cuts aim at."""
         self.dropped = 0
@@ -102,8 +108,6 @@ class Segmenter:
         """Parts that lasted longer than the target, as the leading track paused."""
         self.short = 0
         """Parts below 85 % that did not end a segment, as frames did not fit."""
-        self._lead, self._rate = lead.id, lead.clock_rate
-        self._tracks = frozenset(track.id for track in tracks)
         self._units: list[TimedUnit] = []
         self._msn = -1
         self._index = 0
@@ -143,6 +147,13 @@ class Segmenter:
     def restart(self) -> list[Part]:
         """End the segment: what comes next is of another format, or of another source."""
         return self._break(None)
+
+    def retrack(self, tracks: Sequence[Track]) -> list[Part]:
+        """Go on with other tracks, after a discontinuity. Raises ``ValueError`` without one."""
+        chosen = _chosen(tracks)
+        found = self._break(None)
+        self._lead, self._rate, self._tracks = chosen
+        return found
 
     def _start(self, unit: TimedUnit) -> None:
         if not unit.key:
