@@ -43,8 +43,9 @@ def send_rtp(
 def watch(
     clip: Clip, url: str, transport: str, directory: Path, *, name: str = "", **named: Any
 ) -> Viewer:
-    """Play ``url`` by ``transport``: udp, tcp or udp_multicast."""
-    argv = [*_QUIET, "-rtsp_transport", transport, "-i", url]
+    """Play ``url`` by ``transport``: udp, tcp or udp_multicast of RTSP, or hls."""
+    way = [] if transport == "hls" else ["-rtsp_transport", transport]
+    argv = [*_QUIET, *way, "-i", url]
     argv += ["-map", "0:v", "-fps_mode", "passthrough", "-pix_fmt", "yuv420p"]
     argv += ["-f", "rawvideo", "pipe:{video}"]
     argv += ["-map", "0:a", "-ac", "1", "-ar", "48000", "-f", "s16le", "pipe:{audio}"]

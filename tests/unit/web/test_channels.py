@@ -33,6 +33,7 @@ async def test_channel_on_air_is_listed_with_what_it_carries():
             "page": f"http://{place}/watch/demo",
             "websocket": f"ws://{place}/ws/demo",
             "rtsp": "rtsp://127.0.0.1:8554/demo",
+            "hls": f"http://{place}/hls/demo/index.m3u8",
         }
 
 

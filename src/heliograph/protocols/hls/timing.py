@@ -10,6 +10,7 @@ units and kept; where it turns out too small it grows.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Sequence
 from statistics import median
 
@@ -29,7 +30,7 @@ def reorder_depth(times: Sequence[int]) -> int:
 def gaps_of(times: Sequence[int]) -> list[int]:
     """Distances between units in the order they are shown."""
     ordered = sorted(times)
-    return [after - before for before, after in zip(ordered, ordered[1:], strict=False)]
+    return [after - before for before, after in itertools.pairwise(ordered)]
 
 
 class Timing:
