@@ -278,7 +278,7 @@ class Output(ReaderHooks):
 
     async def playlist(self, directives: Directives) -> str:
         """The media playlist, once it has what is asked for."""
-        rendition = await self._first()
+        rendition = await self._first(whole=directives.msn is None)
         playlist = rendition.playlist
         await self._until(lambda waited: answer_playlist(playlist, directives, waited))
         return playlist.render(skip=directives.skip)
@@ -296,12 +296,18 @@ class Output(ReaderHooks):
             raise NotFoundError(f"{name[:80]!r} is not there, or not any more", subject=name[:80])
         return data
 
-    async def _first(self) -> Rendition:
-        """Wait for the first part."""
+    async def _first(self, *, whole: bool = False) -> Rendition:
+        """Wait for the first part, or the first whole segment.
+
+        Players that know nothing of parts take a playlist without segments for an empty one.
+        """
 
         def look(waited: float) -> Answer:
-            if self.rendition is not None and self.rendition.playlist.last_part is not None:
-                return Answer.NOW
+            last = None if self.rendition is None else self.rendition.playlist.last_part
+            if self.rendition is not None and last is not None:
+                playlist = self.rendition.playlist
+                if not whole or playlist.first_msn < playlist.next_part[0]:
+                    return Answer.NOW
             if self.channel.state is not State.ON_AIR:
                 return Answer.GONE
             return Answer.BUSY if waited >= FIRST_PATIENCE else Answer.WAIT

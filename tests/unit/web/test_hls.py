@@ -94,11 +94,17 @@ async def watched(
 ) -> tuple[Film, str]:
     """A channel on air that somebody watches, and the address of its media playlist.
 
-    Goes on sending until the rendition is there, as a channel that pauses is not on air.
+    Goes on sending until the first segment is there, as a channel that pauses is not on air.
     """
+
+    async def play() -> str:
+        media = await media_of(site, query)
+        assert re.search(r"^s0\.m4s", (await site.get(media)).text, re.MULTILINE)
+        return media
+
     units(40, bframes)
     made = await film(site, *tracks, seconds=1, bframes=bframes)
-    asked = asyncio.create_task(media_of(site, query))
+    asked = asyncio.create_task(play())
     while not asked.done():
         made.send(0.2)
         await asyncio.wait([asked], timeout=0.05)
