@@ -221,6 +221,8 @@ class Output(ReaderHooks):
         self._learnt(shown)
         # the last ones may lack pictures that are shown before them and still to come
         gaps = gaps_of(shown)[: max(1, len(shown) - 1 - self._depth)]
+        if len(gaps) > LEARN_UNITS // 2:  # one may be where a report set the source's clock right
+            gaps.remove(max(gaps, key=lambda gap: abs(gap - self._gap)))
         part = min(part_target(PART, [gap / 1e6 for gap in gaps]), SEGMENT)
         self.rendition = Rendition(
             self._tracks, Targets(part, SEGMENT), window=WINDOW, max_bytes=MAX_BYTES
