@@ -149,11 +149,12 @@ async def running(
     state_dir: Path | None = None,
     context: dict[str, Any] | None = None,
     live: LiveOptions | None = None,
+    silence_ms: int = 300,
     **server: Any,
 ) -> AsyncIterator[Site]:
     options = channel or ChannelOptions(key="secret", title="Test")
     site = Site(
-        {"demo": replace(options, silence_ms=300)},
+        {"demo": replace(options, silence_ms=silence_ms)},
         state_dir,
         context or {},
         {"address": "127.0.0.1", "port": 0} | server,

@@ -7,6 +7,7 @@ import functools
 import io
 import itertools
 import re
+import time
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -15,13 +16,16 @@ import httpx
 import numpy as np
 import pytest
 from tests.contract.rtp import rtp
-from tests.unit.web.site import AUDIO, VIDEO, Site, running
+from tests.unit.web import site as sites
+from tests.unit.web.site import AUDIO, VIDEO, Site
 
 from heliograph.live import hls
 from heliograph.live.options import ChannelOptions
 from heliograph.live.publish import Publishing
 from heliograph.model.media import Codec, Kind, Track
 
+#: Films are sent as fast as they can be, with pauses that are no silence.
+running = functools.partial(sites.running, silence_ms=20_000)
 INDEX = "/hls/demo/index.m3u8"
 VP8 = Track(0, Kind.VIDEO, Codec.VP8, 90000, 96)
 PCMA = Track(1, Kind.AUDIO, Codec.PCMA, 8000, 8, channels=1)
@@ -54,12 +58,15 @@ class Film:
     publishing: Publishing
     bframes: int = 0
     sequence: list[int] = field(default_factory=lambda: [0, 0])
+    began: float = field(default_factory=time.time)
+    sent: int = 0
     _units: list[tuple[int, bytes]] = field(default_factory=list)
 
     def send(self, seconds: float) -> None:
         """Send what comes next, sound with it where there is a track."""
         self._units = self._units or list(units(40, self.bframes))
         now, self._units = self._units[: round(seconds * 25)], self._units[round(seconds * 25) :]
+        self.sent += len(now)
         for number, data in now:
             nals = [nal for nal in re.split(rb"\0\0\0?\x01", data) if nal]
             for nal in nals:
@@ -94,7 +101,7 @@ async def watched(
 ) -> tuple[Film, str]:
     """A channel on air that somebody watches, and the address of its media playlist.
 
-    Goes on sending until the first segment is there, as a channel that pauses is not on air.
+    Goes on sending until the first segment is there.
     """
 
     async def play() -> str:
@@ -227,6 +234,8 @@ async def test_another_source_follows_a_discontinuity():
         first, media = await watched(site)
         before = (await site.get(media)).text
         assert "DISCONTINUITY" not in before
+        # The next one goes on where this ends, in time as well.
+        await site.until(lambda: time.time() > first.began + first.sent / 25 + 0.1)
         first.publishing.close()
         second = await film(site, seconds=5)
         await site.until(lambda: site.channel.stats().epoch > 1)
