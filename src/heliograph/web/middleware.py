@@ -33,7 +33,8 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     # An address may contain a key.
     "referrer-policy": "no-referrer",
-    "permissions-policy": "camera=(self), microphone=(self), display-capture=(self), geolocation=()",
+    "permissions-policy": "camera=(self), microphone=(self), display-capture=(self), "
+    "geolocation=()",
 }
 
 
