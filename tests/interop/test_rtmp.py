@@ -38,7 +38,7 @@ def test_what_is_published_is_seen_as_it_was(
         run(player)
     browser = webrtc.watch(chromium, server, "clip")
     assert browser.status == 201
-    tab = chromium.open(f"{server.http}/watch/clip")
+    tab = chromium.open(f"{server.http}/watch/clip?way=websocket")
     tab.spy()
     for player in players:
         player.wait_pictures(PICTURES, PATIENCE)
@@ -66,7 +66,7 @@ def test_viewers_go_on_when_the_publisher_is_killed_and_comes_back(
     server.until_state("clip", "on_air")
     player = ffmpeg.watch(clip, server.rtsp("clip"), "tcp", tmp_path)
     run(player)
-    tab = chromium.open(f"{server.http}/watch/clip")
+    tab = chromium.open(f"{server.http}/watch/clip?way=websocket")
     tab.spy()
     player.wait_pictures(60, PATIENCE)
     tab.wait_numbers(60, PATIENCE)
