@@ -11,11 +11,17 @@ import pytest
 from tests.system.conftest import until
 
 
+def as_from_a_terminal():
+    """Programs started in the background of a shell inherit that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 async def helio(*arguments):
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "heliograph", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        preexec_fn=as_from_a_terminal,
     )
 
 
