@@ -96,11 +96,11 @@ class TestLines:
 
     def test_libraries_use_the_same_lines(self, output):
         configure(output)
-        logging.getLogger("some.library").warning("odd %s", "thing")
+        logging.getLogger("some.package").warning("odd %s", "thing")
         logging.getLogger("httpx").info("chatter")
         (line,) = written(output)
         assert "odd thing" in line
-        assert "library=some.library" in line
+        assert "library=some.package" in line
 
     def test_long_lines_are_cut(self, output):
         configure(output).info("x", data="y" * 100_000)
