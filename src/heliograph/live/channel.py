@@ -43,7 +43,7 @@ from heliograph.plane import (
     TapReady,
     TrackSpec,
 )
-from heliograph.protocols.sdp import aac_lengths, parameter_sets
+from heliograph.protocols.sdp import aac_lengths, parameter_sets, serialize_parameters
 
 log = structlog.get_logger(__name__)
 
@@ -296,7 +296,7 @@ class Channel:
                 track.codec.value,
                 track.clock_rate,
                 track.channels,
-                ";".join(f"{name}={value}" for name, value in track.fmtp.items()),
+                serialize_parameters(track.fmtp),
                 0,
             )
             for track in tracks

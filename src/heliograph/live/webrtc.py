@@ -21,11 +21,11 @@ from heliograph.model.errors import (
     IncompatibleError,
     MalformedError,
     NotFoundError,
-    PeerError,
     TooLargeError,
 )
 from heliograph.model.media import Codec, Kind, Track
 from heliograph.plane import PlaneLoop, RtcClosed, RtcPort, RtcState
+from heliograph.protocols.sdp import parse_parameters
 
 log = structlog.get_logger(__name__)
 
@@ -137,7 +137,7 @@ class Rtc:
         channel.check_publisher(peer, shown)
         try:
             id, answer, described = self.port.publish(offer, [codec.value for codec in PUBLISHED])
-        except ValueError as error:
+        except (KeyError, ValueError) as error:
             _refuse(error)
         tracks: list[Track] = []
         streams: list[tuple[int, int, int]] = []
@@ -150,7 +150,7 @@ class Rtc:
                 payload_type,
                 channels,
                 _ENCODINGS.get(Codec(codec), codec),
-                _parameters(fmtp),
+                parse_parameters(fmtp),
             )
             tracks.append(track)
             # Browsers name the layers from the smallest to the best.
@@ -162,8 +162,10 @@ class Rtc:
             )
             session.publishing.agent = agent
             self.port.attach(id, session.publishing.add_input(), streams)
-        except (PeerError, KeyError):
+        except BaseException as error:
             self.port.close_session(id)
+            if isinstance(error, KeyError):  # the session or the channel ended meanwhile
+                _refuse(error)
             raise
         return self._keep(session)
 
@@ -186,7 +188,7 @@ class Rtc:
             session.reader, session.answer = channel.add_rtc_reader(
                 self.port, offer, playable, peer=peer, hooks=session, agent=agent
             )
-        except ValueError as error:
+        except (KeyError, ValueError) as error:
             _refuse(error)
         session.id = session.reader.plane_reader
         return self._keep(session)
@@ -211,12 +213,6 @@ class Rtc:
 
 def _new_name() -> str:
     return secrets.token_urlsafe(NAME_BYTES)
-
-
-def _parameters(text: str) -> dict[str, str]:
-    """Format parameters of ``a=fmtp``, names in lower case."""
-    pairs = (pair.partition("=") for pair in text.split(";") if pair.strip())
-    return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
 def _refuse(error: ValueError | KeyError) -> NoReturn:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +9,8 @@ from dataclasses import dataclass
 import structlog
 
 from heliograph.live.registry import Channels
-from heliograph.model.errors import ResourceError
 from heliograph.plane import PlaneLoop
+from heliograph.servers.listening import Listener
 from heliograph.servers.rtmp_connection import RtmpConnection
 
 log = structlog.get_logger(__name__)
@@ -58,37 +56,28 @@ class RtmpServer:
         """Publications that were asked for and not admitted."""
         self.failed_connections = 0
         """Connections ended for what the peer sent, or did not send in time."""
-        self.port = 0
-        """The port really listened on."""
-        self._server: asyncio.Server | None = None
+        self._listener = Listener("rtmp")
+
+    @property
+    def port(self) -> int:
+        """The port really listened on; 0 before the start."""
+        return self._listener.port
 
     async def start(self) -> None:
         """Bind the port; ``ResourceError`` names the setting if it is taken."""
         options = self.options
-        try:
-            self._server = await asyncio.get_running_loop().create_server(
-                lambda: RtmpConnection(self), options.address, options.port, backlog=BACKLOG
-            )
-        except OSError as error:
-            raise ResourceError(
-                f"cannot listen for RTMP at {options.address}:{options.port}/tcp: "
-                f"{error.strerror or error} (rtmp.port)",
-                subject="rtmp.port",
-            ) from error
-        self.port = self._server.sockets[0].getsockname()[1]
+        await self._listener.start(
+            lambda: RtmpConnection(self), options.address, options.port, BACKLOG
+        )
         log.info("rtmp listening", address=options.address, port=self.port)
 
     async def stop(self, reason: str = "server stopping") -> None:
         """Tell every publisher that it is over, and close."""
-        if self._server is not None:
-            self._server.close()
-        for connection in list(self.connections):
-            connection.end(reason)
-        if self._server is not None:
-            # From Python 3.12 on this waits for the connections, which have just been ended.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(2.0):
-                    await self._server.wait_closed()
-            self._server = None
+
+        def end() -> None:
+            for connection in list(self.connections):
+                connection.end(reason)
+
+        await self._listener.stop(end)
         for connection in list(self.connections):
             connection.abort()  # its client did not read our last words

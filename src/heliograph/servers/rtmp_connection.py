@@ -31,6 +31,7 @@ from heliograph.protocols.rtmp.events import (
     UnitReceived,
 )
 from heliograph.protocols.rtp_stream import REPORT_INTERVAL, Numbers, RtpStream
+from heliograph.servers.listening import host_of
 
 if TYPE_CHECKING:
     from heliograph.servers.rtmp import RtmpServer
@@ -126,7 +127,7 @@ class RtmpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         self._transport = transport
-        self._peer = _host(transport.get_extra_info("peername"))
+        self._peer = host_of(transport.get_extra_info("peername"))
         self._log = log.bind(peer=self._peer)
         if len(self._server.connections) >= self._server.options.max_connections:
             self._server.refused_connections += 1
@@ -346,11 +347,3 @@ class RtmpConnection(asyncio.Protocol):
 def _printable(text: str) -> str:
     """What a program calls itself, fit for pages and logs."""
     return "".join(letter for letter in text[:100] if letter.isprintable())
-
-
-def _host(address: Any) -> str:  # noqa: ANN401 - whatever the socket's family has
-    if not isinstance(address, tuple) or not address:
-        return ""
-    host = str(address[0])
-    # A dual-stack listener shows IPv4 peers as mapped addresses.
-    return host.removeprefix("::ffff:") if "." in host else host

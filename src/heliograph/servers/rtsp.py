@@ -7,8 +7,6 @@ the plane too, so that they stay in order with the packets.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import secrets
 import time
 from collections.abc import Callable
@@ -20,6 +18,7 @@ from heliograph.live.registry import Channels
 from heliograph.model.errors import ResourceError
 from heliograph.plane import PlaneLoop
 from heliograph.protocols.rtsp import Authenticator
+from heliograph.servers.listening import Listener
 from heliograph.servers.rtsp_connection import RtspConnection
 
 log = structlog.get_logger(__name__)
@@ -85,9 +84,12 @@ class RtspServer:
         self.endpoint = 0
         """The plane's endpoint for media by UDP; 0 without one."""
         self.rtp_ports = (0, 0)
-        self.port = 0
-        """The port really listened on."""
-        self._server: asyncio.Server | None = None
+        self._listener = Listener("rtsp")
+
+    @property
+    def port(self) -> int:
+        """The port really listened on; 0 before the start."""
+        return self._listener.port
 
     async def start(self) -> None:
         """Bind the ports; ``ResourceError`` says which one is taken."""
@@ -104,29 +106,22 @@ class RtspServer:
                 ) from error
             self.rtp_ports = rtp, rtcp
         try:
-            self._server = await asyncio.get_running_loop().create_server(
-                lambda: RtspConnection(self), options.address, options.port, backlog=BACKLOG
+            await self._listener.start(
+                lambda: RtspConnection(self), options.address, options.port, BACKLOG
             )
-        except OSError as error:
+        except ResourceError:
             self._close_endpoint()
-            raise ResourceError(
-                f"TCP port {options.port} for RTSP: {error}", subject=f"tcp/{options.port}"
-            ) from error
-        self.port = self._server.sockets[0].getsockname()[1]
+            raise
         log.info("rtsp listening", address=options.address, port=self.port, rtp=self.rtp_ports)
 
     async def stop(self, reason: str = "server stopping") -> None:
         """Tell every client that its session is over, and close."""
-        if self._server is not None:
-            self._server.close()
-        for connection in list(self.connections):
-            connection.end(reason)
-        if self._server is not None:
-            # From Python 3.12 on this waits for the connections, which have just been ended.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(2.0):
-                    await self._server.wait_closed()
-            self._server = None
+
+        def end() -> None:
+            for connection in list(self.connections):
+                connection.end(reason)
+
+        await self._listener.stop(end)
         self._close_endpoint()
 
     def _close_endpoint(self) -> None:

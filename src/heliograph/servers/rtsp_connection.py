@@ -40,6 +40,7 @@ from heliograph.protocols.rtsp.events import (
     TeardownRequested,
 )
 from heliograph.protocols.sdp import sdp_for_channel
+from heliograph.servers.listening import host_of
 
 if TYPE_CHECKING:
     from heliograph.servers.rtsp import RtspServer
@@ -88,8 +89,8 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         self._transport = transport
-        self._peer = _host(transport.get_extra_info("peername"))
-        self._local = _host(transport.get_extra_info("sockname")) or self._local
+        self._peer = host_of(transport.get_extra_info("peername"))
+        self._local = host_of(transport.get_extra_info("sockname")) or self._local
         self._log = log.bind(peer=self._peer)
         if len(self._server.connections) >= self._server.options.max_connections:
             self._server.refused_connections += 1
@@ -483,11 +484,3 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
         SessionTimedOut: _timed_out,
         ConnectionFailed: _failed,
     }
-
-
-def _host(address: Any) -> str:  # noqa: ANN401 - whatever the socket's family has
-    if not isinstance(address, tuple) or not address:
-        return ""
-    host = str(address[0])
-    # A dual-stack listener shows IPv4 peers as mapped addresses; UDP sockets want them plain.
-    return host.removeprefix("::ffff:") if "." in host else host

@@ -12,6 +12,7 @@ from heliograph.model.errors import HelioError
 from heliograph.model.media import Kind
 from heliograph.protocols.hls import parse_directives
 from heliograph.web.access import Context, require_reader
+from heliograph.web.cors import cors
 from heliograph.web.errors import answers, helio_response
 
 router = APIRouter(prefix="/hls", tags=["hls"])
@@ -23,13 +24,7 @@ _NO_CACHE = "no-cache"
 _KEEP = "max-age=3600, immutable"
 
 #: Pages of other sites may play: keys are shown explicitly, never by cookies.
-_CORS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "GET, OPTIONS",
-    "Access-Control-Allow-Headers": "Authorization, Range",
-    "Access-Control-Expose-Headers": "Retry-After",
-    "Access-Control-Max-Age": "86400",
-}
+_CORS = cors(methods="GET, OPTIONS", headers="Authorization, Range", exposed="Retry-After")
 
 _URI = re.compile(r'URI="([^"]*)"')
 

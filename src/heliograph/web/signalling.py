@@ -19,6 +19,7 @@ from heliograph.model.errors import (
 )
 from heliograph.web.access import Context, bearer
 from heliograph.web.context import WebContext
+from heliograph.web.cors import cors
 from heliograph.web.errors import answers
 
 router = APIRouter(tags=["webrtc"])
@@ -27,13 +28,11 @@ SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
 
 #: Pages of other sites may publish and play: keys are shown explicitly, never by cookies.
-_CORS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "POST, PATCH, DELETE, OPTIONS",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match",
-    "Access-Control-Expose-Headers": "Location, ETag, Link, Accept-Patch, Retry-After",
-    "Access-Control-Max-Age": "86400",
-}
+_CORS = cors(
+    methods="POST, PATCH, DELETE, OPTIONS",
+    headers="Authorization, Content-Type, If-Match",
+    exposed="Location, ETag, Link, Accept-Patch, Retry-After",
+)
 
 
 def _rtc(context: WebContext) -> Rtc:

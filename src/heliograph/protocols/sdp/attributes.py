@@ -109,26 +109,35 @@ def parse_rtpmap(value: str) -> RtpMap:
 
 
 def parse_fmtp(value: str) -> tuple[int, dict[str, str]]:
-    """Read an fmtp attribute: payload type, and parameters with lower-case names.
+    """Read an fmtp attribute: payload type, and parameters as ``parse_parameters`` has them."""
+    match = _PAYLOAD_TYPE.match(value)
+    if match is None or int(match[1]) > 127:
+        raise MalformedError("sdp", f"fmtp {value[:80]!r}")
+    return int(match[1]), parse_parameters(value[match.end() :])
+
+
+def parse_parameters(text: str) -> dict[str, str]:
+    """Read format parameters, as they stand behind an fmtp's payload type; names in lower case.
 
     Values are verbatim but for blanks around them; a parameter without ``=`` has the value "".
     Where a name comes twice the first one holds.
     """
-    match = _PAYLOAD_TYPE.match(value)
-    if match is None or int(match[1]) > 127:
-        raise MalformedError("sdp", f"fmtp {value[:80]!r}")
     parameters: dict[str, str] = {}
-    for part in value[match.end() :].split(";"):
-        name, _, text = part.strip().partition("=")
+    for part in text.split(";"):
+        name, _, value = part.strip().partition("=")
         if name := name.strip().lower():
-            parameters.setdefault(name, text.strip())
-    return int(match[1]), parameters
+            parameters.setdefault(name, value.strip())
+    return parameters
 
 
 def serialize_fmtp(payload_type: int, parameters: Mapping[str, str]) -> str:
     """Write the value of an fmtp attribute."""
-    written = (f"{name}={value}" if value else name for name, value in parameters.items())
-    return f"{payload_type} " + ";".join(written)
+    return f"{payload_type} {serialize_parameters(parameters)}"
+
+
+def serialize_parameters(parameters: Mapping[str, str]) -> str:
+    """Write format parameters without a payload type."""
+    return ";".join(f"{name}={value}" if value else name for name, value in parameters.items())
 
 
 def parse_rtcp(value: str) -> RtcpPort:
