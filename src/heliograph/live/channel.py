@@ -25,6 +25,7 @@ from heliograph.live.admission import (
     admit_publisher,
     admit_reader,
 )
+from heliograph.live.derived import derivable
 from heliograph.live.options import ChannelOptions, Conflict, LiveOptions
 from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.readers import Group, Reader, ReaderHooks, ReaderKind
@@ -78,6 +79,8 @@ class Channel:
         """When the state was entered; None while idle."""
         self.tracks: tuple[Track, ...] = ()
         """As readers see them: payload types stay while the layout does."""
+        self.derived: tuple[Track, ...] = ()
+        """What can be made of the sound beside them; ``transcoding`` does while it is wanted."""
         self.layout_version = 0
         """Rises with each change of the tracks; the version of the description."""
         self.session_id = next(_ids)
@@ -152,7 +155,8 @@ class Channel:
         for id in leaving:
             self.dismiss(self.publishings[id], "replaced")
         outward = self._outward(tracks)
-        specs = [TrackSpec.of(t, parameter_sets(t), aac_lengths(t)) for t in tracks]
+        derived = derivable(tracks)
+        specs = [TrackSpec.of(t, parameter_sets(t), aac_lengths(t)) for t in (*tracks, *derived)]
         source = self.plane.add_source(self.plane_channel, priority, [*specs])
         publishing = Publishing(
             next(_ids),
@@ -163,11 +167,12 @@ class Channel:
             datetime.now(UTC),
             source,
             tuple(tracks),
+            derived,
             on_closed,
         )
         self.publishings[publishing.id] = publishing
         if not self.tracks:  # players may come as soon as somebody said what will be sent
-            self._set_tracks(outward)
+            self._set_tracks(outward, derived)
         log.info(
             "publisher joined", channel=self.name, kind=kind.value, peer=peer, id=publishing.id
         )
@@ -219,6 +224,11 @@ class Channel:
             )
             for t in tracks
         )
+
+    @property
+    def active(self) -> Publishing | None:
+        """Whose packets are relayed now."""
+        return self._active
 
     # readers
 
@@ -306,11 +316,19 @@ class Channel:
         reader.playing = True
         return reader, answer
 
-    def add_tap(self, *, hooks: ReaderHooks, frames: bool = False, capacity: int = 1024) -> Reader:
-        """A reader in Python on all tracks; takes no place."""
+    def add_tap(
+        self,
+        *,
+        hooks: ReaderHooks,
+        frames: bool = False,
+        capacity: int = 1024,
+        of: Callable[[], Sequence[Track]] | None = None,
+    ) -> Reader:
+        """A reader in Python; takes no place. ``of`` tells its tracks, and is asked again when the
+        layout changes; all that the source sends otherwise."""
 
         def attach(layout: tuple[Track, ...]) -> int:
-            ids = [track.id for track in layout]
+            ids = [track.id for track in (layout if of is None else of())]
             return self.plane.add_tap(self.plane_channel, ids, frames=frames, capacity=capacity)
 
         reader = attach(self.tracks)
@@ -466,7 +484,7 @@ class Channel:
         publishing.silent = False
         publishing.started = True
         self._active = publishing
-        self._set_tracks(self._outward(publishing.tracks))
+        self._set_tracks(self._outward(publishing.tracks), publishing.derived)
         self._move(Trigger.SOURCE_ACTIVE)
 
     def _by_source(self, source: int) -> Publishing | None:
@@ -503,8 +521,8 @@ class Channel:
             reader.hooks.state_changed(state)
         self._observe(LiveEvent("state", self.name, state.value))
 
-    def _set_tracks(self, tracks: tuple[Track, ...]) -> None:
-        old, self.tracks = self.tracks, tracks
+    def _set_tracks(self, tracks: tuple[Track, ...], derived: tuple[Track, ...]) -> None:
+        old, self.tracks, self.derived = self.tracks, tracks, derived
         if old == tracks:
             return
         self.layout_version += 1

@@ -11,13 +11,14 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
 from heliograph.live.channel import Channel
 from heliograph.live.readers import Reader, ReaderHooks
 from heliograph.live.states import State
+from heliograph.live.transcoding import Transcodes, Wish
 from heliograph.model.errors import (
     BusyError,
     HelioError,
@@ -25,7 +26,7 @@ from heliograph.model.errors import (
     MalformedError,
     NotFoundError,
 )
-from heliograph.model.media import Kind, Track
+from heliograph.model.media import Codec, Kind, Track
 from heliograph.plane.types import TapFlag, TapItem
 from heliograph.protocols.hls import (
     Answer,
@@ -62,6 +63,8 @@ MAX_WAITING = 2000
 #: Units of the leading track by which the distance of pictures and their order are learnt, and the
 #: seconds after which fewer will do.
 LEARN_UNITS, LEARN_SECONDS = 17, 2.0
+#: Seconds to wait for the first unit of sound that is made here.
+SOUND_PATIENCE = 3.0
 #: Units held while learning, and by the tap: a group of pictures of 20 s and its sound.
 MAX_HELD = 4096
 #: Seconds to wait for the first part.
@@ -73,18 +76,18 @@ MARGIN = 10_000_000
 _PART = re.compile(r"p([0-9]{1,18})\.([0-9]{1,9})\.m4s", re.ASCII)
 
 
-def carried(tracks: tuple[Track, ...]) -> tuple[Track, ...]:
+def carried(tracks: Sequence[Track], derived: Sequence[Track] = ()) -> tuple[Track, ...]:
     """The first track of video and the first of audio, if files can carry them.
 
-    Sound that cannot be carried is left out where there is a picture. Raises ``NotFoundError``
-    where there are no tracks, ``IncompatibleError`` where the picture, or all there is, does not
-    fit.
+    Sound is AAC, which every player takes: as it came, or made of what came (``derived``). Without
+    either it is what came if files can carry it, and is left out where there is a picture. Raises
+    ``NotFoundError`` where there are no tracks, ``IncompatibleError`` where the picture, or all
+    there is, does not fit.
     """
-    chosen = [
-        next((track for track in tracks if track.kind is kind), None)
-        for kind in (Kind.VIDEO, Kind.AUDIO)
-    ]
-    video, audio = chosen
+    sound = [track for track in (*tracks, *derived) if track.kind is Kind.AUDIO]
+    video = next((track for track in tracks if track.kind is Kind.VIDEO), None)
+    audio = next((track for track in sound if track.codec is Codec.AAC), next(iter(sound), None))
+    chosen = video, audio
     lead = video or audio
     if lead is None:
         raise NotFoundError("nothing to see or hear on air yet")
@@ -109,8 +112,10 @@ class Output(ReaderHooks):
         self.lost = 0
         """Units lost as the event loop was late."""
         self._hls = hls
-        self._tracks = carried(channel.tracks)
+        self._tracks: tuple[Track, ...] = ()
         self._layout = channel.tracks
+        self._wish: Wish | None = None
+        self._choose()
         self._held: list[TapItem] = []
         self._held_since = hls.clock()
         self._epoch: int | None = None
@@ -120,9 +125,28 @@ class Output(ReaderHooks):
         self._ahead = 0  # seconds, in µs, by which key units are decoded before they are shown
         self._news = asyncio.Event()
         self._asked = hls.clock()
-        self._tap: Reader = channel.add_tap(hooks=self, frames=True, capacity=MAX_HELD)
+        self._tap: Reader = channel.add_tap(
+            hooks=self, frames=True, capacity=MAX_HELD, of=lambda: self._tracks
+        )
         self._tap.start()
         self._timer = asyncio.get_running_loop().call_later(IDLE, self._look)
+
+    def _choose(self) -> None:
+        """Choose the tracks, and have sound made where they need it; raises as ``carried``."""
+        channel, old = self.channel, self._wish
+        self._wish = None
+        try:
+            self._tracks = carried(channel.tracks, channel.derived)
+            made = next((track for track in self._tracks if track in channel.derived), None)
+            if made is not None:
+                try:
+                    self._wish = self._hls.transcodes.want(channel, made)
+                except BusyError as error:
+                    log.warning("hls without AAC", channel=channel.name, reason=error.message)
+                    self._tracks = carried(channel.tracks)
+        finally:
+            if old is not None:
+                old.leave()
 
     @property
     def _lead(self) -> Track:
@@ -149,6 +173,8 @@ class Output(ReaderHooks):
         self._timer.cancel()
         if not self._tap.closed:
             self._tap.remove()
+        if self._wish is not None:
+            self._wish.leave()
         self._held.clear()
         self._hls.forget(self)
         self._tell()
@@ -169,7 +195,7 @@ class Output(ReaderHooks):
     def _relayout(self, tracks: tuple[Track, ...]) -> None:
         self._layout = tracks
         try:
-            self._tracks = carried(tracks)
+            self._choose()
         except HelioError as error:
             self.end(error.message)
             return
@@ -205,6 +231,10 @@ class Output(ReaderHooks):
         self._held.append(item)
         shown = [one.time for one in self._held if one.track == self._lead.id]
         waited = self._hls.clock() - self._held_since
+        if self._wish is not None and waited < SOUND_PATIENCE and len(self._held) < MAX_HELD:
+            sound = self._tracks[-1].id  # its process may have to start
+            if all(one.track != sound for one in self._held):
+                return
         if (
             len(shown) >= LEARN_UNITS
             or (waited >= LEARN_SECONDS and len(shown) > 1)
@@ -370,8 +400,15 @@ class _Place:
 class Hls:
     """The renditions of all channels."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        transcodes: Transcodes | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """``clock``: seconds of any origin."""
+        self.transcodes = transcodes or Transcodes()
+        """Makes sound that players take."""
         self.clock = clock
         self.held = 0
         """Requests that wait now."""

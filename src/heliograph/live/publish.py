@@ -44,6 +44,8 @@ class Publishing:
     """The plane's source id."""
     tracks: tuple[Track, ...]
     """As the publisher described them; their payload types are those on its wire."""
+    derived: tuple[Track, ...] = ()
+    """What the server can make of its sound beside them."""
     agent: str = field(default="", kw_only=True)
     """What the publisher's program calls itself; set by whoever made it, where it is known."""
     on_closed: Callable[[str], None] | None = field(default=None, repr=False)
@@ -80,6 +82,11 @@ class Publishing:
             return 0
         input = self.inputs[0] if self.inputs else self.add_input()
         return self.channel.plane.push(input, track, list(packets))
+
+    def push_rtcp(self, track: int, packet: bytes) -> None:
+        """RTCP from Python on a track, through the first input."""
+        if not self.closed and self.inputs:
+            self.channel.plane.push_rtcp(self.inputs[0], track, packet)
 
     def close(self, reason: str = "closed") -> None:
         """End it from the publisher's side; ``on_closed`` is not called."""

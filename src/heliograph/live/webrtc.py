@@ -16,6 +16,7 @@ from heliograph.live.admission import Shown
 from heliograph.live.channel import Channel
 from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.readers import Reader, ReaderHooks
+from heliograph.live.transcoding import Transcodes, Wish
 from heliograph.model.errors import (
     BusyError,
     IncompatibleError,
@@ -63,6 +64,8 @@ class RtcSession(ReaderHooks):
     answer: str = field(repr=False)
     publishing: Publishing | None = None
     reader: Reader | None = None
+    wish: Wish | None = None
+    """For sound that is made for it and others."""
     restarts: int = 0
     connected: bool = False
     ended: bool = False
@@ -91,7 +94,13 @@ class RtcSession(ReaderHooks):
             self.publishing.close(reason)
         if self.reader is not None:
             self.channel.remove_reader(self.reader, reason)
+        self.unwish()
         self.rtc.forget(self)
+
+    def unwish(self) -> None:
+        """Want no sound made any more."""
+        if self.wish is not None:
+            self.wish.leave()
 
     def closed(self, reason: str) -> None:
         """The channel dismissed us."""
@@ -108,8 +117,9 @@ class RtcSession(ReaderHooks):
 class Rtc:
     """The server's WebRTC port and its sessions."""
 
-    def __init__(self, loop: PlaneLoop, port: RtcPort) -> None:
+    def __init__(self, loop: PlaneLoop, port: RtcPort, transcodes: Transcodes) -> None:
         self.port = port
+        self._transcodes = transcodes
         self._loop = loop
         self._sessions: dict[str, RtcSession] = {}
 
@@ -175,6 +185,7 @@ class Rtc:
         """Take a viewer (WHEP); raises as ``publish``."""
         channel.check_reader(peer, shown)
         playable = [track for track in channel.tracks if track.codec in VIEWED]
+        made = next((track for track in channel.derived if track.codec is Codec.OPUS), None)
         if not any(track.kind is Kind.VIDEO for track in playable) and any(
             track.kind is Kind.VIDEO for track in channel.tracks
         ):
@@ -184,12 +195,23 @@ class Rtc:
                 subject=channel.name,
             )
         session = RtcSession(self, _new_name(), 0, channel, "")
+        if made is not None:
+            try:
+                session.wish = self._transcodes.want(channel, made)
+                playable.append(made)
+            except BusyError as error:  # a picture without sound is better than neither
+                log.warning("webrtc without sound", channel=channel.name, reason=error.message)
+                if not playable:
+                    raise
         try:
             session.reader, session.answer = channel.add_rtc_reader(
                 self.port, offer, playable, peer=peer, hooks=session, agent=agent
             )
-        except (KeyError, ValueError) as error:
-            _refuse(error)
+        except BaseException as error:
+            session.unwish()
+            if isinstance(error, KeyError | ValueError):
+                _refuse(error)
+            raise
         session.id = session.reader.plane_reader
         return self._keep(session)
 

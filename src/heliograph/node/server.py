@@ -16,10 +16,12 @@ import uvloop
 
 from heliograph import __version__
 from heliograph.live.channel import Channel
+from heliograph.live.hls import Hls
 from heliograph.live.keys import administrator_key
 from heliograph.live.options import ChannelOptions
 from heliograph.live.pull import Pull
 from heliograph.live.registry import Channels
+from heliograph.live.transcoding import Transcodes
 from heliograph.live.webrtc import Rtc
 from heliograph.model.errors import HelioError, ResourceError, SettingsError
 from heliograph.node import logs
@@ -111,7 +113,9 @@ class Server:
             )
             await self.rtmp.start()
             self._undo.append(("rtmp", self.rtmp.stop))
-        rtc = self._open_rtc(plane, loop)
+        transcodes = Transcodes()
+        self._undo.append(("transcodes", transcodes.close))
+        rtc = self._open_rtc(plane, loop, transcodes)
         pictures = Pictures()
         self._undo.append(("pictures", pictures.close))
         http = settings.http
@@ -125,6 +129,8 @@ class Server:
             public_host=settings.server.public_host,
             rtsp_port=self.rtsp.port,
             rtc=rtc,
+            hls=Hls(transcodes),
+            rtmp_counters=self.rtmp.counters if self.rtmp is not None else dict,
             pictures=pictures,
             ready=lambda: self.ready,
             lost_log_lines=logs.lost_lines,
@@ -148,7 +154,7 @@ class Server:
             self._undo.append(("demo", self._demo.stop))
         self.ready = True
 
-    def _open_rtc(self, plane: Plane, loop: PlaneLoop) -> Rtc | None:
+    def _open_rtc(self, plane: Plane, loop: PlaneLoop, transcodes: Transcodes) -> Rtc | None:
         webrtc = self.settings.webrtc
         if not webrtc.enabled:
             return None
@@ -163,7 +169,7 @@ class Server:
                 "(webrtc.port)",
                 subject="webrtc.port",
             ) from error
-        rtc = Rtc(loop, port)
+        rtc = Rtc(loop, port, transcodes)
         self._undo.append(("webrtc", rtc.close))
         log.info("webrtc listens", port=port.port, addresses=[one[:-2] for one in known])
         return rtc

@@ -63,6 +63,14 @@ class RtmpServer:
         """The port really listened on; 0 before the start."""
         return self._listener.port
 
+    def counters(self) -> dict[str, int]:
+        """For the metrics."""
+        return {
+            "rtmp_connections_refused": self.refused_connections,
+            "rtmp_publishers_refused": self.refused_publishers,
+            "rtmp_connections_failed": self.failed_connections,
+        }
+
     async def start(self) -> None:
         """Bind the port; ``ResourceError`` names the setting if it is taken."""
         options = self.options

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +47,8 @@ class WebContext:
     """None: channels have no pictures."""
     ready: Callable[[], bool] = lambda: True
     """Whether every part of the server runs."""
+    rtmp_counters: Callable[[], Mapping[str, int]] = dict
+    """What the RTMP server counts, for the metrics."""
     lost_log_lines: Callable[[], int] = lambda: 0
     counters: Counter[str] = field(default_factory=Counter)
     """What the HTTP server counts, for the metrics."""

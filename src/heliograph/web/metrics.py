@@ -78,6 +78,12 @@ class ServerCollector(Collector):
             yield CounterMetricFamily(f"helio_{name}", "Counter of HLS.", value)
         yield GaugeMetricFamily("helio_hls_channels", "Channels sent by HLS.", len(context.hls))
         yield GaugeMetricFamily("helio_hls_waiting", "Requests that wait.", context.hls.held)
+        transcodes = context.hls.transcodes
+        for name, value in sorted(transcodes.counters.items()):
+            yield CounterMetricFamily(f"helio_{name}", "Counter of sound made anew.", value)
+        yield GaugeMetricFamily("helio_transcodes", "Sound made anew now.", len(transcodes))
+        for name, value in sorted(context.rtmp_counters().items()):
+            yield CounterMetricFamily(f"helio_{name}", "Counter of RTMP.", value)
         if context.pictures is not None:
             for name, value in sorted(context.pictures.counters().items()):
                 yield CounterMetricFamily(f"helio_pictures_{name}", "Counter of pictures.", value)
