@@ -407,7 +407,7 @@ class Hls:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``clock``: seconds of any origin."""
-        self.transcodes = transcodes or Transcodes()
+        self.transcodes = Transcodes() if transcodes is None else transcodes
         """Makes sound that players take."""
         self.clock = clock
         self.held = 0

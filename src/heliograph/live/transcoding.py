@@ -121,7 +121,8 @@ class Transcode(ReaderHooks):
     # --- units --------------------------------------------------------------------------------
 
     def ready(self) -> None:
-        while not self.ended:
+        # What came before the process was there waits in the tap.
+        while not self.ended and self._stdin is not None:
             items, lost = self.channel.plane.read_tap(self._tap.plane_reader)
             self._counters["transcode_units_lost"] += lost
             if not items:
@@ -210,6 +211,7 @@ class Transcode(ReaderHooks):
         assert process.stdout is not None
         self._process, self._stdin = process, process.stdin
         self._counters["transcodes_started"] += 1
+        self.ready()
         try:
             while True:
                 head = await process.stdout.readexactly(MADE.size)

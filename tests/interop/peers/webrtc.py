@@ -73,6 +73,23 @@ async (type) => {
 """
 
 
+_TONE = """
+async () => {
+  const track = pc.getReceivers().find((one) => one.track.kind === "audio").track;
+  const context = (window.context ??= new AudioContext());
+  const analyser = context.createAnalyser();
+  Object.assign(analyser, { fftSize: 16384, smoothingTimeConstant: 0 });
+  context.createMediaStreamSource(new MediaStream([track])).connect(analyser);
+  await context.resume();
+  await new Promise((done) => setTimeout(done, 1000));
+  const levels = new Float32Array(analyser.frequencyBinCount);
+  analyser.getFloatFrequencyData(levels);
+  const loudest = levels.indexOf(Math.max(...levels));
+  return [(loudest * context.sampleRate) / analyser.fftSize, levels[loudest]];
+}
+"""
+
+
 class Peer:
     """A tab with one peer connection."""
 
@@ -85,6 +102,11 @@ class Peer:
         """``getStats`` of one type (``inbound-rtp``, ``outbound-rtp``), by kind of media."""
         found: dict[str, dict[str, Any]] = self.tab.evaluate(_STATS, type)
         return found
+
+    def tone(self) -> tuple[float, float]:
+        """What is heard: the loudest frequency, Hz, and its level, dB of full scale."""
+        frequency, level = self.tab.evaluate(_TONE)
+        return frequency, level
 
     @property
     def session(self) -> str:

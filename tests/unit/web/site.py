@@ -16,9 +16,11 @@ from tests.contract.rtp import Camera
 from websockets.asyncio.client import ClientConnection, connect
 
 from heliograph.live.channel import Channel
+from heliograph.live.hls import Hls
 from heliograph.live.options import ChannelOptions, LiveOptions
 from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.registry import Channels
+from heliograph.live.transcoding import Transcodes
 from heliograph.model.media import Codec, Kind, Track
 from heliograph.plane import PlaneLoop, open_plane
 from heliograph.servers.http import HttpOptions, HttpServer
@@ -100,6 +102,8 @@ class Site:
         self.plane = open_plane(1)
         self.loop = PlaneLoop(self.plane)
         self.channels = Channels(self.loop, configured=channels, options=live, state_dir=state_dir)
+        # Frames of tests are no sound that a codec could make another of.
+        context = {"hls": Hls(Transcodes(most=0)), **context}
         self.context = WebContext(self.channels, self.loop, KEY, "1.2.3", **context)
         self.app = create_app(self.context)
         self.server = HttpServer(self.app, self.context, HttpOptions(**server))
