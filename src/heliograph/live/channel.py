@@ -316,6 +316,12 @@ class Channel:
         reader.playing = True
         return reader, answer
 
+    def add_hls_reader(self, *, peer: str, hooks: ReaderHooks, agent: str = "") -> Reader:
+        """A viewer by HLS: it takes a place, and a tap that all share makes what it is sent."""
+        reader = self._add_reader(ReaderKind.HLS, peer, agent, 0, hooks, None)
+        reader.playing = True
+        return reader
+
     def add_tap(
         self,
         *,
@@ -380,7 +386,7 @@ class Channel:
         return reader
 
     def _watch(self, reader: Reader) -> None:
-        if reader.kind is ReaderKind.MULTICAST:
+        if reader.kind in (ReaderKind.MULTICAST, ReaderKind.HLS):
             return
 
         def on_reader(event: ReaderClosed | TapReady) -> None:
@@ -401,7 +407,7 @@ class Channel:
         self.kinds[reader.kind] -= 1
         if reader.kind is ReaderKind.MULTICAST:
             self._leave_group(reader)
-        else:
+        elif reader.kind is not ReaderKind.HLS:
             self._loop.forget_reader(reader.plane_reader)
             self.plane.remove_reader(reader.plane_reader)
         log.info("reader left", channel=self.name, reason=reason, id=reader.id)
@@ -504,6 +510,8 @@ class Channel:
         else:
             self._source_active(active.source)
         for reader in list(self.readers.values()):
+            if reader.kind is ReaderKind.HLS:
+                continue
             try:
                 self.plane.reader_stats(reader.plane_reader)
             except KeyError:
@@ -533,6 +541,8 @@ class Channel:
             return
         log.info("channel tracks", channel=self.name, tracks=[str(t.codec) for t in tracks])
         for reader in list(self.readers.values()):
+            if reader.kind is ReaderKind.HLS:
+                continue  # its playlist tells where the format changes
             if reader.attach is None:
                 reader.kick("format changed")
             else:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 import structlog
 
 from heliograph.live.channel import Channel
+from heliograph.live.hls_viewers import HlsViewers
 from heliograph.live.readers import Reader, ReaderHooks
 from heliograph.live.states import State
 from heliograph.live.transcoding import Transcodes, Wish
@@ -292,7 +293,7 @@ class Output(ReaderHooks):
     # --- what viewers ask for -----------------------------------------------------------------
 
     async def index(self, suffix: str = "") -> str:
-        """The multivariant playlist; ``suffix``: what to add to its URIs."""
+        """The multivariant playlist; ``suffix``: what to add to the media playlist's address."""
         rendition = await self._first()
         entries = rendition.entries
         picture = next((entry for entry in entries if entry.width), None)
@@ -410,6 +411,8 @@ class Hls:
         self.transcodes = Transcodes() if transcodes is None else transcodes
         """Makes sound that players take."""
         self.clock = clock
+        self.viewers = HlsViewers(clock=clock)
+        """Who watches."""
         self.held = 0
         """Requests that wait now."""
         self.counters = Counter(hls_started=0, hls_refused=0, hls_timeouts=0)
@@ -463,5 +466,6 @@ class Hls:
     def close(self) -> None:
         """End all."""
         self._closed = True
+        self.viewers.close()
         for output in self:
             output.end("server stopping")

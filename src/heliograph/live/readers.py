@@ -24,6 +24,7 @@ class ReaderKind(StrEnum):
     MULTICAST = "multicast"
     WEBSOCKET = "websocket"
     WHEP = "whep"
+    HLS = "hls"
     TAP = "tap"
 
 
@@ -58,7 +59,7 @@ class Reader:
     """What the peer calls itself."""
     since: datetime
     plane_reader: int
-    """The plane's reader id; members of a multicast group share one."""
+    """The plane's reader id; members of a multicast group share one; 0: by HLS there is none."""
     hooks: ReaderHooks = field(repr=False)
     attach: Callable[[tuple[Track, ...]], int] | None = field(default=None, repr=False)
     """Makes the plane's reader anew for other tracks; readers of frames have it."""
@@ -113,7 +114,7 @@ class Reader:
             "peer": self.peer,
             "agent": self.agent,
             "since": self.since.isoformat(),
-            "state": stats.state,
+            "state": "playing" if self.kind is ReaderKind.HLS else stats.state,
             "packets": stats.packets,
             "bytes": stats.bytes,
             "dropped_video": stats.dropped_video,

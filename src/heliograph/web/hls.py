@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 
+from heliograph.live.admission import Shown
+from heliograph.live.channel import Channel
 from heliograph.model.errors import HelioError
 from heliograph.model.media import Kind
 from heliograph.protocols.hls import parse_directives
 from heliograph.web.access import Context, require_reader
+from heliograph.web.context import WebContext
 from heliograph.web.cors import cors
 from heliograph.web.errors import answers, helio_response
 
@@ -29,10 +33,31 @@ _CORS = cors(methods="GET, OPTIONS", headers="Authorization, Range", exposed="Re
 _URI = re.compile(r'URI="([^"]*)"')
 
 
-def suffix_of(request: Request) -> str:
-    """What the URIs of a playlist need so that the viewer's key is shown with each."""
-    key = request.query_params.get("key")
-    return "" if key is None else f"?key={quote(key, safe='')}"
+def suffix_of(request: Request, viewer: str = "") -> str:
+    """What the URIs of a playlist need so that the viewer's key is shown with each.
+
+    ``viewer`` names it in the media playlist's address; media are the same for all, so that caches
+    on the way keep one of each.
+    """
+    shown = {"key": request.query_params.get("key"), "viewer": viewer}
+    pairs = [f"{name}={quote(value, safe='')}" for name, value in shown.items() if value]
+    return "?" + "&".join(pairs) if pairs else ""
+
+
+def _enter(request: Request, context: WebContext, channel: Channel, *, fresh: bool) -> str:
+    """The viewer's name; it has a place from now on. ``fresh``: it may be a new one."""
+    peer = request.client.host if request.client else ""
+    agent = request.headers.get("user-agent", "")[:200]
+    name = request.query_params.get("viewer", "")
+    if not name and not fresh:  # an address without our name in it: the same program is the same
+        name = hashlib.sha256(f"{peer} {agent}".encode()).hexdigest()[:32]
+    return context.hls.viewers.enter(
+        channel,
+        peer=peer,
+        shown=Shown.GOOD,  # ``require_reader`` has judged it
+        agent=agent,
+        name=name,
+    )
 
 
 def with_suffix(playlist: str, suffix: str) -> str:
@@ -80,7 +105,9 @@ async def get_index(name: str, request: Request, context: Context) -> Response:
     async def make() -> Response:
         channel = context.channels.get(name)
         require_reader(request, context, channel)
-        return _playlist(await context.hls.open(channel).index(suffix_of(request)))
+        output = context.hls.open(channel)
+        viewer = _enter(request, context, channel, fresh=True)
+        return _playlist(await output.index(suffix_of(request, viewer)))
 
     return await _told(make)
 
@@ -109,6 +136,7 @@ async def get_media(
         require_reader(request, context, channel)
         output = context.hls.find(channel, rendition)
         if file == "media.m3u8":
+            _enter(request, context, channel, fresh=False)
             text = await output.playlist(parse_directives(request.query_params))
             return _playlist(with_suffix(text, suffix_of(request)))
         data = await output.resource(file)

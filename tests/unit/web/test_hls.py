@@ -20,8 +20,12 @@ from tests.unit.web import site as sites
 from tests.unit.web.site import AUDIO, VIDEO, Site
 
 from heliograph.live import hls
+from heliograph.live.hls import Hls
+from heliograph.live.hls_viewers import GONE
 from heliograph.live.options import ChannelOptions
 from heliograph.live.publish import Publishing
+from heliograph.live.readers import ReaderKind
+from heliograph.live.transcoding import Transcodes
 from heliograph.model.media import Codec, Kind, Track
 
 #: Films are sent as fast as they can be, with pauses that are no silence.
@@ -144,7 +148,7 @@ async def test_player_gets_playlists_and_media_that_decode():
         assert index.headers["cache-control"] == "no-cache"
         assert index.headers["access-control-allow-origin"] == "*"
         assert re.search(r'CODECS="avc1\.\w{6},opus",RESOLUTION=128x96', index.text)
-        playlist = (await site.get(f"{media}?_HLS_msn=3")).text
+        playlist = (await site.get(f"{media}&_HLS_msn=3")).text
         assert re.search(r"PART-TARGET=0\.20", playlist)
         frames = await frames_of(site, media, playlist)
         assert len(frames) >= 100
@@ -165,7 +169,7 @@ async def test_reordered_pictures_are_shown_in_order():
     async with running() as site:
         source, media = await watched(site, bframes=2)
         source.send(9)
-        playlist = (await site.get(f"{media}?_HLS_msn=3")).text
+        playlist = (await site.get(f"{media}&_HLS_msn=3")).text
         times = [frame.pts for frame in await frames_of(site, media, playlist)]
         assert len(times) >= 75
         # A segment may end within a group whose pictures come later; all others are there.
@@ -185,7 +189,7 @@ async def test_reload_and_hinted_part_wait_for_their_part():
         msn, part = hint_of((await site.get(media)).text)
         folder = media.rpartition("/")[0]
         waiting = [
-            asyncio.create_task(site.get(f"{media}?_HLS_msn={msn}&_HLS_part={part}")),
+            asyncio.create_task(site.get(f"{media}&_HLS_msn={msn}&_HLS_part={part}")),
             asyncio.create_task(site.get(f"{folder}/p{msn}.{part}.m4s")),
         ]
         await site.until(lambda: site.context.hls.held == 2)
@@ -197,7 +201,7 @@ async def test_reload_and_hinted_part_wait_for_their_part():
         assert (data.status_code, data.content[4:8]) == (200, b"moof")
         assert site.context.hls.held == 0
         for query in (f"_HLS_msn={msn + 9}", "_HLS_part=1", "_HLS_msn=x"):
-            assert (await site.get(f"{media}?{query}")).status_code == 400
+            assert (await site.get(f"{media}&{query}")).status_code == 400
 
 
 async def test_no_more_requests_wait_than_allowed(monkeypatch: pytest.MonkeyPatch):
@@ -205,7 +209,7 @@ async def test_no_more_requests_wait_than_allowed(monkeypatch: pytest.MonkeyPatc
     async with running() as site:
         source, media = await watched(site)
         msn, part = hint_of((await site.get(media)).text)
-        url = f"{media}?_HLS_msn={msn}&_HLS_part={part}"
+        url = f"{media}&_HLS_msn={msn}&_HLS_part={part}"
         first = asyncio.create_task(site.get(url))
         await site.until(lambda: site.context.hls.held == 1)
         second = await site.get(url)
@@ -241,7 +245,7 @@ async def test_another_source_follows_a_discontinuity():
         await site.until(lambda: site.channel.stats().epoch > 1)
         second.send(2)
         msn, _ = hint_of(before)
-        after = (await site.get(f"{media}?_HLS_msn={msn + 1}")).text
+        after = (await site.get(f"{media}&_HLS_msn={msn + 1}")).text
         assert after.count("#EXT-X-DISCONTINUITY") == 1
         assert len(re.findall("EXT-X-MAP", after)) == 1
         # the layout changes: sound as well, by another initialization
@@ -250,7 +254,7 @@ async def test_another_source_follows_a_discontinuity():
         later = ""
         while later.count("#EXT-X-DISCONTINUITY") < 2:
             msn, part = hint_of(later or after)
-            later = (await site.get(f"{media}?_HLS_msn={msn}&_HLS_part={part}")).text
+            later = (await site.get(f"{media}&_HLS_msn={msn}&_HLS_part={part}")).text
         assert 'MAP:URI="init1.mp4"' in later
 
 
@@ -259,7 +263,7 @@ async def test_view_key_is_asked_for_and_carried_on():
         assert (await site.get(INDEX)).status_code == 401
         _, media = await watched(site, query="?key=a%26b")
         assert (await site.get(INDEX)).status_code == 401
-        assert media.endswith("/media.m3u8?key=a%26b")
+        assert re.search(r"/media\.m3u8\?key=a%26b&viewer=[\w-]{22}$", media)
         playlist = (await site.get(media)).text
         folder = media.rpartition("/")[0]
         uris = re.findall(r'URI="([^"]+)"', playlist)
@@ -277,6 +281,39 @@ async def test_view_key_is_asked_for_and_carried_on():
         assert "key" not in (await site.get(media.partition("?")[0], headers=bearer)).text
         options = await site.http.options(INDEX)
         assert "Authorization" in options.headers["access-control-allow-headers"]
+
+
+async def test_viewers_are_readers_as_long_as_they_ask():
+    now = 0.0
+    hls = Hls(Transcodes(most=0), clock=lambda: now)
+    async with running(ChannelOptions(key="secret", max_readers=2), context={"hls": hls}) as site:
+        _, media = await watched(site)
+        await site.get(INDEX)
+        readers = [one for one in site.channel.readers.values() if one.kind is ReaderKind.HLS]
+        assert [one.peer for one in readers] == ["127.0.0.1"] * 2
+        assert site.channel.places == 2
+        full = await site.get(INDEX)
+        assert (full.status_code, full.headers["retry-after"]) == (503, "10")
+        # who goes on asking stays; who does not has left
+        now += GONE - 1
+        assert (await site.get(media)).status_code == 200
+        now += 2
+        hls.viewers.look()
+        assert site.channel.places == 1
+        # back after a pause, with the name it had, and then sent away
+        now += 2 * GONE
+        hls.viewers.look()
+        assert site.channel.places == 0
+        assert (await site.get(media)).status_code == 200
+        (reader,) = [one for one in site.channel.readers.values() if one.kind is ReaderKind.HLS]
+        reader.kick()
+        assert (await site.get(media)).status_code == 403
+        assert site.channel.places == 0
+        # without a name it is one viewer however often it asks
+        for _ in range(3):
+            assert (await site.get(media.partition("?")[0])).status_code == 200
+        assert site.channel.places == 1
+        assert (await site.get(media.partition("?")[0] + "?viewer=<b>")).status_code == 404
 
 
 async def refused(site: Site) -> httpx.Response:
@@ -309,9 +346,9 @@ async def test_rendition_ends_after_the_last_request(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(hls, "IDLE", 0.2)
     async with running() as site:
         source, media = await watched(site)
-        assert [reader.kind for reader in site.channel.readers.values()] == ["tap"]
+        assert {reader.kind for reader in site.channel.readers.values()} == {"tap", "hls"}
         await site.until(lambda: len(site.context.hls) == 0)
-        assert not site.channel.readers
+        assert {reader.kind for reader in site.channel.readers.values()} == {"hls"}
         assert (await site.get(media)).status_code == 404
         source.publishing.close()
         _, again = await watched(site)
@@ -323,7 +360,7 @@ async def test_channel_that_closes_answers_who_waits():
     async with running() as site:
         _, media = await watched(site)
         msn, part = hint_of((await site.get(media)).text)
-        waiting = asyncio.create_task(site.get(f"{media}?_HLS_msn={msn}&_HLS_part={part}"))
+        waiting = asyncio.create_task(site.get(f"{media}&_HLS_msn={msn}&_HLS_part={part}"))
         await site.until(lambda: site.context.hls.held == 1)
         site.channel.close()
         assert (await waiting).status_code == 404

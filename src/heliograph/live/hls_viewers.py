@@ -1,0 +1,115 @@
+"""Who watches by HLS: requests without a connection become readers that take a place.
+
+A viewer enters with the multivariant playlist, which names it in the media playlist's address, is
+there as long as it asks for that one, and has left when it did not for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from heliograph.live.admission import Shown
+from heliograph.live.channel import Channel
+from heliograph.live.readers import Reader, ReaderHooks
+from heliograph.model.errors import ForbiddenError, NotFoundError
+
+#: Seconds without a request after which a viewer has left: several target durations, so that one
+#: who plays what it has buffered is not taken for gone.
+GONE = 15.0
+#: Seconds between looks for those who left.
+LOOK = 2.0
+#: Viewers that were sent away and are remembered; the oldest are forgotten.
+MAX_KICKED = 1000
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{16,32}", re.ASCII)
+
+
+class HlsViewer(ReaderHooks):
+    """One player."""
+
+    def __init__(self, viewers: HlsViewers, name: str, now: float) -> None:
+        self.name = name
+        """Names it in its playlist's address."""
+        self.seen = now
+        """When it asked last, seconds."""
+        self.reader: Reader
+        self._viewers = viewers
+
+    def closed(self, reason: str) -> None:
+        self._viewers.dismissed(self, reason)
+
+
+class HlsViewers:
+    """The viewers of all channels; ``look`` is to be called every ``LOOK`` seconds."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock``: seconds of any origin."""
+        self._clock = clock
+        self._viewers: dict[tuple[str, str], HlsViewer] = {}
+        self._kicked: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._viewers)
+
+    def enter(
+        self, channel: Channel, *, peer: str, shown: Shown, agent: str = "", name: str = ""
+    ) -> str:
+        """Take a viewer, new or known by ``name``; its name.
+
+        Raises as ``Channel.check_reader`` does, ``NotFoundError`` for a name that cannot be one of
+        ours, ``ForbiddenError`` for one who was sent away.
+        """
+        now = self._clock()
+        if name and not _NAME.fullmatch(name):
+            raise NotFoundError("no such viewer: ask for index.m3u8", subject=name[:80])
+        key = channel.name, name
+        if key in self._kicked:
+            raise ForbiddenError("you were sent away from this channel", subject=channel.name)
+        known = self._viewers.get(key)
+        if known is not None and known.reader.channel is channel:
+            known.seen = now
+            return name
+        channel.check_reader(peer, shown)
+        viewer = HlsViewer(self, name or secrets.token_urlsafe(16), now)
+        viewer.reader = channel.add_hls_reader(peer=peer, hooks=viewer, agent=agent)
+        self._viewers[channel.name, viewer.name] = viewer
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LOOK, self._tick)
+        return viewer.name
+
+    def dismissed(self, viewer: HlsViewer, reason: str) -> None:
+        """The channel ended a viewer."""
+        key = viewer.reader.channel.name, viewer.name
+        self._viewers.pop(key, None)
+        if reason == "kicked":
+            self._kicked[key] = None
+            if len(self._kicked) > MAX_KICKED:
+                self._kicked.popitem(last=False)
+
+    def look(self) -> None:
+        """Let those go who did not ask for a while."""
+        now = self._clock()
+        for key, viewer in list(self._viewers.items()):
+            if now - viewer.seen > GONE:
+                del self._viewers[key]
+                viewer.reader.remove()
+
+    def _tick(self) -> None:
+        self.look()
+        again = asyncio.get_running_loop().call_later(LOOK, self._tick) if self._viewers else None
+        self._timer = again
+
+    def close(self) -> None:
+        """Let all go."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for viewer in list(self._viewers.values()):
+            viewer.reader.remove()
+        self._viewers.clear()
