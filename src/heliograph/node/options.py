@@ -24,8 +24,17 @@ from heliograph.servers.rtsp import RtspOptions
 #: Keys made for channels whose settings name none, within the state directory.
 KEYS_FILE = "stream-keys.json"
 
+#: The database where the settings name none, within the state directory.
+DATABASE_FILE = "heliograph.db"
+
 #: The channel that ``--demo`` runs.
 DEMO = "demo"
+
+
+def database_url(settings: Settings) -> str:
+    """Where the database is."""
+    path = settings.server.state_dir.absolute() / DATABASE_FILE
+    return settings.database.url or f"sqlite:///{path}"
 
 
 def live_options(settings: Settings) -> LiveOptions:

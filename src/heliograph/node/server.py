@@ -15,6 +15,7 @@ import structlog
 import uvloop
 
 from heliograph import __version__
+from heliograph.catalogue.catalogue import Catalogue
 from heliograph.live.channel import Channel
 from heliograph.live.hls import Hls
 from heliograph.live.keys import administrator_key
@@ -30,10 +31,12 @@ from heliograph.node.demo import Demo
 from heliograph.node.options import (
     DEMO,
     channel_options,
+    database_url,
     live_options,
     rtmp_options,
     rtsp_options,
 )
+from heliograph.node.periodic import Periodic
 from heliograph.node.settings import Loaded, Settings, diff
 from heliograph.plane import Plane, PlaneLoop, open_plane
 from heliograph.servers.http import HttpOptions, HttpServer
@@ -47,6 +50,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds one part may take to stop before the next is stopped all the same.
 STOP_PATIENCE = 5.0
+#: Seconds between two removals of what has expired from the database.
+HOUSEKEEPING_S = 3600.0
 #: Descriptors asked for: the connections that the settings allow by default, and files beside them.
 DESCRIPTORS = 65_536
 #: Allocations until the young are looked at, and how many such looks until the older are.
@@ -63,6 +68,7 @@ class Server:
         self.administrator_key = ""
         self.key_is_new = False
         """Whether the administrator's key was made at this start."""
+        self.catalogue: Catalogue
         self.channels: Channels
         self.rtsp: RtspServer
         self.rtmp: RtmpServer | None = None
@@ -84,6 +90,13 @@ class Server:
         settings = self.settings
         self.administrator_key, self.key_is_new = administrator_key(self.state_dir)
         configured = channel_options(settings, self.state_dir)
+        self.catalogue = await Catalogue.open(database_url(settings))
+        self._undo.append(("database", self.catalogue.close))
+        housekeeping = Periodic(
+            "housekeeping", HOUSEKEEPING_S, self.catalogue.housekeeping, at_once=True
+        )
+        housekeeping.start()
+        self._undo.append(("housekeeping", housekeeping.stop))
         plane = open_plane(workers=settings.plane.worker_count())
         self._undo.append(("plane", plane.close))
         loop = PlaneLoop(plane)
@@ -124,6 +137,7 @@ class Server:
             loop=loop,
             administrator_key=self.administrator_key,
             version=__version__,
+            catalogue=self.catalogue,
             name=settings.server.name,
             started_at=datetime.now(UTC),
             public_host=settings.server.public_host,

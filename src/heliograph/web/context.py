@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from heliograph.catalogue.catalogue import Catalogue
 from heliograph.live.hls import Hls
 from heliograph.live.registry import Channels
 from heliograph.live.webrtc import Rtc
@@ -31,6 +32,8 @@ class WebContext:
     administrator_key: str = field(repr=False)
     """Shown as a bearer token by whoever may administrate."""
     version: str
+    catalogue: Catalogue
+    """Accounts, sessions, channels, keys, the audit log."""
     name: str = "heliograph"
     """How the server calls itself."""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from argon2 import PasswordHasher
 from tests.contract.rtp import Camera
 from websockets.asyncio.client import ClientConnection, connect
 
+from heliograph.catalogue.catalogue import Catalogue
+from heliograph.catalogue.passwords import Passwords
 from heliograph.live.channel import Channel
 from heliograph.live.hls import Hls
 from heliograph.live.options import ChannelOptions, LiveOptions
@@ -98,13 +101,15 @@ class Site:
         context: dict[str, Any],
         server: dict[str, Any],
         live: LiveOptions,
+        catalogue: Catalogue,
     ) -> None:
         self.plane = open_plane(1)
         self.loop = PlaneLoop(self.plane)
         self.channels = Channels(self.loop, configured=channels, options=live, state_dir=state_dir)
         # Frames of tests are no sound that a codec could make another of.
         context = {"hls": Hls(Transcodes(most=0)), **context}
-        self.context = WebContext(self.channels, self.loop, KEY, "1.2.3", **context)
+        self.catalogue = catalogue
+        self.context = WebContext(self.channels, self.loop, KEY, "1.2.3", catalogue, **context)
         self.app = create_app(self.context)
         self.server = HttpServer(self.app, self.context, HttpOptions(**server))
         self.websockets = self.server.websockets
@@ -146,6 +151,13 @@ class Site:
                 await asyncio.sleep(0.002)
 
 
+async def opened_catalogue(directory: Path | None) -> Catalogue:
+    """A database in that directory, or in memory; hashing passwords costs next to nothing."""
+    quick = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    url = "sqlite://" if directory is None else f"sqlite:///{directory / 'heliograph.db'}"
+    return await Catalogue.open(url, passwords=quick)
+
+
 @contextlib.asynccontextmanager
 async def running(
     channel: ChannelOptions | None = None,
@@ -157,12 +169,14 @@ async def running(
     **server: Any,
 ) -> AsyncIterator[Site]:
     options = channel or ChannelOptions(key="secret", title="Test")
+    catalogue = await opened_catalogue(state_dir)
     site = Site(
         {"demo": replace(options, silence_ms=silence_ms)},
         state_dir,
         context or {},
         {"address": "127.0.0.1", "port": 0} | server,
         live or LiveOptions(),
+        catalogue,
     )
     site.loop.start()
     await site.server.start()
@@ -175,3 +189,4 @@ async def running(
         await site.server.stop(timeout=1)
         site.loop.stop()
         site.plane.close()
+        await catalogue.close()

@@ -114,6 +114,14 @@ class ServerSettings(Section):
     """Rotated log files kept."""
 
 
+class DatabaseSettings(Section):
+    """Where accounts, channels made by people, keys, chat and the audit log are kept."""
+
+    url: str = Field(default="", max_length=2048)
+    """`sqlite:///PATH` or `postgresql://user:password@host/name`; empty: `heliograph.db` in the
+    state directory."""
+
+
 class HttpSettings(Section):
     """Pages, REST API, WebSocket and metrics."""
 
@@ -318,6 +326,7 @@ class Settings(Section):
     demo: bool = False
     """Whether to run the channel `demo`, a moving test pattern with a tone."""
     server: ServerSettings = Field(default_factory=ServerSettings)
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     rtsp: RtspSettings = Field(default_factory=RtspSettings)
     rtmp: RtmpSettings = Field(default_factory=RtmpSettings)

@@ -1,0 +1,60 @@
+"""Work that has to be done now and then, in a task with an owner."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+#: Seconds one run may take: what is bounded well needs a few, and a hung one must not stop the
+#: next for ever.
+PATIENCE = 60.0
+
+
+class Periodic:
+    """Calls ``work`` every so many seconds; a run that fails is logged, and the next one comes."""
+
+    def __init__(
+        self,
+        name: str,
+        seconds: float,
+        work: Callable[[], Awaitable[None]],
+        *,
+        at_once: bool = False,
+    ) -> None:
+        """``at_once``: whether the first run is at the start rather than ``seconds`` later."""
+        self.failures = 0
+        """Runs that did not end well."""
+        self._name = name
+        self._seconds = seconds
+        self._work = work
+        self._at_once = at_once
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, in the running loop."""
+        self._task = asyncio.create_task(self._run(), name=self._name)
+
+    async def stop(self) -> None:
+        """End; a run under way is cancelled."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self) -> None:
+        if not self._at_once:
+            await asyncio.sleep(self._seconds)
+        while True:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await self._work()
+            except Exception:  # whatever it was, the next run may find it mended
+                self.failures += 1
+                log.exception("periodic work failed", work=self._name)
+            await asyncio.sleep(self._seconds)
