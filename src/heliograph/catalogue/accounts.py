@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Collection
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.audit import record
 from heliograph.catalogue.context import Context, account_of, cut
-from heliograph.catalogue.keys import MAX_SHOWN, fingerprint, new_setup_key
+from heliograph.catalogue.keys import MAX_SHOWN, fingerprint
 from heliograph.catalogue.names import account_key, check_account_name, clean_name
 from heliograph.catalogue.passwords import check_password
 from heliograph.catalogue.tables import AccountRow, ChannelRow, SecretRow, SessionRow
@@ -29,17 +30,15 @@ class Accounts:
         self._context = context
         self._db = context.database
 
-    async def setup_key(self) -> str | None:
-        """A key for making the first administrator; None once there is one.
+    async def allow_first(self, key: str) -> bool:
+        """Let whoever shows this key make the first administrator; False once there is one.
 
-        To be printed at the start of the server: only its hash is stored, so each start without an
-        administrator makes another, and the one before is good no more.
+        Only its hash is stored, and the one of an earlier start is good no more.
         """
         async with self._db.write() as session:
             await session.execute(delete(SecretRow).where(SecretRow.kind == _SETUP))
             if await _administrators(session):
-                return None
-            key = new_setup_key()
+                return False
             session.add(
                 SecretRow(
                     kind=_SETUP,
@@ -48,7 +47,7 @@ class Accounts:
                     created=self._context.now(),
                 )
             )
-            return key
+            return True
 
     async def create_first(
         self, key: str, name: str, password: str, *, display_name: str = "", address: str = ""
@@ -106,6 +105,18 @@ class Accounts:
         async with self._db.read() as session:
             return [account_of(row) for row in await session.scalars(query)]
 
+    async def people(self, ids: Collection[int]) -> dict[int, Account]:
+        """The accounts of these ids that still are."""
+        found: dict[int, Account] = {}
+        wanted = sorted(ids)
+        async with self._db.read() as session:
+            for start in range(0, len(wanted), MAX_PAGE):
+                query = select(AccountRow).where(
+                    AccountRow.id.in_(wanted[start : start + MAX_PAGE])
+                )
+                found |= {row.id: account_of(row) for row in await session.scalars(query)}
+        return found
+
     async def count(self) -> int:
         async with self._db.read() as session:
             return await session.scalar(select(func.count(AccountRow.id))) or 0
@@ -148,7 +159,9 @@ class Accounts:
                 role=None if role is None else role.value,
                 disabled=disabled,
             )
-            return account_of(row)
+            account = account_of(row)
+        self._context.recent.forget()
+        return account
 
     async def set_password(self, name: str, password: str, *, by: Actor = SYSTEM) -> None:
         """Set a new password; the account is signed out everywhere."""
@@ -158,6 +171,7 @@ class Accounts:
             row.password_hash = hashed
             await session.execute(delete(SessionRow).where(SessionRow.account_id == row.id))
             record(session, self._context.now(), by, "account.password", row.name)
+        self._context.recent.forget()
 
     async def delete(self, name: str, *, by: Actor = SYSTEM) -> None:
         """Remove an account; ``ConflictError`` while it has channels, or is the last
@@ -172,6 +186,7 @@ class Accounts:
                 raise ConflictError(f"account {row.name!r} has {owned} channels", subject=row.name)
             record(session, self._context.now(), by, "account.delete", row.name)
             await session.execute(delete(AccountRow).where(AccountRow.id == row.id))
+        self._context.recent.forget()
 
     async def authenticate(self, name: str, password: str, *, address: str = "") -> Account:
         """Who this is; ``UnauthorizedError``, the same for every reason and after the same time.

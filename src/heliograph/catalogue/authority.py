@@ -113,6 +113,8 @@ def understand(reply: Reply) -> Answer:
         )
     if not 200 <= reply.status < 300:
         return failed(f"status {reply.status}")
+    if len(reply.body) > MAX_BODY:
+        return failed("the answer is too long")
     if not reply.body.strip():
         return Answer(Outcome.ALLOW)
     found = _object(reply.body)

@@ -52,7 +52,9 @@ class Catalogue:
         an address that is none, ``ResourceError`` where the database cannot be used.
         """
         database = Database(url)
-        context = Context(database, passwords or Passwords(), throttle or Throttle(), now, ticks)
+        context = Context(
+            database, passwords or Passwords(), throttle or Throttle(), now=now, ticks=ticks
+        )
         catalogue = cls(context)
         try:
             before, after = await migrate.upgrade(database)

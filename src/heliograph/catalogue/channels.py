@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
@@ -12,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.audit import record
 from heliograph.catalogue.context import Context, channel_key, channel_of, cut
-from heliograph.catalogue.keys import MAX_SHOWN, fingerprint, new_stream_key
+from heliograph.catalogue.keys import MAX_SHOWN, new_stream_key, stream_fingerprint
 from heliograph.catalogue.names import account_key, clean_line
 from heliograph.catalogue.permits import whole_second_after
 from heliograph.catalogue.tables import AccountRow, ChannelRow, StreamKeyRow
@@ -21,16 +20,15 @@ from heliograph.catalogue.values import (
     Actor,
     ChannelRecord,
     NewStreamKey,
+    Standing,
     StreamKey,
     ViewAccess,
 )
 from heliograph.model.errors import (
-    BusyError,
     ConflictError,
     MalformedError,
     NotFoundError,
     TooLargeError,
-    UnauthorizedError,
 )
 from heliograph.model.media import check_channel_name
 
@@ -48,8 +46,10 @@ MAX_REVOKED = 20
 MAX_LABEL = 64
 #: Longest slow mode, seconds.
 MAX_SLOW = 3600.0
-#: How exactly the last use of a key is known.
-TOUCH_EVERY = timedelta(minutes=1)
+#: Characters of a key that somebody chose; shorter ones can be guessed.
+MIN_KEY = 8
+#: Characters from which on a key's last four tell nothing useful of it.
+_HINTED = 16
 #: Channels of one answer.
 MAX_PAGE = 1000
 
@@ -69,7 +69,9 @@ class Channels:
         title: str = "",
         private: bool = False,
         view_access: ViewAccess = ViewAccess.EVERYONE,
+        guests_chat: bool = True,
         options: Mapping[str, Any] | None = None,
+        configured: bool = False,
         max_owned: int = MAX_OWNED,
         by: Actor = SYSTEM,
     ) -> ChannelRecord:
@@ -105,8 +107,9 @@ class Channels:
                 options=stored,
                 created=now,
                 tokens_from=whole_second_after(now),
-                guests_chat=True,
+                guests_chat=guests_chat,
                 slow_mode_ms=0,
+                configured=configured,
             )
             session.add(row)
             await session.flush()
@@ -132,6 +135,28 @@ class Channels:
             query = query.join(ChannelRow.owner).where(AccountRow.name == account_key(owner))
         async with self._db.read() as session:
             return [channel_of(row) for row in await session.scalars(query)]
+
+    async def standings(self, name: str | None = None) -> dict[str, Standing]:
+        """All channels, or the one of that name, with what decides about them, by name."""
+        channels = select(ChannelRow)
+        # Columns, not rows of the mapping: each of those would join the channel again.
+        keys = select(StreamKeyRow.channel_id, StreamKeyRow.key_hash, StreamKeyRow.id).where(
+            StreamKeyRow.revoked.is_(None)
+        )
+        if name is not None:
+            channels = channels.where(ChannelRow.name == channel_key(name))
+            of_channel = select(ChannelRow.id).where(ChannelRow.name == channel_key(name))
+            keys = keys.where(StreamKeyRow.channel_id.in_(of_channel))
+        async with self._db.read() as session:
+            good: dict[int, dict[str, int]] = {}
+            for channel_id, hashed, key_id in await session.execute(keys):
+                good.setdefault(channel_id, {})[hashed] = key_id
+            return {
+                row.name: Standing(
+                    channel_of(row), good.get(row.id, {}), int(row.tokens_from.timestamp())
+                )
+                for row in await session.scalars(channels)
+            }
 
     async def update(
         self,
@@ -188,13 +213,19 @@ class StreamKeys:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._db = context.database
-        self.touch_failures = 0
-        """Times that the last use could not be written down; the key was good all the same."""
 
-    async def create(self, channel: str, *, label: str = "", by: Actor = SYSTEM) -> NewStreamKey:
-        """Make a key. ``TooLargeError`` where the channel has ``MAX_KEYS`` good ones."""
+    async def create(
+        self, channel: str, *, label: str = "", key: str = "", by: Actor = SYSTEM
+    ) -> NewStreamKey:
+        """Make a key, or take the one that somebody chose.
+
+        ``TooLargeError`` where the channel has ``MAX_KEYS`` good ones, ``ConflictError`` where it
+        has this one already.
+        """
         label = clean_line(label, limit=MAX_LABEL, what="label")
-        now, key = self._context.now(), new_stream_key()
+        if key and not MIN_KEY <= len(key) <= MAX_SHOWN:
+            raise MalformedError("stream key", f"{MIN_KEY} to {MAX_SHOWN} characters")
+        now, key = self._context.now(), key or new_stream_key()
         async with self._db.write() as session:
             row = await _row(session, channel, lock=True)
             of_channel = StreamKeyRow.channel_id == row.id
@@ -209,8 +240,8 @@ class StreamKeys:
                 )
             made = StreamKeyRow(
                 channel=row,
-                key_hash=fingerprint(key),
-                hint=key[-4:],
+                key_hash=stream_fingerprint(channel, key),
+                hint=key[-4:] if len(key) >= _HINTED else "",
                 label=label,
                 created=now,
                 last_used=None,
@@ -255,38 +286,14 @@ class StreamKeys:
             record(session, now, by, "key.revoke", channel, id=key_id, label=row.label)
             return _key(row)
 
-    async def verify(self, channel: str, key: str, *, address: str = "") -> StreamKey:
-        """The key that was shown, if it may publish on this channel.
-
-        ``UnauthorizedError``, the same for every reason; ``BusyError`` after too many failures of
-        this address. One look into an index: see ``keys`` for why one SHA-256 is enough.
-        """
-        context = self._context
-        attempt = context.throttle.begin(context.ticks(), address=address)
-        async with self._db.read() as session:
-            row = await session.scalar(
-                select(StreamKeyRow).where(StreamKeyRow.key_hash == fingerprint(key[:MAX_SHOWN]))
+    async def used(self, ids: Collection[int]) -> None:
+        """Write down that these keys were used just now."""
+        async with self._db.write() as session:
+            await session.execute(
+                update(StreamKeyRow)
+                .where(StreamKeyRow.id.in_(ids))
+                .values(last_used=self._context.now())
             )
-            found = None if row is None else _key(row)
-        if found is None or found.revoked is not None or found.channel != channel:
-            raise UnauthorizedError(
-                f"the key is wrong to publish channel {channel[:80]!r}", subject=channel[:80]
-            )
-        context.throttle.succeeded(attempt, context.ticks())
-        await self._touch(found)
-        return found
-
-    async def _touch(self, found: StreamKey) -> None:
-        now = self._context.now()
-        if found.last_used is not None and now - found.last_used < TOUCH_EVERY:
-            return
-        try:
-            async with self._db.write() as session:
-                await session.execute(
-                    update(StreamKeyRow).where(StreamKeyRow.id == found.id).values(last_used=now)
-                )
-        except BusyError:
-            self.touch_failures += 1
 
 
 def _key(row: StreamKeyRow) -> StreamKey:

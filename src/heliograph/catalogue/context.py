@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from heliograph.catalogue.engine import Database
 from heliograph.catalogue.passwords import Passwords
+from heliograph.catalogue.recent import Recent
 from heliograph.catalogue.tables import AccountRow, ChannelRow
 from heliograph.catalogue.throttle import Throttle
 from heliograph.catalogue.values import Account, ChannelRecord, Role, ViewAccess
@@ -26,6 +27,7 @@ class Context:
     database: Database
     passwords: Passwords = field(default_factory=Passwords)
     throttle: Throttle = field(default_factory=Throttle)
+    recent: Recent = field(default_factory=Recent)
     now: Callable[[], datetime] = utc_now
     ticks: Callable[[], float] = time.monotonic
     """Seconds that never go back, for what is slowed."""
@@ -57,4 +59,5 @@ def channel_of(row: ChannelRow) -> ChannelRecord:
         guests_chat=row.guests_chat,
         slow_mode=row.slow_mode_ms / 1000,
         created=row.created,
+        configured=row.configured,
     )

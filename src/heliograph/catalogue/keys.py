@@ -16,20 +16,14 @@ import secrets
 STREAM_KEY_BYTES = 20
 #: Bytes of a session's token.
 SESSION_TOKEN_BYTES = 32
-#: Bytes of the key for the first administrator, used once and soon.
-SETUP_KEY_BYTES = 20
 #: Characters shown that are looked at at all; every secret made here is shorter.
 MAX_SHOWN = 256
 
 
 def new_stream_key() -> str:
     """A fresh stream key: lower-case base32, safe in URLs, RTMP names and command lines."""
-    return _base32(STREAM_KEY_BYTES)
-
-
-def new_setup_key() -> str:
-    """A fresh key for making the first administrator."""
-    return _base32(SETUP_KEY_BYTES)
+    random = base64.b32encode(secrets.token_bytes(STREAM_KEY_BYTES))
+    return random.decode("ascii").rstrip("=").lower()
 
 
 def new_session_token() -> str:
@@ -42,5 +36,6 @@ def fingerprint(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _base32(size: int) -> str:
-    return base64.b32encode(secrets.token_bytes(size)).decode("ascii").rstrip("=").lower()
+def stream_fingerprint(channel: str, key: str) -> str:
+    """The hash stored in place of a stream key; the same key of another channel has another."""
+    return fingerprint(f"{channel}/{key[:MAX_SHOWN]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, select
@@ -13,9 +14,11 @@ from heliograph.catalogue.context import Context, channel_key
 from heliograph.catalogue.tables import ChannelRow, SecretRow, SpentTokenRow
 from heliograph.catalogue.tokens import (
     MAX_LIFETIME,
+    MAX_SUBJECT,
     TOKEN_ID,
     Fault,
     SigningKey,
+    Verdict,
     ViewToken,
     issue,
     new_id,
@@ -40,6 +43,7 @@ class Permits:
         self._keys: dict[str, SigningKey] = {}
         self._current = ""
         self._loaded = float("-inf")
+        self._gone: frozenset[str] = frozenset()
 
     @property
     def keys(self) -> Mapping[str, SigningKey]:
@@ -47,18 +51,18 @@ class Permits:
         return dict(self._keys)
 
     async def load(self) -> None:
-        """Read the signing keys; make the first."""
+        """Read the signing keys and what was withdrawn; make the first key."""
         self._loaded = self._context.ticks()
-        async with self._db.write() as session:
-            rows = list(
-                await session.scalars(
-                    select(SecretRow).where(SecretRow.kind == _KIND).order_by(SecretRow.id)
-                )
-            )
-            if not any(row.retired is None for row in rows):
-                rows.append(self._insert(session))
-            self._keys = {row.key_id: SigningKey(row.key_id, row.secret) for row in rows}
-            self._current = next(row.key_id for row in reversed(rows) if row.retired is None)
+        async with self._db.read() as session:
+            rows = await _signing(session)
+        if not any(row.retired is None for row in rows):
+            async with self._db.write() as session:
+                rows = await _signing(session)
+                if not any(row.retired is None for row in rows):
+                    rows.append(self._insert(session))
+        self._keys = {row.key_id: SigningKey(row.key_id, row.secret) for row in rows}
+        self._current = next(row.key_id for row in reversed(rows) if row.retired is None)
+        self._gone = await self.spent()
 
     async def rotate(self, *, withdraw: bool = False, by: Actor = SYSTEM) -> None:
         """Sign with a new key from now on.
@@ -113,6 +117,35 @@ class Permits:
             record(session, now, by, "token.issue", channel, id=token.id, to=subject, single=single)
         return text, token
 
+    def judge(self, channel: str, text: str, tokens_from: int) -> Verdict:
+        """What the token says, without the database: a single one may have been used since, and
+        another process may sign with a key not known here. ``verify`` knows both.
+
+        ``tokens_from`` is of the channel's ``Standing``.
+        """
+        now = self._context.now().timestamp()
+        verdict = verify(text, self._keys, channel=channel, now=now, revoked=self._gone)
+        if isinstance(verdict, ViewToken) and verdict.issued < tokens_from:
+            return Fault.REVOKED
+        return verdict
+
+    def holds(self, token: ViewToken, tokens_from: int) -> bool:
+        """Whether what a token opened may stay open: it has not expired and was not withdrawn."""
+        gone = not token.single and token.id in self._gone  # a single one was used for this
+        good = token.issued >= tokens_from and not gone
+        return good and self._context.now().timestamp() < token.expires
+
+    def carry(self, token: ViewToken) -> str:
+        """For the rest of what a single token opened: the same for more than one request."""
+        return issue(replace(token, id=new_id(), single=False), self._keys[self._current])
+
+    def sign(self, channel: str, subject: str, lifetime: int, tokens_from: int) -> str:
+        """A token for whoever another authority let in: for this session, in no log."""
+        now = int(self._context.now().timestamp())
+        issued = max(now, tokens_from)
+        token = ViewToken(channel, subject[:MAX_SUBJECT], issued, now, issued + lifetime, new_id())
+        return issue(token, self._keys[self._current])
+
     async def verify(self, channel: str, text: str) -> ViewToken:
         """What the token says; a single one is used up by this.
 
@@ -140,6 +173,7 @@ class Permits:
             if await session.get(SpentTokenRow, token_id) is None:
                 session.add(SpentTokenRow(token_id=token_id, expires=expires))
             record(session, now, by, "token.revoke", channel, id=token_id)
+        self._gone |= {token_id}
 
     async def revoke_all(self, channel: str, *, by: Actor = SYSTEM) -> None:
         """Withdraw every token of a channel made until now."""
@@ -150,7 +184,9 @@ class Permits:
             )
             if row is None:
                 raise NotFoundError(f"no channel {channel[:80]!r}", subject=channel[:80])
-            row.tokens_from = whole_second_after(now)
+            # Later than any was issued: those of a channel's first second bear its end.
+            newest = max(now.replace(microsecond=0), row.tokens_from)
+            row.tokens_from = newest + timedelta(seconds=1)
             record(session, now, by, "token.revoke-all", channel)
 
     async def spent(self) -> frozenset[str]:
@@ -183,7 +219,9 @@ class Permits:
             if token.single:
                 until = datetime.fromtimestamp(token.expires, UTC)
                 session.add(SpentTokenRow(token_id=token.id, expires=until))
-            return False
+        if token.single:
+            self._gone |= {token.id}
+        return False
 
     def _insert(self, session: AsyncSession) -> SecretRow:
         key = new_key(new_id())
@@ -202,6 +240,11 @@ def whole_second_after(moment: datetime) -> datetime:
     """The first whole second not before ``moment``: tokens know no smaller time."""
     whole = moment.replace(microsecond=0)
     return whole if whole == moment else whole + timedelta(seconds=1)
+
+
+async def _signing(session: AsyncSession) -> list[SecretRow]:
+    query = select(SecretRow).where(SecretRow.kind == _KIND).order_by(SecretRow.id)
+    return list(await session.scalars(query))
 
 
 async def _tokens_from(session: AsyncSession, channel: str) -> int:

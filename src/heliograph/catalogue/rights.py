@@ -36,6 +36,8 @@ class Reason(Enum):
     TOKEN = "token"
     SIGNED_IN = "signed in"
     PUBLIC = "public"
+    AUTHORITY = "external authority"
+    """Granted by whoever is asked beside these rules, never by ``decide``."""
     HIDDEN = "hidden"
     """Refused, and even the channel's being is not told."""
     SIGN_IN = "sign in"
@@ -55,6 +57,7 @@ GRANTS = frozenset(
         Reason.TOKEN,
         Reason.SIGNED_IN,
         Reason.PUBLIC,
+        Reason.AUTHORITY,
     }
 )
 

@@ -83,18 +83,25 @@ class Sessions:
             session.add(row)
             await session.flush()
             record(session, now, Actor(owner.name, address), "session.open", owner.name)
-            return NewSession(token, _session(row))
+            made = NewSession(token, _session(row))
+        if gone:
+            self._context.recent.forget()
+        return made
 
     async def find(self, token: str) -> Session | None:
         """Who shows this token; None where it is unknown, expired, or the account disabled."""
         if not token or len(token) > MAX_SHOWN:
             return None
-        now = self._context.now()
+        context, hashed = self._context, fingerprint(token)
+        known, changes = context.recent.get(hashed, context.ticks()), context.recent.changes
+        now = context.now()
+        if known is not None and now < known.expires and now - known.last_seen < TOUCH_EVERY:
+            return known
         query = (
             select(SessionRow)
             .join(SessionRow.account)
             .where(
-                SessionRow.token_hash == fingerprint(token),
+                SessionRow.token_hash == hashed,
                 SessionRow.expires > now,
                 AccountRow.disabled.is_(None),
             )
@@ -102,9 +109,11 @@ class Sessions:
         async with self._db.read() as session:
             row = await session.scalar(query)
             found = None if row is None else _session(row)
-        if found is None or now - found.last_seen < TOUCH_EVERY:
-            return found
-        return await self._touch(found)
+        if found is not None and now - found.last_seen >= TOUCH_EVERY:
+            found = await self._touch(found)
+        if found is not None:
+            context.recent.put(hashed, found, context.ticks(), changes)
+        return found
 
     async def list(self, account: str) -> list[Session]:
         """The sessions of an account that are good, the last used first."""
@@ -130,7 +139,8 @@ class Sessions:
             name = row.account.name
             record(session, self._context.now(), Actor(name, address), "session.close", name)
             await session.execute(delete(SessionRow).where(SessionRow.id == row.id))
-            return True
+        self._context.recent.forget()
+        return True
 
     async def revoke(self, account: str, session_id: int, *, by: Actor) -> None:
         """End one session of an account; ``NotFoundError`` where it has no such."""
@@ -140,6 +150,7 @@ class Sessions:
                 raise NotFoundError(f"no session {session_id}", subject=account)
             record(session, self._context.now(), by, "session.revoke", account, id=session_id)
             await session.execute(delete(SessionRow).where(SessionRow.id == row.id))
+        self._context.recent.forget()
 
     async def prune(self) -> None:
         """Remove sessions that have expired."""

@@ -22,6 +22,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
     text,
     true,
 )
@@ -133,6 +134,8 @@ class ChannelRow(Base):
     """View tokens issued before are good no more."""
     guests_chat: Mapped[bool] = mapped_column(server_default=true())
     slow_mode_ms: Mapped[int] = mapped_column(server_default=text("0"))
+    configured: Mapped[bool] = mapped_column(server_default=false())
+    """Made for a channel of the settings."""
 
     owner: Mapped[AccountRow | None] = relationship(lazy="joined")
 

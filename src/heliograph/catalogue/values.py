@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from heliograph.catalogue.keys import stream_fingerprint
+
 
 class Role(StrEnum):
     """What an account is for; each role may do all that the ones above it may."""
@@ -110,6 +112,26 @@ class ChannelRecord:
     slow_mode: float
     """Seconds between two messages of one author in the chat; 0: as the server allows."""
     created: datetime
+    configured: bool = False
+    """Whether it was made for a channel of the settings, which then has its options there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A channel with all that decides about it, so that it is judged without the database."""
+
+    record: ChannelRecord
+    keys: Mapping[str, int] = field(default_factory=dict, repr=False)
+    """Ids of the stream keys that are good, by their hashes."""
+    tokens_from: int = 0
+    """View tokens issued before, in seconds since 1970, are good no more."""
+
+    def key_id(self, key: str) -> int | None:
+        """Which stream key this is; None where it may not publish on this channel.
+
+        One look into a table by hash: see ``keys`` for why one SHA-256 is enough.
+        """
+        return self.keys.get(stream_fingerprint(self.record.name, key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +144,10 @@ class StreamKey:
     label: str
     """What its owner calls it (“studio”, “phone”)."""
     hint: str
-    """The key's last four characters, to tell several apart."""
+    """The key's last four characters, to tell several apart; empty for a short one."""
     created: datetime
     last_used: datetime | None
-    """Exact to ``channels.TOUCH_EVERY``."""
+    """Exact to a minute or so."""
     revoked: datetime | None
 
 

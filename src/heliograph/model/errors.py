@@ -15,6 +15,7 @@
     │   ├── ConflictError         somebody else holds it                               409
     │   ├── TooLargeError         above a stated limit                                 413
     │   └── BusyError             a budget is spent; try again later                   503
+    │       └── ThrottledError    too many wrong keys or passwords from there          429
     ├── SettingsError             a setting is wrong; says which and where
     ├── ResourceError             the machine refuses (port in use, disk full)         503
     └── RemoteError               a server we called failed, refused or fell silent    502
@@ -124,6 +125,12 @@ class BusyError(PeerError):
     ) -> None:
         super().__init__(message, subject=subject)
         self.retry_after = retry_after
+
+
+class ThrottledError(BusyError):
+    """Too many wrong keys or passwords: whoever it is waits before the next is looked at."""
+
+    status = 429
 
 
 class SettingsError(HelioError):

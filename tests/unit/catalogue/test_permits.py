@@ -65,6 +65,18 @@ async def test_one_or_all_are_withdrawn(catalogue: Catalogue, clock: Clock) -> N
     await catalogue.permits.verify("demo", third)
 
 
+async def test_all_are_withdrawn_within_the_second_in_which_they_were_made(
+    catalogue: Catalogue, clock: Clock
+) -> None:
+    await catalogue.channels.create("fresh")
+    for _ in range(3):
+        text, _ = await catalogue.permits.issue("fresh", "anna", 600)
+        await catalogue.permits.verify("fresh", text)
+        await catalogue.permits.revoke_all("fresh")
+        assert await refused(catalogue, text, "fresh") == "revoked"
+        clock.at = clock.at.replace(microsecond=0)
+
+
 async def test_token_does_not_outlive_its_channel(catalogue: Catalogue, clock: Clock) -> None:
     text, _ = await catalogue.permits.issue("demo", "anna", 600)
     await catalogue.channels.delete("demo")
