@@ -1,8 +1,8 @@
-"""Who may publish and who may read: pure decisions over immutable views.
+"""Whether there is room for somebody who may come: pure decisions over immutable views.
 
-Each function returns where somebody may come and raises the typed error where not:
-``UnauthorizedError`` (no key or a wrong one), ``ForbiddenError`` (the address), ``ConflictError``
-(somebody publishes already), ``BusyError`` (its ``subject`` is ``"places"`` or ``"bandwidth"``).
+Who may come is for ``gate`` to say. Each function returns where there is room, and raises the typed
+error where not: ``ForbiddenError`` (the address), ``ConflictError`` (somebody publishes already),
+``BusyError`` (its ``subject`` is ``"places"`` or ``"bandwidth"``).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TypeAlias
 
 from heliograph.model.errors import (
@@ -18,7 +17,6 @@ from heliograph.model.errors import (
     ConflictError,
     ForbiddenError,
     MalformedError,
-    UnauthorizedError,
 )
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -26,14 +24,6 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: Seconds after which somebody refused for want of a place may ask again: about the time in
 #: which a viewer who looked in leaves again.
 RETRY_AFTER = 10
-
-
-class Shown(Enum):
-    """What a peer showed of the key asked for."""
-
-    NONE = "none"
-    WRONG = "wrong"
-    GOOD = "good"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +81,6 @@ class ReaderView:
 
     channel: str
     access: Access = field(default_factory=Access)
-    key_required: bool = False
     limits: Limits = field(default_factory=Limits)
     """The channel's."""
     load: Load = field(default_factory=Load)
@@ -102,9 +91,9 @@ class ReaderView:
     """Bits a second that one more reader takes; 0 where a multicast group has it already."""
 
 
-def admit_reader(view: ReaderView, address: str, shown: Shown) -> None:
+def admit_reader(view: ReaderView, address: str) -> None:
     """Return if a reader from ``address`` may come, else raise."""
-    _check_peer(view.channel, view.access, view.key_required, address, shown, "read")
+    _check_peer(view.channel, view.access, address, "read")
     for limits, load, whose in (
         (view.limits, view.load, f"channel {view.channel!r}"),
         (view.server_limits, view.server_load, "server"),
@@ -139,20 +128,19 @@ class PublisherView:
 
     channel: str
     access: Access = field(default_factory=Access)
-    key_required: bool = True
     replace: bool = False
     """Whether a newcomer takes the place of a publisher of the same priority."""
     priority: int = 0
     holders: tuple[Holder, ...] = ()
 
 
-def admit_publisher(view: PublisherView, address: str, shown: Shown) -> tuple[int, ...]:
+def admit_publisher(view: PublisherView, address: str) -> tuple[int, ...]:
     """The publishings that have to go for the newcomer's sake; raise if it may not come.
 
     One that says nothing gives way always: its machine may have died without a word, and its
     owner stands at the door.
     """
-    _check_peer(view.channel, view.access, view.key_required, address, shown, "publish")
+    _check_peer(view.channel, view.access, address, "publish")
     rivals = [holder for holder in view.holders if holder.priority == view.priority]
     if not view.replace and any(not holder.silent for holder in rivals):
         raise ConflictError(
@@ -161,11 +149,6 @@ def admit_publisher(view: PublisherView, address: str, shown: Shown) -> tuple[in
     return tuple(holder.id for holder in rivals)
 
 
-def _check_peer(
-    channel: str, access: Access, key_required: bool, address: str, shown: Shown, what: str
-) -> None:
+def _check_peer(channel: str, access: Access, address: str, what: str) -> None:
     if not access.permits(address):
         raise ForbiddenError(f"{address} may not {what} channel {channel!r}", subject=channel)
-    if key_required and shown is not Shown.GOOD:
-        reason = "the key is wrong" if shown is Shown.WRONG else "a key is needed"
-        raise UnauthorizedError(f"{reason} to {what} channel {channel!r}", subject=channel)

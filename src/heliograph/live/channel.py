@@ -15,17 +15,18 @@ from typing import Any
 
 import structlog
 
+from heliograph.catalogue.values import Standing, ViewAccess
 from heliograph.live.admission import (
     Access,
     Limits,
     Load,
     PublisherView,
     ReaderView,
-    Shown,
     admit_publisher,
     admit_reader,
 )
 from heliograph.live.derived import derivable
+from heliograph.live.grants import Grant
 from heliograph.live.options import ChannelOptions, Conflict, LiveOptions
 from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.readers import Group, Reader, ReaderHooks, ReaderKind
@@ -66,14 +67,19 @@ class Channel:
         observe: Observer | None = None,
         index: int = 0,
         configured: bool = True,
+        standing: Standing | None = None,
     ) -> None:
         """``index``: place among the channels, from which its multicast group follows.
-        ``configured``: from the settings rather than made by the API.
+        ``configured``: from the settings rather than made by the API. ``standing``: how it stands
+        in the catalogue.
         """
         self.name = name
         self.options = options
         self.index = index
         self.configured = configured
+        self.standing = standing
+        """Owner, who may view, hashes of stream keys; replaced when they change. None where there
+        is no catalogue: a channel of the server, for everybody to see."""
         self.state = State.IDLE
         self.since: datetime | None = None
         """When the state was entered; None while idle."""
@@ -115,9 +121,12 @@ class Channel:
         return self.options.title or self.name
 
     @property
-    def key(self) -> str:
-        """The publisher's key."""
-        return self.options.key
+    def open_to_all(self) -> bool:
+        """Whether everybody may watch without showing anything."""
+        if self.options.view_key:
+            return False
+        record = None if self.standing is None else self.standing.record
+        return record is None or (not record.private and record.view_access is ViewAccess.EVERYONE)
 
     def close(self, reason: str = "channel closed") -> None:
         """End everybody, and the ring."""
@@ -139,19 +148,19 @@ class Channel:
         kind: PublishKind,
         peer: str,
         *,
-        shown: Shown | None = None,
+        grant: Grant | None = None,
         priority: int = 0,
         on_closed: Callable[[str], None] | None = None,
     ) -> Publishing:
-        """Attach a publisher, after ``admit_publisher`` with its address and what it showed.
+        """Attach a publisher that the gate let in, after ``check_publisher``.
 
-        ``shown`` is None for the server's own sources, which are not asked.
+        ``grant`` is None for the server's own sources, which are not asked.
         """
         if self.closed:
             raise NotFoundError(f"no channel {self.name!r}", subject=self.name)
         leaving: tuple[int, ...] = ()
-        if shown is not None:
-            leaving = self.check_publisher(peer, shown, priority)
+        if grant is not None:
+            leaving = self.check_publisher(peer, priority)
         for id in leaving:
             self.dismiss(self.publishings[id], "replaced")
         outward = self._outward(tracks)
@@ -168,7 +177,8 @@ class Channel:
             source,
             tuple(tracks),
             derived,
-            on_closed,
+            grant=grant,
+            on_closed=on_closed,
         )
         self.publishings[publishing.id] = publishing
         if not self.tracks:  # players may come as soon as somebody said what will be sent
@@ -179,20 +189,19 @@ class Channel:
         self._observe(LiveEvent("publisher-joined", self.name, kind.value))
         return publishing
 
-    def check_publisher(self, peer: str, shown: Shown, priority: int = 0) -> tuple[int, ...]:
-        """Whom a publisher would replace; raises if it may not come."""
+    def check_publisher(self, peer: str, priority: int = 0) -> tuple[int, ...]:
+        """Whom a publisher would replace; raises if there is no room for it."""
         options = self.options
         view = PublisherView(
             self.name,
             Access.of(options.publish_from),
-            key_required=not options.open_publish,
             replace=options.conflict is Conflict.REPLACE,
             priority=priority,
             holders=tuple(
                 p.holder for p in self.publishings.values() if p.kind is not PublishKind.PULL
             ),
         )
-        return admit_publisher(view, peer, shown)
+        return admit_publisher(view, peer)
 
     def unpublish(self, publishing: Publishing, reason: str) -> None:
         """Detach a publisher; the channel waits if it was the one relayed."""
@@ -232,21 +241,20 @@ class Channel:
 
     # readers
 
-    def check_reader(self, peer: str, shown: Shown, *, multicast: bool = False) -> None:
-        """Raise if a reader from ``peer`` may not come, or there is nothing to read."""
+    def check_reader(self, peer: str, *, multicast: bool = False) -> None:
+        """Raise if there is no room for a reader from ``peer``, or nothing to read."""
         options = self.options
         joins = multicast and self.group is not None
         view = ReaderView(
             self.name,
             Access.of(options.view_from),
-            key_required=bool(options.view_key),
             limits=options.limits,
             load=self.load(),
             server_limits=self._live.limits,
             server_load=self._server_load() if self._live.limits != Limits() else Load(),
             cost=0 if joins else self.bitrate,
         )
-        admit_reader(view, peer, shown)
+        admit_reader(view, peer)
         if not self.tracks:
             raise NotFoundError(f"channel {self.name!r} is not on air yet", subject=self.name)
 
@@ -258,6 +266,7 @@ class Channel:
         kind: ReaderKind,
         peer: str,
         hooks: ReaderHooks,
+        grant: Grant | None = None,
         agent: str = "",
     ) -> Reader:
         """A reader on an adopted connection: (track, RTP channel, RTCP channel) for RTSP; for
@@ -272,7 +281,7 @@ class Channel:
             reader = attach(self.tracks)
         else:
             reader = self.plane.add_conn_reader(self.plane_channel, conn, list(tracks))
-        return self._add_reader(kind, peer, agent, reader, hooks, attach)
+        return self._add_reader(kind, peer, agent, reader, hooks, attach, grant)
 
     def add_udp_reader(
         self,
@@ -281,11 +290,12 @@ class Channel:
         *,
         peer: str,
         hooks: ReaderHooks,
+        grant: Grant | None = None,
         agent: str = "",
     ) -> Reader:
         """A reader by UDP: (track, address, RTP port, RTCP port or 0)."""
         reader = self.plane.add_udp_reader(self.plane_channel, endpoint, list(tracks))
-        return self._add_reader(ReaderKind.RTSP_UDP, peer, agent, reader, hooks, None)
+        return self._add_reader(ReaderKind.RTSP_UDP, peer, agent, reader, hooks, None, grant)
 
     def add_rtc_reader(
         self,
@@ -295,6 +305,7 @@ class Channel:
         *,
         peer: str,
         hooks: ReaderHooks,
+        grant: Grant | None = None,
         agent: str = "",
     ) -> tuple[Reader, str]:
         """A viewer by WebRTC on those tracks, and the answer to its offer; it plays once it is
@@ -312,13 +323,15 @@ class Channel:
             for track in tracks
         ]
         plane_reader, answer = port.view(self.plane_channel, offer, shown)
-        reader = self._add_reader(ReaderKind.WHEP, peer, agent, plane_reader, hooks, None)
+        reader = self._add_reader(ReaderKind.WHEP, peer, agent, plane_reader, hooks, None, grant)
         reader.playing = True
         return reader, answer
 
-    def add_hls_reader(self, *, peer: str, hooks: ReaderHooks, agent: str = "") -> Reader:
+    def add_hls_reader(
+        self, *, peer: str, hooks: ReaderHooks, grant: Grant | None = None, agent: str = ""
+    ) -> Reader:
         """A viewer by HLS: it takes a place, and a tap that all share makes what it is sent."""
-        reader = self._add_reader(ReaderKind.HLS, peer, agent, 0, hooks, None)
+        reader = self._add_reader(ReaderKind.HLS, peer, agent, 0, hooks, None, grant)
         reader.playing = True
         return reader
 
@@ -338,7 +351,7 @@ class Channel:
             return self.plane.add_tap(self.plane_channel, ids, frames=frames, capacity=capacity)
 
         reader = attach(self.tracks)
-        return self._add_reader(ReaderKind.TAP, "", "", reader, hooks, attach)
+        return self._add_reader(ReaderKind.TAP, "", "", reader, hooks, attach, None)
 
     def join_group(
         self,
@@ -349,6 +362,7 @@ class Channel:
         *,
         peer: str,
         hooks: ReaderHooks,
+        grant: Grant | None = None,
         agent: str = "",
     ) -> Reader:
         """A member of the channel's multicast group, which the first member opens."""
@@ -363,7 +377,7 @@ class Channel:
             self.group = Group(address, port, ttl, reader)
         self.group.members += 1
         return self._add_reader(
-            ReaderKind.MULTICAST, peer, agent, self.group.plane_reader, hooks, None
+            ReaderKind.MULTICAST, peer, agent, self.group.plane_reader, hooks, None, grant
         )
 
     def _add_reader(
@@ -374,9 +388,11 @@ class Channel:
         plane_reader: int,
         hooks: ReaderHooks,
         attach: Callable[[tuple[Track, ...]], int] | None,
+        grant: Grant | None,
     ) -> Reader:
+        now = datetime.now(UTC)
         reader = Reader(
-            next(_ids), self, kind, peer, agent, datetime.now(UTC), plane_reader, hooks, attach
+            next(_ids), self, kind, peer, agent, now, plane_reader, hooks, attach, grant=grant
         )
         self.readers[reader.id] = reader
         self.kinds[kind] += 1
@@ -452,6 +468,15 @@ class Channel:
         counters = {source.source: source for source in self.stats().sources}
         for publishing in list(self.publishings.values()):
             yield publishing.describe(counters.get(publishing.source))
+
+    def grants(self) -> Iterator[Grant]:
+        """Why its publishers and readers were let in."""
+        for publishing in self.publishings.values():
+            if publishing.grant is not None:
+                yield publishing.grant
+        for reader in self.readers.values():
+            if reader.grant is not None:
+                yield reader.grant
 
     def reader(self, id: int) -> Reader:
         """A reader by its id; ``NotFoundError`` if it is not here."""

@@ -12,6 +12,7 @@ import structlog
 
 from heliograph.live import wire
 from heliograph.live.channel import Channel
+from heliograph.live.grants import Grant
 from heliograph.live.readers import Reader, ReaderHooks, ReaderKind
 from heliograph.live.states import State
 from heliograph.model.errors import MalformedError
@@ -56,11 +57,12 @@ class FrameSession(ReaderHooks):
         *,
         peer: str,
         agent: str = "",
+        grant: Grant | None = None,
         received: bytes = b"",
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
         on_end: Callable[[], None] | None = None,
     ) -> FrameSession:
-        """Take an upgraded connection (admission is the caller's: ``channel.check_reader``).
+        """Take an upgraded connection that the gate let in, by ``grant``.
 
         ``fd`` is duplicated by the plane; the caller closes its own without shutting it down.
         """
@@ -75,7 +77,13 @@ class FrameSession(ReaderHooks):
             ),
         )
         session.reader = channel.add_conn_reader(
-            conn, (), kind=ReaderKind.WEBSOCKET, peer=peer, hooks=session, agent=agent
+            conn,
+            (),
+            kind=ReaderKind.WEBSOCKET,
+            peer=peer,
+            hooks=session,
+            grant=grant,
+            agent=agent,
         )
         session.reader.start()
         return session

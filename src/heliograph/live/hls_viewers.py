@@ -13,8 +13,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from heliograph.live.admission import Shown
 from heliograph.live.channel import Channel
+from heliograph.live.grants import Grant
 from heliograph.live.readers import Reader, ReaderHooks
 from heliograph.model.errors import ForbiddenError, NotFoundError
 
@@ -58,9 +58,9 @@ class HlsViewers:
         return len(self._viewers)
 
     def enter(
-        self, channel: Channel, *, peer: str, shown: Shown, agent: str = "", name: str = ""
+        self, channel: Channel, *, peer: str, grant: Grant, agent: str = "", name: str = ""
     ) -> str:
-        """Take a viewer, new or known by ``name``; its name.
+        """Take a viewer whom the gate let in, new or known by ``name``; its name.
 
         Raises as ``Channel.check_reader`` does, ``NotFoundError`` for a name that cannot be one of
         ours, ``ForbiddenError`` for one who was sent away.
@@ -75,9 +75,9 @@ class HlsViewers:
         if known is not None and known.reader.channel is channel:
             known.seen = now
             return name
-        channel.check_reader(peer, shown)
+        channel.check_reader(peer)
         viewer = HlsViewer(self, name or secrets.token_urlsafe(16), now)
-        viewer.reader = channel.add_hls_reader(peer=peer, hooks=viewer, agent=agent)
+        viewer.reader = channel.add_hls_reader(peer=peer, hooks=viewer, grant=grant, agent=agent)
         self._viewers[channel.name, viewer.name] = viewer
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LOOK, self._tick)

@@ -1,22 +1,25 @@
-"""Who asks over HTTP: the administrator's key as a bearer token, or the cookie of a session."""
+"""Who asks over HTTP, and what was shown: the administrator's key, sessions, keys, view tokens."""
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.rights import Person
 from heliograph.catalogue.values import Account, Actor, Role
-from heliograph.live.keys import same_key
+from heliograph.live.gate import Asker, Gate
 from heliograph.model.errors import ForbiddenError
 
 #: The cookie of who is signed in; its value is a session's token.
 SESSION_COOKIE: Final = "helio_session"
+#: Followed by a channel's name: the cookie of what a view token opened for a browser.
+VIEW_COOKIE: Final = "helio_view_"
+#: Parameters of a query that are looked at.
+_MAX_PARAMETERS = 32
 #: Who shows the administrator's key: no account has this id.
 KEY_HOLDER: Final = Person(0, Role.ADMINISTRATOR)
 #: Who shows nothing.
@@ -90,27 +93,23 @@ def _same_host(origin: str, host: str, public_host: str) -> bool:
 
 
 async def find_identity(
+    gate: Gate,
     catalogue: Catalogue,
-    administrator_key: str,
     headers: Mapping[str, str],
     peer: str,
     *,
     public_host: str = "",
     safe: bool = False,
-    ticks: Callable[[], float] = time.monotonic,
 ) -> Identity:
     """Who asks, by what the headers (lower-case names) show.
 
     ``safe``: the request changes nothing. Everything else that a cookie authorises, upgrades to
-    WebSocket too, has to come from a page of ours: ``ForbiddenError`` otherwise. ``BusyError``
+    WebSocket too, has to come from a page of ours: ``ForbiddenError`` otherwise. ``ThrottledError``
     where this address has guessed at the administrator's key too often.
     """
-    shown = bearer(headers)
-    if shown and not _VIEW_TOKEN.match(shown):
-        attempt = catalogue.throttle.begin(ticks(), address=peer)
-        if same_key(shown, administrator_key):
-            catalogue.throttle.succeeded(attempt, ticks())
-            return Identity(None, True, Actor("api-key", peer))
+    token = bearer(headers)
+    if token and not _VIEW_TOKEN.match(token) and gate.is_administrator(token, peer):
+        return Identity(None, True, Actor("api-key", peer))
     return await signed_in(catalogue, headers, peer, public_host=public_host, safe=safe)
 
 
@@ -133,3 +132,56 @@ async def signed_in(
         return Identity(actor=Actor("guest", peer))
     account = session.account
     return Identity(account, account.role is Role.ADMINISTRATOR, Actor(account.name, peer))
+
+
+async def asker_of(
+    catalogue: Catalogue,
+    headers: Mapping[str, str],
+    query: str,
+    peer: str,
+    protocol: str,
+    channel: str,
+    *,
+    public_host: str = "",
+    safe: bool = False,
+) -> Asker:
+    """Somebody who wants something of a channel by HTTP, with all that was shown.
+
+    A bearer token is a view token or a key; ``?token=`` and ``?key=`` are the same for those who
+    cannot send headers. Cookies count for our own pages only, unless the request is ``safe``: with
+    nothing else shown, ``ForbiddenError``.
+    """
+    secret, tokens = shown(headers, query)
+    try:
+        who = await signed_in(catalogue, headers, peer, public_host=public_host, safe=safe)
+        if not safe:
+            check_origin(headers, public_host, needed=False)
+        kept = cookie(headers, VIEW_COOKIE + channel)
+    except ForbiddenError:
+        if cookie(headers, SESSION_COOKIE) and not secret and not tokens:
+            raise
+        who, kept = Identity(), ""
+    return Asker(
+        peer,
+        protocol,
+        secret=secret,
+        tokens=(*tokens, kept) if kept else tokens,
+        person=who.person,
+        user="" if who.account is None else who.account.name,
+        query=query,
+    )
+
+
+def shown(headers: Mapping[str, str], query: str) -> tuple[str, tuple[str, ...]]:
+    """The key and the view tokens of a request, cookies left out."""
+    try:
+        pairs = dict(reversed(parse_qsl(query, max_num_fields=_MAX_PARAMETERS)))
+    except ValueError:
+        pairs = {}
+    key, tokens = pairs.get("key", ""), [pairs.get("token", "")]
+    token = bearer(headers)
+    if _VIEW_TOKEN.match(token):
+        tokens.append(token)
+    elif token:
+        key = token
+    return key, tuple(one for one in tokens if one)

@@ -5,15 +5,23 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
+from enum import Enum
 from pathlib import Path
 
-from heliograph.live.admission import Shown
 from heliograph.model.errors import ResourceError
 
 #: Random bytes of a key: 128 bits cannot be guessed, and 22 characters can still be typed.
 KEY_BYTES = 16
 #: The administrator's key within the state directory.
 ADMINISTRATOR_FILE = "administrator.key"
+
+
+class Shown(Enum):
+    """What a peer showed of the key asked for."""
+
+    NONE = "none"
+    WRONG = "wrong"
+    GOOD = "good"
 
 
 def new_key() -> str:

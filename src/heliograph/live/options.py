@@ -55,8 +55,8 @@ class ChannelOptions:
     title: str = ""
     """For people; the name stands in where it is empty."""
     key: str = ""
-    """The publisher's secret. Where it is empty the administrator's key alone is good; channels
-    made by the API are given one."""
+    """The publisher's secret of a channel of the settings, in clear. Channels made by the API have
+    stream keys instead, of which only hashes are stored (``Channel.standing``)."""
     open_publish: bool = False
     """Whether anybody may publish, without a key."""
     view_key: str = ""

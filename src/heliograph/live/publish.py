@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from heliograph.live.admission import Holder
+from heliograph.live.grants import Grant
 from heliograph.model.media import Track
 from heliograph.plane import SourceStats
 
@@ -48,6 +49,8 @@ class Publishing:
     """What the server can make of its sound beside them."""
     agent: str = field(default="", kw_only=True)
     """What the publisher's program calls itself; set by whoever made it, where it is known."""
+    grant: Grant | None = field(default=None, kw_only=True, repr=False)
+    """Why it was let in; None for the server's own sources."""
     on_closed: Callable[[str], None] | None = field(default=None, repr=False)
     """Told why when the channel ends it (``replaced``, ``channel closed``, ``kicked``)."""
     inputs: list[int] = field(default_factory=list)

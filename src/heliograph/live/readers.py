@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from heliograph.live.grants import Grant
 from heliograph.model.media import Track
 from heliograph.plane import ReaderStats
 
@@ -61,6 +62,8 @@ class Reader:
     plane_reader: int
     """The plane's reader id; members of a multicast group share one; 0: by HLS there is none."""
     hooks: ReaderHooks = field(repr=False)
+    grant: Grant | None = field(default=None, kw_only=True, repr=False)
+    """Why it was let in; None for the server's own taps."""
     attach: Callable[[tuple[Track, ...]], int] | None = field(default=None, repr=False)
     """Makes the plane's reader anew for other tracks; readers of frames have it."""
     playing: bool = False

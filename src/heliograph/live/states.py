@@ -39,7 +39,8 @@ class LiveEvent:
 
     kind: str
     """``state``, ``tracks``, ``publisher-joined``, ``publisher-left``, ``reader-joined``,
-    ``reader-left``, ``channel-opened``, ``channel-closed``."""
+    ``reader-left``, ``channel-opened``, ``channel-closed``, ``changed`` (title, options, owner or
+    who may view)."""
     channel: str
     """The channel's name."""
     detail: str = ""

@@ -12,8 +12,8 @@ from typing import NoReturn
 
 import structlog
 
-from heliograph.live.admission import Shown
 from heliograph.live.channel import Channel
+from heliograph.live.grants import Grant
 from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.readers import Reader, ReaderHooks
 from heliograph.live.transcoding import Transcodes, Wish
@@ -137,14 +137,14 @@ class Rtc:
         return session
 
     def publish(
-        self, channel: Channel, offer: str, *, peer: str, shown: Shown, agent: str = ""
+        self, channel: Channel, offer: str, *, peer: str, grant: Grant, agent: str = ""
     ) -> RtcSession:
         """Take a publisher (WHIP).
 
         Raises the errors of admission, ``MalformedError``, ``TooLargeError``,
         ``IncompatibleError`` (no codec in common) and ``BusyError`` (too many sessions).
         """
-        channel.check_publisher(peer, shown)
+        channel.check_publisher(peer)
         try:
             id, answer, described = self.port.publish(offer, [codec.value for codec in PUBLISHED])
         except (KeyError, ValueError) as error:
@@ -168,7 +168,7 @@ class Rtc:
         session = RtcSession(self, _new_name(), id, channel, answer)
         try:
             session.publishing = channel.publish(
-                tracks, PublishKind.WHIP, peer, shown=shown, on_closed=session.closed
+                tracks, PublishKind.WHIP, peer, grant=grant, on_closed=session.closed
             )
             session.publishing.agent = agent
             self.port.attach(id, session.publishing.add_input(), streams)
@@ -180,10 +180,10 @@ class Rtc:
         return self._keep(session)
 
     def view(
-        self, channel: Channel, offer: str, *, peer: str, shown: Shown, agent: str = ""
+        self, channel: Channel, offer: str, *, peer: str, grant: Grant, agent: str = ""
     ) -> RtcSession:
         """Take a viewer (WHEP); raises as ``publish``."""
-        channel.check_reader(peer, shown)
+        channel.check_reader(peer)
         playable = [track for track in channel.tracks if track.codec in VIEWED]
         made = next((track for track in channel.derived if track.codec is Codec.OPUS), None)
         if not any(track.kind is Kind.VIDEO for track in playable) and any(
@@ -205,7 +205,7 @@ class Rtc:
                     raise
         try:
             session.reader, session.answer = channel.add_rtc_reader(
-                self.port, offer, playable, peer=peer, hooks=session, agent=agent
+                self.port, offer, playable, peer=peer, hooks=session, grant=grant, agent=agent
             )
         except BaseException as error:
             session.unwish()

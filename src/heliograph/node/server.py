@@ -17,11 +17,13 @@ import uvloop
 from heliograph import __version__
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.live.channel import Channel
+from heliograph.live.gate import Gate
 from heliograph.live.hls import Hls
 from heliograph.live.keys import administrator_key
 from heliograph.live.options import ChannelOptions
 from heliograph.live.pull import Pull
 from heliograph.live.registry import Channels
+from heliograph.live.roster import Roster
 from heliograph.live.transcoding import Transcodes
 from heliograph.live.webrtc import Rtc
 from heliograph.model.errors import HelioError, ResourceError, SettingsError
@@ -52,6 +54,9 @@ log = structlog.get_logger(__name__)
 STOP_PATIENCE = 5.0
 #: Seconds between two removals of what has expired from the database.
 HOUSEKEEPING_S = 3600.0
+#: Seconds between two looks for rights that have ended: what a view token opened ends within a
+#: minute of it.
+UPKEEP_S = 20.0
 #: Descriptors asked for: the connections that the settings allow by default, and files beside them.
 DESCRIPTORS = 65_536
 #: Allocations until the young are looked at, and how many such looks until the older are.
@@ -70,6 +75,7 @@ class Server:
         """Whether the administrator's key was made at this start."""
         self.catalogue: Catalogue
         self.channels: Channels
+        self.roster: Roster
         self.rtsp: RtspServer
         self.rtmp: RtmpServer | None = None
         """None: switched off."""
@@ -92,6 +98,7 @@ class Server:
         configured = channel_options(settings, self.state_dir)
         self.catalogue = await Catalogue.open(database_url(settings))
         self._undo.append(("database", self.catalogue.close))
+        await self.catalogue.accounts.allow_first(self.administrator_key)
         housekeeping = Periodic(
             "housekeeping", HOUSEKEEPING_S, self.catalogue.housekeeping, at_once=True
         )
@@ -102,18 +109,19 @@ class Server:
         loop = PlaneLoop(plane)
         loop.start()
         self._undo.append(("plane events", loop.stop))
-        self.channels = Channels(
-            loop,
-            configured=configured,
-            options=live_options(settings),
-            state_dir=self.state_dir,
-        )
+        self.channels = Channels(loop, configured=configured, options=live_options(settings))
         self._undo.append(("channels", self.channels.close))
+        gate = Gate(self.administrator_key, catalogue=self.catalogue)
+        self.roster = Roster(self.channels, self.catalogue, gate)
+        await self.roster.open(self.state_dir)
+        upkeep = Periodic("rights", UPKEEP_S, self.roster.upkeep)
+        upkeep.start()
+        self._undo.append(("rights", upkeep.stop))
         self.rtsp = RtspServer(
             self.channels,
             loop,
             rtsp_options(settings),
-            administrator_key=self.administrator_key,
+            gate=gate,
         )
         await self.rtsp.start()
         self._undo.append(("rtsp", self.rtsp.stop))
@@ -122,7 +130,7 @@ class Server:
                 self.channels,
                 loop,
                 rtmp_options(settings),
-                administrator_key=self.administrator_key,
+                gate=gate,
             )
             await self.rtmp.start()
             self._undo.append(("rtmp", self.rtmp.stop))
@@ -138,6 +146,7 @@ class Server:
             administrator_key=self.administrator_key,
             version=__version__,
             catalogue=self.catalogue,
+            roster=self.roster,
             name=settings.server.name,
             started_at=datetime.now(UTC),
             public_host=settings.server.public_host,
@@ -228,11 +237,12 @@ class Server:
         anew = [name for name in changed if not _same_ring(self.channels, name, configured[name])]
         for name in (*gone, *anew):
             await asyncio.gather(*(pull.stop() for pull in self._pulls.pop(name, [])))
-            self.channels.withdraw(name)
+            await self.roster.withdraw(name)
         for name in (*(channel.name for channel in changes.added), *anew):
-            self._pull(self.channels.configure(name, configured[name]))
+            self._pull(await self.roster.configure(name, configured[name]))
         for name in set(changed) - set(anew):
-            self.channels.get(name).options = configured[name]
+            channel = self.channels.get(name)
+            self.channels.change(channel, configured[name], channel.standing)
         self.settings = self.settings.model_copy(update={"channels": settings.channels})
         log.info(
             "settings reloaded",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from heliograph.live.gate import Gate
 from heliograph.live.registry import Channels
 from heliograph.plane import PlaneLoop
 from heliograph.servers.listening import Listener
@@ -40,14 +41,16 @@ class RtmpServer:
         loop: PlaneLoop,
         options: RtmpOptions | None = None,
         *,
+        gate: Gate | None = None,
         administrator_key: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``administrator_key`` is good for every channel. ``clock`` gives seconds."""
+        """``gate`` lets in; without one a gate that knows ``administrator_key`` and the keys of the
+        settings. ``clock`` gives seconds."""
         self.channels = channels
         self.plane_loop = loop
         self.options = options or RtmpOptions()
-        self.administrator_key = administrator_key
+        self.gate = gate or Gate(administrator_key)
         self.clock = clock
         self.connections: set[RtmpConnection] = set()
         self.refused_connections = 0

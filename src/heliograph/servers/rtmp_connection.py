@@ -6,13 +6,14 @@ import asyncio
 import os
 import secrets
 import time
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
-from heliograph.live.admission import Shown
 from heliograph.live.channel import Channel
-from heliograph.live.keys import judge
+from heliograph.live.gate import Asker
+from heliograph.live.grants import Grant
 from heliograph.live.publish import Publishing, PublishKind
 from heliograph.model.errors import HelioError, NotFoundError
 from heliograph.model.media import Track
@@ -30,6 +31,7 @@ from heliograph.protocols.rtmp.events import (
     TracksChanged,
     UnitReceived,
 )
+from heliograph.protocols.rtmp.server import State
 from heliograph.protocols.rtp_stream import REPORT_INTERVAL, Numbers, RtpStream
 from heliograph.servers.listening import host_of
 
@@ -110,7 +112,8 @@ class RtmpConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._lingering: asyncio.TimerHandle | None = None
-        self._admitted: tuple[Channel, Shown] | None = None
+        self._admitted: tuple[Channel, Grant] | None = None
+        self._deciding: asyncio.Task[None] | None = None
         self._media_due = 0.0
         self._refusal = ""
         self._publishing: Publishing | None = None
@@ -245,15 +248,7 @@ class RtmpConnection(asyncio.Protocol):
             case Connected(agent=agent):
                 self._agent = _printable(agent)
             case PublishRequested():
-                try:
-                    self._admit(event)
-                except HelioError as error:
-                    self._server.refused_publishers += 1
-                    # A key may stand in the place of a name: what names no channel is not logged.
-                    unknown = isinstance(error, NotFoundError)
-                    reason = "no such channel" if unknown else error.message
-                    self._log.info("rtmp refused", reason=reason, status=error.status)
-                    self._session.refuse(error)
+                self._ask(event)
             case Metadata(values):
                 encoder = values.get("encoder")
                 if isinstance(encoder, str) and encoder:
@@ -271,13 +266,43 @@ class RtmpConnection(asyncio.Protocol):
                 self._server.failed_connections += 1
                 self._log.info("rtmp connection failed", reason=error.message)
 
-    def _admit(self, request: PublishRequested) -> None:
+    def _ask(self, request: PublishRequested) -> None:
+        """Ask the gate; where it has to ask others, what the client sends meanwhile waits."""
         name, key = destination(request)
-        channel = self._server.channels.get(name)
-        shown = judge(key, channel.key, self._server.administrator_key)
-        channel.check_publisher(self._peer, shown)
+        gate, channel = self._server.gate, self._server.channels.find(name)
+        asker = Asker(self._peer, "rtmp", secret=key)
+        try:
+            if channel is None:
+                raise gate.stranger(name, asker)
+            decision = gate.publish(channel, asker)
+            if isinstance(decision, Grant):
+                self._admit(channel, decision)
+            else:
+                self._deciding = asyncio.create_task(self._wait(channel, decision))
+        except HelioError as error:
+            self._refuse(error)
+
+    async def _wait(self, channel: Channel, decision: Awaitable[Grant]) -> None:
+        try:
+            grant = await decision
+            if self._session.state is State.ASKED:
+                self._admit(channel, grant)
+        except HelioError as error:
+            if self._session.state is State.ASKED:
+                self._refuse(error)
+        self._pump()
+
+    def _refuse(self, error: HelioError) -> None:
+        self._server.refused_publishers += 1
+        # A key may stand in the place of a name: what names no channel is not logged.
+        reason = "no such channel" if isinstance(error, NotFoundError) else error.message
+        self._log.info("rtmp refused", reason=reason, status=error.status)
+        self._session.refuse(error)
+
+    def _admit(self, channel: Channel, grant: Grant) -> None:
+        channel.check_publisher(self._peer)
         self._log = self._log.bind(channel=channel.name)
-        self._admitted = channel, shown
+        self._admitted = channel, grant
         self._media_due = self._server.clock() + MEDIA_TIMEOUT
         self._session.accept()
 
@@ -286,14 +311,14 @@ class RtmpConnection(asyncio.Protocol):
         if self._admitted is None:
             return
         self._push()
-        channel, shown = self._admitted
+        channel, grant = self._admitted
         before, self._publishing = self._publishing, None
         if before is not None:
             before.close("format changed")
         try:
             self._streams = {track.id: self._stream(track) for track in tracks}
             self._publishing = channel.publish(
-                tracks, PublishKind.RTMP, self._peer, shown=shown, on_closed=self._dismissed
+                tracks, PublishKind.RTMP, self._peer, grant=grant, on_closed=self._dismissed
             )
         except HelioError as error:
             self._server.refused_publishers += 1

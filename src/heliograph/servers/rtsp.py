@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from heliograph.live.gate import Gate
 from heliograph.live.registry import Channels
 from heliograph.model.errors import ResourceError
 from heliograph.plane import PlaneLoop
@@ -66,14 +67,16 @@ class RtspServer:
         loop: PlaneLoop,
         options: RtspOptions | None = None,
         *,
+        gate: Gate | None = None,
         administrator_key: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``administrator_key`` is good for every channel. ``clock`` gives seconds."""
+        """``gate`` lets in; without one a gate that knows ``administrator_key`` and the keys of the
+        settings. ``clock`` gives seconds."""
         self.channels = channels
         self.plane_loop = loop
         self.options = options or RtspOptions()
-        self.administrator_key = administrator_key
+        self.gate = gate or Gate(administrator_key)
         self.clock = clock
         self.authenticator = Authenticator(
             self.options.realm, secrets.token_bytes(32), methods=self.options.auth_methods

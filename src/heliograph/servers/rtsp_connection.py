@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import ipaddress
 import secrets
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
-from heliograph.live.admission import Shown
 from heliograph.live.channel import Channel
+from heliograph.live.gate import Decision
+from heliograph.live.grants import Grant
 from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.readers import Reader, ReaderHooks, ReaderKind
 from heliograph.model.errors import (
@@ -24,7 +23,7 @@ from heliograph.model.errors import (
 )
 from heliograph.model.media import Track
 from heliograph.plane import ConnectionClosed, ControlReceived
-from heliograph.protocols.rtsp import ServerSession, Target, Transport, Verdict
+from heliograph.protocols.rtsp import ServerSession, Transport
 from heliograph.protocols.rtsp.events import (
     AnnounceRequested,
     ConnectionFailed,
@@ -41,6 +40,8 @@ from heliograph.protocols.rtsp.events import (
 )
 from heliograph.protocols.sdp import sdp_for_channel
 from heliograph.servers.listening import host_of
+from heliograph.servers.rtsp_door import Door
+from heliograph.servers.rtsp_transports import choose, group_address, in_group
 
 if TYPE_CHECKING:
     from heliograph.servers.rtsp import RtspServer
@@ -53,8 +54,6 @@ MAX_UNSENT = 256 * 1024
 MAX_MESSAGE = 128 * 1024
 #: Least seconds between two looks at a session's signs of life.
 TIMER_STEP = 0.5
-
-_SHOWN = {Verdict.GOOD: Shown.GOOD, Verdict.MISSING: Shown.NONE}
 
 
 class RtspConnection(asyncio.Protocol, ReaderHooks):
@@ -71,6 +70,8 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
             idle_timeout=server.options.idle_timeout,
             now=server.clock(),
         )
+        self._door = Door(server.gate, server.channels, self._session, server.options.auth_methods)
+        self._deciding: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport | None = None
         self._conn = 0
         self._peer = ""
@@ -78,7 +79,8 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
         self._timer: asyncio.TimerHandle | None = None
         self._channel: Channel | None = None
         self._reader: Reader | None = None
-        self._announced: tuple[Channel, tuple[Track, ...], Shown] | None = None
+        self._grant: Grant | None = None
+        self._announced: tuple[Channel, tuple[Track, ...], Grant] | None = None
         self._publishing: Publishing | None = None
         self._seen_packets = -1
         self._gone = False
@@ -89,7 +91,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         self._transport = transport
-        self._peer = host_of(transport.get_extra_info("peername"))
+        self._peer = self._door.peer = host_of(transport.get_extra_info("peername"))
         self._local = host_of(transport.get_extra_info("sockname")) or self._local
         self._log = log.bind(peer=self._peer)
         if len(self._server.connections) >= self._server.options.max_connections:
@@ -172,6 +174,10 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
 
     # time
 
+    @property
+    def _connected(self) -> bool:
+        return self._transport is not None or bool(self._conn)
+
     def _arm(self) -> None:
         due = self._session.timer()
         if self._gone or due is None:
@@ -248,11 +254,14 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
     # requests
 
     def _answer(self, event: ServerEvent) -> None:
+        self._guarded(event, lambda: self._handlers[type(event)](self, event))
+
+    def _guarded(self, event: ServerEvent, act: Callable[[], None]) -> None:
         try:
-            self._handlers[type(event)](self, event)
+            act()
         except HelioError as error:
             self._refused(event, error)
-            self._session.refuse(error)
+            self._session.refuse(error, digest=self._door.digest)
         except KeyError:  # the plane lost the connection or channel while we were at it
             gone = NotFoundError("the connection or channel is gone")
             self._refused(event, gone)
@@ -272,18 +281,31 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
     def _accepted(self, request: str, channel: Channel, **details: Any) -> None:  # noqa: ANN401
         self._log.info("rtsp", request=request, channel=channel.name, **details)
 
-    def _shown(self, *keys: str) -> Shown:
-        verdict = self._session.authenticate((*keys, self._server.administrator_key))
-        return _SHOWN.get(verdict, Shown.WRONG)
+    def _when(self, event: ServerEvent, decision: Decision, then: Callable[[Grant], None]) -> None:
+        """Go on once the gate has decided: mostly at once; else this request waits."""
+        if isinstance(decision, Grant):
+            then(decision)
+        else:
+            self._deciding = asyncio.create_task(self._wait(event, decision, then))
 
-    def _open_to_read(self, target: Target, *, multicast: bool = False) -> Channel:
-        channel = self._server.channels.get(target.path)
-        shown = self._shown(channel.options.view_key, channel.key)
-        channel.check_reader(self._peer, shown, multicast=multicast)
-        return channel
+    async def _wait(
+        self, event: ServerEvent, decision: Awaitable[Grant], then: Callable[[Grant], None]
+    ) -> None:
+        try:
+            act = functools.partial(then, await decision)
+        except HelioError as error:
+            act = functools.partial(_raise, error)
+        if not self._gone and self._session.waiting is event:
+            self._guarded(event, act)
+            self._pump()
 
     def _describe(self, event: DescribeRequested) -> None:
-        channel = self._open_to_read(event.target)
+        channel, decision = self._door.view(event.target)
+        self._when(event, decision, functools.partial(self._described, channel))
+
+    def _described(self, channel: Channel, grant: Grant) -> None:
+        channel.check_reader(self._peer)
+        self._door.keep(channel, grant)
         sdp = sdp_for_channel(
             channel.name,
             channel.title,
@@ -296,78 +318,64 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
         self._session.describe_ok(sdp)
 
     def _announce(self, event: AnnounceRequested) -> None:
-        channel = self._server.channels.get(event.target.path)
-        shown = self._shown(channel.key)
-        channel.check_publisher(self._peer, shown)
-        self._announced = channel, event.tracks, shown
-        self._accepted("ANNOUNCE", channel, tracks=[str(track.codec) for track in event.tracks])
+        channel, decision = self._door.publish(event.target)
+        self._when(event, decision, functools.partial(self._may_announce, channel, event.tracks))
+
+    def _may_announce(self, channel: Channel, tracks: tuple[Track, ...], grant: Grant) -> None:
+        channel.check_publisher(self._peer)
+        self._announced = channel, tracks, grant
+        self._accepted("ANNOUNCE", channel, tracks=[str(track.codec) for track in tracks])
         self._session.announce_ok()
 
     def _setup(self, event: SetupRequested) -> None:
         if event.record:
             if self._announced is None:
                 raise WrongStateError("nothing was announced")
-            transport = self._choose(event, None)
+            transport = choose(self._server, event, None, connected=self._connected)
             self._session.setup_ok(transport)
             return
         if event.first or self._channel is None:
-            wants_group = event.transports[0].multicast
-            self._channel = self._open_to_read(event.target, multicast=wants_group)
-        channel = self._channel
+            channel, decision = self._door.view(event.target)
+            self._when(event, decision, functools.partial(self._may_set_up, event, channel))
+        else:
+            self._set_up(event, self._channel)
+
+    def _may_set_up(self, event: SetupRequested, channel: Channel, grant: Grant) -> None:
+        channel.check_reader(self._peer, multicast=event.transports[0].multicast)
+        self._door.keep(channel, grant)
+        self._channel, self._grant = channel, grant
+        self._set_up(event, channel)
+
+    def _set_up(self, event: SetupRequested, channel: Channel) -> None:
         places = [place for place, track in enumerate(channel.tracks) if track.id == event.track]
         if not places:
             raise NotFoundError(f"no track {event.track}", subject=channel.name)
-        transport = self._choose(event, channel)
+        transport = choose(self._server, event, channel, connected=self._connected)
         if transport.multicast:
             transport = self._join_group(channel, places[0], transport)
         self._session.setup_ok(transport)
 
-    def _choose(self, event: SetupRequested, channel: Channel | None) -> Transport:
-        """The client's best alternative that this server does."""
-        options = self._server.options
-        for transport in event.transports:
-            if transport.is_tcp:
-                if self._transport is not None or self._conn:
-                    return transport
-            elif transport.multicast:
-                usable = options.multicast_base is not None and self._server.endpoint
-                if channel is not None and usable and channel.options.multicast:
-                    return transport
-            elif self._server.endpoint:
-                # Media go to whoever asked and to nobody else, whatever ``destination`` says.
-                ports = self._server.rtp_ports
-                return replace(transport, server_port=ports, destination=None, source=None)
-        raise UnsupportedError("none of the transports is offered", subject="transport")
-
     def _join_group(self, channel: Channel, place: int, transport: Transport) -> Transport:
         options = self._server.options
-        assert options.multicast_base is not None
-        address = str(ipaddress.ip_address(options.multicast_base) + channel.index)
         if self._reader is None:
             self._reader = channel.join_group(
                 self._server.endpoint,
-                address,
+                group_address(options, channel),
                 options.multicast_port,
                 options.multicast_ttl,
                 peer=self._peer,
                 agent=self._session.user_agent,
+                grant=self._grant,
                 hooks=self,
             )
-        port = options.multicast_port + 2 * place
-        return replace(
-            transport,
-            destination=address,
-            port=(port, port + 1),
-            client_port=None,
-            ttl=options.multicast_ttl,
-        )
+        return in_group(options, channel, place, transport)
 
     def _play(self, event: PlayRequested) -> None:
         channel = self._channel
         if channel is None:
             raise WrongStateError("no track is set up")
         if self._reader is None:
-            channel.check_reader(self._peer, Shown.GOOD)  # places may have gone since SETUP
+            channel.check_reader(self._peer)  # places may have gone since SETUP
             self._reader = self._add_reader(channel)
         reader = self._reader
         starts: dict[int, tuple[int | None, int | None]] | None = None
@@ -391,16 +399,18 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
                 kind=ReaderKind.RTSP_TCP,
                 peer=self._peer,
                 agent=agent,
+                grant=self._grant,
                 hooks=self,
             )
         ports = [(id, self._peer, *t.client_port) for id, t in transports.items() if t.client_port]
+        at, grant = self._server.endpoint, self._grant
         return channel.add_udp_reader(
-            self._server.endpoint, ports, peer=self._peer, agent=agent, hooks=self
+            at, ports, peer=self._peer, agent=agent, grant=grant, hooks=self
         )
 
     def _record(self, event: RecordRequested) -> None:
         assert self._announced is not None
-        channel, announced, shown = self._announced
+        channel, announced, grant = self._announced
         transports = self._session.transports
         tracks = [track for track in announced if track.id in transports]
         tcp = next(iter(transports.values())).is_tcp
@@ -409,7 +419,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
                 self._hand_over()
             kind = PublishKind.RTSP_TCP if tcp else PublishKind.RTSP_UDP
             self._publishing = channel.publish(
-                tracks, kind, self._peer, shown=shown, on_closed=self.closed
+                tracks, kind, self._peer, grant=grant, on_closed=self.closed
             )
             self._publishing.agent = self._session.user_agent
         self._attach_inputs(self._publishing, tracks)
@@ -464,7 +474,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
     def _timed_out(self, event: SessionTimedOut) -> None:
         self._log.info("rtsp timed out", session=event.session_id is not None)
         self._detach("timed out")
-        if self._transport is None and not self._conn:
+        if not self._connected:
             self._finish("timed out")
 
     def _failed(self, event: ConnectionFailed) -> None:
@@ -484,3 +494,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
         SessionTimedOut: _timed_out,
         ConnectionFailed: _failed,
     }
+
+
+def _raise(error: HelioError) -> None:
+    raise error

@@ -16,18 +16,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
 import structlog
 
+from heliograph.catalogue.catalogue import Catalogue
 from heliograph.live import wire
 from heliograph.live.channel import Channel
 from heliograph.live.frames import FrameSession
-from heliograph.live.keys import judge
+from heliograph.live.gate import Gate, settled
+from heliograph.live.grants import Grant
+from heliograph.live.identity import asker_of, check_origin
 from heliograph.live.registry import Channels
 from heliograph.model.errors import (
     BusyError,
-    ForbiddenError,
     HelioError,
     MalformedError,
     NotFoundError,
@@ -43,6 +45,8 @@ _VERSION = "13"
 _PREFIX = "/ws/"
 #: Characters of a program's name that are kept.
 _MAX_AGENT = 200
+#: Seconds until somebody is let in or not: the database and an external authority answer within.
+_PATIENCE = 20.0
 
 
 class VersionError(MalformedError):
@@ -90,13 +94,9 @@ class UpgradeRequest:
         return name
 
     @property
-    def key(self) -> str | None:
-        """The reader's key: a bearer token, or ``?key=`` as JavaScript can send no headers."""
-        scheme, _, token = self.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and token.strip():
-            return token.strip()
-        query = self.target.partition("?")[2]
-        return next((value for name, value in parse_qsl(query) if name == "key"), None)
+    def query(self) -> str:
+        """What follows ``?``, verbatim; may hold a key or a token."""
+        return self.target.partition("?")[2]
 
 
 def accept(request: UpgradeRequest, public_host: str = "") -> bytes:
@@ -115,7 +115,8 @@ def accept(request: UpgradeRequest, public_host: str = "") -> bytes:
         nonce = b""
     if len(nonce) != 16:
         raise MalformedError("websocket handshake", "Sec-WebSocket-Key is not 16 bytes")
-    _check_origin(headers.get("origin"), headers.get("host", ""), public_host)
+    # Only pages of ours may use what the viewer's address or cookie opens.
+    check_origin(headers, public_host, needed=False)
     asked = [word.strip() for word in headers.get("sec-websocket-protocol", "").split(",")]
     if asked != [""] and wire.SUBPROTOCOL not in asked:
         raise MalformedError("websocket handshake", f"{wire.SUBPROTOCOL} is spoken here")
@@ -133,21 +134,6 @@ def accept(request: UpgradeRequest, public_host: str = "") -> bytes:
 
 def _words(value: str) -> list[str]:
     return [word.strip().lower() for word in value.split(",")]
-
-
-def _check_origin(origin: str | None, host: str, public_host: str) -> None:
-    """Browsers say whose page asks; only ours may use what the viewer's address opens."""
-    if origin is None:  # no browser
-        return
-    try:
-        place = urlsplit(origin)
-        same = place.netloc.lower() == host.lower() or (
-            public_host != "" and place.hostname == public_host.lower()
-        )
-    except ValueError:
-        same = False
-    if not same or not place.netloc:
-        raise ForbiddenError("pages of other hosts may not read here", subject=origin[:80])
 
 
 def refusal(error: HelioError, *, head_only: bool = False) -> bytes:
@@ -178,7 +164,9 @@ class Site(Protocol):
     @property
     def channels(self) -> Channels: ...
     @property
-    def administrator_key(self) -> str: ...
+    def catalogue(self) -> Catalogue: ...
+    @property
+    def gate(self) -> Gate: ...
     @property
     def public_host(self) -> str:
         """A host whose pages may read, beside the one asked for."""
@@ -194,15 +182,32 @@ class WebSockets:
         self.open = 0
         """Viewers there are now."""
         self._site = site
+        self._deciding: set[asyncio.Task[None]] = set()
         self._counters = site.counters
         self._counters.update(websockets_opened=0, websockets_refused=0)
 
     def upgrade(self, request: UpgradeRequest, transport: asyncio.Transport) -> None:
-        """Answer, and leave the connection to the plane or close it."""
+        """Answer, and leave the connection to the plane or close it.
+
+        Nothing is read meanwhile: what comes behind the head is for the plane.
+        """
+        if transport.is_closing():
+            return
+        transport.pause_reading()
+        task = asyncio.get_running_loop().create_task(self._decide(request, transport))
+        self._deciding.add(task)
+        task.add_done_callback(self._deciding.discard)
+
+    async def _decide(self, request: UpgradeRequest, transport: asyncio.Transport) -> None:
         try:
-            channel = self._admit(request)
+            async with asyncio.timeout(_PATIENCE):
+                channel, grant = await self._admit(request)
             answer = accept(request, self._site.public_host)
-            self._hand_over(channel, request, answer, transport)
+            if not transport.is_closing():
+                self._hand_over(channel, grant, request, answer, transport)
+        except TimeoutError:
+            self._counters["websockets_refused"] += 1
+            transport.abort()
         except HelioError as error:
             self._counters["websockets_refused"] += 1
             log.info("websocket refused", peer=request.peer, status=error.status, error=str(error))
@@ -210,19 +215,36 @@ class WebSockets:
                 transport.write(refusal(error))
                 transport.close()
 
-    def _admit(self, request: UpgradeRequest) -> Channel:
-        channel = self._site.channels.get(request.channel)
-        keys = (channel.options.view_key, channel.key, self._site.administrator_key)
+    async def _admit(self, request: UpgradeRequest) -> tuple[Channel, Grant]:
+        site, name = self._site, request.channel
+        asker = await asker_of(
+            site.catalogue,
+            request.headers,
+            request.query,
+            request.peer,
+            "websocket",
+            name,
+            public_host=site.public_host,
+        )
+        channel = site.channels.find(name)
+        if channel is None:
+            raise site.gate.stranger(name, asker)
+        grant = await settled(site.gate.view(channel, asker))
         try:
-            channel.check_reader(request.peer, judge(request.key, *keys))
+            channel.check_reader(request.peer)
         except NotFoundError:
             # Nobody said yet what the channel will carry: viewers wait for that.
             if channel.tracks:
                 raise
-        return channel
+        return channel, grant
 
     def _hand_over(
-        self, channel: Channel, request: UpgradeRequest, answer: bytes, transport: asyncio.Transport
+        self,
+        channel: Channel,
+        grant: Grant,
+        request: UpgradeRequest,
+        answer: bytes,
+        transport: asyncio.Transport,
     ) -> None:
         """Pass the socket on.
 
@@ -232,7 +254,6 @@ class WebSockets:
         """
         if transport.get_write_buffer_size():  # an earlier answer is not read; ours cannot follow
             raise BusyError("answers wait on this connection", subject="connection")
-        transport.pause_reading()
         try:
             fd = os.dup(transport.get_extra_info("socket").fileno())
         except OSError as error:
@@ -246,6 +267,7 @@ class WebSockets:
                     fd,
                     peer=request.peer,
                     agent=request.headers.get("user-agent", "")[:_MAX_AGENT],
+                    grant=grant,
                     received=request.received,
                     on_end=self._ended,
                 )

@@ -7,7 +7,9 @@ from typing import Any
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from heliograph.catalogue.values import ViewAccess
 from heliograph.live.channel import Channel
+from heliograph.live.identity import Identity
 from heliograph.live.options import MAX_KEY, MAX_TITLE, ChannelOptions, Conflict
 from heliograph.live.states import State
 from heliograph.web.context import WebContext
@@ -94,6 +96,12 @@ class ChannelAnswer(BaseModel):
     inputs: list[InputAnswer]
     picture: str | None = Field(description="Where a picture of it is, while it is on air.")
     urls: Urls
+    owner: str | None = Field(description="Display name; null: a channel of the server.")
+    mine: bool = Field(description="Whether it belongs to who asks.")
+    private: bool = Field(description="Whether it is unknown to who may not watch it.")
+    view_access: ViewAccess = Field(description="Who may watch without a view token.")
+    guests_chat: bool = Field(description="Whether who has no account may write in its chat.")
+    on_air_since: str | None = Field(description="ISO 8601; null while it is not on air.")
 
 
 class ChannelsAnswer(BaseModel):
@@ -101,9 +109,8 @@ class ChannelsAnswer(BaseModel):
 
 
 class ChannelSettings(BaseModel):
-    """How a channel is to be, as its administrator sees it."""
+    """How a channel is to be, as who may change it sees it."""
 
-    key: str = Field(description="Publishers must show this.")
     open_publish: bool
     view_key: str
     max_readers: int | None
@@ -114,11 +121,16 @@ class ChannelSettings(BaseModel):
     multicast: bool
 
 
-class ChannelSecrets(ChannelAnswer):
-    """A channel with what only administrators see."""
+class ChannelManaged(ChannelAnswer):
+    """A channel with what only its owner and administrators see."""
 
-    key: str = Field(description="The publisher's key.")
     settings: ChannelSettings
+
+
+class ChannelMade(ChannelManaged):
+    """A channel just made."""
+
+    key: str = Field(description="Publishers must show this. It is told this once.")
 
 
 class ChannelChange(BaseModel):
@@ -127,9 +139,13 @@ class ChannelChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     title: str = Field("", max_length=MAX_TITLE, description="Empty: the name stands in.")
-    key: str = Field("", max_length=MAX_KEY, description="Publisher's key; empty: a new one.")
+    private: bool = Field(False, description="Unknown to who may not watch it.")
+    view_access: ViewAccess = Field(
+        ViewAccess.EVERYONE, description="Who may watch without a view token; see `private`."
+    )
+    guests_chat: bool = Field(True, description="Whether who has no account may write in its chat.")
     open_publish: bool = Field(False, description="Whether anybody may publish, without a key.")
-    view_key: str = Field("", max_length=MAX_KEY, description="Empty: anybody may watch.")
+    view_key: str = Field("", max_length=MAX_KEY, description="Empty: none is needed.")
     max_readers: int | None = Field(None, ge=0, le=MAX_NUMBER)
     max_bandwidth: int | None = Field(
         None, ge=0, le=MAX_NUMBER, description="Bits a second to all readers together."
@@ -141,23 +157,38 @@ class ChannelChange(BaseModel):
     view_from: list[str] = Field([], max_length=64, description="Networks (CIDR); empty: any.")
     multicast: bool = Field(True, description="Whether readers may ask for multicast.")
 
+    def rights(self) -> dict[str, Any]:
+        """What was given of who may watch and write."""
+        return self.model_dump(exclude_unset=True, include=_RIGHTS)
+
     def values(self) -> dict[str, Any]:
-        """What was given, as ``ChannelOptions`` takes it."""
-        given = self.model_dump(exclude_unset=True)
+        """What was given besides, as ``ChannelOptions`` takes it."""
+        given = self.model_dump(exclude_unset=True, exclude=_RIGHTS)
         for name in ("publish_from", "view_from"):
             if name in given:
                 given[name] = tuple(given[name])
         return given
 
 
+#: Fields of a channel that are not among its options.
+_RIGHTS = {"private", "view_access", "guests_chat"}
+
+
 class ChannelNew(ChannelChange):
     """A channel to be made."""
 
     name: str = Field(description="1 to 64 letters, digits, `.`, `_` or `-`; part of its URLs.")
+    key: str = Field(
+        "",
+        max_length=MAX_KEY,
+        description="A stream key that an administrator chose, 8 characters or more; empty: one "
+        "is made.",
+    )
 
     def values(self) -> dict[str, Any]:
         given = super().values()
-        del given["name"]
+        for name in ("name", "key"):
+            given.pop(name, None)
         return given
 
 
@@ -184,17 +215,23 @@ class ServerAnswer(BaseModel):
     uptime: float = Field(description="Seconds since the start.")
 
 
-def channel_answer(request: Request, context: WebContext, channel: Channel) -> dict[str, Any]:
-    """A ``ChannelAnswer``."""
+def channel_answer(
+    request: Request, context: WebContext, channel: Channel, identity: Identity
+) -> dict[str, Any]:
+    """A ``ChannelAnswer`` for who may know of the channel."""
     stats = channel.stats()
     on_air = channel.state is State.ON_AIR
     seen = on_air and context.pictures is not None and not channel.options.view_key
     has_video = any(track.kind == "video" for track in channel.tracks)
+    since = None if channel.since is None else channel.since.isoformat()
+    record = None if channel.standing is None else channel.standing.record
+    owner = None if record is None else record.owner
+    account = identity.account
     return {
         "name": channel.name,
         "title": channel.title,
         "state": channel.state.value,
-        "since": None if channel.since is None else channel.since.isoformat(),
+        "since": since,
         "tracks": [
             {
                 "id": track.id,
@@ -211,15 +248,22 @@ def channel_answer(request: Request, context: WebContext, channel: Channel) -> d
         "inputs": [{"active": False} | row for row in channel.inputs()],
         "picture": f"/api/v1/channels/{channel.name}/picture" if seen and has_video else None,
         "urls": urls(request, context, channel.name),
+        "owner": None if owner is None else owner.display_name,
+        "mine": owner is not None and account is not None and owner.id == account.id,
+        "private": record is not None and record.private,
+        "view_access": ViewAccess.EVERYONE if record is None else record.view_access,
+        "guests_chat": record is None or record.guests_chat,
+        "on_air_since": since if on_air else None,
     }
 
 
-def secrets_answer(request: Request, context: WebContext, channel: Channel) -> dict[str, Any]:
-    """A ``ChannelSecrets``."""
+def managed_answer(
+    request: Request, context: WebContext, channel: Channel, identity: Identity
+) -> dict[str, Any]:
+    """A ``ChannelManaged``."""
     options = channel.options
     settings = {name: getattr(options, name) for name in ChannelSettings.model_fields}
-    answer = channel_answer(request, context, channel)
-    return answer | {"key": options.key, "settings": settings}
+    return {**channel_answer(request, context, channel, identity), "settings": settings}
 
 
 def changed(options: ChannelOptions, change: ChannelChange) -> ChannelOptions:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from heliograph.web import channels, errors, hls, metrics, pages, reference, server, signalling
+from heliograph.web import (
+    channels,
+    errors,
+    hls,
+    metrics,
+    pages,
+    reference,
+    server,
+    signalling,
+)
 from heliograph.web.context import WebContext
 from heliograph.web.middleware import Guard
 
@@ -13,8 +22,10 @@ __all__ = ["WebContext", "create_app"]
 _DESCRIPTION = """\
 Channels, their publishers and readers, and statistics of this server.
 
-Looking at channels needs no key. What changes something, or shows addresses of people, needs the
-administrator's key: `Authorization: Bearer KEY`. Errors are JSON:
+Looking at channels that are not private needs nothing. Owners change their channels signed in:
+`POST /api/v1/session` gives the cookie `helio_session`, which is taken for changes from pages of
+this server only (`Origin` or `Sec-Fetch-Site`). Administrators may do everything, signed in or by
+the administrator's key: `Authorization: Bearer KEY`. Errors are JSON:
 `{"error": {"status": 404, "message": "…", "subject": "…"}}`.
 """
 
@@ -31,6 +42,7 @@ def create_app(context: WebContext) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.context = context
+    context.counters.update(sign_ins=0, sign_ins_refused=0)
     errors.install(app)
     app.include_router(channels.router)
     app.include_router(server.router)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heliograph.catalogue.catalogue import Catalogue
+from heliograph.live.gate import Gate
 from heliograph.live.hls import Hls
 from heliograph.live.registry import Channels
+from heliograph.live.roster import Roster
 from heliograph.live.webrtc import Rtc
 from heliograph.plane import PlaneLoop
 
@@ -34,6 +36,8 @@ class WebContext:
     version: str
     catalogue: Catalogue
     """Accounts, sessions, channels, keys, the audit log."""
+    roster: Roster
+    """Changes channels, their keys and their tokens."""
     name: str = "heliograph"
     """How the server calls itself."""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -57,3 +61,8 @@ class WebContext:
     """What the HTTP server counts, for the metrics."""
     static: Path = STATIC
     """Directory of the built pages."""
+
+    @property
+    def gate(self) -> Gate:
+        """Says who may publish and watch."""
+        return self.roster.gate

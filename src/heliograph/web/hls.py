@@ -9,12 +9,12 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 
-from heliograph.live.admission import Shown
 from heliograph.live.channel import Channel
+from heliograph.live.grants import Grant
 from heliograph.model.errors import HelioError
 from heliograph.model.media import Kind
 from heliograph.protocols.hls import parse_directives
-from heliograph.web.access import Context, require_reader
+from heliograph.web.access import Context, viewer
 from heliograph.web.context import WebContext
 from heliograph.web.cors import cors
 from heliograph.web.errors import answers, helio_response
@@ -33,31 +33,31 @@ _CORS = cors(methods="GET, OPTIONS", headers="Authorization, Range", exposed="Re
 _URI = re.compile(r'URI="([^"]*)"')
 
 
-def suffix_of(request: Request, viewer: str = "") -> str:
-    """What the URIs of a playlist need so that the viewer's key is shown with each.
+def suffix_of(request: Request, *, carried: str = "", viewer: str = "") -> str:
+    """What the URIs of a playlist need so that the viewer's key or token is shown with each.
 
-    ``viewer`` names it in the media playlist's address; media are the same for all, so that caches
-    on the way keep one of each.
+    ``carried``: the token for the rest of the session. Native players, which keep no cookies of
+    other sites and add no headers, follow addresses as hls.js does. ``viewer`` names it in the
+    media playlist's address; media are the same for all who show nothing, so that caches on the
+    way keep one of each.
     """
-    shown = {"key": request.query_params.get("key"), "viewer": viewer}
+    given = request.query_params
+    token = "" if "key" in given else carried or given.get("token")
+    shown = {"key": given.get("key"), "token": token, "viewer": viewer}
     pairs = [f"{name}={quote(value, safe='')}" for name, value in shown.items() if value]
     return "?" + "&".join(pairs) if pairs else ""
 
 
-def _enter(request: Request, context: WebContext, channel: Channel, *, fresh: bool) -> str:
+def _enter(
+    request: Request, context: WebContext, channel: Channel, grant: Grant, *, fresh: bool
+) -> str:
     """The viewer's name; it has a place from now on. ``fresh``: it may be a new one."""
     peer = request.client.host if request.client else ""
     agent = request.headers.get("user-agent", "")[:200]
     name = request.query_params.get("viewer", "")
     if not name and not fresh:  # an address without our name in it: the same program is the same
         name = hashlib.sha256(f"{peer} {agent}".encode()).hexdigest()[:32]
-    return context.hls.viewers.enter(
-        channel,
-        peer=peer,
-        shown=Shown.GOOD,  # ``require_reader`` has judged it
-        agent=agent,
-        name=name,
-    )
+    return context.hls.viewers.enter(channel, peer=peer, grant=grant, agent=agent, name=name)
 
 
 def with_suffix(playlist: str, suffix: str) -> str:
@@ -99,15 +99,16 @@ def _playlist(text: str) -> Response:
 async def get_index(name: str, request: Request, context: Context) -> Response:
     """What players are given: starts the channel's rendition if nobody watches by HLS yet.
 
-    Channels with a view key want it as a bearer token or as `?key=`, which the URIs then carry.
+    A view key or a view token is shown as a bearer token, or as `?key=` or `?token=`, which the
+    URIs then carry. A token for one session is used up by this; the URIs carry another.
     """
 
     async def make() -> Response:
-        channel = context.channels.get(name)
-        require_reader(request, context, channel)
+        channel, grant = await viewer(request, context, name, "hls")
         output = context.hls.open(channel)
-        viewer = _enter(request, context, channel, fresh=True)
-        return _playlist(await output.index(suffix_of(request, viewer)))
+        named = _enter(request, context, channel, grant, fresh=True)
+        suffix = suffix_of(request, carried=grant.carried, viewer=named)
+        return _playlist(await output.index(suffix))
 
     return await _told(make)
 
@@ -132,16 +133,15 @@ async def get_media(
     """
 
     async def make() -> Response:
-        channel = context.channels.get(name)
-        require_reader(request, context, channel)
+        channel, grant = await viewer(request, context, name, "hls", ask=False)
         output = context.hls.find(channel, rendition)
         if file == "media.m3u8":
-            _enter(request, context, channel, fresh=False)
+            _enter(request, context, channel, grant, fresh=False)
             text = await output.playlist(parse_directives(request.query_params))
             return _playlist(with_suffix(text, suffix_of(request)))
         data = await output.resource(file)
         video = any(track.kind is Kind.VIDEO for track in channel.tracks)
-        visibility = "private" if channel.options.view_key else "public"
+        visibility = "public" if channel.open_to_all else "private"
         return Response(
             data,
             headers={"Cache-Control": f"{visibility}, {_KEEP}"},

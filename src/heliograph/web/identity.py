@@ -25,8 +25,8 @@ async def identify(
     WebSocket too, has to come from a page of ours: ``ForbiddenError`` otherwise.
     """
     return await find_identity(
+        context.gate,
         context.catalogue,
-        context.administrator_key,
         headers,
         peer,
         public_host=context.public_host,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from heliograph.live.readers import ReaderKind
 from heliograph.live.states import State
+from heliograph.web.access import Asking, Context
 from heliograph.web.context import WebContext
 
 router = APIRouter(include_in_schema=False)
@@ -50,8 +51,10 @@ _SOURCES = (
 class ServerCollector(Collector):
     """Reads everything anew at each scrape."""
 
-    def __init__(self, context: WebContext) -> None:
+    def __init__(self, context: WebContext, *, private: bool = False) -> None:
+        """``private``: whether private channels, whose names are in the labels, are shown."""
         self._context = context
+        self._private = private
 
     def collect(self) -> Iterator[Metric]:
         context = self._context
@@ -92,7 +95,20 @@ class ServerCollector(Collector):
             yield GaugeMetricFamily("helio_webrtc_sessions", "Sessions now.", counters["sessions"])
             for name, text in _WEBRTC:
                 yield CounterMetricFamily(f"helio_webrtc_{name}_datagrams", text, counters[name])
+        yield from self._access()
         yield from self._channels()
+
+    def _access(self) -> Iterator[Metric]:
+        context, throttle = self._context, self._context.catalogue.throttle
+        counters = context.gate.counters | {
+            "guesses_slowed": throttle.refused,
+            "guesses_failed": throttle.failed,
+            "rights_ended": context.roster.ended,
+        }
+        for name, value in sorted(counters.items()):
+            yield CounterMetricFamily(f"helio_access_{name}", "Counter of the gate.", value)
+        busy = context.catalogue.busy
+        yield CounterMetricFamily("helio_database_busy", "Transactions refused as busy.", busy)
 
     def _totals(self) -> Iterator[Metric]:
         totals = self._context.channels.totals()
@@ -127,6 +143,9 @@ class ServerCollector(Collector):
             for field, name, text in _SOURCES
         }
         for channel in self._context.channels:
+            standing = channel.standing
+            if standing is not None and standing.record.private and not self._private:
+                continue
             name, stats = channel.name, channel.stats()
             for one in State:
                 state.add_metric([name, one.value], channel.state is one)
@@ -148,9 +167,9 @@ class ServerCollector(Collector):
 
 
 @router.get("/metrics")
-async def get_metrics(request: Request) -> Response:
-    """Everything, in the text format of Prometheus."""
+async def get_metrics(context: Context, identity: Asking) -> Response:
+    """Everything, in the text format of Prometheus; private channels for administrators."""
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
-    registry.register(ServerCollector(request.app.state.context))
+    registry.register(ServerCollector(context, private=identity.administrator))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

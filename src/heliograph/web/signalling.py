@@ -6,9 +6,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 
-from heliograph.live.admission import Shown
-from heliograph.live.channel import Channel
-from heliograph.live.keys import judge
 from heliograph.live.webrtc import MAX_BODY, Rtc, RtcSession
 from heliograph.model.errors import (
     BusyError,
@@ -17,7 +14,7 @@ from heliograph.model.errors import (
     TooLargeError,
     UnsupportedError,
 )
-from heliograph.web.access import Context, bearer
+from heliograph.web.access import Context, publisher, viewer
 from heliograph.web.context import WebContext
 from heliograph.web.cors import cors
 from heliograph.web.errors import answers
@@ -56,10 +53,6 @@ async def _body(request: Request, media_type: str) -> str:
         raise MalformedError("body", "not UTF-8") from None
 
 
-def _shown(request: Request, *keys: str) -> Shown:
-    return judge(bearer(request) or request.query_params.get("key"), *keys)
-
-
 def _peer(request: Request) -> str:
     return request.client.host if request.client else ""
 
@@ -74,28 +67,30 @@ def _created(session: RtcSession, way: str) -> Response:
     return Response(session.answer, 201, headers, SDP)
 
 
-@router.post("/whip/{name}", status_code=201, responses=answers(400, 401, 403, 404, 406, 409, 415))
+@router.post(
+    "/whip/{name}", status_code=201, responses=answers(400, 401, 403, 404, 406, 409, 415, 429)
+)
 async def publish(name: str, request: Request, context: Context) -> Response:
-    """Go on air: an SDP offer, with the channel's key as bearer token or ``?key=``."""
-    channel = context.channels.get(name)
+    """Go on air: an SDP offer, with a stream key as bearer token or ``?key=``, or signed in as the
+    channel's owner."""
+    channel, grant = await publisher(request, context, name, "whip")
     rtc = _rtc(context)
     offer = await _body(request, SDP)
-    shown = _shown(request, channel.key, context.administrator_key)
     agent = request.headers.get("user-agent", "")[:200]
-    session = rtc.publish(channel, offer, peer=_peer(request), shown=shown, agent=agent)
+    session = rtc.publish(channel, offer, peer=_peer(request), grant=grant, agent=agent)
     return _created(session, "whip")
 
 
-@router.post("/whep/{name}", status_code=201, responses=answers(400, 401, 403, 404, 406, 415, 503))
+@router.post(
+    "/whep/{name}", status_code=201, responses=answers(400, 401, 403, 404, 406, 415, 429, 503)
+)
 async def view(name: str, request: Request, context: Context) -> Response:
-    """Watch: an SDP offer; a private channel asks for its key."""
-    channel: Channel = context.channels.get(name)
+    """Watch: an SDP offer; with a view token or a key as bearer token, ``?token=`` or ``?key=``."""
+    channel, grant = await viewer(request, context, name, "whep")
     rtc = _rtc(context)
     offer = await _body(request, SDP)
-    keys = (channel.options.view_key, channel.key, context.administrator_key)
     agent = request.headers.get("user-agent", "")[:200]
-    shown = _shown(request, *keys)
-    session = rtc.view(channel, offer, peer=_peer(request), shown=shown, agent=agent)
+    session = rtc.view(channel, offer, peer=_peer(request), grant=grant, agent=agent)
     return _created(session, "whep")
 
 

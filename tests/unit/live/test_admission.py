@@ -1,4 +1,4 @@
-"""Who may publish and who may read."""
+"""Whether there is room for publishers and readers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from heliograph.live.admission import (
     Load,
     PublisherView,
     ReaderView,
-    Shown,
     admit_publisher,
     admit_reader,
 )
@@ -25,7 +24,6 @@ from heliograph.model.errors import (
     ForbiddenError,
     MalformedError,
     PeerError,
-    UnauthorizedError,
 )
 
 LAN = Access.of(("10.0.0.0/8", "fd00::/8"))
@@ -51,21 +49,14 @@ READER = ReaderView("demo")
 
 
 def test_open_channel_takes_anybody() -> None:
-    admit_reader(READER, "192.0.2.1", Shown.NONE)
+    admit_reader(READER, "192.0.2.1")
 
 
-@pytest.mark.parametrize("shown", [Shown.NONE, Shown.WRONG])
-def test_private_channel_takes_those_with_its_key(shown: Shown) -> None:
-    private = replace(READER, key_required=True)
-    with pytest.raises(UnauthorizedError):
-        admit_reader(private, "192.0.2.1", shown)
-    admit_reader(private, "192.0.2.1", Shown.GOOD)
-
-
-def test_address_is_refused_before_the_key_is_looked_at() -> None:
-    view = replace(READER, access=LAN, key_required=True)
+def test_address_outside_the_list_is_refused() -> None:
     with pytest.raises(ForbiddenError):
-        admit_reader(view, "192.0.2.1", Shown.WRONG)
+        admit_reader(replace(READER, access=LAN), "192.0.2.1")
+    with pytest.raises(ForbiddenError):
+        admit_publisher(replace(PUBLISHER, access=LAN), "192.0.2.1")
 
 
 @pytest.mark.parametrize(
@@ -85,41 +76,38 @@ def test_address_is_refused_before_the_key_is_looked_at() -> None:
 )
 def test_spent_budgets_say_which(view: ReaderView, subject: str) -> None:
     with pytest.raises(BusyError) as caught:
-        admit_reader(view, "192.0.2.1", Shown.NONE)
+        admit_reader(view, "192.0.2.1")
     assert caught.value.subject == subject
     assert caught.value.retry_after
 
 
 def test_last_place_and_last_bit_are_given() -> None:
     limits = Limits(max_readers=2, max_bandwidth=100)
-    admit_reader(replace(READER, limits=limits, load=Load(1, 50), cost=50), "1.2.3.4", Shown.NONE)
+    admit_reader(replace(READER, limits=limits, load=Load(1, 50), cost=50), "1.2.3.4")
 
 
 PUBLISHER = PublisherView("demo")
 LIVE, DEAD = Holder(1, 0, silent=False), Holder(2, 0, silent=True)
 
 
-def test_publisher_needs_the_key() -> None:
-    with pytest.raises(UnauthorizedError):
-        admit_publisher(PUBLISHER, "192.0.2.1", Shown.NONE)
-    assert admit_publisher(PUBLISHER, "192.0.2.1", Shown.GOOD) == ()
-    assert admit_publisher(replace(PUBLISHER, key_required=False), "::1", Shown.NONE) == ()
+def test_channel_without_a_publisher_takes_one() -> None:
+    assert admit_publisher(PUBLISHER, "192.0.2.1") == ()
 
 
 def test_second_publisher_conflicts_or_replaces() -> None:
     taken = replace(PUBLISHER, holders=(LIVE,))
     with pytest.raises(ConflictError):
-        admit_publisher(taken, "192.0.2.1", Shown.GOOD)
-    assert admit_publisher(replace(taken, replace=True), "192.0.2.1", Shown.GOOD) == (1,)
+        admit_publisher(taken, "192.0.2.1")
+    assert admit_publisher(replace(taken, replace=True), "192.0.2.1") == (1,)
 
 
 def test_silent_publisher_gives_way() -> None:
-    assert admit_publisher(replace(PUBLISHER, holders=(DEAD,)), "192.0.2.1", Shown.GOOD) == (2,)
+    assert admit_publisher(replace(PUBLISHER, holders=(DEAD,)), "192.0.2.1") == (2,)
 
 
 def test_standby_of_another_priority_stays() -> None:
     view = replace(PUBLISHER, holders=(LIVE,), priority=1)
-    assert admit_publisher(view, "192.0.2.1", Shown.GOOD) == ()
+    assert admit_publisher(view, "192.0.2.1") == ()
 
 
 budget = st.none() | st.integers(0, 5)
@@ -130,7 +118,6 @@ budget = st.none() | st.integers(0, 5)
         ReaderView,
         st.just("demo"),
         access=st.sampled_from([Access(), LAN]),
-        key_required=st.booleans(),
         limits=st.builds(Limits, budget, budget),
         load=st.builds(Load, st.integers(0, 5), st.integers(0, 5)),
         server_limits=st.builds(Limits, budget, budget),
@@ -138,15 +125,13 @@ budget = st.none() | st.integers(0, 5)
         cost=st.integers(0, 3),
     ),
     st.sampled_from(["10.0.0.1", "192.0.2.1"]),
-    st.sampled_from(Shown),
 )
-def test_nobody_comes_above_a_limit(view: ReaderView, address: str, shown: Shown) -> None:
+def test_nobody_comes_above_a_limit(view: ReaderView, address: str) -> None:
     try:
-        admit_reader(view, address, shown)
+        admit_reader(view, address)
     except PeerError:
         return
     for limits, load in ((view.limits, view.load), (view.server_limits, view.server_load)):
         assert limits.max_readers is None or load.readers + 1 <= limits.max_readers
         assert limits.max_bandwidth is None or load.bandwidth + view.cost <= limits.max_bandwidth
     assert view.access.permits(address)
-    assert shown is Shown.GOOD or not view.key_required

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from heliograph.live.admission import Load, Shown
+from heliograph.catalogue.rights import Action, Reason
+from heliograph.live.admission import Load
+from heliograph.live.grants import Grant
 from heliograph.live.options import ChannelOptions
 from heliograph.live.publish import PublishKind
 from heliograph.live.readers import ReaderHooks
@@ -17,6 +19,8 @@ from heliograph.model.media import Codec, Track
 from heliograph.plane import EventsLost
 
 from .conftest import AUDIO, VIDEO, Studio
+
+GRANT = Grant(Action.PUBLISH, Reason.KEY)
 
 
 class Hooks(ReaderHooks):
@@ -126,10 +130,10 @@ def test_format_parameters_may_change_without_ado(studio: Studio) -> None:
 
 def test_replaced_publisher_is_told(studio: Studio) -> None:
     told: list[str] = []
-    first = studio.publish(shown=Shown.GOOD, on_closed=told.append)
+    first = studio.publish(grant=GRANT, on_closed=told.append)
     studio.key(first)
     studio.silence()  # it died without a word
-    studio.publish(shown=Shown.GOOD)
+    studio.publish(grant=GRANT)
     assert told == ["replaced"]
     assert len(studio.channel.publishings) == 1
 
@@ -189,9 +193,9 @@ def test_group_can_be_forbidden(studio: Studio) -> None:
 
 def test_channel_that_nobody_described_has_nothing_to_read(studio: Studio) -> None:
     with pytest.raises(NotFoundError):
-        studio.channel.check_reader("192.0.2.1", Shown.NONE)
+        studio.channel.check_reader("192.0.2.1")
     studio.publish()
-    studio.channel.check_reader("192.0.2.1", Shown.NONE)
+    studio.channel.check_reader("192.0.2.1")
 
 
 def test_picture_is_the_newest_keyframe(studio: Studio) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from heliograph.live.admission import Shown
 from heliograph.live.keys import (
     ADMINISTRATOR_FILE,
+    Shown,
     administrator_key,
     judge,
     new_key,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
 
+from heliograph.catalogue.catalogue import Catalogue
+from heliograph.live.gate import Gate
 from heliograph.live.options import ChannelOptions, Conflict
+from heliograph.live.roster import Roster
 from heliograph.live.states import State
 from heliograph.model.errors import ResourceError
 from heliograph.protocols.rtsp.auth import Answerer
@@ -200,13 +204,14 @@ async def test_full_channel_refuses_with_its_reason(limits: dict[str, int], stat
 
 async def test_private_channel_asks_for_its_key() -> None:
     async with running(ChannelOptions(key="secret", view_key="look")) as site:
-        publisher, player = await site.client(), await site.client()
+        publisher, player, other = [await site.client() for _ in range(3)]
         await publisher.publish()
         assert (await player.ask("DESCRIBE"))[0] == 401
         assert (await player.ask("DESCRIBE", player.base + "?key=look"))[0] == 200
-        assert (await player.ask("SETUP", player.base + "/trackID=0", Transport="RTP/AVP/TCP"))[
-            0
-        ] == 401
+        # Players leave the query out of the addresses of tracks: who was let in stays so.
+        setup = {"Transport": "RTP/AVP/TCP;unicast;interleaved=0-1"}
+        assert (await other.ask("SETUP", other.base + "/trackID=0", **setup))[0] == 401
+        assert (await player.ask("SETUP", player.base + "/trackID=0", **setup))[0] == 200
 
 
 async def test_addresses_outside_the_list_are_forbidden() -> None:
@@ -439,3 +444,87 @@ async def test_a_captured_request_is_no_good_to_others() -> None:
         # Nobody asked who sets up the second track; its credentials are used up all the same.
         for url, fields in captured:
             assert (await thief.ask("SETUP", url, **fields))[0] == 401
+
+
+async def test_token_for_one_session_is_used_up_by_it() -> None:
+    async with running() as site, invited(site) as catalogue:
+        publisher, player, second = [await site.client() for _ in range(3)]
+        await publisher.publish()
+        text, _ = await catalogue.permits.issue("demo", "guest", 60, single=True)
+        url = f"{player.base}?token={text}"
+        assert (await player.ask("DESCRIBE"))[0] == 404
+        assert (await player.ask("DESCRIBE", url))[0] == 200
+        # Players leave the query out of the addresses of tracks.
+        setup = {"Transport": "RTP/AVP/TCP;unicast;interleaved=0-1"}
+        assert (await player.ask("SETUP", player.base + "/trackID=0", **setup))[0] == 200
+        assert (await player.ask("PLAY"))[0] == 200
+        assert (await second.ask("DESCRIBE", url))[0] == 404
+        assert (await second.ask("SETUP", second.base + "/trackID=0", **setup))[0] == 404
+
+
+async def test_requests_behind_one_that_waits_are_answered_in_order() -> None:
+    async with running() as site, invited(site) as catalogue:
+        publisher, player = [await site.client() for _ in range(2)]
+        await publisher.publish()
+        text, _ = await catalogue.permits.issue("demo", "guest", 60, single=True)
+        url = f"{player.base}?token={text}"
+        player.writer.write(
+            f"DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\n\r\n"
+            f"OPTIONS {player.base} RTSP/1.0\r\nCSeq: 2\r\n\r\n"
+            f"SETUP {player.base}/trackID=0 RTSP/1.0\r\nCSeq: 3\r\n"
+            "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n".encode()
+        )
+        answers = [await player.answer() for _ in range(3)]
+        assert [(status, headers["cseq"]) for status, headers, _ in answers] == [
+            (200, "1"),
+            (200, "2"),
+            (200, "3"),
+        ]
+
+
+async def test_client_that_goes_while_it_waits_leaves_nothing_behind() -> None:
+    async with running() as site, invited(site) as catalogue:
+        publisher, player = [await site.client() for _ in range(2)]
+        await publisher.publish()
+        text, _ = await catalogue.permits.issue("demo", "guest", 60, single=True)
+        url = f"{player.base}?token={text}"
+        player.writer.write(f"DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\n\r\n".encode())
+        await site.until(lambda: len(site.server.connections) == 2)
+        player.writer.close()
+        await site.until(lambda: len(site.server.connections) == 1)
+
+
+async def test_encoder_is_asked_for_a_key_and_told_nothing_of_private_channels() -> None:
+    async with running() as site, invited(site):
+        client = await site.client()
+        for url in (client.base, client.base + "x"):
+            status, headers, _ = await client.ask("ANNOUNCE", url, SDP)
+            assert status == 401
+            assert headers["www-authenticate"].lower().startswith("basic")
+            wrong = "Basic eDp3cm9uZw=="  # x:wrong
+            assert (await client.ask("ANNOUNCE", url, SDP, Authorization=wrong))[0] == 404
+        right = "Basic eDpzZWNyZXQ="  # x:secret
+        assert (await client.ask("ANNOUNCE", client.base, SDP, Authorization=right))[0] == 200
+
+
+async def test_guesses_are_slowed() -> None:
+    async with running() as site:
+        client = await site.client()
+        codes = [
+            (await client.ask("ANNOUNCE", f"{client.base}?key=x{n}", SDP))[0] for n in range(12)
+        ]
+        assert codes == [401] * 11 + [503]
+        status, headers, _ = await client.ask("ANNOUNCE", f"{client.base}?key=secret", SDP)
+        assert (status, int(headers["retry-after"]) >= 1) == (503, True)
+
+
+@contextlib.asynccontextmanager
+async def invited(site: Site) -> AsyncIterator[Catalogue]:
+    """Make the channel private, with a catalogue behind it."""
+    catalogue = await Catalogue.open("sqlite://")
+    await catalogue.channels.create("demo", private=True, configured=True)
+    gate = Gate("boss", catalogue=catalogue)
+    site.server.gate = gate
+    await Roster(site.channels, catalogue, gate).open()
+    yield catalogue
+    await catalogue.close()

@@ -19,10 +19,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.passwords import Passwords
 from heliograph.live.channel import Channel
+from heliograph.live.gate import Gate
 from heliograph.live.hls import Hls
 from heliograph.live.options import ChannelOptions, LiveOptions
 from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.registry import Channels
+from heliograph.live.roster import Roster
 from heliograph.live.transcoding import Transcodes
 from heliograph.model.media import Codec, Kind, Track
 from heliograph.plane import PlaneLoop, open_plane
@@ -97,7 +99,6 @@ class Site:
     def __init__(
         self,
         channels: dict[str, ChannelOptions],
-        state_dir: Path | None,
         context: dict[str, Any],
         server: dict[str, Any],
         live: LiveOptions,
@@ -105,11 +106,15 @@ class Site:
     ) -> None:
         self.plane = open_plane(1)
         self.loop = PlaneLoop(self.plane)
-        self.channels = Channels(self.loop, configured=channels, options=live, state_dir=state_dir)
+        self.channels = Channels(self.loop, configured=channels, options=live)
         # Frames of tests are no sound that a codec could make another of.
         context = {"hls": Hls(Transcodes(most=0)), **context}
         self.catalogue = catalogue
-        self.context = WebContext(self.channels, self.loop, KEY, "1.2.3", catalogue, **context)
+        gate = context.pop("gate", None) or Gate(KEY, catalogue=catalogue)
+        self.roster = Roster(self.channels, catalogue, gate)
+        self.context = WebContext(
+            self.channels, self.loop, KEY, "1.2.3", catalogue, self.roster, **context
+        )
         self.app = create_app(self.context)
         self.server = HttpServer(self.app, self.context, HttpOptions(**server))
         self.websockets = self.server.websockets
@@ -172,12 +177,13 @@ async def running(
     catalogue = await opened_catalogue(state_dir)
     site = Site(
         {"demo": replace(options, silence_ms=silence_ms)},
-        state_dir,
-        context or {},
+        dict(context or {}),
         {"address": "127.0.0.1", "port": 0} | server,
         live or LiveOptions(),
         catalogue,
     )
+    await catalogue.accounts.allow_first(KEY)
+    await site.roster.open(state_dir)
     site.loop.start()
     await site.server.start()
     site.http.base_url = httpx.URL(f"http://127.0.0.1:{site.server.port}")

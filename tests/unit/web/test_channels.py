@@ -92,19 +92,23 @@ async def test_made_channel_has_a_key_and_outlives_a_restart(tmp_path: Path):
         channel = (await site.get("/api/v1/channels/yard")).json()
         assert (channel["title"], channel["max_readers"]) == ("The yard", 3)
         assert "key" not in channel
-        assert site.channels.get("yard").key == made["key"]
+        keys = site.channels.get("yard").standing
+        assert keys is not None
+        assert keys.key_id(made["key"]) is not None
+        assert made["key"] not in (tmp_path / "heliograph.db").read_bytes().decode("latin-1")
 
 
 async def test_change_leaves_what_it_does_not_name():
     async with running() as site:
         new = {"name": "yard", "title": "The yard", "view_key": "view"}
-        made = (await site.http.post("/api/v1/channels", json=new, headers=ADMIN)).json()
+        await site.http.post("/api/v1/channels", json=new, headers=ADMIN)
         path = "/api/v1/channels/yard"
         changed = (await site.http.patch(path, json={"title": "Y"}, headers=ADMIN)).json()
-        assert (changed["title"], changed["key"]) == ("Y", made["key"])
+        assert (changed["title"], changed["private"]) == ("Y", False)
         assert changed["settings"]["view_key"] == "view"
-        changed = (await site.http.patch(path, json={"key": ""}, headers=ADMIN)).json()
-        assert changed["key"] not in ("", made["key"])
+        changed = (await site.http.patch(path, json={"private": True}, headers=ADMIN)).json()
+        assert (changed["title"], changed["private"]) == ("Y", True)
+        assert changed["settings"]["view_key"] == "view"
 
 
 async def test_deleted_channel_ends_its_viewers():

@@ -248,8 +248,11 @@ class Authenticator:
     def __repr__(self) -> str:
         return f"Authenticator(realm={self._realm!r})"
 
-    def challenges(self, now: float, *, stale: bool = False) -> tuple[Challenge, ...]:
-        """What to send with 401, in this order.
+    def challenges(
+        self, now: float, *, stale: bool = False, digest: bool = True
+    ) -> tuple[Challenge, ...]:
+        """What to send with 401, in this order. ``digest``: whether Digest is of any use, as it
+        needs a key that is known in clear.
 
         SHA-256 is offered only where ``algorithms`` asks for it: ffmpeg 5.1 gives up, whatever
         the order, as soon as one challenge names an algorithm that it does not know.
@@ -260,11 +263,22 @@ class Authenticator:
             if method == "basic":
                 found.append(Challenge("basic", self._realm))
                 continue
+            if not digest:
+                continue
             found += [
                 Challenge("digest", self._realm, nonce, algorithm, ("auth",), stale=stale)
                 for algorithm in self._algorithms
             ]
         return tuple(found)
+
+    def password(self, authorization: str | None) -> str:
+        """The password of Basic, where that is taken; empty otherwise."""
+        if authorization is None or "basic" not in self._methods:
+            return ""
+        try:
+            return parse_authorization(authorization).password
+        except MalformedError:
+            return ""
 
     def verify(
         self, authorization: str | None, method: str, url: str, keys: Iterable[str], now: float

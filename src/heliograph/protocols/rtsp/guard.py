@@ -42,6 +42,15 @@ class Guard:
         self._stale = verdict is Verdict.STALE
         return verdict
 
+    def secret(self, request: Request, target: Target | None) -> str:
+        """The key that a request shows in clear, by ``?key=`` or Basic; empty without one."""
+        shown = target.parameter("key") if target is not None else None
+        if shown is not None:
+            return shown
+        if self._authenticator is None:
+            return ""
+        return self._authenticator.password(request.headers.get("authorization"))
+
     def end(self, request: Request, now: float) -> None:
         """The request is answered. One that nobody asked about is verified for its count all the
         same: captured, it is no good to others.
@@ -49,11 +58,11 @@ class Guard:
         if self._authenticator is not None and self._keys and not self._verified:
             self._verify(self._authenticator, request, now)
 
-    def challenges(self, now: float) -> list[tuple[str, str]]:
+    def challenges(self, now: float, *, digest: bool = True) -> list[tuple[str, str]]:
         """Headers to go with 401."""
         if self._authenticator is None:
             return []
-        challenges = self._authenticator.challenges(now, stale=self._stale)
+        challenges = self._authenticator.challenges(now, stale=self._stale, digest=digest)
         return [("WWW-Authenticate", challenge.serialize()) for challenge in challenges]
 
     def _verify(self, authenticator: Authenticator, request: Request, now: float) -> Verdict:

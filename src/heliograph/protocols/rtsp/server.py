@@ -337,6 +337,12 @@ class ServerSession:
             request, target if isinstance(target, Target) else None, keys, self._now
         )
 
+    @property
+    def secret(self) -> str:
+        """The key that the waiting request shows in clear, by Basic or ``?key=``; may be empty."""
+        target = getattr(self._pending_event, "target", None)
+        return self._guard.secret(self._require(), target if isinstance(target, Target) else None)
+
     def describe_ok(self, sdp: str, base: str | None = None) -> None:
         """Answer DESCRIBE. ``base``: Content-Base; the request's URL with a slash otherwise."""
         request = self._require(DescribeRequested)
@@ -415,10 +421,10 @@ class ServerSession:
         self._require()
         self._respond(status, [("Location", url)])
 
-    def refuse(self, error: HelioError, *, status: int | None = None) -> None:
-        """Answer any request with an error; 401 carries challenges."""
+    def refuse(self, error: HelioError, *, status: int | None = None, digest: bool = True) -> None:
+        """Answer any request with an error; 401 carries challenges, with ``digest`` Digest too."""
         self._require()
-        self._respond_error(error, status)
+        self._respond_error(error, status, digest=digest)
 
     def end_session(self) -> None:
         """Tell the client that its session is over (RFC 7826 §13.7.2) and close the connection."""
@@ -439,13 +445,13 @@ class ServerSession:
     def _move(self, method: str) -> None:
         self.state = TRANSITIONS[self.state, method]
 
-    def _respond_error(self, error: HelioError, status: int | None) -> None:
+    def _respond_error(self, error: HelioError, status: int | None, *, digest: bool = True) -> None:
         request = self._current
         assert request is not None
         status = status or status_of(error, request.method)
         headers: list[tuple[str, str]] = []
         if isinstance(error, UnauthorizedError):
-            headers.extend(self._guard.challenges(self._now))
+            headers.extend(self._guard.challenges(self._now, digest=digest))
         if isinstance(error, BusyError) and error.retry_after is not None:
             headers.append(("Retry-After", str(math.ceil(error.retry_after))))
         # Players show the reason to people, so it says more than the status; not of our own faults.

@@ -90,6 +90,8 @@ def status_of(error: HelioError, method: str) -> int:
     """The RTSP status for an error that refuses ``method``."""
     if error.status == 503 and error.subject == BANDWIDTH:
         return 453
+    if error.status == 429:
+        return 503  # RTSP has no such status; Retry-After says when to come again
     if error.status == 415 and method == "SETUP":
         return 461  # what is not supported of a SETUP is its transport
     return error.status if error.status in REASONS else 500

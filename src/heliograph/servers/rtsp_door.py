@@ -1,0 +1,92 @@
+"""One RTSP connection at the gate: what its requests show, and what it was granted."""
+
+from __future__ import annotations
+
+from heliograph.live.channel import Channel
+from heliograph.live.gate import Asker, Decision, Gate
+from heliograph.live.grants import Grant
+from heliograph.live.keys import Shown
+from heliograph.live.registry import Channels
+from heliograph.model.errors import NotFoundError, UnauthorizedError
+from heliograph.protocols.rtsp import ServerSession, Target, Verdict
+
+#: A nonce that is too old shows nothing: the client is asked again, and that is no guess.
+_SHOWN = {Verdict.GOOD: Shown.GOOD, Verdict.WRONG: Shown.WRONG}
+
+
+class Door:
+    """Asks the gate for the connection's requests.
+
+    What a connection was granted to watch it keeps: a token good for one use is shown with DESCRIBE
+    alone, and players leave the query out of the addresses of tracks.
+    """
+
+    def __init__(
+        self, gate: Gate, channels: Channels, session: ServerSession, methods: tuple[str, ...]
+    ) -> None:
+        self.peer = ""
+        """Numeric address of the client."""
+        self.digest = True
+        """Whether the key that was missing can be shown by Digest, which needs it in clear here."""
+        self._gate = gate
+        self._channels = channels
+        self._session = session
+        self._digest_only = "basic" not in methods
+        self._granted: tuple[Channel, Grant] | None = None
+
+    def keep(self, channel: Channel, grant: Grant) -> None:
+        """Remember what was granted to watch."""
+        self._granted = channel, grant
+
+    def view(self, target: Target) -> tuple[Channel, Decision]:
+        """The channel, and whether the waiting request may watch it; errors as of ``Gate.view``."""
+        channel = self._channels.find(target.path)
+        if channel is not None and self._granted is not None and self._granted[0] is channel:
+            return self._granted
+        keys = () if channel is None else self._gate.keys_to_view(channel)
+        options = None if channel is None else channel.options
+        self._offer(bool(options and (options.view_key or options.key)))
+        asker = self._asker(target, keys)
+        if channel is None:
+            raise self._gate.stranger(target.path, asker)
+        return channel, self._gate.view(channel, asker)
+
+    def publish(self, target: Target) -> tuple[Channel, Decision]:
+        """The channel, and whether the waiting request may publish on it.
+
+        Encoders show a user and a password only when they are asked to: who shows nothing is asked
+        for a key also where the channel is private, or is not there.
+        """
+        channel = self._channels.find(target.path)
+        hidden = channel is None or (
+            channel.standing is not None and channel.standing.record.private
+        )
+        keys = () if channel is None else self._gate.keys_to_publish(channel)
+        self._offer(channel is not None and not hidden and bool(channel.options.key))
+        asker = self._asker(target, keys)
+        try:
+            if channel is None:
+                raise self._gate.stranger(target.path, asker)
+            return channel, self._gate.publish(channel, asker)
+        except NotFoundError:
+            if asker.shows_key:
+                raise
+            raise UnauthorizedError(
+                f"a key is needed to publish channel {target.path[:80]!r}",
+                subject=target.path[:80],
+            ) from None
+
+    def _offer(self, in_clear: bool) -> None:
+        self.digest = in_clear or self._digest_only
+
+    def _asker(self, target: Target, keys: tuple[str, ...]) -> Asker:
+        verdict = self._session.authenticate(keys)
+        token = target.parameter("token")
+        return Asker(
+            self.peer,
+            "rtsp",
+            secret=self._session.secret,
+            digest=_SHOWN.get(verdict, Shown.NONE),
+            tokens=(token,) if token else (),
+            query=target.query,
+        )
