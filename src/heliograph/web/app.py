@@ -5,13 +5,16 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from heliograph.web import (
+    accounts,
     channels,
     errors,
     hls,
+    keys,
     metrics,
     pages,
     reference,
     server,
+    sessions,
     signalling,
 )
 from heliograph.web.context import WebContext
@@ -44,7 +47,10 @@ def create_app(context: WebContext) -> FastAPI:
     app.state.context = context
     context.counters.update(sign_ins=0, sign_ins_refused=0)
     errors.install(app)
+    app.include_router(sessions.router)
+    app.include_router(accounts.router)
     app.include_router(channels.router)
+    app.include_router(keys.router)
     app.include_router(server.router)
     app.include_router(metrics.router)
     app.include_router(signalling.router)

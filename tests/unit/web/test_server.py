@@ -43,7 +43,7 @@ async def test_health_and_readiness_differ():
 
 
 async def test_metrics_follow_the_counters_of_the_plane():
-    async with running(context={"lost_log_lines": lambda: 7}) as site:
+    async with running(context={"lost_log_lines": lambda: 7}, silence_ms=30_000) as site:
         publishing = await site.on_air(3)
         async with site.viewer() as viewer:
             await viewer.take(3)
@@ -84,13 +84,22 @@ async def test_description_of_the_api_names_every_endpoint():
         document = (await site.get("/api/v1/openapi.json")).json()
         paths = document["paths"]
         assert {
+            "/api/v1/accounts",
+            "/api/v1/accounts/{name}",
+            "/api/v1/audit",
             "/api/v1/channels",
             "/api/v1/channels/{name}",
+            "/api/v1/channels/{name}/keys",
+            "/api/v1/channels/{name}/keys/{id}",
+            "/api/v1/channels/{name}/tokens",
             "/api/v1/channels/{name}/inputs",
             "/api/v1/channels/{name}/readers",
             "/api/v1/channels/{name}/readers/{id}",
             "/api/v1/channels/{name}/picture",
             "/api/v1/server",
+            "/api/v1/session",
+            "/api/v1/session/password",
+            "/api/v1/setup",
             "/api/v1/stats",
             "/hls/{name}/index.m3u8",
             "/hls/{name}/{rendition}/{file}",
