@@ -29,6 +29,7 @@ from heliograph.live.webrtc import Rtc
 from heliograph.model.errors import HelioError, ResourceError, SettingsError
 from heliograph.node import logs
 from heliograph.node.addresses import candidates
+from heliograph.node.authority import open_authority
 from heliograph.node.demo import Demo
 from heliograph.node.options import (
     DEMO,
@@ -111,7 +112,7 @@ class Server:
         self._undo.append(("plane events", loop.stop))
         self.channels = Channels(loop, configured=configured, options=live_options(settings))
         self._undo.append(("channels", self.channels.close))
-        gate = Gate(self.administrator_key, catalogue=self.catalogue)
+        gate = self._open_gate()
         self.roster = Roster(self.channels, self.catalogue, gate)
         await self.roster.open(self.state_dir)
         upkeep = Periodic("rights", UPKEEP_S, self.roster.upkeep)
@@ -176,6 +177,18 @@ class Server:
             self._demo.start()
             self._undo.append(("demo", self._demo.stop))
         self.ready = True
+
+    def _open_gate(self) -> Gate:
+        found = open_authority(self.settings)
+        if found is None:
+            return Gate(self.administrator_key, catalogue=self.catalogue)
+        self._undo.append(("external authority", found.close))
+        return Gate(
+            self.administrator_key,
+            catalogue=self.catalogue,
+            authority=found.authority,
+            policy=found.policy,
+        )
 
     def _open_rtc(self, plane: Plane, loop: PlaneLoop, transcodes: Transcodes) -> Rtc | None:
         webrtc = self.settings.webrtc

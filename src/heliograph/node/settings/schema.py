@@ -255,6 +255,24 @@ class AccessSettings(Section):
     the first."""
 
 
+class AuthoritySettings(Section):
+    """An external authority that is asked by HTTP who may publish and view."""
+
+    url: str = Field(default="", max_length=2048, pattern=r"^(https?://[^\s]+)?$")
+    """Address that questions are sent to by POST; empty: nobody is asked."""
+    actions: Annotated[
+        tuple[Literal["publish", "view"], ...], Field(strict=False, min_length=1)
+    ] = ("publish", "view")
+    """What it is asked about."""
+    policy: Literal["agree", "extend"] = "agree"
+    """`agree`: it has to agree with what the server would grant by itself. `extend`: it is asked
+    about those whom the server would refuse, and may let them in."""
+    timeout_s: float = Field(default=3.0, gt=0, le=10)
+    """Seconds until no answer is a refusal."""
+    key: SecretStr | None = None
+    """Shown to the authority as a bearer token."""
+
+
 class SourceSettings(Section):
     """One source that the server fetches by itself."""
 
@@ -333,6 +351,7 @@ class Settings(Section):
     webrtc: WebrtcSettings = Field(default_factory=WebrtcSettings)
     plane: PlaneSettings = Field(default_factory=PlaneSettings)
     access: AccessSettings = Field(default_factory=AccessSettings)
+    authority: AuthoritySettings = Field(default_factory=AuthoritySettings)
     channels: Annotated[tuple[ChannelSettings, ...], Field(strict=False)] = ()
     """Channels, each in a `[[channels]]` table of the file."""
 
