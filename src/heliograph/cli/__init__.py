@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "serve": "Run the server.",
     "channels": "Show the channels of a running server.",
+    "account": "Show, make and change accounts of a running server.",
     "publish": "Send a file, a device or a test pattern to a channel.",
     "probe": "Measure an RTSP source: tracks, rate, loss, jitter, delay.",
     "bench": "Measure how many viewers a server carries.",

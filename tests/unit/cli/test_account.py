@@ -1,0 +1,122 @@
+"""``helio account`` against an HTTP server of the test's own."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from heliograph.cli import FAILED, REFUSED, main
+
+ANNA = {"name": "anna", "display_name": "Anna", "role": "broadcaster", "disabled": None}
+
+
+class Api(BaseHTTPRequestHandler):
+    """Notes what is asked, and answers with what is set."""
+
+    status, body = 200, b"{}"
+    asked: list[tuple[str, str, str, object]]
+
+    def answer(self) -> None:
+        length = int(self.headers.get("content-length", "0"))
+        given = json.loads(self.rfile.read(length)) if length else None
+        key = self.headers.get("authorization", "")
+        self.asked.append((self.command, self.path, key, given))
+        self.send_response(self.status)
+        self.send_header("content-length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    do_GET = do_POST = do_PATCH = answer
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def api() -> Iterator[tuple[type[Api], str]]:
+    handler = type("Handler", (Api,), {"asked": []})
+    with HTTPServer(("127.0.0.1", 0), handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        yield handler, f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> str:
+    (tmp_path / "administrator.key").write_text("boss\n")
+    return str(tmp_path / "administrator.key")
+
+
+def test_accounts_are_listed(
+    api: tuple[type[Api], str], key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler, url = api
+    handler.body = json.dumps({"accounts": [ANNA]}).encode()
+    assert main(["account", "list", "--server", url, "--key-file", key]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split("\t") == [
+        "anna",
+        "Anna",
+        "broadcaster",
+        "",
+    ]
+    assert handler.asked == [("GET", "/api/v1/accounts?limit=500&after=", "Bearer boss", None)]
+
+
+def test_password_comes_by_standard_input(
+    api: tuple[type[Api], str], key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler, url = api
+    handler.body = json.dumps(ANNA).encode()
+    monkeypatch.setattr("sys.stdin", io.StringIO("a rather long sentence\n"))
+    command = ["account", "add", "anna", "--role", "broadcaster", "--server", url]
+    assert main([*command, "--key-file", key]) == 0
+    assert handler.asked[0][3] == {
+        "name": "anna",
+        "password": "a rather long sentence",
+        "role": "broadcaster",
+        "display_name": "",
+    }
+
+
+@pytest.mark.parametrize(("more", "disabled"), [([], True), (["--undo"], False)])
+def test_account_is_disabled_and_let_in_again(
+    api: tuple[type[Api], str], key: str, more: list[str], disabled: bool
+) -> None:
+    handler, url = api
+    handler.body = json.dumps(ANNA).encode()
+    assert main(["account", "disable", "a/b", "--server", url, "--key-file", key, *more]) == 0
+    assert handler.asked == [
+        ("PATCH", "/api/v1/accounts/a%2Fb", "Bearer boss", {"disabled": disabled})
+    ]
+
+
+def test_what_the_server_refuses_is_told(
+    api: tuple[type[Api], str], key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler, url = api
+    handler.status = 409
+    handler.body = b'{"error": {"status": 409, "message": "the last one", "subject": "anna"}}'
+    assert main(["account", "disable", "anna", "--server", url, "--key-file", key]) == REFUSED
+    assert "the last one" in capsys.readouterr().err
+    handler.body = b"<html>"
+    assert main(["account", "list", "--server", url, "--key-file", key]) == REFUSED
+    assert "not a Heliograph server" in capsys.readouterr().err
+
+
+def test_without_a_key_nothing_is_asked(
+    api: tuple[type[Api], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler, url = api
+    assert main(["account", "list", "--server", url]) == REFUSED
+    assert "--key-file" in capsys.readouterr().err
+    missing = str(tmp_path / "none")
+    assert main(["account", "list", "--server", url, "--key-file", missing]) == FAILED
+    assert handler.asked == []
