@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
@@ -120,6 +119,8 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _differences(connection: Connection) -> list[str]:
+    from alembic.autogenerate import compare_metadata  # takes a while to load
+
     context = MigrationContext.configure(
         connection, opts={"compare_type": True, "compare_server_default": True}
     )

@@ -6,6 +6,7 @@ so that look-ups never wait. Who may change what is for the caller to ask of ``r
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,7 @@ class Roster:
         self.channels = channels
         self.catalogue = catalogue
         self.gate = gate
+        self._turn = asyncio.Lock()
         self.ended = 0
         """Publishers and readers ended because their right did."""
 
@@ -79,18 +81,19 @@ class Roster:
 
     async def refresh(self, name: str | None = None) -> None:
         """Bring the live channels, or one of them, to what the catalogue says."""
-        standings = await self.catalogue.channels.standings(name)
-        for standing in standings.values():
-            self._place(standing)
-        gone = [
-            channel.name
-            for channel in self.channels
-            if channel.name not in standings
-            and not channel.configured
-            and name in (None, channel.name)
-        ]
-        for one in gone:
-            self.channels.delete(one)
+        async with self._turn:  # what was read first must not be put in place last
+            standings = await self.catalogue.channels.standings(name)
+            for standing in standings.values():
+                self._place(standing)
+            gone = [
+                channel.name
+                for channel in self.channels
+                if channel.name not in standings
+                and not channel.configured
+                and name in (None, channel.name)
+            ]
+            for one in gone:
+                self.channels.delete(one)
 
     async def recheck(self, name: str | None = None) -> None:
         """End publishers and readers, of one channel or of all, whose right is gone."""

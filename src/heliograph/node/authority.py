@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import httpx
+from typing import TYPE_CHECKING
 
 from heliograph.catalogue.authority import MAX_BODY, Reply
 from heliograph.catalogue.external import Authority
 from heliograph.catalogue.rights import Action
 from heliograph.live.gate import AuthorityPolicy
 from heliograph.node.settings import Settings
+
+if TYPE_CHECKING:
+    import httpx
 
 #: Connections to the authority at once; what is above waits within the time-out.
 MAX_CONNECTIONS = 32
@@ -36,6 +38,8 @@ def open_authority(settings: Settings) -> OpenAuthority | None:
     wanted = settings.authority
     if not wanted.url:
         return None
+    import httpx  # it takes a while to load, and most servers ask nobody
+
     headers = {"user-agent": settings.server.name}
     if wanted.key is not None:
         headers["authorization"] = f"Bearer {wanted.key.get_secret_value()}"

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
 from tests.unit.protocols.rtmp.client import AVC, HANDSHAKE, answers, capture, code
 
+from heliograph.catalogue import external
+from heliograph.catalogue.authority import Reply
+from heliograph.catalogue.throttle import Throttle
+from heliograph.live.gate import Gate
 from heliograph.live.options import ChannelOptions, Conflict
 from heliograph.live.readers import ReaderHooks
 from heliograph.live.registry import Channels
@@ -427,3 +431,59 @@ def test_media_clock_follows_the_earliest_arrivals_slowly() -> None:
     assert clock.at(110.0) == pytest.approx(9.997)
     clock.arrived(5000.0, 111.0)  # the encoder's clock jumped
     assert clock.at(111.0) == 5000.0
+
+
+class Authority:
+    """An external authority that answers when it is told to."""
+
+    def __init__(self, site: Site) -> None:
+        self.status = asyncio.get_running_loop().create_future()
+        self.asked: list[Mapping[str, str]] = []
+        asks = external.Authority(self.post)
+        site.server.gate = Gate("boss", authority=asks)
+
+    async def post(self, question: Mapping[str, str]) -> Reply:
+        self.asked.append(question)
+        return Reply(await self.status)
+
+
+async def test_what_an_encoder_sends_waits_while_somebody_else_is_asked(site: Site) -> None:
+    authority = Authority(site)
+    encoder = await site.encoder()
+    publishing = asyncio.create_task(encoder.publish())
+    await site.until(lambda: authority.asked)
+    assert authority.asked[0]["protocol"] == "rtmp"
+    encoder.begin()
+    authority.status.set_result(200)
+    assert await publishing == "NetStream.Publish.Start"
+    await site.until(lambda: site.channel.state is State.ON_AIR)
+
+
+async def test_authority_refuses_an_encoder(site: Site) -> None:
+    authority = Authority(site)
+    authority.status.set_result(403)
+    assert await (await site.encoder()).publish() == "NetStream.Publish.Unauthorized"
+    assert site.server.refused_publishers == 1
+    assert site.channel.publishings == {}
+
+
+async def test_encoder_that_goes_while_somebody_is_asked_leaves_nothing(site: Site) -> None:
+    authority = Authority(site)
+    encoder = await site.encoder()
+    publishing = asyncio.create_task(encoder.publish())
+    await site.until(lambda: authority.asked)
+    encoder.writer.close()
+    await site.until(lambda: not site.server.connections)
+    authority.status.set_result(200)
+    with contextlib.suppress(EOFError, ConnectionError):
+        await publishing
+    assert site.channel.publishings == {}
+
+
+async def test_guesses_are_slowed_and_right_keys_with_them(site: Site) -> None:
+    for number in range(11):
+        wrong = await (await site.encoder()).publish(f"demo?key=guess-{number}")
+        assert wrong == "NetStream.Publish.Unauthorized"
+    assert await (await site.encoder()).publish() == "NetStream.Publish.Rejected"
+    site.server.gate.throttle = Throttle()
+    assert await (await site.encoder()).publish() == "NetStream.Publish.Start"
