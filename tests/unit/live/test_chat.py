@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heliograph.live.chat import (
+from heliograph.live.chat import Room
+from heliograph.live.chat_entries import (
     Backlog,
     Badge,
     ChatLimits,
+    Cleared,
     Deleted,
     Entry,
     Member,
     Message,
     Muted,
-    Resync,
-    Room,
     Slow,
     Unmuted,
 )
@@ -48,23 +48,20 @@ class Client:
     shown: dict[int, str] = field(default_factory=dict)
     cursor: str = ""
     member: Member | None = None
-    woken: int = 0
+    net: str = ""
     wholes: int = 0
     now: float = 0.0
 
     def come(self) -> Client:
-        def wake() -> None:
-            self.woken += 1
-
         badge = Badge.OWNER if self.moderator else Badge.GUEST
         self.member, backlog = self.room.join(
             self.author,
             self.name,
             self.now,
-            wake=wake,
             cursor=self.cursor,
             badge=badge,
             moderator=self.moderator,
+            net=self.net,
         )
         self.take_backlog(backlog)
         return self
@@ -83,15 +80,23 @@ class Client:
             self.shown[entry.id] = entry.text
         elif isinstance(entry, Deleted):
             self.shown.pop(entry.message, None)
+        elif isinstance(entry, Cleared):
+            self.shown.clear()
+
+    def take(self) -> tuple[Entry, ...]:
+        """What is new for it, as a server sends it; the whole history where that is too much."""
+        assert self.member is not None
+        entries = self.room.after(self.member.seen)
+        if entries is None:
+            self.take_backlog(self.room.resume(self.member, self.now))
+            return ()
+        self.member.seen = self.room.last
+        self.cursor = self.room.cursor
+        return entries
 
     def read(self) -> None:
-        assert self.member is not None
-        for event in self.member.take():
-            if isinstance(event, Resync):
-                self.take_backlog(self.room.resume(self.member, self.now))
-                continue
-            self.show(event)
-            self.cursor = self.room.cursor_at(event.id)
+        for entry in self.take():
+            self.show(entry)
 
     def go(self) -> None:
         assert self.member is not None
@@ -172,7 +177,7 @@ def test_cursor_that_is_not_of_this_room_gets_the_whole(cursor: str) -> None:
 def test_room_made_anew_goes_on_where_it_was() -> None:
     room, _, anna = lobby()
     said = [anna.say("one", "n1"), anna.say("two", "n2")]
-    again = Room(FREE, past=said, mutes=[("guest:z", None)])
+    again = Room(FREE, past=said, mutes=[("guest:z", "", None)])
     back = Client(again, "guest:a", "Anna", cursor=room.cursor).come()
     assert list(back.shown.values()) == ["one", "two"]
     # Sent again because the answer was lost with the server: there once.
@@ -278,7 +283,7 @@ def test_slow_mode_holds_for_all_but_moderators() -> None:
     for _ in range(3):
         owner.say("order", now=100.0)
     assert room.resume(anna.member, 110.0).slow == 10
-    assert [e for e in anna.member.take() if isinstance(e, Slow)] == []
+    assert [e for e in anna.take() if isinstance(e, Slow)] == []
     room.set_slow(owner.member, 0)
     anna.say("three", now=110.5)
 
@@ -306,7 +311,7 @@ def test_unmuted_author_writes_again_and_all_are_told() -> None:
     assert room.unmute(owner.member, "guest:a") is not None
     assert room.unmute(owner.member, "guest:a") is None
     anna.say("thanks")
-    kinds = [type(event) for event in owner.member.take()]
+    kinds = [type(entry) for entry in owner.take()]
     assert kinds == [Muted, Unmuted, Message]
 
 
@@ -319,6 +324,7 @@ def test_who_is_no_moderator_moderates_nothing() -> None:
         lambda: room.mute(anna.member, "account:1", 0.0),
         lambda: room.unmute(anna.member, "guest:a"),
         lambda: room.set_slow(anna.member, 5),
+        lambda: room.clear(anna.member),
     ]
     for act in acts:
         with pytest.raises(ForbiddenError):
@@ -339,32 +345,31 @@ def test_author_takes_back_his_own() -> None:
 def test_deleted_text_is_not_sent_to_those_that_were_slow() -> None:
     room, owner, anna = lobby()
     room.delete(owner.member, anna.say("rude").id)
-    assert [type(event) for event in anna.member.take()] == [Deleted]
+    assert [type(entry) for entry in anna.take()] == [Deleted]
 
 
 def test_slow_member_resynchronises_and_others_notice_nothing() -> None:
-    room, owner, anna = lobby(replace(FREE, queue=10, history=50))
+    _, owner, anna = lobby(replace(FREE, queue=10, history=50))
     for number in range(200):
         owner.say(str(number))
         owner.read()
-        assert len(anna.member.queue) <= 10
-    assert room.resyncs == 1
-    assert anna.member.take() == (Resync(),)
-    anna.take_backlog(room.resume(anna.member, 0.0))
+    assert anna.take() == ()  # the history as a whole
+    assert anna.wholes == 2
+    assert list(anna.shown.values()) == [str(number) for number in range(150, 200)]
     owner.say("live again")
     anna.read()
     assert list(anna.shown.values())[-2:] == ["199", "live again"]
-    assert len(owner.shown) == 200
+    assert (len(owner.shown), owner.wholes) == (200, 1)
 
 
-def test_member_is_woken_once_for_all_that_waits() -> None:
-    _, owner, anna = lobby()
-    for _ in range(5):
-        owner.say("hello")
-    assert anna.woken == 1
-    anna.read()
-    owner.say("hello")
-    assert anna.woken == 2
+def test_news_are_told_once_an_entry_is_there() -> None:
+    seen: list[int] = []
+    room = Room(FREE, news=lambda: seen.append(room.last))
+    anna = Client(room, "guest:a", "Anna").come()
+    assert seen == []
+    anna.say("one")
+    anna.say("two")
+    assert seen == [1, 2]
 
 
 def test_member_that_left_hears_and_says_nothing() -> None:
@@ -373,7 +378,7 @@ def test_member_that_left_hears_and_says_nothing() -> None:
     anna.go()
     room.leave(member)
     owner.say("hello")
-    assert not member.queue
+    assert room.members == 1
     with pytest.raises(ForbiddenError):
         room.say(member, "ghost", "n1", 0.0)
 
@@ -405,7 +410,7 @@ def test_owners_name_is_kept_for_the_owner() -> None:
     Client(room, "account:1", "Owner").come()
 
 
-@pytest.mark.parametrize("name", ["", "a\u202eb", "x\n\0", "\u200b"])
+@pytest.mark.parametrize("name", [" ", "a\u202eb", "x\n\0", "\u200b"])
 def test_names_with_tricks_do_not_come_in(name: str) -> None:
     room = Room()
     with pytest.raises(MalformedError):
@@ -436,6 +441,7 @@ def test_tables_are_bounded() -> None:
         room.mute(owner.member, f"guest:{number}", 0.0)
     for table in (room._entries, room._rates, room._nonces, room._mutes, room._unsaved):
         assert len(table) == 10
+    assert len(room._nets) <= 10
     assert room.unsaved_lost == 90
     assert not room._names.keys() - {"owner"}
 
@@ -446,6 +452,121 @@ def test_what_is_to_be_written_down_is_told_once() -> None:
     room.mute(owner.member, "guest:a", 0.0)
     assert [type(entry) for entry in room.take_unsaved()] == [Message, Muted]
     assert room.take_unsaved() == ()
+
+
+def test_who_has_no_name_reads_and_writes_once_it_has_one() -> None:
+    room, owner, _ = lobby()
+    reader = Client(room, "guest:r", "").come()
+    owner.say("hello")
+    reader.read()
+    assert "hello" in reader.shown.values()
+    with pytest.raises(ForbiddenError) as caught:
+        reader.say("hello")
+    assert caught.value.subject == "name"
+    with pytest.raises(ConflictError):
+        room.rename(reader.member, "anna", 0.0)
+    room.rename(reader.member, "Rita", 0.0)
+    assert reader.say("hello").name == "Rita"
+    # Any number may read without one.
+    Client(room, "guest:s", "").come()
+
+
+def test_name_given_up_is_free() -> None:
+    room, _, anna = lobby()
+    room.rename(anna.member, "Annette", 0.0)
+    Client(room, "guest:b", "Anna").come()
+    with pytest.raises(ConflictError):
+        room.rename(anna.member, "Anna", 0.0)
+    assert anna.member.name == "Annette"
+
+
+def test_flood_of_names_is_a_flood() -> None:
+    room, _, anna = lobby(ChatLimits(burst=3))
+    for number in range(3):
+        room.rename(anna.member, f"Anna {number}x", 0.0)
+    with pytest.raises(BusyError):
+        room.rename(anna.member, "Anna", 0.0)
+
+
+def test_clear_takes_all_messages_and_none_comes_back() -> None:
+    room, owner, anna = lobby()
+    anna.say("one", "n1")
+    owner.say("two")
+    owner.read()
+    room.clear(owner.member)
+    anna.say("three")
+    owner.read()
+    assert list(owner.shown.values()) == ["three"]
+    assert list(Client(room, "guest:b", "Berta").come().shown.values()) == ["three"]
+    again = room.say(anna.member, "one", "n1", 1.0)
+    assert (again.repeated, again.message.text) == (True, "")
+
+
+def test_deleted_messages_of_the_past_are_known_and_not_shown() -> None:
+    past = [
+        Message(3, "guest:a", "Anna", "", 0.0, "n3"),
+        Message(7, "guest:a", "Anna", "kept", 0.0, "n7"),
+        Message(9, "guest:a", "Anna", "", 0.0, "n9"),
+    ]
+    room = Room(FREE, past=past)
+    anna = Client(room, "guest:a", "Anna").come()
+    assert anna.shown == {7: "kept"}
+    assert room.say(anna.member, "again", "n9", 0.0).repeated
+    assert anna.say("next", "n10").id == 10
+
+
+def test_muted_guest_does_not_come_back_as_another() -> None:
+    room, owner, _ = lobby()
+    troll = Client(room, "guest:t", "Troll", net="home").come()
+    troll.say("rude")
+    room.mute(owner.member, "guest:t", 0.0, seconds=60)
+    troll.go()
+    other = Client(room, "guest:u", "Other", net="home").come()
+    with pytest.raises(ForbiddenError):
+        other.say("rude again", now=1.0)
+    Client(room, "guest:v", "Far away", net="elsewhere").come().say("hello", now=1.0)
+    # Who has an account answers for himself.
+    member = Client(room, "account:5", "Emil", net="home", moderator=True).come()
+    member.say("hello", now=1.0)
+    room.unmute(owner.member, "guest:t")
+    other.say("thanks", now=2.0)
+
+
+def test_mute_of_a_network_holds_in_a_room_made_anew() -> None:
+    room, owner, _ = lobby()
+    troll = Client(room, "guest:t", "Troll", net="home").come()
+    troll.say("rude")
+    muted = room.mute(owner.member, "guest:t", 0.0, seconds=60)
+    again = Room(FREE, mutes=[(muted.author, muted.net, muted.until)])
+    other = Client(again, "guest:u", "Other", net="home").come()
+    with pytest.raises(ForbiddenError):
+        other.say("rude again", now=59.0)
+    other.say("hello", now=60.0)
+
+
+def test_guests_of_one_network_share_a_rate_and_others_have_their_own() -> None:
+    room, owner, _ = lobby(ChatLimits(burst=5, net_burst=8))
+    for number in range(2):
+        guest = Client(room, f"guest:{number}", f"N{number}x", net="home").come()
+        said = 0
+        with contextlib.suppress(BusyError):
+            for _ in range(10):
+                guest.say("spam")
+                said += 1
+        assert said == (5, 3)[number]
+    Client(room, "guest:b", "Berta", net="elsewhere").come().say("hello")
+    owner.say("hello")
+
+
+def test_whole_room_has_a_rate_that_moderators_are_free_of() -> None:
+    room, owner, _ = lobby(ChatLimits(room_burst=20))
+    said = 0
+    with contextlib.suppress(BusyError):
+        for number in range(100):
+            Client(room, f"guest:{number}", f"N{number}x").come().say("spam")
+            said += 1
+    assert said == 20
+    owner.say("order")
 
 
 STEP = st.tuples(
