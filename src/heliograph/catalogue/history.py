@@ -67,11 +67,13 @@ class History:
         *,
         said: Iterable[ChatEntry] = (),
         deleted: Iterable[int] = (),
+        cleared: int = 0,
         muted: Iterable[ChatMute] = (),
         unmuted: Iterable[str] = (),
     ) -> None:
         """Write down what happened, as one transaction; doing it twice changes nothing.
 
+        ``deleted``: messages whose text goes; ``cleared``: those before this one go as well.
         Unmuting comes before muting: give the last state of each author. ``NotFoundError`` without
         that channel.
         """
@@ -89,6 +91,12 @@ class History:
                 await session.execute(
                     update(ChatRow)
                     .where(ChatRow.channel_id == row.id, ChatRow.seq.in_(deleted))
+                    .values(body="", deleted=True)
+                )
+            if cleared:
+                await session.execute(
+                    update(ChatRow)
+                    .where(ChatRow.channel_id == row.id, ChatRow.seq < cleared)
                     .values(body="", deleted=True)
                 )
             if muted or unmuted:
