@@ -18,6 +18,7 @@ from heliograph.live.options import (
 )
 from heliograph.model.errors import ResourceError
 from heliograph.node.settings.schema import ChannelSettings, Settings
+from heliograph.servers.chat_server import ChatOptions
 from heliograph.servers.rtmp import RtmpOptions
 from heliograph.servers.rtsp import RtspOptions
 
@@ -59,6 +60,12 @@ def rtsp_options(settings: Settings) -> RtspOptions:
         realm=rtsp.realm,
         auth_methods=settings.access.auth_methods,
     )
+
+
+def chat_options(settings: Settings) -> ChatOptions:
+    """How many may chat."""
+    chat = settings.chat
+    return ChatOptions(chat.max_connections, chat.max_per_network)
 
 
 def rtmp_options(settings: Settings) -> RtmpOptions:

@@ -17,6 +17,7 @@ import uvloop
 from heliograph import __version__
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.live.channel import Channel
+from heliograph.live.chat_rooms import Chats
 from heliograph.live.gate import Gate
 from heliograph.live.hls import Hls
 from heliograph.live.keys import administrator_key
@@ -34,6 +35,7 @@ from heliograph.node.demo import Demo
 from heliograph.node.options import (
     DEMO,
     channel_options,
+    chat_options,
     database_url,
     live_options,
     rtmp_options,
@@ -42,10 +44,12 @@ from heliograph.node.options import (
 from heliograph.node.periodic import Periodic
 from heliograph.node.settings import Loaded, Settings, diff
 from heliograph.plane import Plane, PlaneLoop, open_plane
+from heliograph.servers.chat_server import ChatServer
 from heliograph.servers.http import HttpOptions, HttpServer
 from heliograph.servers.rtmp import RtmpServer
 from heliograph.servers.rtsp import RtspServer
 from heliograph.web.app import create_app
+from heliograph.web.chat import ChatGate
 from heliograph.web.context import WebContext
 from heliograph.web.pictures import Pictures
 
@@ -155,6 +159,7 @@ class Server:
             rtc=rtc,
             hls=Hls(transcodes),
             rtmp_counters=self.rtmp.counters if self.rtmp is not None else dict,
+            chats=Chats(self.catalogue) if settings.chat.enabled else None,
             pictures=pictures,
             ready=lambda: self.ready,
             lost_log_lines=logs.lost_lines,
@@ -165,9 +170,12 @@ class Server:
             max_connections=http.max_connections,
             head_timeout=http.head_timeout_s,
         )
-        self.http = HttpServer(create_app(context), context, options)
+        chat = self._open_chat(context)
+        self.http = HttpServer(create_app(context), context, options, chat)
         await self.http.start()
         self._undo.append(("http", self.http.stop))
+        if chat is not None:
+            self._undo.append(("chat", chat.close))
         self._undo.append(("hls", context.hls.close))  # who waits is told before http stops
         for channel in self.channels:
             self._pull(channel)
@@ -189,6 +197,20 @@ class Server:
             authority=found.authority,
             policy=found.policy,
         )
+
+    def _open_chat(self, context: WebContext) -> ChatServer | None:
+        settings = self.settings
+        if context.chats is None:
+            return None
+        chat = ChatServer(
+            context.chats,
+            ChatGate(context),
+            chat_options(settings),
+            public_host=settings.server.public_host,
+        )
+        self.channels.subscribe(chat.observe)
+        chat.start()
+        return chat
 
     def _open_rtc(self, plane: Plane, loop: PlaneLoop, transcodes: Transcodes) -> Rtc | None:
         webrtc = self.settings.webrtc

@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from heliograph.model.errors import BusyError, ResourceError, TooLargeError
+from heliograph.servers.chat_server import ChatServer
 from heliograph.servers.websocket import Site, UpgradeRequest, WebSockets, refusal
 
 log = structlog.get_logger(__name__)
@@ -57,8 +58,11 @@ class HttpServer:
         app: Any,  # noqa: ANN401 - any ASGI application
         site: Site,
         options: HttpOptions,
+        chat: ChatServer | None = None,
     ) -> None:
-        """``site`` has the channels for WebSockets, and takes what is counted."""
+        """``site`` has the channels for WebSockets, and takes what is counted; ``chat`` takes
+        upgrades under its own prefix."""
+        self.chat = chat
         self.websockets = WebSockets(site)
         self.options = options
         self.port = 0
@@ -109,7 +113,8 @@ class HttpServer:
     @property
     def connections(self) -> int:
         """Open ones, WebSockets included."""
-        return len(self.state.connections) + self.websockets.open
+        chat = 0 if self.chat is None else self.chat.open
+        return len(self.state.connections) + self.websockets.open + chat
 
     async def stop(self, timeout: float = 5.0) -> None:
         """Listen no more, let answers end for ``timeout`` seconds, then cut them off.
@@ -243,7 +248,12 @@ class HttpConnection(HttpToolsProtocol):
         self._disarm()
         peer = self.client[0] if self.client else ""
         request = UpgradeRequest.of(self.scope["method"], self.url, self.headers, peer, received)
-        self._server.websockets.upgrade(request, self.transport)
+        chat = self._server.chat
+        if chat is not None and chat.wants(request.target):
+            self.connections.discard(self)
+            chat.upgrade(request, self.transport)
+        else:
+            self._server.websockets.upgrade(request, self.transport)
 
     # time
 

@@ -84,12 +84,11 @@ class UpgradeRequest:
             joined[name] = f"{joined[name]}, {value}" if name in joined else value
         return cls(method, target.decode("latin-1"), joined, peer, received)
 
-    @property
-    def channel(self) -> str:
-        """The channel's name; ``NotFoundError`` for paths of something else."""
+    def under(self, prefix: str) -> str:
+        """The channel's name in a path that begins so; ``NotFoundError`` for another path."""
         path = self.target.partition("?")[0]
-        name = unquote(path.removeprefix(_PREFIX))
-        if not path.startswith(_PREFIX) or "/" in name:
+        name = unquote(path.removeprefix(prefix))
+        if not path.startswith(prefix) or "/" in name:
             raise NotFoundError("no WebSocket here", subject=path[:80])
         return name
 
@@ -99,7 +98,9 @@ class UpgradeRequest:
         return self.target.partition("?")[2]
 
 
-def accept(request: UpgradeRequest, public_host: str = "") -> bytes:
+def accept(
+    request: UpgradeRequest, public_host: str = "", subprotocol: str = wire.SUBPROTOCOL
+) -> bytes:
     """Check the handshake and give the answer to it; the typed error says what is wrong."""
     headers = request.headers
     if request.method != "GET":
@@ -118,8 +119,8 @@ def accept(request: UpgradeRequest, public_host: str = "") -> bytes:
     # Only pages of ours may use what the viewer's address or cookie opens.
     check_origin(headers, public_host, needed=False)
     asked = [word.strip() for word in headers.get("sec-websocket-protocol", "").split(",")]
-    if asked != [""] and wire.SUBPROTOCOL not in asked:
-        raise MalformedError("websocket handshake", f"{wire.SUBPROTOCOL} is spoken here")
+    if asked != [""] and subprotocol not in asked:
+        raise MalformedError("websocket handshake", f"{subprotocol} is spoken here")
     digest = base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()
     lines = [
         "HTTP/1.1 101 Switching Protocols",
@@ -128,7 +129,7 @@ def accept(request: UpgradeRequest, public_host: str = "") -> bytes:
         f"Sec-WebSocket-Accept: {digest}",
     ]
     if asked != [""]:  # one that was not offered must not be answered
-        lines.append(f"Sec-WebSocket-Protocol: {wire.SUBPROTOCOL}")
+        lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
@@ -216,7 +217,7 @@ class WebSockets:
                 transport.close()
 
     async def _admit(self, request: UpgradeRequest) -> tuple[Channel, Grant]:
-        site, name = self._site, request.channel
+        site, name = self._site, request.under(_PREFIX)
         asker = await asker_of(
             site.catalogue,
             request.headers,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heliograph.catalogue.catalogue import Catalogue
+from heliograph.live.chat_rooms import Chats
 from heliograph.live.gate import Gate
 from heliograph.live.hls import Hls
 from heliograph.live.registry import Channels
@@ -50,6 +51,8 @@ class WebContext:
     """None: no WebRTC."""
     hls: Hls = field(default_factory=Hls)
     """Renditions of channels, made when asked for."""
+    chats: Chats | None = None
+    """None: no chat."""
     pictures: Pictures | None = None
     """None: channels have no pictures."""
     ready: Callable[[], bool] = lambda: True

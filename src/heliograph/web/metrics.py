@@ -87,6 +87,12 @@ class ServerCollector(Collector):
         yield GaugeMetricFamily("helio_transcodes", "Sound made anew now.", len(transcodes))
         for name, value in sorted(context.rtmp_counters().items()):
             yield CounterMetricFamily(f"helio_{name}", "Counter of RTMP.", value)
+        if context.chats is not None:
+            chats = context.chats
+            for name, value in sorted(chats.counters.items()):
+                yield CounterMetricFamily(f"helio_{name}", "Counter of chats.", value)
+            yield GaugeMetricFamily("helio_chat_connections", "In chats.", chats.connections)
+            yield GaugeMetricFamily("helio_chat_rooms", "Chats held in memory.", len(chats))
         if context.pictures is not None:
             for name, value in sorted(context.pictures.counters().items()):
                 yield CounterMetricFamily(f"helio_pictures_{name}", "Counter of pictures.", value)

@@ -19,6 +19,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.passwords import Passwords
 from heliograph.live.channel import Channel
+from heliograph.live.chat_entries import ChatLimits
+from heliograph.live.chat_rooms import Chats
 from heliograph.live.gate import Gate
 from heliograph.live.hls import Hls
 from heliograph.live.options import ChannelOptions, LiveOptions
@@ -28,8 +30,10 @@ from heliograph.live.roster import Roster
 from heliograph.live.transcoding import Transcodes
 from heliograph.model.media import Codec, Kind, Track
 from heliograph.plane import PlaneLoop, open_plane
+from heliograph.servers.chat_server import ChatOptions, ChatServer
 from heliograph.servers.http import HttpOptions, HttpServer
 from heliograph.web.app import WebContext, create_app
+from heliograph.web.chat import ChatGate
 
 KEY = "boss"
 ADMIN = {"Authorization": f"Bearer {KEY}"}
@@ -103,6 +107,7 @@ class Site:
         server: dict[str, Any],
         live: LiveOptions,
         catalogue: Catalogue,
+        chat: tuple[ChatLimits, ChatOptions],
     ) -> None:
         self.plane = open_plane(1)
         self.loop = PlaneLoop(self.plane)
@@ -112,11 +117,15 @@ class Site:
         self.catalogue = catalogue
         gate = context.pop("gate", None) or Gate(KEY, catalogue=catalogue)
         self.roster = Roster(self.channels, catalogue, gate)
+        self.chats = Chats(catalogue, limits=chat[0])
+        context = {"chats": self.chats} | context
         self.context = WebContext(
             self.channels, self.loop, KEY, "1.2.3", catalogue, self.roster, **context
         )
+        self.chat = ChatServer(self.chats, ChatGate(self.context), chat[1])
+        self.channels.subscribe(self.chat.observe)
         self.app = create_app(self.context)
-        self.server = HttpServer(self.app, self.context, HttpOptions(**server))
+        self.server = HttpServer(self.app, self.context, HttpOptions(**server), self.chat)
         self.websockets = self.server.websockets
         self.http = httpx.AsyncClient(timeout=PATIENCE)
         self.camera = Camera()
@@ -171,6 +180,8 @@ async def running(
     context: dict[str, Any] | None = None,
     live: LiveOptions | None = None,
     silence_ms: int = 300,
+    chat_limits: ChatLimits | None = None,
+    chat_options: ChatOptions | None = None,
     **server: Any,
 ) -> AsyncIterator[Site]:
     options = channel or ChannelOptions(key="secret", title="Test")
@@ -181,16 +192,19 @@ async def running(
         {"address": "127.0.0.1", "port": 0} | server,
         live or LiveOptions(),
         catalogue,
+        (chat_limits or ChatLimits(), chat_options or ChatOptions()),
     )
     await catalogue.accounts.allow_first(KEY)
     await site.roster.open(state_dir)
     site.loop.start()
+    site.chat.start()
     await site.server.start()
     site.http.base_url = httpx.URL(f"http://127.0.0.1:{site.server.port}")
     try:
         yield site
     finally:
         await site.http.aclose()
+        await site.chat.close()
         site.channels.close()
         await site.server.stop(timeout=1)
         site.loop.stop()

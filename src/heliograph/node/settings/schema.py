@@ -173,6 +173,18 @@ class RtspSettings(Section):
         return self
 
 
+class ChatSettings(Section):
+    """The text channel beside every channel."""
+
+    enabled: bool = True
+    """Whether channels have a chat."""
+    max_connections: int = Field(default=15_000, ge=1, le=1_000_000)
+    """Connections to all chats; they are connections of `[http]` as well."""
+    max_per_network: int = Field(default=200, ge=1, le=1_000_000)
+    """Connections of one address (IPv6: a /64). The machine's own addresses are not counted: they
+    are a proxy's."""
+
+
 class RtmpSettings(Section):
     """Publishing by RTMP, as OBS and most encoders do."""
 
@@ -347,6 +359,7 @@ class Settings(Section):
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     rtsp: RtspSettings = Field(default_factory=RtspSettings)
+    chat: ChatSettings = Field(default_factory=ChatSettings)
     rtmp: RtmpSettings = Field(default_factory=RtmpSettings)
     webrtc: WebrtcSettings = Field(default_factory=WebrtcSettings)
     plane: PlaneSettings = Field(default_factory=PlaneSettings)
