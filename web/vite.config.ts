@@ -41,6 +41,7 @@ export default defineConfig({
       "/api": backend,
       "/whip": backend,
       "/whep": backend,
+      "/chat": { target: backend, ws: true },
       "/ws": { target: backend, ws: true },
     },
   },

@@ -190,6 +190,10 @@ export const liveStyles = css`
     margin: 0.2rem 0 0;
     color: var(--ink);
   }
+  helio-chat {
+    margin-top: 1rem;
+    --helio-chat-height: 24rem;
+  }
   h2 {
     margin: 0 0 0.5rem;
     font-size: 0.95rem;

@@ -2,6 +2,7 @@ import { html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, query, state } from "lit/decorators.js";
 import { ApiError, type Channel, getChannel } from "../api/client";
 import { Poll } from "../api/poll";
+import "../chat/helio-chat";
 import type { AirState } from "../live/air";
 import { canShareScreen } from "../live/devices";
 import { forgetKey, rememberKey, takeKey } from "../live/key";
@@ -161,6 +162,7 @@ export class LivePage extends LitElement {
             <h2>For your viewers</h2>
             <copy-line text=${this.watchUrl()} label="the address for viewers"></copy-line>
           </section>
+          <helio-chat channel=${this.unknown ? "" : this.name}></helio-chat>
         </div>
         ${this.fields()}
       </div>

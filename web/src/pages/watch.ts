@@ -2,6 +2,7 @@ import { css, html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, state } from "lit/decorators.js";
 import { ApiError, type Channel, getChannel } from "../api/client";
 import { Poll } from "../api/poll";
+import "../chat/helio-chat";
 import "../player/helio-player";
 import type { PlayerStats } from "../player/stats";
 import "../ui/copy-line";
@@ -24,6 +25,32 @@ export class WatchPage extends LitElement {
         overflow: hidden;
         /* The picture and what belongs to it fit one screen. */
         --helio-max-height: max(12rem, calc(100dvh - 11rem));
+      }
+      /* The chat is as high as the picture beside it. */
+      .theatre {
+        display: grid;
+        grid-template-columns: minmax(0, 1fr) 21rem;
+        gap: 1rem;
+      }
+      .beside {
+        position: relative;
+        min-height: 20rem;
+      }
+      .beside helio-chat {
+        position: absolute;
+        inset: 0;
+      }
+      @media (max-width: 60rem) {
+        .theatre {
+          grid-template-columns: minmax(0, 1fr);
+        }
+        .beside {
+          min-height: 0;
+        }
+        .beside helio-chat {
+          position: static;
+          --helio-chat-height: clamp(18rem, 55dvh, 32rem);
+        }
       }
       helio-player:fullscreen {
         border-radius: 0;
@@ -100,7 +127,8 @@ export class WatchPage extends LitElement {
         .masthead + main {
           width: 100%;
         }
-        .masthead + main > :not(helio-player) {
+        .masthead + main > :not(.theatre),
+        .beside {
           margin-inline: 1rem;
         }
         helio-player {
@@ -162,7 +190,8 @@ export class WatchPage extends LitElement {
     return html`
       <header class="frame masthead">${brand()}</header>
       <main class="frame">
-        <helio-player
+        <div class="theatre">
+          <helio-player
           src=${this.source}
           way=${new URLSearchParams(location.search).get("way") ?? ""}
           autoplay
@@ -171,6 +200,10 @@ export class WatchPage extends LitElement {
             this.figures = event.detail;
           }}
         ></helio-player>
+          <div class="beside">
+            <helio-chat channel=${this.name} query=${chatQuery(location.search)}></helio-chat>
+          </div>
+        </div>
         <div class="head">
           <h1>${channel?.title || this.name}</h1>
           ${this.chip()}
@@ -224,6 +257,13 @@ export class WatchPage extends LitElement {
       ${rows.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
     </dl>`;
   }
+}
+
+/** What shows the chat that one may see the channel. */
+function chatQuery(query: string): string {
+  const shown = new URLSearchParams(query);
+  for (const name of [...shown.keys()]) if (name !== "key" && name !== "token") shown.delete(name);
+  return shown.size ? `?${shown}` : "";
 }
 
 function withKey(name: string, query: string): string {
