@@ -10,7 +10,7 @@ import base64
 import itertools
 import shutil
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -153,6 +153,10 @@ class Tab:
 
     def evaluate(self, script: str, argument: object = None) -> Any:
         return self._chromium.do(self._page.evaluate(script, argument))
+
+    def on(self, work: Callable[[Page], Coroutine[Any, Any, T]]) -> T:
+        """Do something with the page, as Playwright does it."""
+        return self._chromium.do(work(self._page))
 
     def spy(self) -> None:
         """Begin to note the numbers shown and the player's figures."""
