@@ -162,7 +162,10 @@ export class LivePage extends LitElement {
             <h2>For your viewers</h2>
             <copy-line text=${this.watchUrl()} label="the address for viewers"></copy-line>
           </section>
-          <helio-chat channel=${this.unknown ? "" : this.name}></helio-chat>
+          <helio-chat
+            channel=${this.unknown ? "" : this.name}
+            signin=${`/sign-in?next=${encodeURIComponent(location.pathname)}`}
+          ></helio-chat>
         </div>
         ${this.fields()}
       </div>

@@ -201,7 +201,11 @@ export class WatchPage extends LitElement {
           }}
         ></helio-player>
           <div class="beside">
-            <helio-chat channel=${this.name} query=${chatQuery(location.search)}></helio-chat>
+            <helio-chat
+              channel=${this.name}
+              query=${chatQuery(location.search)}
+              signin=${`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`}
+            ></helio-chat>
           </div>
         </div>
         <div class="head">
