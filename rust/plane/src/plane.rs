@@ -2,13 +2,15 @@
 //! threads behind them.
 
 pub mod rtc;
+pub mod tls;
 
 use crate::channel::{Channel, Config};
 use crate::event::{Event, Events, Id};
-use crate::net::conn::{Conn, Speech};
+use crate::net::conn::{Conn, Speech, Stream};
 use crate::net::endpoint::{Endpoint, Route};
 use crate::net::rtc::RtcPort;
 use crate::net::sys::{self, EventFd, SockAddr};
+use crate::net::tls::TlsPort;
 use crate::net::websocket;
 use crate::net::worker::{Command, Worker, count};
 use crate::reader::{PAUSED, PLAYING, ReaderShared, Way};
@@ -19,7 +21,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::AddAssign;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -161,6 +163,7 @@ struct Tables {
     rtc_ports: HashMap<Id, Arc<RtcPort>>,
     /// WebRTC sessions to their ports.
     sessions: HashMap<Id, Id>,
+    tls_ports: Vec<Arc<TlsPort>>,
 }
 
 /// Shared by Python's side and the threads.
@@ -378,6 +381,7 @@ impl Plane {
 
     /// Stops the threads and waits for them.
     pub fn close(&self) {
+        self.close_tls();
         for index in 0..self.hub.workers.len() {
             self.hub.order(index, Command::Stop);
         }
@@ -628,7 +632,12 @@ impl Plane {
         received: &[u8],
         max_message: usize,
     ) -> io::Result<Id> {
-        let socket: OwnedFd = sys::adopt_stream(fd)?;
+        let (stream, received, queued) = if let Some(taken) = self.take_from_tls(fd, received)? {
+            (Stream::Tls(taken.stream), taken.received, taken.queued)
+        } else {
+            let socket = sys::adopt_stream(fd)?;
+            (Stream::Plain(socket), received.to_vec(), Vec::new())
+        };
         let id = self.hub.id();
         let worker = self.hub.pick_worker();
         let speech = if websocket {
@@ -637,7 +646,7 @@ impl Plane {
             Speech::Rtsp
         };
         lock(&self.hub.tables).conns.insert(id, (worker, websocket));
-        let conn = Conn::new(id, socket, speech, received, max_message);
+        let conn = Conn::new(id, stream, speech, received, queued, max_message);
         self.hub.order(worker, Command::Adopt(Box::new(conn)));
         Ok(id)
     }

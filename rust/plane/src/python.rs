@@ -3,6 +3,7 @@
 #![allow(clippy::needless_pass_by_value, clippy::too_many_arguments)]
 
 mod rtc;
+mod tls;
 
 use crate::channel::Config;
 use crate::clock;
@@ -222,6 +223,7 @@ impl Plane {
     #[pyo3(signature = (fd, kind, received = None, max_message = 65_536))]
     fn adopt(
         &self,
+        py: Python<'_>,
         fd: i32,
         kind: &str,
         received: Option<&[u8]>,
@@ -236,9 +238,8 @@ impl Plane {
                 )));
             }
         };
-        Ok(self
-            .0
-            .adopt(fd, websocket, received.unwrap_or_default(), max_message)?)
+        let received = received.unwrap_or_default();
+        Ok(py.detach(|| self.0.adopt(fd, websocket, received, max_message))?)
     }
 
     fn conn_send(&self, conn: Id, data: Vec<u8>) {
@@ -345,6 +346,19 @@ impl Plane {
         capacity: usize,
     ) -> PyResult<rtc::RtcPort> {
         rtc::open(&self.0, py, &address, candidates, capacity)
+    }
+
+    #[pyo3(signature = (fd, chain, key, *, connections = 20_000, handshake_ms = 5_000))]
+    fn tls_open(
+        &self,
+        py: Python<'_>,
+        fd: i32,
+        chain: &[u8],
+        key: &[u8],
+        connections: usize,
+        handshake_ms: u64,
+    ) -> PyResult<tls::TlsPort> {
+        tls::open(&self.0, py, fd, chain, key, connections, handshake_ms)
     }
 
     fn totals<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -505,4 +519,6 @@ mod _plane {
     use super::Plane;
     #[pymodule_export]
     use super::rtc::RtcPort;
+    #[pymodule_export]
+    use super::tls::TlsPort;
 }

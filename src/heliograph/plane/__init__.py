@@ -5,7 +5,7 @@ in ``plane.twin`` the same surface in plain Python for tests, ``PlaneLoop`` carr
 events into an asyncio loop. Imports ``model`` only; ``live`` and everything above may import it.
 """
 
-from heliograph.plane.api import Plane, RtcPort, open_plane
+from heliograph.plane.api import Plane, RtcPort, TlsPort, open_plane
 from heliograph.plane.loop import PlaneLoop
 from heliograph.plane.types import (
     ChannelSilent,
@@ -52,6 +52,7 @@ __all__ = [
     "TapFlag",
     "TapItem",
     "TapReady",
+    "TlsPort",
     "TrackSpec",
     "open_plane",
     "parse_event",

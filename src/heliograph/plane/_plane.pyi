@@ -7,7 +7,7 @@ System failures raise ``OSError`` with errno. Addresses are numeric, IPv4 or IPv
 
 from typing import Literal, TypeAlias, final
 
-__all__ = ["Plane", "RtcPort"]
+__all__ = ["Plane", "RtcPort", "TlsPort"]
 
 #: (track id 0–255, "video"|"audio"|"data", codec name as ``model.media.Codec``, clock rate,
 #:  payload type, parameter sets sent out of band as NAL units without start codes,
@@ -117,7 +117,10 @@ class Plane:
         received: bytes | None = None,
         max_message: int = 65536,
     ) -> int:
-        """Take a connected socket (duplicated: close yours). ``received``: read so far."""
+        """Take a connected socket (duplicated: close yours). ``received``: read so far.
+
+        Behind a socket that ``TlsPort.accept`` gave, the plane takes the TLS connection itself.
+        """
     def conn_send(self, conn: int, data: bytes) -> None:
         """Queue an RTSP message verbatim, or a WebSocket text message, in order with the media."""
     def conn_publish(self, conn: int, input: int, tracks: list[tuple[int, int, int]]) -> None:
@@ -161,6 +164,23 @@ class Plane:
         for the port bound. At most ``capacity`` sessions.
         """
 
+    # HTTPS
+    def tls_open(
+        self,
+        fd: int,
+        chain: bytes,
+        key: bytes,
+        *,
+        connections: int = 20_000,
+        handshake_ms: int = 5_000,
+    ) -> TlsPort:
+        """End TLS on a listening socket (duplicated: close yours), in a thread of its own.
+
+        ``chain``, ``key``: PEM, the server's own certificate first; ``ValueError`` says why they
+        cannot be used. ``connections``: at a time, those adopted not counted. ``handshake_ms``:
+        how long a handshake may take.
+        """
+
     # numbers
     def totals(self) -> dict[str, int]: ...
     def channel_stats(self, channel: int) -> dict[str, int | list[dict[str, int | str]]]: ...
@@ -197,3 +217,21 @@ class RtcPort:
     def counters(self) -> dict[str, int]: ...
     def close(self) -> None:
         """Close the port; sessions end without a word."""
+
+@final
+class TlsPort:
+    """An HTTPS port; made by ``Plane.tls_open``. It is used like a listening socket."""
+
+    def fileno(self) -> int:
+        """An eventfd, readable while connections wait for ``accept``."""
+    def accept(self, limit: int = 64) -> list[tuple[int, str, int]]:
+        """Take connections whose handshake is done: (descriptor, peer's address, its port).
+
+        The descriptor is a stream socket for plaintext, and the caller's to close; closing it ends
+        the connection once everything written is sent.
+        """
+    def certify(self, chain: bytes, key: bytes) -> None:
+        """Use another certificate for connections to come; ``ValueError``: the old one stays."""
+    def counters(self) -> dict[str, int]: ...
+    def shut(self) -> None:
+        """Listen no more; what is open goes on until it ends or the plane is closed."""

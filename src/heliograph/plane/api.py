@@ -36,6 +36,16 @@ class RtcPort(Protocol):
     def close(self) -> None: ...
 
 
+class TlsPort(Protocol):
+    """See ``_plane.pyi``."""
+
+    def fileno(self) -> int: ...
+    def accept(self, limit: int = 64) -> list[tuple[int, str, int]]: ...
+    def certify(self, chain: bytes, key: bytes) -> None: ...
+    def counters(self) -> dict[str, int]: ...
+    def shut(self) -> None: ...
+
+
 class Plane(Protocol):
     """See ``_plane.pyi`` for what each call does; names, order and defaults are the same."""
 
@@ -117,6 +127,16 @@ class Plane(Protocol):
     def rtc_open(
         self, address: str, candidates: list[str], *, capacity: int = 10_000
     ) -> RtcPort: ...
+
+    def tls_open(
+        self,
+        fd: int,
+        chain: bytes,
+        key: bytes,
+        *,
+        connections: int = 20_000,
+        handshake_ms: int = 5_000,
+    ) -> TlsPort: ...
 
     def totals(self) -> dict[str, int]: ...
     # A plain dict is invariant in its values: what the twin and the extension nest differs.

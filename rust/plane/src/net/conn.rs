@@ -4,6 +4,7 @@
 use crate::event::Id;
 use crate::net::endpoint::Route;
 use crate::net::sys;
+use crate::net::tls::TlsStream;
 use crate::net::websocket::{self, Message};
 use std::collections::HashMap;
 use std::io;
@@ -17,6 +18,69 @@ pub enum Speech {
     Rtsp,
     /// WebSocket frames.
     WebSocket(websocket::Parser),
+}
+
+/// What carries the connection's bytes. Reading and writing never wait.
+#[derive(Debug)]
+pub enum Stream {
+    /// A socket.
+    Plain(OwnedFd),
+    /// A TLS session on one.
+    Tls(TlsStream),
+}
+
+impl Stream {
+    fn fd(&self) -> RawFd {
+        match self {
+            Self::Plain(socket) => socket.as_raw_fd(),
+            Self::Tls(stream) => stream.fd(),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => sys::read(socket.as_raw_fd(), buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+
+    /// The bytes taken; 0 when there is no room.
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let socket = match self {
+            Self::Plain(socket) => socket.as_raw_fd(),
+            Self::Tls(stream) => return stream.write(data),
+        };
+        loop {
+            match sys::write(socket, data) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Whether what was taken is with the kernel.
+    fn flushed(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(stream) => !stream.pending(),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if let Self::Tls(stream) = self {
+            stream.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Ends our side.
+    fn shut(&mut self) {
+        if let Self::Tls(stream) = self {
+            stream.say_end();
+        }
+        sys::shutdown_write(self.fd());
+    }
 }
 
 /// What came in on a connection.
@@ -56,19 +120,21 @@ pub struct Conn {
     pub watching_write: bool,
     /// Bytes read and not understood yet.
     pub buffer: Vec<u8>,
-    socket: OwnedFd,
+    stream: Stream,
     out: Vec<u8>,
     sent: usize,
     max_message: usize,
 }
 
 impl Conn {
-    /// Takes a socket over; `received` was read from it before.
+    /// Takes a connection over; `received` was read from it before, `queued` stands before all that
+    /// is written to it.
     pub fn new(
         id: Id,
-        socket: OwnedFd,
+        stream: Stream,
         speech: Speech,
-        received: &[u8],
+        received: Vec<u8>,
+        queued: Vec<u8>,
         max_message: usize,
     ) -> Self {
         Self {
@@ -79,9 +145,9 @@ impl Conn {
             closing: false,
             deadline: None,
             watching_write: false,
-            buffer: received.to_vec(),
-            socket,
-            out: Vec::new(),
+            buffer: received,
+            stream,
+            out: queued,
             sent: 0,
             max_message,
         }
@@ -89,12 +155,12 @@ impl Conn {
 
     /// Its descriptor.
     pub fn fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
+        self.stream.fd()
     }
 
     /// Whether media may be written: nothing older waits.
     pub fn clear(&self) -> bool {
-        self.out.is_empty()
+        self.out.is_empty() && self.stream.flushed()
     }
 
     /// Reads what came. `Some` when the peer ended.
@@ -112,7 +178,7 @@ impl Conn {
     fn receive(&mut self, scratch: &mut [u8]) -> Option<&'static str> {
         let mut taken = 0;
         while taken < READ_QUANTUM {
-            match sys::read(self.fd(), scratch) {
+            match self.stream.read(scratch) {
                 Ok(0) => return Some("eof"),
                 Ok(count) => {
                     self.buffer.extend_from_slice(&scratch[..count]);
@@ -213,12 +279,11 @@ impl Conn {
 
     /// Writes what is queued; `Err` when the peer is gone.
     pub fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()?;
         while self.sent < self.out.len() {
-            match sys::write(self.fd(), &self.out[self.sent..]) {
-                Ok(count) => self.sent += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            match self.stream.write(&self.out[self.sent..])? {
+                0 => return Ok(()),
+                count => self.sent += count,
             }
         }
         self.sent = 0;
@@ -232,14 +297,12 @@ impl Conn {
 
     /// Writes media; the bytes taken. Only when [`Conn::clear`].
     pub fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        loop {
-            match sys::write(self.fd(), data) {
-                Ok(count) => return Ok(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        self.stream.write(data)
+    }
+
+    /// Ends our side, in the words of what carries it.
+    pub fn shut(&mut self) {
+        self.stream.shut();
     }
 
     /// Keeps the rest of a packet the socket took a part of.

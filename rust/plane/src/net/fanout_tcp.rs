@@ -270,7 +270,7 @@ impl StreamFanout {
     }
 }
 
-/// Writes framed items; `true` when the reader is at `end` with nothing left over.
+/// Writes framed items; `true` when the reader is at `end` and the kernel has everything.
 fn write(
     reader: &mut StreamReader,
     conn: &mut Conn,
@@ -303,6 +303,9 @@ fn write(
         } else {
             reader.cursor = position;
         }
+    }
+    let level = done && conn.clear(); // TLS may have taken what the socket has not
+    if !level {
         conn.watching_write = true;
         reader.behind_since.get_or_insert(now);
     }
@@ -321,7 +324,7 @@ fn write(
     reader.shared.sent(sent, taken as u64);
     tally.packets += sent;
     tally.bytes += taken as u64;
-    Ok(done)
+    Ok(level)
 }
 
 /// Serves one reader from its own cursor, not further than `until`; what it was sent.

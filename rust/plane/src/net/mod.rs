@@ -8,5 +8,6 @@ pub mod fanout_udp;
 pub mod roster;
 pub mod rtc;
 pub mod sys;
+pub mod tls;
 pub mod websocket;
 pub mod worker;

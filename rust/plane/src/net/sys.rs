@@ -79,12 +79,7 @@ impl Epoll {
         })
     }
 
-    fn control(&self, operation: i32, fd: RawFd, token: u64, writable: bool) -> io::Result<()> {
-        let interest = if writable {
-            libc::EPOLLIN | libc::EPOLLOUT
-        } else {
-            libc::EPOLLIN
-        };
+    fn control(&self, operation: i32, fd: RawFd, token: u64, interest: i32) -> io::Result<()> {
         let mut event = libc::epoll_event {
             events: interest as u32,
             u64: token,
@@ -96,17 +91,24 @@ impl Epoll {
 
     /// Watches a descriptor for reading.
     pub fn add(&self, fd: RawFd, token: u64) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_ADD, fd, token, false)
+        self.control(libc::EPOLL_CTL_ADD, fd, token, libc::EPOLLIN)
     }
 
     /// Watches for writing too, or no longer.
     pub fn modify(&self, fd: RawFd, token: u64, writable: bool) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_MOD, fd, token, writable)
+        self.watch(fd, token, true, writable)
+    }
+
+    /// Watches a known descriptor for either, both or, but for its end and errors, nothing.
+    pub fn watch(&self, fd: RawFd, token: u64, readable: bool, writable: bool) -> io::Result<()> {
+        let read = if readable { libc::EPOLLIN } else { 0 };
+        let write = if writable { libc::EPOLLOUT } else { 0 };
+        self.control(libc::EPOLL_CTL_MOD, fd, token, read | write)
     }
 
     /// Stops watching.
     pub fn remove(&self, fd: RawFd) {
-        let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0, false);
+        let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0, 0);
     }
 
     /// Waits up to `timeout_us` and appends what is ready.
@@ -662,18 +664,50 @@ const STREAM_BUFFER: libc::c_int = 128 << 10;
 
 /// Duplicates a connected stream socket and makes it fit for media.
 pub fn adopt_stream(fd: RawFd) -> io::Result<OwnedFd> {
+    let socket = duplicate(fd)?;
+    // SAFETY: no pointers.
+    let flags = check(unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_GETFL) })?;
+    // SAFETY: no pointers.
+    check(unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+    fit_for_media(socket.as_raw_fd())?;
+    Ok(socket)
+}
+
+/// A second descriptor of the same file.
+pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
     let copy = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) })?;
     // SAFETY: just made, owned by nobody else.
-    let socket = unsafe { OwnedFd::from_raw_fd(copy) };
-    // SAFETY: no pointers.
-    let flags = check(unsafe { libc::fcntl(copy, libc::F_GETFL) })?;
-    // SAFETY: no pointers.
-    check(unsafe { libc::fcntl(copy, libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Sends at once, and holds little of what is not sent yet.
+pub fn fit_for_media(fd: RawFd) -> io::Result<()> {
     let one: libc::c_int = 1;
-    let _ = option(copy, libc::IPPROTO_TCP, libc::TCP_NODELAY, &one); // not TCP in some tests
-    option(copy, libc::SOL_SOCKET, libc::SO_SNDBUF, &STREAM_BUFFER)?;
-    Ok(socket)
+    let _ = option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &one); // not TCP in some tests
+    send_buffer(fd, STREAM_BUFFER)
+}
+
+/// Bounds what may wait in a socket's sending half, in bytes; the kernel doubles it for itself.
+pub fn send_buffer(fd: RawFd, bytes: libc::c_int) -> io::Result<()> {
+    option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, &bytes)
+}
+
+/// A number the kernel gives to each socket, whichever descriptor names it; never used again.
+pub fn cookie(fd: RawFd) -> io::Result<u64> {
+    let mut cookie = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: eight writable bytes, as stated.
+    check(unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok(cookie)
 }
 
 /// Reads into a buffer's free room.

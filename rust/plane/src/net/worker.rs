@@ -337,6 +337,7 @@ impl Worker {
             return;
         };
         let _ = conn.flush();
+        conn.shut();
         self.epoll.remove(conn.fd());
         self.closing.retain(|closing| *closing != id);
         for (reader, _) in std::mem::take(&mut conn.readers) {
@@ -356,7 +357,6 @@ impl Worker {
             };
             let _ = conn.flush();
             if conn.clear() || conn.deadline.is_some_and(|deadline| deadline <= now) {
-                crate::net::sys::shutdown_write(conn.fd());
                 self.end(id, "closed");
             } else {
                 self.closing.push(id);
@@ -398,7 +398,7 @@ impl Worker {
                 if added.is_err() {
                     self.end(id, "reset");
                 } else {
-                    self.understand(id);
+                    self.readable(id); // what came before it was watched is not told again
                 }
             }
             Command::Send(id, data) => self.say(id, |conn| conn.send(&data)),

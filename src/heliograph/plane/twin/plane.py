@@ -11,7 +11,7 @@ import errno
 from collections.abc import Sequence
 from typing import Any
 
-from heliograph.plane.api import RtcPort
+from heliograph.plane.api import RtcPort, TlsPort
 from heliograph.plane.twin.network import Network
 from heliograph.plane.twin.reader import ConnReader, Reader, Tap, UdpReader
 
@@ -46,6 +46,20 @@ class TwinPlane(Network):
     def rtc_open(self, address: str, candidates: list[str], *, capacity: int = 10_000) -> RtcPort:
         """Not simulated: cryptography and congestion control have no twin."""
         raise OSError(errno.EOPNOTSUPP, "the twin plane has no WebRTC")
+
+    # HTTPS
+
+    def tls_open(
+        self,
+        fd: int,
+        chain: bytes,
+        key: bytes,
+        *,
+        connections: int = 20_000,
+        handshake_ms: int = 5_000,
+    ) -> TlsPort:
+        """Not simulated: cryptography has no twin. Code above sees plain connections either way."""
+        raise OSError(errno.EOPNOTSUPP, "the twin plane has no TLS")
 
     # readers
 
