@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any
 
@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 
 from heliograph.model.errors import BusyError, ResourceError, TooLargeError
 from heliograph.servers.chat_server import ChatServer
+from heliograph.servers.forwarded import Trust, resolve, with_host
 from heliograph.servers.websocket import Site, UpgradeRequest, WebSockets, refusal
 
 log = structlog.get_logger(__name__)
@@ -48,6 +49,18 @@ class HttpOptions:
     """Seconds for the head of a request."""
     answer_timeout: float = MAX_ANSWER_S
     """Seconds from the head to the end of the answer."""
+    trust: Trust = field(default_factory=Trust)
+    """Proxies in front whose word counts for addresses of clients."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """What a connection is that came by HTTPS; its socket shows neither."""
+
+    client: tuple[str, int]
+    """The peer's numeric address and port."""
+    server: tuple[str, int]
+    """The address and port listened on."""
 
 
 class HttpServer:
@@ -77,6 +90,7 @@ class HttpServer:
             # Malformed or too long.
             http_heads_refused=0,
         )
+        self.trust = options.trust
         self.state = ServerState()
         self._config = Config(
             app,
@@ -158,9 +172,10 @@ class HttpServer:
 class HttpConnection(HttpToolsProtocol):
     """One connection until its end, or until it becomes a WebSocket."""
 
-    def __init__(self, server: HttpServer) -> None:
+    def __init__(self, server: HttpServer, secured: Secured | None = None) -> None:
         super().__init__(server._config, server.state, {})
         self._server = server
+        self._secured = secured
         self._options = server.options
         self._timer: asyncio.TimerHandle | None = None
         self._head = 0
@@ -171,6 +186,9 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         full = self._server.connections >= self._options.max_connections
         super().connection_made(transport)
+        if self._secured is not None:
+            self.client, self.server = self._secured.client, self._secured.server
+            self.scheme = "https"
         if full:
             self._server.counters["http_connections_refused"] += 1
             transport.abort()
@@ -215,10 +233,22 @@ class HttpConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head = -1
         self._arm(self._options.answer_timeout)
+        self._see_through_proxies()
         try:
             super().on_headers_complete()
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             raise httptools.HttpParserError("target is no URL") from None
+
+    def _see_through_proxies(self) -> None:
+        """Each request anew: a proxy sends those of many clients on one connection."""
+        trust = self._server.trust
+        if self.client is None or not trust.proxies:
+            return
+        origin = resolve(self.client, self.scheme or "http", self.headers, trust)
+        self.scope["client"] = origin.client
+        self.scope["scheme"] = origin.scheme
+        if origin.host:
+            self.headers[:] = with_host(self.headers, origin.host)
 
     def on_response_complete(self) -> None:
         self._server.counters["http_requests"] += 1
@@ -246,7 +276,8 @@ class HttpConnection(HttpToolsProtocol):
             self.transport.close()
             return
         self._disarm()
-        peer = self.client[0] if self.client else ""
+        client = self.scope["client"]
+        peer = client[0] if client else ""
         request = UpgradeRequest.of(self.scope["method"], self.url, self.headers, peer, received)
         chat = self._server.chat
         if chat is not None and chat.wants(request.target):
