@@ -113,7 +113,8 @@ class Heliograph(Server):
             f'[server]\nstate_dir = "{place.work / "state"}"\nlog_level = "warning"\n'
             '[http]\nhost = "127.0.0.1"\nport = 9080\n'
             f'[rtsp]\nhost = "127.0.0.1"\nport = {self.rtsp_port}\nrtp_port = 9000\n'
-            "[rtmp]\nport = 0\n[webrtc]\nport = 0\n[plane]\nworkers = 1\n"
+            "[https]\nport = 0\n[rtmp]\nport = 0\n[webrtc]\nport = 0\n"
+            "[plane]\nworkers = 1\n"
         )
         for channel in range(setting.channels):
             text += (

@@ -85,7 +85,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
         f'[server]\nstate_dir = "{tmp_path / "state"}"\n'
         f'[http]\nhost = "127.0.0.1"\nport = {http}\n'
         f'[rtsp]\nhost = "127.0.0.1"\nport = {rtsp}\nrtp_port = {rtp}\n'
-        "[rtmp]\nport = 0\n[webrtc]\nport = 0\n"
+        "[https]\nport = 0\n[rtmp]\nport = 0\n[webrtc]\nport = 0\n"
         f'[[channels]]\nname = "demo"\ntitle = "A clip"\nkey = "{KEY}"\n'
     )
     log = tmp_path / "server.log"

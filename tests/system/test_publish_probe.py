@@ -39,7 +39,7 @@ class Site:
         self.file.write_text(
             f'[server]\nstate_dir = "{path}"\n[http]\nport = 0\nhost = "127.0.0.1"\n'
             f'[rtsp]\nport = {self.port}\nrtp_port = 0\nhost = "127.0.0.1"\n'
-            "[rtmp]\nport = 0\n[webrtc]\nport = 0\n"
+            "[https]\nport = 0\n[rtmp]\nport = 0\n[webrtc]\nport = 0\n"
             f'[[channels]]\nname = "demo"\nkey = "{KEY}"\n'
         )
         self.processes = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from heliograph.cli.console import ConfigOption, SetOption, stderr
+from heliograph.node.addresses import interfaces
 from heliograph.node.settings import Loaded, load
 
 if TYPE_CHECKING:
@@ -53,9 +54,15 @@ def greet(server: Server) -> None:
         ("RTSP", f"{rtsp}/{demo or 'NAME'}"),
         ("Publish", f"ffmpeg -re -i FILE -c copy -f rtsp {push}"),
     ]
+    if server.https is not None:
+        place = f"{_address_for_others(server)}:{server.https.port}"
+        rows.insert(1, ("From other devices", f"https://{place}/"))
     if server.rtmp is not None:
         place = f"rtmp://{host}:{server.rtmp.port}/live"
         rows.append(("Publish from OBS", f"server {place}, stream key NAME?key=KEY"))
+    if server.certificate is not None and server.certificate.current.own:
+        # A browser warns of it once, and shows the same in its details.
+        rows.append(("Certificate", f"SHA-256 {server.certificate.current.fingerprint}"))
     if server.key_is_new:
         rows.append(("Administrator's key", f"{server.administrator_key}   (shown this once)"))
     else:
@@ -65,3 +72,13 @@ def greet(server: Server) -> None:
         console.print(f"  {label:<20}", end="", style="bold")
         console.print(value, soft_wrap=True)
     console.print()
+
+
+def _address_for_others(server: Server) -> str:
+    """By which other devices on the network find this machine."""
+    settings = server.settings
+    if settings.server.public_host:
+        return settings.server.public_host
+    bound = settings.https.host
+    found = str(next(iter(interfaces()), bound) if bound.is_unspecified else bound)
+    return f"[{found}]" if ":" in found else found

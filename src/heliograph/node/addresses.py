@@ -21,7 +21,7 @@ def candidates(host: str, public: Iterable[str] = ()) -> list[str]:
     found: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = [
         ipaddress.ip_address(one) for one in public
     ]
-    found += sorted(_interfaces(), key=_rank) if bound.is_unspecified else [bound]
+    found += interfaces() if bound.is_unspecified else [bound]
     usable = (
         one
         for one in dict.fromkeys(found)
@@ -29,6 +29,11 @@ def candidates(host: str, public: Iterable[str] = ()) -> list[str]:
         if one.version == bound.version or (bound.version == 6 and bound.is_unspecified)
     )
     return [f"[{one}]:0" if one.version == 6 else f"{one}:0" for one in usable][:MAX_CANDIDATES]
+
+
+def interfaces() -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """Addresses of the machine's interfaces, those that others can reach first."""
+    return sorted(_interfaces(), key=_rank)
 
 
 def _interfaces() -> Iterable[ipaddress.IPv4Address | ipaddress.IPv6Address]:

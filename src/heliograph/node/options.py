@@ -17,8 +17,17 @@ from heliograph.live.options import (
     Transport,
 )
 from heliograph.model.errors import ResourceError
+from heliograph.node.certificates import (
+    GivenCertificate,
+    OwnCertificate,
+    Source,
+    machine_names,
+)
 from heliograph.node.settings.schema import ChannelSettings, Settings
 from heliograph.servers.chat_server import ChatOptions
+from heliograph.servers.forwarded import Language, Trust
+from heliograph.servers.http import HttpOptions
+from heliograph.servers.https import HttpsOptions
 from heliograph.servers.rtmp import RtmpOptions
 from heliograph.servers.rtsp import RtspOptions
 
@@ -72,6 +81,38 @@ def rtmp_options(settings: Settings) -> RtmpOptions:
     """How the RTMP server listens."""
     rtmp = settings.rtmp
     return RtmpOptions(address=rtmp.host, port=rtmp.port, max_connections=rtmp.max_connections)
+
+
+def http_options(settings: Settings) -> HttpOptions:
+    """How the web server listens, and which proxies it believes."""
+    http = settings.http
+    return HttpOptions(
+        address=http.host,
+        port=http.port,
+        max_connections=http.max_connections,
+        head_timeout=http.head_timeout_s,
+        trust=Trust(http.trusted_proxies, Language(http.proxy_header)),
+    )
+
+
+def https_options(settings: Settings) -> HttpsOptions:
+    """How the web server listens for HTTPS."""
+    https = settings.https
+    return HttpsOptions(
+        address=str(https.host),
+        port=https.port,
+        max_connections=https.max_connections,
+        handshake_timeout=https.handshake_timeout_s,
+    )
+
+
+def certificate_source(settings: Settings, state_dir: Path) -> Source:
+    """Where the certificate for HTTPS comes from."""
+    https = settings.https
+    if https.certificate is not None:
+        return GivenCertificate(https.certificate, https.key or https.certificate)
+    public_host, public = settings.server.public_host, settings.webrtc.public_addresses
+    return OwnCertificate(state_dir, lambda: machine_names(public_host, public))
 
 
 def channel_options(settings: Settings, state_dir: Path) -> dict[str, ChannelOptions]:

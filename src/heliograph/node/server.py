@@ -27,16 +27,20 @@ from heliograph.live.registry import Channels
 from heliograph.live.roster import Roster
 from heliograph.live.transcoding import Transcodes
 from heliograph.live.webrtc import Rtc
-from heliograph.model.errors import HelioError, ResourceError, SettingsError
+from heliograph.model.errors import HelioError, MalformedError, ResourceError, SettingsError
 from heliograph.node import logs
 from heliograph.node.addresses import candidates
 from heliograph.node.authority import open_authority
+from heliograph.node.certificates import Keeper
 from heliograph.node.demo import Demo
 from heliograph.node.options import (
     DEMO,
+    certificate_source,
     channel_options,
     chat_options,
     database_url,
+    http_options,
+    https_options,
     live_options,
     rtmp_options,
     rtsp_options,
@@ -45,7 +49,8 @@ from heliograph.node.periodic import Periodic
 from heliograph.node.settings import Loaded, Settings, diff
 from heliograph.plane import Plane, PlaneLoop, open_plane
 from heliograph.servers.chat_server import ChatServer
-from heliograph.servers.http import HttpOptions, HttpServer
+from heliograph.servers.http import HttpServer
+from heliograph.servers.https import HttpsServer
 from heliograph.servers.rtmp import RtmpServer
 from heliograph.servers.rtsp import RtspServer
 from heliograph.web.app import create_app
@@ -85,6 +90,10 @@ class Server:
         self.rtmp: RtmpServer | None = None
         """None: switched off."""
         self.http: HttpServer
+        self.https: HttpsServer | None = None
+        """None: switched off."""
+        self.certificate: Keeper | None = None
+        """Of HTTPS."""
         self._pulls: dict[str, list[Pull]] = {}
         self._demo: Demo | None = None
         self._undo: list[tuple[str, Callable[[], Awaitable[None] | None]]] = []
@@ -144,7 +153,6 @@ class Server:
         rtc = self._open_rtc(plane, loop, transcodes)
         pictures = Pictures()
         self._undo.append(("pictures", pictures.close))
-        http = settings.http
         context = WebContext(
             channels=self.channels,
             loop=loop,
@@ -163,19 +171,16 @@ class Server:
             pictures=pictures,
             ready=lambda: self.ready,
             lost_log_lines=logs.lost_lines,
-        )
-        options = HttpOptions(
-            address=http.host,
-            port=http.port,
-            max_connections=http.max_connections,
-            head_timeout=http.head_timeout_s,
+            https=self._https_figures,
         )
         chat = self._open_chat(context)
-        self.http = HttpServer(create_app(context), context, options, chat)
+        self.http = HttpServer(create_app(context), context, http_options(settings), chat)
         await self.http.start()
         self._undo.append(("http", self.http.stop))
         if chat is not None:
             self._undo.append(("chat", chat.close))
+        if settings.https.enabled:
+            await self._open_https(plane)
         self._undo.append(("hls", context.hls.close))  # who waits is told before http stops
         for channel in self.channels:
             self._pull(channel)
@@ -231,6 +236,25 @@ class Server:
         self._undo.append(("webrtc", rtc.close))
         log.info("webrtc listens", port=port.port, addresses=[one[:-2] for one in known])
         return rtc
+
+    async def _open_https(self, plane: Plane) -> None:
+        source = certificate_source(self.settings, self.state_dir)
+        certificate = source.load()
+        self.https = HttpsServer(self.http, plane, https_options(self.settings))
+        try:
+            await self.https.start(certificate.pem)
+        except MalformedError as error:
+            raise SettingsError(f"https.certificate: {error.reason}") from error
+        self._undo.append(("https", self.https.stop))
+        self.certificate = Keeper(source, certificate, self.https.certify)
+        self.certificate.start()
+        self._undo.append(("certificate", self.certificate.stop))
+
+    def _https_figures(self) -> dict[str, float]:
+        if self.https is None or self.certificate is None:
+            return {}
+        ends = self.certificate.current.not_after.timestamp()
+        return {**self.https.counters(), "certificate_ends": ends}
 
     def _pull(self, channel: Channel) -> None:
         pulls = [Pull(channel, options, self.channels.loop) for options in channel.options.pulls]

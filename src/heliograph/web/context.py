@@ -60,6 +60,8 @@ class WebContext:
     rtmp_counters: Callable[[], Mapping[str, int]] = dict
     """What the RTMP server counts, for the metrics."""
     lost_log_lines: Callable[[], int] = lambda: 0
+    https: Callable[[], Mapping[str, float]] = dict
+    """Figures of HTTPS, for the metrics; empty without it."""
     counters: Counter[str] = field(default_factory=Counter)
     """What the HTTP server counts, for the metrics."""
     static: Path = STATIC

@@ -39,6 +39,17 @@ _WEBRTC = (
     ("foreign", "Datagrams for no WebRTC session."),
     ("malformed", "Datagrams at the WebRTC port of no protocol it speaks."),
 )
+_HTTPS = (
+    ("accepted", "connections", "Connections to the HTTPS port."),
+    ("secured", "handshakes", "Handshakes of TLS done."),
+    ("taken", "websockets", "WebSockets that came by HTTPS."),
+    ("refused", "connections_refused", "Connections by HTTPS above the bound."),
+    ("refused_handshakes", "handshakes_refused", "Above the bound on handshakes at a time."),
+    ("timeouts", "handshake_timeouts", "Handshakes that were too slow."),
+    ("failed", "failures", "Connections ended by an error of TLS, such as an untrusted name."),
+    ("plain", "plain_requests", "Requests by plain HTTP to the HTTPS port."),
+    ("accept_errors", "accept_errors", "Times the machine could not accept a connection."),
+)
 _SOURCES = (
     ("packets", "received_packets", "Packets from inputs of the kind and priority."),
     ("lost", "lost_packets", "Packets of inputs that never came, as far as known."),
@@ -101,6 +112,7 @@ class ServerCollector(Collector):
             yield GaugeMetricFamily("helio_webrtc_sessions", "Sessions now.", counters["sessions"])
             for name, text in _WEBRTC:
                 yield CounterMetricFamily(f"helio_webrtc_{name}_datagrams", text, counters[name])
+        yield from self._https()
         yield from self._access()
         yield from self._channels()
 
@@ -115,6 +127,19 @@ class ServerCollector(Collector):
             yield CounterMetricFamily(f"helio_access_{name}", "Counter of the gate.", value)
         busy = context.catalogue.busy
         yield CounterMetricFamily("helio_database_busy", "Transactions refused as busy.", busy)
+
+    def _https(self) -> Iterator[Metric]:
+        figures = self._context.https()
+        if not figures:
+            return
+        for field, name, text in _HTTPS:
+            yield CounterMetricFamily(f"helio_https_{name}", text, figures[field])
+        for field, name, text in (
+            ("open", "open_connections", "Connections by HTTPS now, without WebSockets."),
+            ("shaking", "open_handshakes", "Handshakes of TLS under way."),
+            ("certificate_ends", "certificate_end_time_seconds", "Unix time of the end."),
+        ):
+            yield GaugeMetricFamily(f"helio_https_{name}", text, figures[field])
 
     def _totals(self) -> Iterator[Metric]:
         totals = self._context.channels.totals()

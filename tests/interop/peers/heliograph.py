@@ -57,12 +57,14 @@ class Server(Program):
     ) -> None:
         self.host = host
         self.http_port = free_port()
+        self.https_port = free_port()
         self.rtsp_port = free_port()
         self.rtmp_port = free_port()
         self.rtp_port = free_port(socket.SOCK_DGRAM, pair=True)
         sections: dict[str, dict[str, Any]] = {
             "server": {"log_format": "text", "log_level": "info"},
             "http": {"host": host, "port": self.http_port},
+            "https": {"host": host, "port": self.https_port},
             "rtsp": {"host": host, "port": self.rtsp_port, "rtp_port": self.rtp_port},
             "rtmp": {"host": host, "port": self.rtmp_port},
             "webrtc": {"port": 0},
@@ -97,6 +99,10 @@ class Server(Program):
     @property
     def http(self) -> str:
         return f"http://{self.host}:{self.http_port}"
+
+    @property
+    def https(self) -> str:
+        return f"https://{self.host}:{self.https_port}"
 
     def rtsp(self, channel: str, *, key: str = "", user: str = "me") -> str:
         login = f"{user}:{key}@" if key else ""

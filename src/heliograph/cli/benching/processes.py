@@ -224,7 +224,7 @@ async def private_server(
             f'[server]\nstate_dir = "{directory}"\nlog_format = "json"\n'
             '[http]\nhost = "127.0.0.1"\nport = 0\n'
             '[rtsp]\nhost = "127.0.0.1"\nport = 0\nrtp_port = 0\n'
-            "[rtmp]\nport = 0\n[webrtc]\nport = 0\n"
+            "[https]\nport = 0\n[rtmp]\nport = 0\n[webrtc]\nport = 0\n"
             f'[[channels]]\nname = "{CHANNEL}"\nkey = "{key}"\n'
         )
         options = [part for text in sets for part in ("--set", text)]

@@ -133,6 +133,40 @@ class HttpSettings(Section):
     """Open connections, WebSockets included; more are closed at once and counted."""
     head_timeout_s: float = Field(default=5.0, gt=0, le=300)
     """Seconds a client has for the head of a request."""
+    trusted_proxies: Networks = ()
+    """Networks of proxies in front whose word counts for a client's address, for `http` or `https`
+    and for the host asked for."""
+    proxy_header: Literal["x-forwarded", "forwarded"] = "x-forwarded"
+    """How they tell: `X-Forwarded-For`, `-Proto` and `-Host`, or `Forwarded` (RFC 7239). Only
+    these are read, as a proxy passes on others as the client sent them."""
+
+
+class HttpsSettings(Section):
+    """The same as by HTTP, secure: cameras and decoders of browsers need it off this machine."""
+
+    enabled: bool = True
+    """Whether there is HTTPS."""
+    host: Address = IPv4Address("0.0.0.0")
+    """Address to listen on; `::` for IPv6 and IPv4."""
+    port: Port = 8443
+    """TCP port; 0: any free one."""
+    certificate: PathSetting | None = None
+    """File with the certificate and those between it and the authority, in PEM; read anew when it
+    changes. Without one the server makes one and keeps it in its state directory."""
+    key: PathSetting | None = None
+    """File with the certificate's private key, in PEM, not encrypted; without one it is in the
+    certificate's file."""
+    max_connections: int = Field(default=20_000, ge=1, le=1_000_000)
+    """Open connections, without WebSockets, which count with `http.max_connections`; more are
+    closed at once and counted."""
+    handshake_timeout_s: float = Field(default=5.0, gt=0, le=300)
+    """Seconds a client has for the handshake of TLS."""
+
+    @model_validator(mode="after")
+    def _check(self) -> HttpsSettings:
+        if self.key is not None and self.certificate is None:
+            raise _fail("needs https.certificate beside it", "key")
+        return self
 
 
 class RtspSettings(Section):
@@ -358,6 +392,7 @@ class Settings(Section):
     server: ServerSettings = Field(default_factory=ServerSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
+    https: HttpsSettings = Field(default_factory=HttpsSettings)
     rtsp: RtspSettings = Field(default_factory=RtspSettings)
     chat: ChatSettings = Field(default_factory=ChatSettings)
     rtmp: RtmpSettings = Field(default_factory=RtmpSettings)
@@ -383,4 +418,9 @@ class Settings(Section):
             for name, port in (("http", self.http.port), ("rtsp", self.rtsp.port)):
                 if self.rtmp.port == port:
                     raise _fail(f"is {name}.port already", "rtmp", "port")
+        if self.https.enabled and self.https.port:
+            rtmp = self.rtmp.port if self.rtmp.enabled else 0
+            for name, port in (("http", self.http.port), ("rtsp", self.rtsp.port), ("rtmp", rtmp)):
+                if self.https.port == port:
+                    raise _fail(f"is {name}.port already", "https", "port")
         return self
