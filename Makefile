@@ -26,7 +26,8 @@ STATIC := src/heliograph/web/static
 say = printf '\033[1m── %s\033[0m\n' "$(1)"
 
 # Debian's names of the other people's programs that the interop tests play against.
-INTEROP := chromium ffmpeg mpv iproute2 iptables python3-gi gir1.2-gst-rtsp-server-1.0 \
+INTEROP := chromium ffmpeg mpv iproute2 iptables curl nginx caddy \
+  python3-gi gir1.2-gst-rtsp-server-1.0 \
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
   gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-rtsp
 
@@ -93,12 +94,13 @@ run: setup ## set up and start the server with a demo channel
 	    sudo=; if [ "$$(id -u)" != 0 ]; then sudo=sudo; fi
 	    if [ -n "$$sudo" ] && ! command -v sudo >/dev/null; then
 	      echo "make: as root: apt-get install" $$missing >&2; exit 1; fi
-	    install() { $$sudo env DEBIAN_FRONTEND=noninteractive \
+	    : "runlevel 1: none of them is started as a service"
+	    install() { $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
 	      apt-get install -y --no-install-recommends "$$@" </dev/null; }
 	    install $$missing || { $$sudo apt-get update </dev/null; install $$missing; }
 	  fi
 	else
-	  for p in chromium ffmpeg mpv ip iptables gst-launch-1.0; do
+	  for p in chromium ffmpeg mpv ip iptables curl nginx caddy gst-launch-1.0; do
 	    command -v $$p >/dev/null || { echo "make: the tests need $$p" >&2; exit 1; }; done
 	fi
 	touch $@
