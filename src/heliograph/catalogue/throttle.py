@@ -16,7 +16,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from math import ceil
 
-from heliograph.model.errors import ThrottledError
+from heliograph.model.errors import TooManyError
 
 #: Powers of two above this are beyond every bound; keeps the arithmetic finite.
 _MAX_DOUBLINGS = 32
@@ -87,7 +87,7 @@ class Throttle:
         return sum(len(table) for table in self._tables.values())
 
     def begin(self, now: float, *, address: str, account: str = "") -> Attempt:
-        """Count an attempt; ``ThrottledError`` where it has to wait.
+        """Count an attempt; ``TooManyError`` where it has to wait.
 
         ``account`` is what is guessed at; empty where a guess is at all of them at once, such as
         a stream key.
@@ -98,7 +98,7 @@ class Throttle:
         wait = max((self._wait(kind, key, now) for kind, key in keys), default=0.0)
         if wait > 0:
             self.refused += 1
-            raise ThrottledError(
+            raise TooManyError(
                 f"too many failed attempts; try again in {ceil(wait)} s",
                 subject="attempts",
                 retry_after=ceil(wait),

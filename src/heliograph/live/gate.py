@@ -39,7 +39,7 @@ from heliograph.model.errors import (
     ForbiddenError,
     HelioError,
     NotFoundError,
-    ThrottledError,
+    TooManyError,
     UnauthorizedError,
 )
 
@@ -139,7 +139,7 @@ class Gate:
         """Let a publisher in.
 
         ``UnauthorizedError``, ``ForbiddenError``, ``NotFoundError`` (a private channel is unknown
-        to who shows nothing good), ``ThrottledError``.
+        to who shows nothing good), ``TooManyError``.
         """
         return self._counted(
             "publishers", lambda: self._decide(Action.PUBLISH, channel, asker, True)
@@ -174,7 +174,7 @@ class Gate:
         return self._token(channel, tokens) is not None
 
     def is_administrator(self, key: str, peer: str) -> bool:
-        """Whether this is the administrator's key; ``ThrottledError`` after too many guesses."""
+        """Whether this is the administrator's key; ``TooManyError`` after too many guesses."""
         attempt = self.throttle.begin(self._ticks(), address=peer)
         if judge(key, self._administrator_key) is not Shown.GOOD:
             self.counters["keys_wrong"] += 1
@@ -217,7 +217,7 @@ class Gate:
         attempts: list[Attempt] = []
         try:
             decision: Decision = own(channel, asker, attempts)
-        except ThrottledError:
+        except TooManyError:
             raise
         except HelioError as refusal:
             if asks and self._policy.extends:

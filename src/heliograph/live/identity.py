@@ -104,7 +104,7 @@ async def find_identity(
     """Who asks, by what the headers (lower-case names) show.
 
     ``safe``: the request changes nothing. Everything else that a cookie authorises, upgrades to
-    WebSocket too, has to come from a page of ours: ``ForbiddenError`` otherwise. ``ThrottledError``
+    WebSocket too, has to come from a page of ours: ``ForbiddenError`` otherwise. ``TooManyError``
     where this address has guessed at the administrator's key too often.
     """
     token = bearer(headers)

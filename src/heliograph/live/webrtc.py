@@ -14,11 +14,13 @@ import structlog
 
 from heliograph.live.channel import Channel
 from heliograph.live.grants import Grant
+from heliograph.live.offers import OfferLimits, Offers
 from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.readers import Reader, ReaderHooks
 from heliograph.live.transcoding import Transcodes, Wish
 from heliograph.model.errors import (
     BusyError,
+    GoneError,
     IncompatibleError,
     MalformedError,
     NotFoundError,
@@ -36,9 +38,11 @@ MAX_BODY = 64 * 1024
 PUBLISHED = (Codec.H264, Codec.VP8, Codec.VP9, Codec.AV1, Codec.OPUS)
 #: What browsers can receive.
 VIEWED = frozenset({*PUBLISHED, Codec.PCMU, Codec.PCMA})
-#: Bits a second a viewer's path is taken for until it is measured: generous, so that the first
-#: keyframe is not held back.
-FIRST_ESTIMATE = 20_000_000
+#: Reason of sessions that an administrator ended; their pages shall not come back by themselves.
+KICKED = "kicked"
+#: Kicked sessions whose page may still ask what became of it; the oldest is forgotten first. A
+#: page asks within the second, and nobody kicks a thousand in that.
+MAX_KICKED = 1024
 #: Random bytes of a session's name in its URL: whoever knows it may end the session.
 NAME_BYTES = 16
 
@@ -61,13 +65,14 @@ class RtcSession(ReaderHooks):
     id: int
     """The plane's session id."""
     channel: Channel
+    peer: str
+    """Numeric address that made the offer."""
     answer: str = field(repr=False)
     publishing: Publishing | None = None
     reader: Reader | None = None
     wish: Wish | None = None
     """For sound that is made for it and others."""
     restarts: int = 0
-    connected: bool = False
     ended: bool = False
 
     @property
@@ -104,24 +109,33 @@ class RtcSession(ReaderHooks):
 
     def closed(self, reason: str) -> None:
         """The channel dismissed us."""
+        if reason == KICKED:
+            self.rtc.remember(self)
         self.end(reason)
 
     def on_plane(self, event: RtcState | RtcClosed) -> None:
         if isinstance(event, RtcClosed):
             self.end(event.reason)
             return
-        self.connected = event.state == "connected"
         log.info("webrtc peer", channel=self.channel.name, state=event.state, session=self.id)
 
 
 class Rtc:
     """The server's WebRTC port and its sessions."""
 
-    def __init__(self, loop: PlaneLoop, port: RtcPort, transcodes: Transcodes) -> None:
+    def __init__(
+        self,
+        loop: PlaneLoop,
+        port: RtcPort,
+        transcodes: Transcodes,
+        limits: OfferLimits | None = None,
+    ) -> None:
         self.port = port
+        self.offers = Offers(limits or OfferLimits())
         self._transcodes = transcodes
         self._loop = loop
         self._sessions: dict[str, RtcSession] = {}
+        self._kicked: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[RtcSession]:
         return iter(list(self._sessions.values()))
@@ -130,8 +144,11 @@ class Rtc:
         return len(self._sessions)
 
     def find(self, name: str, channel: str) -> RtcSession:
-        """The session of that name on that channel; ``NotFoundError`` without one."""
+        """The session of that name on that channel; ``NotFoundError`` without one, ``GoneError``
+        where it was kicked."""
         session = self._sessions.get(name)
+        if session is None and self._kicked.get(name) == channel:
+            raise GoneError("the session was ended by an administrator", subject=KICKED)
         if session is None or session.channel.name != channel:
             raise NotFoundError("no such session: it has ended", subject=channel)
         return session
@@ -142,9 +159,11 @@ class Rtc:
         """Take a publisher (WHIP).
 
         Raises the errors of admission, ``MalformedError``, ``TooLargeError``,
-        ``IncompatibleError`` (no codec in common) and ``BusyError`` (too many sessions).
+        ``IncompatibleError`` (no codec in common), ``BusyError`` (too many sessions) and
+        ``TooManyError`` (too many of this peer).
         """
         channel.check_publisher(peer)
+        self.offers.check(peer)
         try:
             id, answer, described = self.port.publish(offer, [codec.value for codec in PUBLISHED])
         except (KeyError, ValueError) as error:
@@ -165,7 +184,7 @@ class Rtc:
             tracks.append(track)
             # Browsers name the layers from the smallest to the best.
             streams.append((place, max(len(rids) - 1, 0), track.id))
-        session = RtcSession(self, _new_name(), id, channel, answer)
+        session = RtcSession(self, _new_name(), id, channel, peer, answer)
         try:
             session.publishing = channel.publish(
                 tracks, PublishKind.WHIP, peer, grant=grant, on_closed=session.closed
@@ -184,6 +203,7 @@ class Rtc:
     ) -> RtcSession:
         """Take a viewer (WHEP); raises as ``publish``."""
         channel.check_reader(peer)
+        self.offers.check(peer)
         playable = [track for track in channel.tracks if track.codec in VIEWED]
         made = next((track for track in channel.derived if track.codec is Codec.OPUS), None)
         if not any(track.kind is Kind.VIDEO for track in playable) and any(
@@ -194,7 +214,7 @@ class Rtc:
                 f"channel {channel.name!r} carries {codecs}, which WebRTC does not",
                 subject=channel.name,
             )
-        session = RtcSession(self, _new_name(), 0, channel, "")
+        session = RtcSession(self, _new_name(), 0, channel, peer, "")
         if made is not None:
             try:
                 session.wish = self._transcodes.want(channel, made)
@@ -217,17 +237,25 @@ class Rtc:
 
     def _keep(self, session: RtcSession) -> RtcSession:
         self._sessions[session.name] = session
+        self.offers.opened(session.peer)
         self._loop.on_rtc(session.id, session.on_plane)
         return session
 
+    def remember(self, session: RtcSession) -> None:
+        """A session is being kicked: whoever asks for it shall know."""
+        self._kicked[session.name] = session.channel.name
+        if len(self._kicked) > MAX_KICKED:
+            del self._kicked[next(iter(self._kicked))]
+
     def forget(self, session: RtcSession) -> None:
         """A session ended."""
-        self._sessions.pop(session.name, None)
+        if self._sessions.pop(session.name, None) is not None:
+            self.offers.closed(session.peer)
         self._loop.forget_rtc(session.id)
         self.port.close_session(session.id)
 
     def close(self, reason: str = "server stopping") -> None:
-        """End all sessions and close the port."""
+        """End all sessions, whose peers are told, and close the port."""
         for session in self:
             session.end(reason)
         self.port.close()

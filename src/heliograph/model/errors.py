@@ -8,6 +8,7 @@
     │   ├── UnauthorizedError     no credentials, or wrong ones                        401
     │   ├── ForbiddenError        known, but has no right                              403
     │   ├── NotFoundError         no such channel, reader, title                       404
+    │   │   └── GoneError         it was there, and was ended on purpose               410
     │   ├── WrongStateError       right request, wrong moment                          455
     │   ├── UnsupportedError      understood, cannot be done (codec, transport)        415
     │   ├── IncompatibleError     nothing in common with what the peer can do          406
@@ -15,7 +16,7 @@
     │   ├── ConflictError         somebody else holds it                               409
     │   ├── TooLargeError         above a stated limit                                 413
     │   └── BusyError             a budget is spent; try again later                   503
-    │       └── ThrottledError    too many wrong keys or passwords from there          429
+    │       └── TooManyError      one peer asks too often or holds too much            429
     ├── SettingsError             a setting is wrong; says which and where
     ├── ResourceError             the machine refuses (port in use, disk full)         503
     └── RemoteError               a server we called failed, refused or fell silent    502
@@ -76,6 +77,12 @@ class NotFoundError(PeerError):
     status = 404
 
 
+class GoneError(NotFoundError):
+    """It existed and somebody with the right to do so has ended it; asking again is no use."""
+
+    status = 410
+
+
 class WrongStateError(PeerError):
     """The request is valid, but not in this state."""
 
@@ -127,8 +134,8 @@ class BusyError(PeerError):
         self.retry_after = retry_after
 
 
-class ThrottledError(BusyError):
-    """Too many wrong keys or passwords: whoever it is waits before the next is looked at."""
+class TooManyError(BusyError):
+    """This peer asks too often, or holds too much already; others are served (RFC 6585, 429)."""
 
     status = 429
 

@@ -21,6 +21,7 @@ from heliograph.live.chat_rooms import Chats
 from heliograph.live.gate import Gate
 from heliograph.live.hls import Hls
 from heliograph.live.keys import administrator_key
+from heliograph.live.offers import OfferLimits
 from heliograph.live.options import ChannelOptions
 from heliograph.live.pull import Pull
 from heliograph.live.registry import Channels
@@ -232,7 +233,8 @@ class Server:
                 "(webrtc.port)",
                 subject="webrtc.port",
             ) from error
-        rtc = Rtc(loop, port, transcodes)
+        limits = OfferLimits(webrtc.max_sessions_per_address, webrtc.offers_per_minute)
+        rtc = Rtc(loop, port, transcodes, limits)
         self._undo.append(("webrtc", rtc.close))
         log.info("webrtc listens", port=port.port, addresses=[one[:-2] for one in known])
         return rtc

@@ -112,6 +112,8 @@ class ServerCollector(Collector):
             yield GaugeMetricFamily("helio_webrtc_sessions", "Sessions now.", counters["sessions"])
             for name, text in _WEBRTC:
                 yield CounterMetricFamily(f"helio_webrtc_{name}_datagrams", text, counters[name])
+            for name, count in sorted(context.rtc.offers.counters.items()):
+                yield CounterMetricFamily(f"helio_webrtc_{name}", "Offers refused.", count)
         yield from self._https()
         yield from self._access()
         yield from self._channels()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
@@ -36,6 +37,13 @@ def _rtc(context: WebContext) -> Rtc:
     if context.rtc is None:
         raise BusyError("this server has WebRTC switched off", subject="webrtc")
     return context.rtc
+
+
+def _asked(context: WebContext, request: Request) -> Rtc:
+    """The server's WebRTC, for an offer of a peer that may make one."""
+    rtc = _rtc(context)
+    rtc.offers.asked(_peer(request), time.monotonic())
+    return rtc
 
 
 async def _body(request: Request, media_type: str) -> str:
@@ -73,8 +81,8 @@ def _created(session: RtcSession, way: str) -> Response:
 async def publish(name: str, request: Request, context: Context) -> Response:
     """Go on air: an SDP offer, with a stream key as bearer token or ``?key=``, or signed in as the
     channel's owner."""
+    rtc = _asked(context, request)
     channel, grant = await publisher(request, context, name, "whip")
-    rtc = _rtc(context)
     offer = await _body(request, SDP)
     agent = request.headers.get("user-agent", "")[:200]
     session = rtc.publish(channel, offer, peer=_peer(request), grant=grant, agent=agent)
@@ -86,16 +94,16 @@ async def publish(name: str, request: Request, context: Context) -> Response:
 )
 async def view(name: str, request: Request, context: Context) -> Response:
     """Watch: an SDP offer; with a view token or a key as bearer token, ``?token=`` or ``?key=``."""
+    rtc = _asked(context, request)
     channel, grant = await viewer(request, context, name, "whep")
-    rtc = _rtc(context)
     offer = await _body(request, SDP)
     agent = request.headers.get("user-agent", "")[:200]
     session = rtc.view(channel, offer, peer=_peer(request), grant=grant, agent=agent)
     return _created(session, "whep")
 
 
-@router.patch("/whip/{name}/{session}", responses=answers(400, 404, 412, 415, 428))
-@router.patch("/whep/{name}/{session}", responses=answers(400, 404, 412, 415, 428))
+@router.patch("/whip/{name}/{session}", responses=answers(400, 404, 410, 412, 415, 428))
+@router.patch("/whep/{name}/{session}", responses=answers(400, 404, 410, 412, 415, 428))
 async def patch(
     name: str,
     session: str,
@@ -116,8 +124,8 @@ async def patch(
     return Response(answer, 200, {**_CORS, "ETag": found.etag}, FRAGMENT)
 
 
-@router.delete("/whip/{name}/{session}", responses=answers(404))
-@router.delete("/whep/{name}/{session}", responses=answers(404))
+@router.delete("/whip/{name}/{session}", responses=answers(404, 410))
+@router.delete("/whep/{name}/{session}", responses=answers(404, 410))
 async def leave(name: str, session: str, context: Context) -> Response:
     """End the session. Its URL is known to its owner alone, so that no key is asked."""
     _rtc(context).find(session, name).end()

@@ -25,7 +25,7 @@ from heliograph.model.errors import (
     ForbiddenError,
     HelioError,
     NotFoundError,
-    ThrottledError,
+    TooManyError,
     UnauthorizedError,
 )
 
@@ -126,7 +126,7 @@ async def test_guesses_are_slowed_for_the_guesser_alone(house: House) -> None:
     for number in range(ADDRESS_POLICY.free + 1):
         with pytest.raises(UnauthorizedError):
             house.gate.publish(channel, asker(secret=f"guess-{number}"))
-    with pytest.raises(ThrottledError):
+    with pytest.raises(TooManyError):
         house.gate.publish(channel, asker(secret=house.keys["one"]))
     other = replace(asker(secret=house.keys["one"]), peer="192.0.2.2")
     await settled(house.gate.publish(channel, other))
@@ -159,7 +159,7 @@ async def test_private_channel_is_as_if_it_were_not_there(house: House) -> None:
 async def test_guesses_at_a_channel_that_is_not_there_are_slowed_as_well(house: House) -> None:
     for _ in range(ADDRESS_POLICY.free + 1):
         house.gate.stranger("none", asker(secret="guess"))
-    with pytest.raises(ThrottledError):
+    with pytest.raises(TooManyError):
         house.gate.stranger("none", asker(secret="guess"))
     assert house.gate.stranger("none", asker()).status == 404
 

@@ -23,11 +23,13 @@ from heliograph.live.chat_entries import ChatLimits
 from heliograph.live.chat_rooms import Chats
 from heliograph.live.gate import Gate
 from heliograph.live.hls import Hls
+from heliograph.live.offers import OfferLimits
 from heliograph.live.options import ChannelOptions, LiveOptions
 from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.registry import Channels
 from heliograph.live.roster import Roster
 from heliograph.live.transcoding import Transcodes
+from heliograph.live.webrtc import Rtc
 from heliograph.model.media import Codec, Kind, Track
 from heliograph.plane import PlaneLoop, open_plane
 from heliograph.servers.chat_server import ChatOptions, ChatServer
@@ -108,9 +110,15 @@ class Site:
         live: LiveOptions,
         catalogue: Catalogue,
         chat: tuple[ChatLimits, ChatOptions],
+        offers: OfferLimits | None,
     ) -> None:
         self.plane = open_plane(1)
         self.loop = PlaneLoop(self.plane)
+        self.rtc: Rtc | None = None
+        if offers is not None:
+            port = self.plane.rtc_open("127.0.0.1:0", ["127.0.0.1:0"])
+            self.rtc = Rtc(self.loop, port, Transcodes(most=0), offers)
+            context = {"rtc": self.rtc, **context}
         self.channels = Channels(self.loop, configured=channels, options=live)
         # Frames of tests are no sound that a codec could make another of.
         context = {"hls": Hls(Transcodes(most=0)), **context}
@@ -182,6 +190,7 @@ async def running(
     silence_ms: int = 300,
     chat_limits: ChatLimits | None = None,
     chat_options: ChatOptions | None = None,
+    offers: OfferLimits | None = None,
     **server: Any,
 ) -> AsyncIterator[Site]:
     options = channel or ChannelOptions(key="secret", title="Test")
@@ -193,6 +202,7 @@ async def running(
         live or LiveOptions(),
         catalogue,
         (chat_limits or ChatLimits(), chat_options or ChatOptions()),
+        offers,
     )
     await catalogue.accounts.allow_first(KEY)
     await site.roster.open(state_dir)
@@ -205,6 +215,8 @@ async def running(
     finally:
         await site.http.aclose()
         await site.chat.close()
+        if site.rtc is not None:
+            site.rtc.close()
         site.channels.close()
         await site.server.stop(timeout=1)
         site.loop.stop()

@@ -245,6 +245,10 @@ class WebrtcSettings(Section):
     """Addresses peers reach the server by when it is behind a NAT that forwards the port."""
     max_sessions: int = Field(default=10_000, ge=1, le=1_000_000)
     """Publishers and viewers by WebRTC together; more are refused."""
+    max_sessions_per_address: int = Field(default=256, ge=1, le=1_000_000)
+    """Sessions from one address (IPv6: one /64); more are refused with 429."""
+    offers_per_minute: int = Field(default=120, ge=1, le=1_000_000)
+    """Offers from one address; more are refused with 429. Half of it may come at once."""
 
 
 class PlaneSettings(Section):
