@@ -307,7 +307,10 @@ impl Hub {
         if ports.is_empty() {
             return;
         }
-        for track in lock(&cell.state).stale_video(now) {
+        // Not in the loop's head, where the channel would stay locked while ports are: the threads
+        // that serve ports lock the other way round.
+        let stale = lock(&cell.state).stale_video(now);
+        for track in stale {
             for port in &ports {
                 port.want_keyframe(cell.id, track);
                 self.workers[port.worker].wake.raise();
