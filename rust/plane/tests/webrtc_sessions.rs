@@ -43,12 +43,6 @@ fn a_publishers_packets_arrive_complete_over_a_bad_network() {
             _ => None,
         })
         .collect();
-    eprintln!(
-        "{:?}",
-        (1_000..2_500)
-            .filter(|n| !came.contains(n))
-            .collect::<Vec<_>>()
-    );
     let missing = (1_000..2_500)
         .filter(|number| !came.contains(number))
         .count();
@@ -266,7 +260,6 @@ fn a_narrow_way_costs_the_picture_and_gives_it_back() {
         );
         send(&mut world, 1);
     }
-    eprintln!("picture back after {} ms", (world.now - since) / MS);
 }
 
 #[test]
