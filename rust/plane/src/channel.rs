@@ -14,10 +14,10 @@ use crate::source::{
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-/// Between two sender reports of a track and two receiver reports to a source, µs (RFC 3550 §6.2).
 /// A keyframe younger than this is good to begin with, µs.
 const FRESH: u64 = 1_000_000;
 
+/// Between two sender reports of a track and two receiver reports to a source, µs (RFC 3550 §6.2).
 const REPORT_INTERVAL: u64 = 5_000_000;
 
 /// A changed clock is told at once, but not more often than this, µs.
@@ -46,6 +46,14 @@ pub struct Config {
     pub lag_us: u64,
 }
 
+/// A picture that is shown before one sent earlier is at most so much earlier, µs: sixteen pictures,
+/// the most any codec reorders, at 12 a second. A longer step back is a clock that was set.
+const MAX_REORDERING: u64 = 1_300_000;
+
+/// Steps back, each within [`MAX_REORDERING`] of the one before, after which a track is said to be
+/// reordered: a sender's clock may be set now and then, B-frames come all the time.
+const REORDERED: u32 = 2;
+
 /// A track as readers see it.
 #[derive(Debug)]
 pub struct TrackOut {
@@ -58,6 +66,10 @@ pub struct TrackOut {
     /// What its timestamps mean, once a packet came.
     pub clock: Option<ClockMap>,
     last_timestamp: Option<u32>,
+    /// Timestamp of the packet with the highest number.
+    newest: Option<u32>,
+    stepped: Option<u32>,
+    steps_back: u32,
     report_due: u64,
     packets: u64,
     octets: u64,
@@ -72,6 +84,9 @@ impl TrackOut {
             next: 1 + (random >> 32 & 0x7fff),
             clock: None,
             last_timestamp: None,
+            newest: None,
+            stepped: None,
+            steps_back: 0,
             report_due: 0,
             packets: 0,
             octets: 0,
@@ -98,7 +113,27 @@ impl TrackOut {
             rate: self.spec.clock_rate,
         });
         self.report_due = now;
+        (self.newest, self.stepped, self.steps_back) = (None, None, 0);
         begun
+    }
+
+    /// The packet with the highest number has this timestamp. Numbers count in the order of
+    /// decoding and timestamps in that of showing (RFC 3550 §5.1, RFC 6184 §5.1), so that a step back
+    /// from one packet to the next shows reordered pictures (B-frames), whatever the codec and
+    /// whatever its parameter sets say or leave out.
+    fn newest(&mut self, timestamp: u32) {
+        if let Some(before) = self.newest.replace(timestamp)
+            && later(before, timestamp)
+        {
+            let most = MAX_REORDERING * u64::from(self.spec.clock_rate) / 1_000_000;
+            let within = |from: u32, to: u32| u64::from(to.wrapping_sub(from)) <= most;
+            if self.steps_back >= REORDERED || !within(timestamp, before) {
+                return;
+            }
+            let again = self.stepped.is_some_and(|last| within(last, before));
+            self.steps_back = if again { self.steps_back + 1 } else { 1 };
+            self.stepped = Some(before);
+        }
     }
 
     /// The instant `wall`, or one just after the last packet's where a new source's clock, which
@@ -494,11 +529,15 @@ impl Channel {
             return; // overtook the packet its epoch began with
         };
         let number = to + offset;
+        let newest = number >= out.next;
         out.next = out.next.max(number + 1);
         let timestamp = header
             .timestamp
             .wrapping_add(source.tracks[index].timestamp_shift);
         out.reached(timestamp);
+        if newest {
+            out.newest(timestamp);
+        }
         let mut copy: Box<[u8]> = data.into();
         rtp::rewrite(
             &mut copy,
@@ -682,6 +721,15 @@ impl Channel {
             }
         }
         self.rate.roll(now);
+    }
+
+    /// Whether pictures come in another order than they are shown in.
+    pub fn reorders(&self) -> bool {
+        let mut video = self
+            .layout
+            .iter()
+            .filter(|out| out.spec.kind == Kind::Video);
+        video.any(|out| out.steps_back >= REORDERED)
     }
 
     /// The video tracks whose newest keyframe is old: who begins there begins far behind.

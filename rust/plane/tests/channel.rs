@@ -526,3 +526,58 @@ fn a_changed_format_is_announced_and_begins_anew() {
         "nobody begins at the old keyframe"
     );
 }
+
+/// Sends packets with these pairs of sequence number and time shown, in pictures.
+fn shown(channel: &mut Channel, source: u64, order: &[(u16, u32)]) {
+    for (n, (sequence, picture)) in (0_u64..).zip(order) {
+        let payload = if n == 0 { IDR } else { DELTA };
+        let data = packet(
+            96,
+            *sequence,
+            5_000_000 + picture * 3_600,
+            source as u32,
+            payload,
+        );
+        let now = START + source * 1_000 * MS + n * FRAME;
+        channel.rtp(source, source + 100, 0, &data, now).unwrap();
+    }
+}
+
+#[test]
+fn b_frames_are_known_by_timestamps_that_step_back() {
+    let mut channel = Channel::new(1, config());
+    Publisher::join(&mut channel, 10, 0, 77);
+    assert!(!channel.reorders());
+    // I P B P B, as they are decoded.
+    shown(&mut channel, 10, &[(1, 0), (2, 2), (3, 1), (4, 4), (5, 3)]);
+    assert!(channel.reorders());
+    channel.remove_source(10, START + 10_500 * MS);
+    Publisher::join(&mut channel, 11, 0, 78);
+    shown(&mut channel, 11, &[(1, 0), (2, 1), (3, 2), (4, 3)]);
+    assert!(!channel.reorders(), "another source has none");
+}
+
+#[test]
+fn what_the_network_put_out_of_order_is_no_b_frame() {
+    let mut channel = Channel::new(1, config());
+    Publisher::join(&mut channel, 10, 0, 77);
+    let pairs = (0..30_u16).flat_map(|n| [2 * n + 2, 2 * n + 1]);
+    let swapped: Vec<(u16, u32)> = std::iter::once(0)
+        .chain(pairs)
+        .map(|n| (n, u32::from(n)))
+        .collect();
+    shown(&mut channel, 10, &swapped);
+    assert!(!channel.reorders());
+}
+
+#[test]
+fn a_clock_that_is_set_back_now_and_then_is_no_b_frame() {
+    let mut channel = Channel::new(1, config());
+    Publisher::join(&mut channel, 10, 0, 77);
+    // Three pictures back every four seconds.
+    let order: Vec<(u16, u32)> = (0..600_u16)
+        .map(|n| (n, u32::from(n) - u32::from(n / 100) * 3))
+        .collect();
+    shown(&mut channel, 10, &order);
+    assert!(!channel.reorders());
+}
