@@ -3,7 +3,7 @@
 
 use std::io;
 use std::mem::{size_of, zeroed};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
@@ -77,6 +77,11 @@ impl Epoll {
             fd,
             buffer: vec![libc::epoll_event { events: 0, u64: 0 }; 512],
         })
+    }
+
+    /// Its descriptor, which another one may watch.
+    pub fn fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 
     fn control(&self, operation: i32, fd: RawFd, token: u64, interest: i32) -> io::Result<()> {
@@ -271,6 +276,35 @@ pub fn udp_socket(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
     // SAFETY: the address is readable for the stated length.
     check(unsafe { libc::bind(fd, (&raw const address.storage).cast(), address.length) })?;
     Ok(socket)
+}
+
+/// Connections the kernel finishes before they are accepted; its own limit is lower by default.
+const BACKLOG: libc::c_int = 4_096;
+
+/// Listens for TCP connections, as [`udp_socket`] does for datagrams: `::` for both families.
+pub fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = if address.is_ipv6() {
+        libc::AF_INET6
+    } else {
+        libc::AF_INET
+    };
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: no pointers.
+    let fd = check(unsafe { libc::socket(family, kind, 0) })?;
+    // SAFETY: just made, owned by nobody else.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let one: libc::c_int = 1;
+    let zero: libc::c_int = 0;
+    if address.is_ipv6() {
+        option(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &zero)?;
+    }
+    option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &one)?;
+    let address = SockAddr::new(address, false);
+    // SAFETY: the address is readable for the stated length.
+    check(unsafe { libc::bind(fd, (&raw const address.storage).cast(), address.length) })?;
+    // SAFETY: no pointers.
+    check(unsafe { libc::listen(fd, BACKLOG) })?;
+    Ok(TcpListener::from(socket))
 }
 
 /// The port a socket is bound to.

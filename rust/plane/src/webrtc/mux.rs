@@ -173,6 +173,11 @@ impl Mux {
         Some(learnt.session)
     }
 
+    /// The session that has proved to be at this address.
+    pub fn owner(&self, address: SocketAddr) -> Option<SessionId> {
+        self.addresses.get(&address).map(|learnt| learnt.session)
+    }
+
     /// The session has checked a request from this address: what comes from there is for it now.
     pub fn learn(&mut self, now: u64, from: SocketAddr, session: SessionId) {
         if !self.members.contains_key(&session) {
