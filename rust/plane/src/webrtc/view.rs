@@ -116,6 +116,11 @@ impl Preparer {
         }
     }
 
+    /// A track counts so many units of time a second.
+    pub fn set_rate(&mut self, track: u8, rate: u32) {
+        self.rates.insert(track, rate);
+    }
+
     /// A source tells a track's H.264 parameter sets aside of its packets (NAL units without start
     /// codes). Browsers look for them in the stream only, so keyframes without are given them.
     pub fn set_parameter_sets(&mut self, track: u8, units: &[Vec<u8>]) {
@@ -217,6 +222,11 @@ impl Renumber {
     /// The next packet of the stream follows what was sent last, whatever its own number is.
     pub fn restart(&mut self) {
         self.begin = true;
+    }
+
+    /// What is added to timestamps of the track that was taken last.
+    pub fn timestamp_shift(&self) -> u32 {
+        self.stint.map_or(0, |stint| stint.timestamp_shift)
     }
 
     /// The number and timestamp a packet gets; `None` when it belongs before the stream's

@@ -1,0 +1,254 @@
+//! Of a publisher's simulcast layers, the one for readers that cannot choose (RTSP, WebSocket, HLS):
+//! the best that comes.
+//!
+//! A browser begins with its smallest layer, adds the others as its way proves wide enough, and
+//! leaves them out again when it is not. Readers see one stream through all of that: numbers and
+//! timestamps go on, and each change happens at a keyframe.
+//!
+//! Pure: time is an argument, µs; rates are bits a second.
+
+use super::view::{Packet, Renumber};
+
+/// A layer that delivers nothing for so long is not coming, µs: three pictures at 3 a second, the
+/// fewest a browser sends before it leaves the layer out.
+pub const STALLED: u64 = 1_000_000;
+
+/// Over how long a rate is measured, µs.
+const WINDOW: u64 = 1_000_000;
+
+/// A layer must have this much more than the one that is relayed, in percent: rates of one layer
+/// differ by so much from second to second.
+const MARGIN_PERCENT: u64 = 25;
+
+/// A keyframe that was asked for and did not come is asked for again after so long, µs.
+const ASK_AGAIN: u64 = 1_000_000;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Flow {
+    bytes: u64,
+    since: u64,
+    rate: u64,
+    heard: Option<u64>,
+}
+
+impl Flow {
+    fn take(&mut self, bytes: usize, now: u64) {
+        if self
+            .heard
+            .is_none_or(|heard| now - heard.min(now) >= STALLED)
+        {
+            // It begins, or begins again: what it was says nothing of what it will be.
+            (self.bytes, self.since, self.rate) = (0, now, 0);
+        }
+        self.heard = Some(now);
+        self.bytes += bytes as u64;
+        let elapsed = now.saturating_sub(self.since);
+        if elapsed >= WINDOW {
+            let measured = self.bytes * 8_000_000 / elapsed;
+            // A second with a keyframe in it is not taken for a better layer.
+            self.rate = if self.rate == 0 {
+                measured
+            } else {
+                (3 * self.rate + measured) / 4
+            };
+            (self.bytes, self.since) = (0, now);
+        }
+    }
+
+    fn comes(&self, now: u64) -> bool {
+        self.heard
+            .is_some_and(|heard| now.saturating_sub(heard) < STALLED)
+    }
+}
+
+/// The layers of one track.
+#[derive(Debug)]
+pub struct Feed {
+    flows: Vec<Flow>,
+    current: Option<usize>,
+    numbers: Renumber,
+    asked: Option<u64>,
+}
+
+impl Feed {
+    /// For so many layers of a track; numbers go on from `start`.
+    pub fn new(layers: usize, clock_rate: u32, start: u16) -> Self {
+        Self {
+            flows: vec![Flow::default(); layers],
+            current: None,
+            numbers: Renumber::new(clock_rate, start),
+            asked: None,
+        }
+    }
+
+    /// The layer that is relayed.
+    pub fn current(&self) -> Option<usize> {
+        self.current
+    }
+
+    /// What is added to the timestamps of that layer.
+    pub fn timestamp_shift(&self) -> u32 {
+        self.numbers.timestamp_shift()
+    }
+
+    /// Whether a layer comes.
+    pub fn comes(&self, layer: usize, now: u64) -> bool {
+        self.flows.get(layer).is_some_and(|flow| flow.comes(now))
+    }
+
+    /// A layer's rate; 0 before it was measured.
+    pub fn rate(&self, layer: usize) -> u64 {
+        self.flows.get(layer).map_or(0, |flow| flow.rate)
+    }
+
+    /// Takes a packet of a layer: the number and timestamp it gets in the one stream, if it is
+    /// relayed there.
+    pub fn take(&mut self, layer: usize, packet: &Packet, now: u64) -> Option<(u64, u32)> {
+        self.flows.get_mut(layer)?.take(packet.payload.len(), now);
+        if self.current != Some(layer) {
+            if !packet.key || !self.better(layer, now) {
+                return None;
+            }
+            self.current = Some(layer);
+            self.asked = None;
+            self.numbers.restart();
+        }
+        self.numbers.take(packet)
+    }
+
+    fn better(&self, layer: usize, now: u64) -> bool {
+        let Some(current) = self.current else {
+            return true; // a small picture is better than none
+        };
+        !self.comes(current, now)
+            || self.rate(layer) * 100 > self.rate(current) * (100 + MARGIN_PERCENT)
+    }
+
+    /// The layer that would be better than what is relayed, when it is time to ask for its keyframe.
+    pub fn wanted(&mut self, now: u64) -> Option<usize> {
+        if self.asked.is_some_and(|asked| now < asked + ASK_AGAIN) {
+            return None;
+        }
+        let coming = (0..self.flows.len()).filter(|layer| self.comes(*layer, now));
+        let best = coming.max_by_key(|layer| self.rate(*layer))?;
+        if self.current == Some(best) || !self.better(best, now) {
+            return None;
+        }
+        self.asked = Some(now);
+        Some(best)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    const MS: u64 = 1_000;
+
+    /// Three layers, each with its own numbers and timestamps, 20 pictures a second.
+    struct Publisher {
+        feed: Feed,
+        now: u64,
+        numbers: [u64; 3],
+        relayed: Vec<(usize, u64, u32)>,
+        asked: Vec<usize>,
+    }
+
+    impl Publisher {
+        fn new() -> Self {
+            Self {
+                feed: Feed::new(3, 90_000, 7),
+                now: 5_000_000,
+                numbers: [100, 60_000, 9_000_000],
+                relayed: Vec::new(),
+                asked: Vec::new(),
+            }
+        }
+
+        /// Layers that come send for some time; each answers a request with a keyframe.
+        fn send(&mut self, layers: &[usize], ms: u64, mut keys: Vec<usize>) {
+            for _ in 0..ms / 50 {
+                self.now += 50 * MS;
+                for layer in layers.iter().copied() {
+                    self.numbers[layer] += 1;
+                    let key = keys.contains(&layer);
+                    keys.retain(|wanted| *wanted != layer);
+                    let packet = Packet {
+                        track: layer as u8,
+                        key,
+                        marker: true,
+                        video: true,
+                        number: self.numbers[layer],
+                        timestamp: (self.now / 1_000 * 90 + layer as u64 * 1_000_003) as u32,
+                        wall: self.now,
+                        payload: Arc::from(vec![0; 200 << layer]),
+                    };
+                    if let Some((number, timestamp)) = self.feed.take(layer, &packet, self.now) {
+                        self.relayed.push((layer, number, timestamp));
+                    }
+                }
+                if let Some(layer) = self.feed.wanted(self.now) {
+                    self.asked.push(layer);
+                    keys.push(layer);
+                }
+            }
+        }
+
+        fn continuous(&self) {
+            for two in self.relayed.windows(2) {
+                assert_eq!(two[1].1, two[0].1 + 1, "{two:?}");
+                let step = two[1].2.wrapping_sub(two[0].2);
+                assert!(
+                    (4_400..=4_600).contains(&step),
+                    "a picture later, not {step}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn begins_with_what_comes_and_climbs() {
+        let mut publisher = Publisher::new();
+        publisher.send(&[0], 3_000, vec![0]);
+        assert_eq!(publisher.feed.current(), Some(0));
+        publisher.send(&[0, 1], 3_000, vec![1]);
+        assert_eq!(publisher.feed.current(), Some(1));
+        publisher.send(&[0, 1, 2], 3_000, vec![2]);
+        assert_eq!(publisher.feed.current(), Some(2));
+        assert_eq!(publisher.asked, [1, 2]);
+        publisher.continuous();
+    }
+
+    #[test]
+    fn goes_down_when_the_best_is_left_out_and_up_when_it_is_back() {
+        let mut publisher = Publisher::new();
+        publisher.send(&[0, 1, 2], 4_000, vec![0, 1, 2]);
+        assert_eq!(publisher.feed.current(), Some(2));
+        publisher.send(&[0], 1_500, vec![]);
+        assert_eq!(publisher.feed.current(), Some(0));
+        publisher.send(&[0, 2], 3_000, vec![]);
+        assert_eq!(publisher.feed.current(), Some(2));
+        let numbers: Vec<u64> = publisher.relayed.iter().map(|one| one.1).collect();
+        assert!(numbers.windows(2).all(|two| two[1] == two[0] + 1));
+    }
+
+    #[test]
+    fn nothing_is_relayed_before_a_keyframe() {
+        let mut publisher = Publisher::new();
+        publisher.send(&[0, 1], 40, vec![]);
+        publisher.send(&[1], 50, vec![]);
+        assert!(publisher.relayed.is_empty());
+        assert_eq!(publisher.asked.len(), 1, "and one is asked for, once");
+    }
+
+    #[test]
+    fn a_keyframe_of_a_smaller_layer_changes_nothing() {
+        let mut publisher = Publisher::new();
+        publisher.send(&[0, 1, 2], 4_000, vec![0, 1, 2]);
+        for _ in 0..20 {
+            publisher.send(&[0, 1, 2], 500, vec![0, 1]);
+        }
+        assert_eq!(publisher.feed.current(), Some(2));
+    }
+}
