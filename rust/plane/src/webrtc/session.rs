@@ -53,6 +53,8 @@ struct Outgoing {
     pt: Pt,
     numbers: Renumber,
     repairable: bool,
+    /// The picture for which it was asked whether the way keeps up.
+    asked: Option<u32>,
 }
 
 #[derive(Debug)]

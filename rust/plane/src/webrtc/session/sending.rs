@@ -42,6 +42,7 @@ impl Session {
             pt: Pt::from(chosen.offered.pt),
             numbers: Renumber::new(chosen.offered.format.clock_rate, random),
             repairable,
+            asked: None,
         });
         self.forget_sent(self.outgoing.len() - 1);
     }
@@ -215,7 +216,10 @@ impl Session {
             }
             return false;
         }
-        if packet.key || !self.backed_up(at, now) {
+        // Asked once a picture: what is queued grows by pictures, and looking it up costs as much
+        // as a tenth of sending a packet.
+        let asked = self.outgoing[at].asked.replace(packet.timestamp);
+        if packet.key || asked == Some(packet.timestamp) || !self.backed_up(at, now) {
             return true;
         }
         // The pacer cannot get rid of what it has: a picture later is better than all pictures late.
