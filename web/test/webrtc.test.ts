@@ -156,6 +156,15 @@ describe("WHIP and WHEP", () => {
     expect([await attempt(), await attempt(), await attempt()]).toEqual([0, 502, 201]);
   });
 
+  it.each([
+    [410, true],
+    [404, false],
+    [200, false],
+  ])("ask of a session that is over whether it was kicked: %s", async (status, kicked) => {
+    const { ask } = server(status === 200 ? new Response(null, { status }) : refusal(status, {}));
+    expect(await new Resource("http://h/whep/x/1", null, "", ask).kicked()).toBe(kicked);
+  });
+
   it("end quietly, and refuse a restart that has no answer", async () => {
     const { ask } = server(new TypeError("offline"), new Response(null, { status: 204 }));
     const resource = new Resource("http://h/whip/x/1", null, "", ask);

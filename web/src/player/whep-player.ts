@@ -215,14 +215,24 @@ export class WhepPlayer implements Engine {
       // A server that ends a session says so by DTLS, long before ICE misses it.
       const transport = peer.getTransceivers()[0]?.receiver.transport;
       transport?.addEventListener("statechange", () => {
-        const over = transport.state === "closed" && generation === this.generation;
-        if (over) this.report({ type: "ended" });
+        if (transport.state === "closed") void this.over(generation);
       });
       this.timer = window.setInterval(() => void this.tick(generation), TICK_MS);
       void this.askLife(generation);
     } catch (error) {
       if (generation === this.generation) await this.refused(error, generation);
     }
+  }
+
+  /** The server ended the session: for good, or for a reason that another offer mends. */
+  private async over(generation: number): Promise<void> {
+    if (generation !== this.generation) return;
+    const kicked = await this.resource?.kicked();
+    if (generation !== this.generation) return;
+    if (kicked) {
+      this.halt();
+      this.become("kicked");
+    } else this.report({ type: "ended" });
   }
 
   private makePeer(generation: number): RTCPeerConnection {

@@ -76,6 +76,16 @@ export class Resource {
     await request(this.ask, this.url, "PATCH", this.key, { body: fragment, headers });
   }
 
+  /** Whether an administrator ended it, so that it shall not be opened anew. */
+  async kicked(): Promise<boolean> {
+    try {
+      await request(this.ask, this.url, "DELETE", this.key, {});
+      return false;
+    } catch (error) {
+      return error instanceof SignalError && error.status === 410;
+    }
+  }
+
   /** End it, also while the page goes away. Resolves in any case. */
   async end(): Promise<void> {
     try {
