@@ -337,15 +337,16 @@ impl Plane {
         Ok(keyframe.map(|data| PyBytes::new(py, &data)))
     }
 
-    #[pyo3(signature = (address, candidates, *, capacity = 10_000))]
+    #[pyo3(signature = (address, candidates, *, capacity = 10_000, tcp = true))]
     fn rtc_open(
         &self,
         py: Python<'_>,
         address: String,
         candidates: Vec<String>,
         capacity: usize,
+        tcp: bool,
     ) -> PyResult<rtc::RtcPort> {
-        rtc::open(&self.0, py, &address, candidates, capacity)
+        rtc::open(&self.0, py, &address, &candidates, tcp, capacity)
     }
 
     #[pyo3(signature = (fd, chain, key, *, connections = 20_000, handshake_ms = 5_000))]
@@ -447,6 +448,7 @@ impl Plane {
             ("send_errors", &shared.errors),
             ("rr_loss_permille", &shared.loss_permille),
             ("rr_jitter_us", &shared.jitter_us),
+            ("estimate_bps", &shared.estimate),
         ] {
             dict.set_item(name, counter.load(Ordering::Relaxed))?;
         }
@@ -460,6 +462,7 @@ impl Plane {
             PAUSED.. => "paused",
         };
         dict.set_item("state", state)?;
+        dict.set_item("layer", crate::lock(&shared.layer).as_str())?;
         Ok(dict)
     }
 }

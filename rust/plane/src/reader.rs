@@ -3,8 +3,8 @@
 use crate::event::Id;
 use crate::plane::ChannelCell;
 use crate::rtcp::{self, Report};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// How packets reach a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub struct ReaderShared {
     pub jitter_us: AtomicU64,
     /// What the way to it takes by its feedback, bits a second; 0 where that is not measured.
     pub estimate: AtomicU64,
+    /// The simulcast layer it gets, by its publisher's name; empty where there is one picture only.
+    pub layer: Mutex<String>,
     /// When its latest report came; 0 for never.
     pub last_report: AtomicU64,
     /// [`PAUSED`], [`PLAYING`], [`AUDIO_ONLY`].
@@ -84,6 +86,7 @@ impl ReaderShared {
             loss_permille: AtomicU64::new(0),
             jitter_us: AtomicU64::new(0),
             estimate: AtomicU64::new(0),
+            layer: Mutex::default(),
             last_report: AtomicU64::new(0),
             state: AtomicU8::new(PAUSED),
         }

@@ -125,6 +125,8 @@ class Reader:
             "lag_ms": stats.lag_ms,
             "loss": stats.rr_loss_permille / 1000,
             "jitter_us": stats.rr_jitter_us,
+            "estimate_bps": stats.estimate_bps,
+            "layer": stats.layer,
         }
 
 

@@ -169,8 +169,7 @@ class Rtc:
         except (KeyError, ValueError) as error:
             _refuse(error)
         tracks: list[Track] = []
-        streams: list[tuple[int, int, int]] = []
-        for place, (kind, codec, rate, channels, fmtp, payload_type, rids) in enumerate(described):
+        for kind, codec, rate, channels, fmtp, payload_type, _layers in described:
             track = Track(
                 len(tracks),
                 Kind(kind),
@@ -182,15 +181,14 @@ class Rtc:
                 parse_parameters(fmtp),
             )
             tracks.append(track)
-            # Browsers name the layers from the smallest to the best.
-            streams.append((place, max(len(rids) - 1, 0), track.id))
         session = RtcSession(self, _new_name(), id, channel, peer, answer)
         try:
             session.publishing = channel.publish(
                 tracks, PublishKind.WHIP, peer, grant=grant, on_closed=session.closed
             )
             session.publishing.agent = agent
-            self.port.attach(id, session.publishing.add_input(), streams)
+            places = [(track.id, track.id) for track in tracks]
+            self.port.attach(id, session.publishing.add_input(), places)
         except BaseException as error:
             self.port.close_session(id)
             if isinstance(error, KeyError):  # the session or the channel ended meanwhile

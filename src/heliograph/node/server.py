@@ -226,11 +226,10 @@ class Server:
         address = f"{host}:{webrtc.port}"
         known = candidates(str(webrtc.host), map(str, webrtc.public_addresses))
         try:
-            port = plane.rtc_open(address, known, capacity=webrtc.max_sessions)
+            port = plane.rtc_open(address, known, capacity=webrtc.max_sessions, tcp=webrtc.tcp)
         except OSError as error:
             raise ResourceError(
-                f"cannot listen for WebRTC at {address}/udp: {error.strerror or error} "
-                "(webrtc.port)",
+                f"cannot listen for WebRTC at {address}: {error.strerror or error} (webrtc.port)",
                 subject="webrtc.port",
             ) from error
         limits = OfferLimits(webrtc.max_sessions_per_address, webrtc.offers_per_minute)

@@ -157,11 +157,14 @@ class Plane:
         """The newest whole key access unit of a video track, parameter sets included."""
 
     # WebRTC
-    def rtc_open(self, address: str, candidates: list[str], *, capacity: int = 10_000) -> RtcPort:
-        """Bind a UDP port (``address`` is ``host:port``, port 0: any) for all WebRTC sessions.
+    def rtc_open(
+        self, address: str, candidates: list[str], *, capacity: int = 10_000, tcp: bool = True
+    ) -> RtcPort:
+        """Bind a port (``address`` is ``host:port``, port 0: any) for all WebRTC sessions.
 
         ``candidates``: where peers are told to find it, ``host:port``, best first; port 0 stands
-        for the port bound. At most ``capacity`` sessions.
+        for the port bound. At most ``capacity`` sessions. ``tcp``: the TCP port of the same number
+        is listened on as well (RFC 6544), for at most ``capacity`` connections.
         """
 
     # HTTPS
@@ -188,11 +191,11 @@ class Plane:
 
 @final
 class RtcPort:
-    """WebRTC on one UDP port; made by ``Plane.rtc_open``.
+    """WebRTC on one port; made by ``Plane.rtc_open``.
 
     Offers that are refused raise ``ValueError(kind, message)``, kind being "malformed",
-    "too-large", "nothing" (no media in the direction wanted), "codec" (none in common), "full" or
-    "unknown" (no such session). A session's id is never reused.
+    "too-large", "nothing" (no media in the direction wanted), "codec" (none in common, or pictures
+    that come reordered), "full" or "unknown" (no such session). A session's id is never reused.
     """
 
     @property
@@ -200,15 +203,13 @@ class RtcPort:
     def publish(self, offer: str, codecs: list[str]) -> tuple[int, str, list[_Published]]:
         """Open a publisher's session: (session, answer, tracks). One codec a track is taken, of
         those named, the peer's favourite. Nothing is relayed before ``attach``."""
-    def attach(self, session: int, input: int, streams: list[tuple[int, int, int]]) -> None:
-        """Let a publisher's streams feed an input: (index of the track in the answer, index of the
-        simulcast layer or 0, track id)."""
-    def view(
-        self, channel: int, offer: str, tracks: list[_Viewed], *, estimate: int | None = None
-    ) -> tuple[int, str]:
+    def attach(self, session: int, input: int, places: list[tuple[int, int]]) -> None:
+        """Let a publisher's tracks feed an input: (index of the track in the answer, track id). Of
+        a track in several simulcast layers the best that comes feeds the input; viewers of this
+        port get the one that their way has room for."""
+    def view(self, channel: int, offer: str, tracks: list[_Viewed]) -> tuple[int, str]:
         """Open a viewer's session: (session, which is also the reader's id; answer). It plays from
-        when it is connected. ``estimate``: bits a second to begin with where bandwidth is to be
-        estimated, which several renditions need; None: what comes is sent."""
+        when it is connected. Where the channel's publisher sends layers, bandwidth is estimated."""
     def patch(self, session: int, fragment: str) -> str | None:
         """Take candidates, or an ICE restart, whose answering fragment is returned (RFC 9725)."""
     def close_session(self, session: int) -> None: ...
@@ -216,7 +217,7 @@ class RtcPort:
         """Send a viewer no better rendition than this track."""
     def counters(self) -> dict[str, int]: ...
     def close(self) -> None:
-        """Close the port; sessions end without a word."""
+        """Close the port; the peers of its sessions are told."""
 
 @final
 class TlsPort:

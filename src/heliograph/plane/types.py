@@ -317,3 +317,7 @@ class ReaderStats(_Counters):
     """Since the newest RTCP packet of the reader; -1 before the first."""
     state: str = "paused"
     """``playing``, ``paused`` or ``audio-only``."""
+    estimate_bps: int = 0
+    """Bits a second that the way to a viewer by WebRTC takes; 0 where that is not measured."""
+    layer: str = ""
+    """The simulcast layer that it gets, by its publisher's name; empty without simulcast."""

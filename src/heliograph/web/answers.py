@@ -59,7 +59,7 @@ class ReaderDetails(BaseModel):
     """A reader with its counters."""
 
     id: int
-    kind: str = Field(description="`rtsp-udp`, `rtsp-tcp`, `multicast` or `websocket`.")
+    kind: str = Field(description="`rtsp-udp`, `rtsp-tcp`, `multicast`, `websocket` or `whep`.")
     peer: str
     agent: str = Field(description="What the reader's program calls itself.")
     since: str
@@ -71,6 +71,10 @@ class ReaderDetails(BaseModel):
     lag_ms: int = Field(description="How far behind the newest packet it is.")
     loss: float = Field(description="Fraction lost, by its newest receiver report.")
     jitter_us: int
+    estimate_bps: int = Field(
+        description="Bits a second its way takes, where that is measured (WebRTC); else 0."
+    )
+    layer: str = Field(description="The simulcast layer it gets, by its publisher's name, or empty.")
 
 
 class Urls(BaseModel):

@@ -50,6 +50,13 @@ _HTTPS = (
     ("plain", "plain_requests", "Requests by plain HTTP to the HTTPS port."),
     ("accept_errors", "accept_errors", "Times the machine could not accept a connection."),
 )
+_WEBRTC_TCP = (
+    ("accepted", "TCP connections to the WebRTC port."),
+    ("refused", "TCP connections closed at once: too many."),
+    ("expired", "TCP connections of which no session came."),
+    ("malformed", "TCP connections with bytes that are no packets."),
+    ("dropped", "Packets for TCP connections that take no more."),
+)
 _SOURCES = (
     ("packets", "received_packets", "Packets from inputs of the kind and priority."),
     ("lost", "lost_packets", "Packets of inputs that never came, as far as known."),
@@ -112,6 +119,13 @@ class ServerCollector(Collector):
             yield GaugeMetricFamily("helio_webrtc_sessions", "Sessions now.", counters["sessions"])
             for name, text in _WEBRTC:
                 yield CounterMetricFamily(f"helio_webrtc_{name}_datagrams", text, counters[name])
+            yield GaugeMetricFamily(
+                "helio_webrtc_tcp", "TCP connections now.", counters["connections"]
+            )
+            for name, text in _WEBRTC_TCP:
+                yield CounterMetricFamily(
+                    f"helio_webrtc_tcp_{name}", text, counters[f"connections_{name}"]
+                )
             for name, count in sorted(context.rtc.offers.counters.items()):
                 yield CounterMetricFamily(f"helio_webrtc_{name}", "Offers refused.", count)
         yield from self._https()

@@ -217,6 +217,10 @@ impl Worker {
     }
 
     fn receive_control(&mut self, id: Id) {
+        if let Some(port) = self.rtc_ports.get(&id) {
+            port.receive_streams(clock::now());
+            return;
+        }
         let Some(endpoint) = self.endpoints.get(&id).cloned() else {
             return;
         };
@@ -464,11 +468,18 @@ impl Worker {
             }
             Command::AddRtc(port) => {
                 let _ = self.epoll.add(port.fd(), port.id << 2 | MEDIA);
+                if let Some(fd) = port.streams_fd() {
+                    let _ = self.epoll.add(fd, port.id << 2 | CONTROL);
+                }
                 self.rtc_ports.insert(port.id, port);
             }
             Command::RemoveRtc(id) => {
                 if let Some(port) = self.rtc_ports.remove(&id) {
+                    port.farewell(&self.hub, &mut self.headers, clock::now());
                     self.epoll.remove(port.fd());
+                    if let Some(fd) = port.streams_fd() {
+                        self.epoll.remove(fd);
+                    }
                 }
             }
             Command::Stop => self.stopping = true,

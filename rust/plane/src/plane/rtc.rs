@@ -5,12 +5,11 @@ use crate::clock;
 use crate::event::Id;
 use crate::lock;
 use crate::net::endpoint::Route;
-use crate::net::rtc::{RtcPort, Stream};
+use crate::net::rtc::{PortCounters, RtcPort};
 use crate::net::worker::Command;
 use crate::reader::Way;
 use crate::webrtc::Refused;
-use crate::webrtc::session::{PublishOptions, PublishedTrack, Transport, ViewOptions};
-use crate::webrtc::shard::Counters;
+use crate::webrtc::session::{PublishOptions, PublishedTrack, ViewOptions};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,17 +36,18 @@ impl From<Refused> for NotOpened {
 }
 
 impl Plane {
-    /// Binds a port for WebRTC; its id and number.
+    /// Binds a port for WebRTC, with `tcp` for connections too; its id and number.
     pub fn rtc_open(
         &self,
         address: SocketAddr,
-        candidates: &[(Transport, SocketAddr)],
+        candidates: &[SocketAddr],
+        tcp: bool,
         capacity: usize,
     ) -> io::Result<(Id, u16)> {
         let id = self.hub.id();
         let worker = self.hub.pick_worker();
         let now = clock::now();
-        let port = RtcPort::bind(id, worker, address, candidates, capacity, now)?;
+        let port = RtcPort::bind(id, worker, address, candidates, tcp, capacity, now)?;
         let port = Arc::new(port);
         lock(&self.hub.tables)
             .rtc_ports
@@ -57,7 +57,7 @@ impl Plane {
         Ok((id, number))
     }
 
-    /// Closes it; its sessions are gone without a word.
+    /// Closes it; its sessions' peers are told.
     pub fn rtc_shut(&self, id: Id) {
         let port = lock(&self.hub.tables).rtc_ports.remove(&id);
         if let Some(port) = port {
@@ -95,13 +95,13 @@ impl Plane {
         Ok((id, answer, tracks))
     }
 
-    /// A publisher's streams feed an input: for each its place in the answer, and the track.
-    pub fn rtc_attach(&self, session: Id, input: Id, streams: &[(Stream, u8)]) -> Result<(), Gone> {
+    /// A publisher's tracks feed an input: for each its place in the answer, and the track.
+    pub fn rtc_attach(&self, session: Id, input: Id, places: &[(usize, u8)]) -> Result<(), Gone> {
         let port = self.rtc_of(session)?;
         let (source, cell) = self.input_cell(input)?;
-        for (stream, track) in streams {
+        for (place, track) in places {
             let route = Arc::new(Route::new(&cell, source, input, *track));
-            port.attach(session, *stream, route);
+            port.attach(session, *place, route);
         }
         Ok(())
     }
@@ -154,8 +154,8 @@ impl Plane {
         Ok(())
     }
 
-    /// A port's counters and the number of its sessions.
-    pub fn rtc_counters(&self, port: Id) -> Result<(Counters, usize), Gone> {
+    /// A port's counters.
+    pub fn rtc_counters(&self, port: Id) -> Result<PortCounters, Gone> {
         Ok(self.rtc_port(port)?.counters())
     }
 }

@@ -7,7 +7,7 @@ use crate::plane::{self, rtc::NotOpened};
 use crate::source::Kind;
 use crate::webrtc::Refused;
 use crate::webrtc::formats::Format;
-use crate::webrtc::session::{PublishOptions, PublishedTrack, Transport, ViewOptions, ViewTrack};
+use crate::webrtc::session::{PublishOptions, PublishedTrack, ViewOptions, ViewTrack};
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -29,7 +29,7 @@ impl From<NotOpened> for PyErr {
             Refused::Malformed(_) => "malformed",
             Refused::TooLarge => "too-large",
             Refused::NothingOffered => "nothing",
-            Refused::NoCommonCodec { .. } => "codec",
+            Refused::NoCommonCodec { .. } | Refused::Reordered => "codec",
             Refused::Full => "full",
             Refused::Unknown => "unknown",
         };
@@ -77,15 +77,14 @@ pub(super) fn open(
     plane: &Arc<plane::Plane>,
     py: Python<'_>,
     address: &str,
-    candidates: Vec<String>,
+    candidates: &[String],
+    tcp: bool,
     capacity: usize,
 ) -> PyResult<RtcPort> {
     let address = socket_address(address)?;
-    let candidates = candidates
-        .iter()
-        .map(|text| Ok((Transport::Udp, socket_address(text)?)))
-        .collect::<PyResult<Vec<_>>>()?;
-    let (id, port) = py.detach(|| plane.rtc_open(address, &candidates, capacity))?;
+    let candidates: PyResult<Vec<_>> = candidates.iter().map(|at| socket_address(at)).collect();
+    let candidates = candidates?;
+    let (id, port) = py.detach(|| plane.rtc_open(address, &candidates, tcp, capacity))?;
     Ok(RtcPort {
         plane: Arc::clone(plane),
         id,
@@ -126,29 +125,23 @@ impl RtcPort {
         py: Python<'_>,
         session: Id,
         input: Id,
-        streams: Vec<(usize, usize, u8)>,
+        places: Vec<(usize, u8)>,
     ) -> PyResult<()> {
-        let streams: Vec<_> = streams
-            .into_iter()
-            .map(|(place, layer, track)| ((place, layer), track))
-            .collect();
-        py.detach(|| self.plane.rtc_attach(session, input, &streams))?;
+        py.detach(|| self.plane.rtc_attach(session, input, &places))?;
         Ok(())
     }
 
-    #[pyo3(signature = (channel, offer, tracks, *, estimate = None))]
     fn view(
         &self,
         py: Python<'_>,
         channel: Id,
         offer: String,
         tracks: Vec<Viewed>,
-        estimate: Option<u64>,
     ) -> PyResult<(Id, String)> {
         let options = ViewOptions {
             tracks: tracks.into_iter().map(viewed).collect::<PyResult<_>>()?,
             strict_profiles: false,
-            initial_estimate: estimate,
+            initial_estimate: None,
         };
         Ok(py.detach(|| self.plane.rtc_view(self.id, channel, &offer, &options))?)
     }
@@ -168,15 +161,26 @@ impl RtcPort {
     }
 
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let (counters, sessions) = py.detach(|| self.plane.rtc_counters(self.id))?;
-        let dropped = counters.dropped;
+        let counters = py.detach(|| self.plane.rtc_counters(self.id))?;
+        let (shard, streams) = (counters.shard, counters.streams);
+        let dropped = shard.dropped;
         let dict = PyDict::new(py);
-        dict.set_item("sessions", sessions)?;
-        dict.set_item("received", counters.received)?;
-        dict.set_item("refused", counters.refused)?;
-        dict.set_item("sent", counters.sent)?;
-        dict.set_item("foreign", dropped.unknown_name + dropped.unknown_address)?;
-        dict.set_item("malformed", dropped.unknown_protocol)?;
+        for (name, count) in [
+            ("sessions", counters.sessions as u64),
+            ("received", shard.received),
+            ("refused", shard.refused),
+            ("sent", shard.sent),
+            ("foreign", dropped.unknown_name + dropped.unknown_address),
+            ("malformed", dropped.unknown_protocol),
+            ("connections", counters.connections as u64),
+            ("connections_accepted", streams.accepted),
+            ("connections_refused", streams.refused),
+            ("connections_expired", streams.expired),
+            ("connections_malformed", streams.malformed),
+            ("connections_dropped", streams.dropped),
+        ] {
+            dict.set_item(name, count)?;
+        }
         Ok(dict)
     }
 

@@ -8,11 +8,13 @@
 //! session     one peer: its offer, its transport, its tracks
 //! view        what a viewer is sent: own numbering, kept over changes of layer
 //! layers      which simulcast layer for which estimate         (decision)
+//! feed        which simulcast layer for readers without choice (decision)
 //! keyframes   many viewers' requests made one                  (decision)
 //! mux         which session a datagram is for                  (decision)
 //! formats, fragment, framing    offers, trickle ICE, packets on TCP
 //! ```
 
+pub mod feed;
 pub mod formats;
 pub mod fragment;
 pub mod framing;
@@ -81,6 +83,9 @@ pub enum Refused {
         /// What the channel carries, or what we take.
         has: Vec<String>,
     },
+    /// Pictures come in another order than they are shown in (B-frames), which WebRTC's receivers
+    /// cannot put right: HTTP 406.
+    Reordered,
     /// The shard has as many sessions as it may.
     Full,
     /// No such session.
@@ -99,6 +104,7 @@ impl fmt::Display for Refused {
                 offered.join(", "),
                 has.join(", ")
             ),
+            Self::Reordered => write!(f, "the channel has B-frames, which WebRTC does not"),
             Self::Full => write!(f, "too many sessions"),
             Self::Unknown => write!(f, "no such session"),
         }

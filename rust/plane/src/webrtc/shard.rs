@@ -216,6 +216,17 @@ impl Shard {
         Some(id)
     }
 
+    /// The session that has proved to be at an address.
+    pub fn owner(&self, address: SocketAddr) -> Option<SessionId> {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        self.mux.owner(address)
+    }
+
+    /// Ids of all sessions.
+    pub fn ids(&self) -> Vec<SessionId> {
+        self.sessions.keys().copied().collect()
+    }
+
     /// Has these viewers send these packets, which are all of one channel.
     pub fn deliver(&mut self, now: u64, ids: &[SessionId], packets: &[Packet]) {
         for id in ids {

@@ -233,14 +233,16 @@ class RtmpSettings(Section):
 
 
 class WebrtcSettings(Section):
-    """Going on air from a browser and watching by WebRTC, all on one UDP port."""
+    """Going on air from a browser and watching by WebRTC, all on one port."""
 
     enabled: bool = True
     """Whether there is WebRTC; without it browsers watch by WebSocket."""
     host: Address = IPv4Address("0.0.0.0")
     """Address to listen on; `::` for IPv6 and IPv4."""
     port: Port = 8189
-    """UDP port; 0: any free one."""
+    """Port for UDP, and for TCP; 0: any that is free for both."""
+    tcp: bool = True
+    """Whether peers whose network blocks UDP may come by TCP (RFC 6544), to the same port."""
     public_addresses: Annotated[tuple[Address, ...], Field(strict=False, max_length=8)] = ()
     """Addresses peers reach the server by when it is behind a NAT that forwards the port."""
     max_sessions: int = Field(default=10_000, ge=1, le=1_000_000)

@@ -43,7 +43,9 @@ class TwinPlane(Network):
 
     # WebRTC
 
-    def rtc_open(self, address: str, candidates: list[str], *, capacity: int = 10_000) -> RtcPort:
+    def rtc_open(
+        self, address: str, candidates: list[str], *, capacity: int = 10_000, tcp: bool = True
+    ) -> RtcPort:
         """Not simulated: cryptography and congestion control have no twin."""
         raise OSError(errno.EOPNOTSUPP, "the twin plane has no WebRTC")
 
