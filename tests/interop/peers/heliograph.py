@@ -82,8 +82,9 @@ class Server(Program):
             text += "".join(f"{key} = {_toml(value)}\n" for key, value in channel.items())
         config = directory / f"{name}.toml"
         config.write_text(text)
+        self.state = directory / f"{name}-state"
         argv = [sys.executable, "-m", "heliograph", "serve", "--config", str(config)]
-        argv += ["--state", str(directory / f"{name}-state")]
+        argv += ["--state", str(self.state)]
         super().__init__(name, argv, directory, namespace=namespace)
 
     def until_ready(self) -> Server:
@@ -127,6 +128,22 @@ class Server(Program):
         assert code == 200, text
         answer: dict[str, Any] = json.loads(text)
         return answer
+
+    def manage(self, method: str, path: str) -> tuple[int, Any]:
+        """A request below ``/api/v1`` by the administrator: status, and the answer if there is one."""
+        request = urllib.request.Request(f"{self.http}/api/v1{path}", method=method)
+        request.add_header("Authorization", f"Bearer {self.administrator_key}")
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                body = answer.read()
+                return answer.status, json.loads(body) if body else None
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, None
+
+    @property
+    def administrator_key(self) -> str:
+        return (self.state / "administrator.key").read_text().strip()
 
     def until_state(self, channel: str, state: str, seconds: float = 15) -> None:
         """Wait until the channel is idle, waiting or on_air."""

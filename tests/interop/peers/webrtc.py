@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .chromium import Chromium, Tab
@@ -10,13 +11,18 @@ from .heliograph import Server
 from .program import wait_until
 
 _PUBLISH = """
-async ([url, key, codec]) => {
+async ([url, key, codec, rids]) => {
+  const [width, height] = rids.length ? [1280, 720] : [640, 480];
   const stream = await navigator.mediaDevices.getUserMedia({
-    video: { width: 640, height: 480, frameRate: 30 }, audio: true });
+    video: { width, height, frameRate: 30 }, audio: true });
   const pc = (window.pc = new RTCPeerConnection());
+  const sendEncodings = rids.map((rid, n) => (
+    { rid, scaleResolutionDownBy: 2 ** (rids.length - 1 - n), maxBitrate: 150_000 * 4 ** n }));
   for (const track of stream.getTracks()) {
-    const transceiver = pc.addTransceiver(track, { direction: "sendonly" });
-    if (track.kind !== "video") continue;
+    const video = track.kind === "video";
+    const layers = video && rids.length ? { sendEncodings } : {};
+    const transceiver = pc.addTransceiver(track, { direction: "sendonly", ...layers });
+    if (!video) continue;
     const known = RTCRtpSender.getCapabilities("video").codecs;
     const first = known.filter((one) => one.mimeType === codec);
     transceiver.setCodecPreferences([...first, ...known.filter((one) => !first.includes(one))]);
@@ -89,6 +95,17 @@ async () => {
 }
 """
 
+#: The protocol of the path that ICE chose, as the browser's own candidate has it.
+_PROTOCOL = """
+async () => {
+  const all = [...(await pc.getStats()).values()];
+  const by = (id) => all.find((one) => one.id === id);
+  const transport = all.find((one) => one.type === "transport");
+  const pair = by(transport?.selectedCandidatePairId);
+  return by(pair?.localCandidateId)?.protocol ?? "";
+}
+"""
+
 
 class Peer:
     """A tab with one peer connection."""
@@ -120,6 +137,18 @@ class Peer:
         return found
 
     @property
+    def dtls(self) -> str:
+        """State of the DTLS transport; ``closed`` once the server has said goodbye."""
+        found: str = self.tab.evaluate("() => pc.getTransceivers()[0].receiver.transport.state")
+        return found
+
+    @property
+    def protocol(self) -> str:
+        """``udp`` or ``tcp``, once connected."""
+        found: str = self.tab.evaluate(_PROTOCOL)
+        return found
+
+    @property
     def frames(self) -> int:
         """Pictures shown so far."""
         found: int = self.tab.evaluate("() => seen.frames")
@@ -141,11 +170,17 @@ class Peer:
 
 
 def publish(
-    chromium: Chromium, server: Server, channel: str, key: str, codec: str = "video/H264"
+    chromium: Chromium,
+    server: Server,
+    channel: str,
+    key: str,
+    codec: str = "video/H264",
+    rids: Sequence[str] = (),
 ) -> Peer:
-    """Go on air with the fake camera."""
+    """Go on air with the fake camera; ``rids``: simulcast layers, the smallest first."""
     tab = chromium.open(f"{server.http}/", permissions=["camera", "microphone"])
-    return Peer(tab, tab.evaluate(_PUBLISH, [f"{server.http}/whip/{channel}", key, codec]))
+    url = f"{server.http}/whip/{channel}"
+    return Peer(tab, tab.evaluate(_PUBLISH, [url, key, codec, list(rids)]))
 
 
 def watch(chromium: Chromium, server: Server, channel: str) -> Peer:
