@@ -74,7 +74,9 @@ class ReaderDetails(BaseModel):
     estimate_bps: int = Field(
         description="Bits a second its way takes, where that is measured (WebRTC); else 0."
     )
-    layer: str = Field(description="The simulcast layer it gets, by its publisher's name, or empty.")
+    layer: str = Field(
+        description="The simulcast layer it gets, by its publisher's name, or empty."
+    )
 
 
 class Urls(BaseModel):

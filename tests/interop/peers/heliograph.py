@@ -130,7 +130,7 @@ class Server(Program):
         return answer
 
     def manage(self, method: str, path: str) -> tuple[int, Any]:
-        """A request below ``/api/v1`` by the administrator: status, and the answer if there is one."""
+        """A request below ``/api/v1`` by the administrator: status, and the answer if any."""
         request = urllib.request.Request(f"{self.http}/api/v1{path}", method=method)
         request.add_header("Authorization", f"Bearer {self.administrator_key}")
         try:
