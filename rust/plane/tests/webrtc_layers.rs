@@ -127,6 +127,17 @@ fn a_flapping_estimate_is_tried_less_and_less() {
 }
 
 #[test]
+fn without_an_estimate_the_best_is_aimed_at_as_soon_as_it_comes() {
+    let mut chooser = Chooser::new(vec![layers()[1]], 40_000);
+    assert_eq!(chooser.poll(0), Some(Action::RequestKeyframe(0)));
+    assert_eq!(chooser.keyframe(0, 0), Some(Action::Switch(0)));
+    chooser.set_layers(layers());
+    assert_eq!(chooser.poll(1), Some(Action::RequestKeyframe(2)));
+    assert_eq!(chooser.current(), Some(0), "until its keyframe comes");
+    assert_eq!(chooser.keyframe(2, 2), Some(Action::Switch(2)));
+}
+
+#[test]
 fn a_limit_is_kept() {
     let mut viewer = Viewer::new();
     viewer.run(1_000 * MS, 5_000_000);

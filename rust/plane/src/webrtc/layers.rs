@@ -123,11 +123,15 @@ impl Chooser {
         if self.current.is_some_and(|track| !known(track)) {
             self.current = None;
         }
-        if self.target.is_none_or(|track| !known(track)) {
-            self.target = self
+        // Where nothing is estimated the best is right, also when it comes later than the others.
+        if self.estimate.is_none() || self.target.is_none_or(|track| !known(track)) {
+            let target = self
                 .fitting(self.estimate.unwrap_or(u64::MAX))
                 .map(|layer| layer.track);
-            self.asked = None;
+            if self.target != target {
+                self.target = target;
+                self.asked = None;
+            }
         }
     }
 
