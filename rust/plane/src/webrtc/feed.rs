@@ -199,9 +199,11 @@ mod tests {
             for two in self.relayed.windows(2) {
                 assert_eq!(two[1].1, two[0].1 + 1, "{two:?}");
                 let step = two[1].2.wrapping_sub(two[0].2);
+                // Two layers may show the same picture where one takes over.
+                let least = if two[0].0 == two[1].0 { 4_400 } else { 1 };
                 assert!(
-                    (4_400..=4_600).contains(&step),
-                    "a picture later, not {step}"
+                    (least..=4_600).contains(&step),
+                    "not a picture later: {step}"
                 );
             }
         }

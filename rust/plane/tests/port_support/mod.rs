@@ -91,7 +91,7 @@ impl Site {
     fn open(bind: IpAddr, candidate: IpAddr, tcp: bool) -> Self {
         let plane = Plane::new(1, 10_000).unwrap();
         let channel = plane.open_channel(Config {
-            depth_us: 3_000_000,
+            depth_us: 60_000_000,
             max_bytes: 16 << 20,
             silence_us: 1_000_000,
             return_us: None,
