@@ -165,6 +165,7 @@ class Server:
             started_at=datetime.now(UTC),
             public_host=settings.server.public_host,
             rtsp_port=self.rtsp.port,
+            rtmp_port=0 if self.rtmp is None else self.rtmp.port,
             rtc=rtc,
             hls=Hls(transcodes),
             rtmp_counters=self.rtmp.counters if self.rtmp is not None else dict,

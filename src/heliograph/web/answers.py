@@ -83,6 +83,9 @@ class Urls(BaseModel):
     page: str
     websocket: str
     rtsp: str = Field(description="Empty without an RTSP server.")
+    rtmp: str = Field(
+        description="For encoders, which add `/NAME?key=KEY`; empty without an RTMP server."
+    )
     hls: str = Field(description="For players of HLS; 406 where they cannot take the codec.")
 
 
@@ -286,11 +289,12 @@ def urls(request: Request, context: WebContext, name: str) -> dict[str, str]:
         host = f"[{host}]"
     place = host if port is None else f"{host}:{port}"
     secure = "s" if asked.scheme == "https" else ""
-    rtsp = context.rtsp_port
+    rtsp, rtmp = context.rtsp_port, context.rtmp_port
     return {
         "page": f"http{secure}://{place}/watch/{name}",
         "websocket": f"ws{secure}://{place}/ws/{name}",
         "rtsp": f"rtsp://{host}:{rtsp}/{name}" if rtsp else "",
+        "rtmp": f"rtmp://{host}:{rtmp}/live" if rtmp else "",
         "hls": f"http{secure}://{place}/hls/{name}/index.m3u8",
     }
 

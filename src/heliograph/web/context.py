@@ -47,6 +47,8 @@ class WebContext:
     """Host in the URLs that are shown, without a port; empty: the one the client asked for."""
     rtsp_port: int = 0
     """The port really listened on; 0: no RTSP server."""
+    rtmp_port: int = 0
+    """The same of RTMP."""
     rtc: Rtc | None = None
     """None: no WebRTC."""
     hls: Hls = field(default_factory=Hls)

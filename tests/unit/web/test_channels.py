@@ -12,7 +12,7 @@ from heliograph.live.options import ChannelOptions, LiveOptions
 
 
 async def test_channel_on_air_is_listed_with_what_it_carries():
-    async with running(context={"rtsp_port": 8554}) as site:
+    async with running(context={"rtsp_port": 8554, "rtmp_port": 1935}) as site:
         publishing = site.publish(VIDEO, AUDIO)
         publishing.push(0, site.camera.gop(3))
         await site.until(lambda: site.channel.state == "on_air")
@@ -33,6 +33,7 @@ async def test_channel_on_air_is_listed_with_what_it_carries():
             "page": f"http://{place}/watch/demo",
             "websocket": f"ws://{place}/ws/demo",
             "rtsp": "rtsp://127.0.0.1:8554/demo",
+            "rtmp": "rtmp://127.0.0.1:1935/live",
             "hls": f"http://{place}/hls/demo/index.m3u8",
         }
 
