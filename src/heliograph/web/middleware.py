@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import structlog
@@ -38,6 +39,11 @@ HEADERS = {
 }
 
 
+#: Pages of other sites that show the player ask how a channel is, and may read refusals of WHEP:
+#: they learn what strangers learn, as no cookie comes along.
+_OPEN = re.compile(r"GET /api/v1/channels/[^/]+|[A-Z]+ /(?:whip|whep)/.+")
+
+
 class Guard:
     """The outermost ASGI application of the web."""
 
@@ -67,6 +73,9 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                if _OPEN.fullmatch(f"{scope['method']} {scope['path']}"):
+                    headers.setdefault("access-control-allow-origin", "*")
+                    headers.setdefault("access-control-expose-headers", "Retry-After")
             await send(message)
 
         try:
