@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { pollDelay } from "../src/api/poll";
-import { refusal, resolve } from "../src/player/address";
+import { permitOf, resolve } from "../src/player/address";
+import { refusal } from "../src/player/life";
+import { STILL_MS, Standstill } from "../src/player/standstill";
 import { Rate, Recent } from "../src/player/stats";
 import { describe as say } from "../src/player/words";
 import { bitrate, count, duration, secondsSince } from "../src/ui/format";
@@ -13,17 +15,36 @@ describe("resolve", () => {
       channel: "demo",
       websocket: "wss://host:8443/ws/demo",
       whep: "https://host:8443/whep/demo",
-      key: "",
+      hls: "https://host:8443/hls/demo/index.m3u8",
       api: "https://host:8443/api/v1/channels/demo",
+      foreign: false,
     };
     for (const src of ["demo", "/watch/demo", "/ws/demo", "wss://host:8443/ws/demo"]) {
       expect(resolve(src, base)).toEqual(wanted);
     }
   });
 
-  it("stays plain on a plain page and keeps a query", () => {
-    expect(resolve("http://a:1/watch/x?token=1", base)?.websocket).toBe("ws://a:1/ws/x?token=1");
-    expect(resolve("http://a:1/watch/x?key=k1", base)?.key).toBe("k1");
+  it("stays plain on a plain page, and shows a token or key on every way", () => {
+    for (const permit of ["?token=v1.a.b", "?key=k1"]) {
+      const found = resolve(`http://a:1/watch/x${permit}&way=hls#t`, base);
+      expect(found).toMatchObject({
+        websocket: `ws://a:1/ws/x${permit}`,
+        whep: `http://a:1/whep/x${permit}`,
+        hls: `http://a:1/hls/x/index.m3u8${permit}`,
+        api: `http://a:1/api/v1/channels/x${permit}`,
+      });
+    }
+    expect(permitOf("?way=hls&key=&token=")).toBe("");
+    expect(permitOf("?key=a%26b")).toBe("?key=a%26b");
+  });
+
+  it("knows a channel of another server, and of the script's", () => {
+    const page = "https://blog.example/post";
+    expect(resolve("https://host:8443/watch/x", base, page)?.foreign).toBe(true);
+    expect(resolve("x", base, page)).toMatchObject({
+      foreign: true,
+      whep: "https://host:8443/whep/x",
+    });
   });
 
   it("refuses what is neither", () => {
@@ -45,7 +66,7 @@ describe("refusal", () => {
     [200, { readers: 4, max_readers: null }, "unclear"],
     [200, "nonsense", "unclear"],
   ])("%s %o means %s", (status, body, wanted) => {
-    expect(refusal(status, body)).toBe(wanted);
+    expect(refusal({ status, body })).toBe(wanted);
   });
 });
 
@@ -107,5 +128,37 @@ describe("figures", () => {
     const recent = new Recent(3);
     for (const v of [100, 1, -4, 3]) recent.add(v);
     expect([recent.mean, recent.peak]).toEqual([0, -4]);
+  });
+});
+
+describe("a standstill", () => {
+  /** Ten seconds of pictures each `every` ms, and sound that is `delay` ms on its way. */
+  const playing = (every: number, delay: number): Standstill => {
+    const still = new Standstill();
+    for (let at = 0; at <= 10_000; at += 20) {
+      if (at % every === 0) still.picture(at);
+      still.sound(at, delay);
+      expect(still.behind(at)).toBe(false);
+    }
+    return still;
+  };
+
+  it("is a picture that stays while late sound goes on, until the next picture", () => {
+    const still = playing(40, 30);
+    for (let at = 10_020; at <= 12_000; at += 20) still.sound(at, 900);
+    expect(still.behind(10_000 + STILL_MS)).toBe(false);
+    expect(still.behind(12_000)).toBe(true);
+    still.picture(12_010);
+    expect(still.behind(12_010)).toBe(false);
+  });
+
+  it("is none of a slow camera, of a source without pictures, or where all is silent", () => {
+    const slow = playing(1_000, 900);
+    for (let at = 10_020; at <= 12_500; at += 20) slow.sound(at, 900);
+    expect(slow.behind(12_500)).toBe(false);
+    const dark = playing(40, 30);
+    for (let at = 10_020; at <= 15_000; at += 20) dark.sound(at, 30);
+    expect(dark.behind(15_000)).toBe(false);
+    expect(playing(40, 900).behind(20_000)).toBe(false);
   });
 });

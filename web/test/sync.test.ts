@@ -133,6 +133,43 @@ describe("PlayoutClock", () => {
     expect(behind).toBeLessThan(MAX_BUFFER_US + 40_000);
   });
 
+  it("goes on with sound that comes late on a slow connection, and jumps once when it is level", () => {
+    const clock = new PlayoutClock();
+    live(clock, 0, 3, () => 20_000);
+    // Behind by 0.8 s for two seconds, then level again within one.
+    let heard = 0;
+    let frames = 0;
+    live(
+      clock,
+      3 * S,
+      2,
+      () => 820_000,
+      (now, pts) => {
+        frames++;
+        if (pts >= (clock.mediaTime(now) ?? 0)) heard++;
+      },
+    );
+    expect(heard / frames).toBeGreaterThan(0.7);
+    let jumps = 0;
+    let before = clock.mediaTime(5 * S + 820_000) ?? 0;
+    let at = 5 * S + 820_000;
+    live(
+      clock,
+      5 * S,
+      4,
+      (i) => Math.max(20_000, 820_000 - i * FRAME * 1.5),
+      (now) => {
+        const media = clock.mediaTime(now) ?? 0;
+        if (Math.abs(media - before - (now - at)) > 100_000) jumps++;
+        before = media;
+        at = now;
+      },
+    );
+    expect(jumps).toBe(1);
+    const behind = EPOCH + 9 * S - (clock.mediaTime(9 * S) ?? 0);
+    expect(behind).toBeLessThan(MAX_BUFFER_US + 40_000);
+  });
+
   it("waits for the later of two tracks", () => {
     const clock = new PlayoutClock();
     for (let i = 0; i < 90; i++) {

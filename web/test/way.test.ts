@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
+import { afterRefusal, lifeOf } from "../src/player/life";
 import {
   CONNECT_MS,
   firstWay,
   nextWay,
+  type Reason,
   remember,
   remembered,
   SILENCE_MS,
@@ -10,9 +12,8 @@ import {
   type WayState,
   whyNot,
 } from "../src/player/way";
-import { afterRefusal, lifeOf } from "../src/player/whep-player";
 
-const ALL = { webrtc: true, websocket: true };
+const ALL = { webrtc: true, websocket: true, hls: true };
 
 /** A viewer with its own time: says what happens, sees what follows. */
 class Story {
@@ -150,12 +151,31 @@ describe("the automatic way", () => {
   });
 
   it("begins with WebSocket in browsers without WebRTC", () => {
-    const state = firstWay("auto", { webrtc: false, websocket: true });
+    const state = firstWay("auto", { ...ALL, webrtc: false });
     expect(new Story(state).result).toBe("websocket missing 0");
   });
 
+  it("comes to HLS last", () => {
+    const story = new Story().says({ type: "offered" }).pass(CONNECT_MS);
+    expect(story.says({ type: "blocked" }).result).toBe("hls blocked 2");
+    expect(story.says({ type: "refused", reason: "codec" }).says({ type: "blocked" }).result).toBe(
+      "hls blocked 2",
+    );
+    const decoder = new Story().says({ type: "refused", reason: "codec" });
+    expect(decoder.says({ type: "refused", reason: "decoder" }).result).toBe("hls decoder 2");
+  });
+
+  it("passes over what the browser or the page cannot", () => {
+    const plain = firstWay("auto", { ...ALL, websocket: false });
+    expect(new Story(plain).says({ type: "offered" }).pass(CONNECT_MS).result).toBe(
+      "hls unconnected 1",
+    );
+    const old = firstWay("auto", { webrtc: false, websocket: false, hls: true });
+    expect(new Story(old).result).toBe("hls missing 0");
+  });
+
   it("opens WebRTC again where the browser cannot decode frames itself", () => {
-    const only = { webrtc: true, websocket: false };
+    const only = { webrtc: true, websocket: false, hls: false };
     expect(new Story(firstWay("auto", only)).connects().pass(20_000, 70, 30).result).toBe(
       "webrtc - 0",
     );
@@ -176,6 +196,13 @@ describe("a chosen way", () => {
     expect(new Story(firstWay("websocket", ALL)).connects().pass(9_000).result).toBe(
       "websocket - 0",
     );
+    const socket = new Story(firstWay("websocket", ALL)).says({ type: "blocked" });
+    expect(socket.says({ type: "refused", reason: "decoder" }).result).toBe("websocket - 0");
+  });
+
+  it("is left out where it does not go", () => {
+    const state = firstWay("websocket", { ...ALL, websocket: false });
+    expect([state.choice, state.way]).toEqual(["auto", "webrtc"]);
   });
 
   it("is remembered, and nonsense is not", () => {
@@ -187,13 +214,14 @@ describe("a chosen way", () => {
     expect(remembered(null, storage)).toBe("auto");
     remember("websocket", storage);
     expect(remembered(null, storage)).toBe("websocket");
-    expect(remembered("webrtc", storage)).toBe("webrtc");
+    expect(remembered("hls", storage)).toBe("hls");
     expect(remembered("carrier pigeon", storage)).toBe("auto");
     expect(remembered(null, null)).toBe("auto");
   });
 
   it("gives every reason its words", () => {
-    for (const reason of ["unconnected", "loss", "silence", "codec", "off", "missing"] as const) {
+    const all = ["unconnected", "loss", "silence", "codec", "off", "missing", "blocked", "decoder"];
+    for (const reason of all as Reason[]) {
       expect(whyNot(reason)).toMatch(/^[A-Z].*\.$/);
     }
     expect(whyNot(null)).toBe("");

@@ -1,26 +1,39 @@
-/** Where a channel's WebSocket and its description are, from what a page author wrote. */
+/** Where a channel and its ways are, from what a page author wrote. */
 
 export interface Address {
-  readonly websocket: string;
-  readonly whep: string;
-  /** Key for channels that are not for everybody. */
-  readonly key: string;
-  /** `GET` this to learn why a connection was refused. */
-  readonly api: string;
   readonly channel: string;
+  readonly whep: string;
+  readonly websocket: string;
+  readonly hls: string;
+  /** `GET` this to learn how the channel is, and why a connection was refused. */
+  readonly api: string;
+  /** Of another server than the page's: its WebSocket is for its own pages. */
+  readonly foreign: boolean;
 }
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
+/** What permits to watch a channel that is not for everybody, as a query: a key, or a view token. */
+export function permitOf(query: string): string {
+  const given = new URLSearchParams(query);
+  const kept = new URLSearchParams();
+  for (const name of ["token", "key"]) {
+    const value = given.get(name);
+    if (value) kept.set(name, value);
+  }
+  return kept.size ? `?${kept}` : "";
+}
+
 /**
  * @param src a channel name (of the server that `base` is on) or the URL of a channel's page or socket
+ * @param page address of the page that shows it
  * @returns null when it is neither
  */
-export function resolve(src: string, base: string): Address | null {
+export function resolve(src: string, base: string, page = base): Address | null {
   if (src === "") return null;
   let url: URL;
   try {
-    url = NAME.test(src) ? new URL(`/ws/${src}`, base) : new URL(src, base);
+    url = NAME.test(src) ? new URL(`/watch/${src}`, base) : new URL(src, base);
   } catch {
     return null;
   }
@@ -28,36 +41,14 @@ export function resolve(src: string, base: string): Address | null {
   const channel = match?.[1];
   if (!channel || !NAME.test(channel)) return null;
   const secure = url.protocol === "https:" || url.protocol === "wss:";
+  const http = `${secure ? "https" : "http"}://${url.host}`;
+  const permit = permitOf(url.search);
   return {
     channel,
-    whep: `${secure ? "https" : "http"}://${url.host}/whep/${channel}`,
-    key: url.searchParams.get("key") ?? "",
-    websocket: `${secure ? "wss" : "ws"}://${url.host}/ws/${channel}${url.search}`,
-    api: `${secure ? "https" : "http"}://${url.host}/api/v1/channels/${channel}`,
+    whep: `${http}/whep/${channel}${permit}`,
+    websocket: `${secure ? "wss" : "ws"}://${url.host}/ws/${channel}${permit}`,
+    hls: `${http}/hls/${channel}/index.m3u8${permit}`,
+    api: `${http}/api/v1/channels/${channel}${permit}`,
+    foreign: new URL(page).host !== url.host,
   };
-}
-
-/** Why a connection that never started failed. */
-export type Refusal = "gone" | "unknown" | "full" | "refused" | "unclear";
-
-/** Decide from the API's answer: status (null when unreachable) and body. */
-export function refusal(status: number | null, body: unknown): Refusal {
-  if (status === null || status === 502 || status === 504) return "gone";
-  if (status === 404) return "unknown";
-  if (status === 401 || status === 403) return "refused";
-  if (typeof body === "object" && body !== null) {
-    const { readers, max_readers: places } = body as { readers?: unknown; max_readers?: unknown };
-    if (typeof readers === "number" && typeof places === "number" && readers >= places)
-      return "full";
-  }
-  return status === 503 ? "full" : "unclear";
-}
-
-export async function askWhy(address: Address): Promise<Refusal> {
-  try {
-    const response = await fetch(address.api, { signal: AbortSignal.timeout(3_000) });
-    return refusal(response.status, await response.json().catch(() => null));
-  } catch {
-    return refusal(null, null);
-  }
 }

@@ -1,6 +1,6 @@
 import { html, LitElement, nothing, type PropertyValues, type TemplateResult } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
-import { bitrate, milliseconds } from "../ui/format";
+import { milliseconds } from "../ui/format";
 import {
   fullIcon,
   leaveFullIcon,
@@ -8,6 +8,7 @@ import {
   pauseIcon,
   pictureIcon,
   playIcon,
+  slowIcon,
   soundIcon,
   statsIcon,
 } from "../ui/icons";
@@ -16,6 +17,7 @@ import { Player } from "./player";
 import { playerStyles } from "./player-styles";
 import type { PlotPoint } from "./plots";
 import type { PlayerState, PlayerStats } from "./stats";
+import { statsPanel } from "./stats-panel";
 import { type Choice, remember, remembered, type WayState } from "./way";
 import "./way-menu";
 import { describe } from "./words";
@@ -33,19 +35,23 @@ const VOLUME_STEP = 0.1;
  * @attr src - channel name, or the URL of its page or WebSocket
  * @attr autoplay - start without being asked
  * @attr muted - start without sound
- * @attr controls - show buttons and listen to keys
- * @attr way - `auto`, `webrtc` or `websocket`; without it what the person chose before
+ * @attr controls - show buttons, and listen to keys while the player has the focus
+ * @attr hotkeys - listen to keys wherever the focus is, for pages about this channel alone
+ * @attr way - `auto`, `webrtc`, `websocket` or `hls`; without it what the person chose before
  * @fires helio-state - the state changed; `detail.state`, also in `data-state`
  * @fires helio-stats - new figures, twice a second; `detail` is `stats`
  */
 @customElement("helio-player")
 export class HelioPlayer extends LitElement {
   static override styles = [shared, playerStyles];
+  /** Address of the server whose channels have bare names; empty: the page's. */
+  static home = "";
 
   @property() src = "";
   @property({ type: Boolean }) autoplay = false;
   @property({ type: Boolean, reflect: true }) muted = false;
   @property({ type: Boolean }) controls = false;
+  @property({ type: Boolean }) hotkeys = false;
   @property({ type: Number }) volume = 1;
   @property() way: Choice | "" = "";
 
@@ -59,8 +65,11 @@ export class HelioPlayer extends LitElement {
   @state() private wayState: WayState | null = null;
   /** The way whose picture is seen: the old one's last picture until the new one plays. */
   @state() private seen: WayState["way"] | "" = "";
+  /** The picture stands still because the way is too slow for it. */
+  @state() private behind = false;
   @query("canvas") private readonly canvas!: HTMLCanvasElement;
-  @query("video") private readonly video!: HTMLVideoElement;
+  @query("video.webrtc") private readonly webrtc!: HTMLVideoElement;
+  @query("video.hls") private readonly hls!: HTMLVideoElement;
   private player: Player | null = null;
   /** The last minute, kept also while nobody looks at it. */
   private history: readonly PlotPoint[] = [];
@@ -74,7 +83,7 @@ export class HelioPlayer extends LitElement {
 
   play(): void {
     if (!this.player) return;
-    if (this.playState === "idle") this.player.load(this.src);
+    if (this.playState === "idle") this.load();
     else this.player.resume();
   }
 
@@ -117,7 +126,7 @@ export class HelioPlayer extends LitElement {
       this.player?.setVolume(this.volume, this.muted);
     }
     if (changed.has("src") && changed.get("src") !== undefined && this.playState !== "idle") {
-      this.player?.load(this.src);
+      this.load();
     }
   }
 
@@ -125,39 +134,51 @@ export class HelioPlayer extends LitElement {
     return html`
       <div
         class="stage ${this.awake || this.playState !== "playing" ? "awake" : ""}"
+        tabindex="-1"
         @pointermove=${this.stir}
         @pointerdown=${this.stir}
         @focusin=${this.stir}
       >
         ${this.seen || this.figures?.width ? nothing : ridge(this.playState === "playing")}
-        <video
-          playsinline
-          class=${this.seen === "webrtc" ? "" : "unseen"}
-          aria-label="Live picture"
-          @click=${this.clicked}
-          @dblclick=${this.toggleFull}
-        ></video>
+        ${this.screen("webrtc")} ${this.screen("hls")}
         <canvas
           role="img"
-          class=${this.seen === "websocket" ? "" : "unseen"}
+          class=${this.look("websocket")}
           aria-label="Live picture"
           @click=${this.clicked}
           @dblclick=${this.toggleFull}
         ></canvas>
-        ${this.overlay()} ${this.soundButton()} ${this.controls ? this.bar() : nothing}
+        ${this.overlay()} ${this.slow()} ${this.soundButton()} ${this.controls ? this.bar() : nothing}
       </div>
-      ${this.showStats ? this.statistics() : nothing}
+      ${this.showStats ? statsPanel(this.figures, this.history) : nothing}
     `;
+  }
+
+  private screen(way: "webrtc" | "hls"): TemplateResult {
+    return html`<video
+      playsinline
+      class=${`${way} ${this.look(way)}`}
+      aria-label="Live picture"
+      @click=${this.clicked}
+      @dblclick=${this.toggleFull}
+    ></video>`;
+  }
+
+  private look(way: WayState["way"]): string {
+    return this.seen === way ? (this.behind ? "still" : "") : "unseen";
   }
 
   private start(): void {
     this.player = new Player(
-      this.canvas,
-      this.video,
+      { webrtc: this.webrtc, websocket: this.canvas, hls: this.hls },
       {
         state: (state) => this.changed(state),
         notice: (text) => {
           this.notice = text;
+        },
+        behind: (behind) => {
+          this.behind = behind;
+          this.toggleAttribute("data-behind", behind);
         },
         soundBlocked: (blocked) => {
           this.soundBlocked = blocked;
@@ -173,7 +194,11 @@ export class HelioPlayer extends LitElement {
     this.player.setVolume(this.volume, this.muted);
     this.player.setHidden(document.hidden);
     this.changed("idle");
-    if (this.autoplay) this.player.load(this.src);
+    if (this.autoplay) this.load();
+  }
+
+  private load(): void {
+    this.player?.load(this.src, HelioPlayer.home || location.href);
   }
 
   private changed(state: PlayerState): void {
@@ -220,6 +245,13 @@ export class HelioPlayer extends LitElement {
     </div>`;
   }
 
+  private slow(): TemplateResult | typeof nothing {
+    if (!this.behind || this.playState !== "playing") return nothing;
+    return html`<p class="slow" role="status">
+      ${slowIcon}<span>Slow connection: sound only. The picture comes back by itself.</span>
+    </p>`;
+  }
+
   private soundButton(): TemplateResult | typeof nothing {
     if (!this.soundBlocked || this.playState !== "playing") return nothing;
     return html`<button class="tap" @click=${this.allowSound}>${mutedIcon}Tap for sound</button>`;
@@ -264,8 +296,8 @@ export class HelioPlayer extends LitElement {
       ${this.canLeave() ? this.pictureButton() : nothing}
       <button
         @click=${this.toggleStats}
-        aria-label="Statistics (i)"
-        title="Statistics (i)"
+        aria-label="Statistics (s)"
+        title="Statistics (s)"
         aria-pressed=${this.showStats}
       >
         ${statsIcon}
@@ -290,31 +322,6 @@ export class HelioPlayer extends LitElement {
     </button>`;
   }
 
-  private statistics(): TemplateResult {
-    const f = this.figures;
-    const rows: [string, string][] = f
-      ? [
-          ["Way", f.way],
-          ["Picture", f.width ? `${f.width} × ${f.height}, ${Math.round(f.fps)} fps` : "–"],
-          ["Codecs", [f.codec, f.audioCodec].filter(Boolean).join(", ") || "–"],
-          ["Bitrate", bitrate(f.bitrate)],
-          ["Delay", milliseconds(f.delayMs)],
-          ["Buffer", `${milliseconds(f.bufferMs)} of ${milliseconds(f.targetMs)}`],
-          ["Picture to sound", f.avSkewMs === null ? "–" : `${f.avSkewMs.toFixed(0)} ms`],
-          ["Round trip", f.roundTripMs === null ? "–" : `${f.roundTripMs.toFixed(1)} ms`],
-          ["Decoded", f.framesDecoded.toLocaleString("en")],
-          ["Dropped", f.framesDropped.toLocaleString("en")],
-          ["Reconnected", String(f.reconnects)],
-        ]
-      : [];
-    return html`<div class="stats" role="region" aria-label="Statistics">
-      <dl>
-        ${rows.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
-      </dl>
-      <helio-plots .points=${this.history}></helio-plots>
-    </div>`;
-  }
-
   private readonly visibility = (): void => this.player?.setHidden(document.hidden);
   private readonly fullscreen = (): void => {
     this.full = document.fullscreenElement === this;
@@ -323,7 +330,9 @@ export class HelioPlayer extends LitElement {
 
   private readonly key = (event: KeyboardEvent): void => {
     if (!this.controls || event.ctrlKey || event.metaKey || event.altKey) return;
-    const target = event.composedPath()[0];
+    const path = event.composedPath();
+    if (!this.hotkeys && !path.includes(this)) return;
+    const target = path[0];
     if (target instanceof HTMLElement) {
       if (target.matches("input:not([type=range]), textarea, select, [contenteditable]")) return;
       // Space and arrows already mean something on these.
@@ -350,7 +359,7 @@ export class HelioPlayer extends LitElement {
       case "p":
         void this.togglePicture();
         return true;
-      case "i":
+      case "s":
         this.toggleStats();
         return true;
       case "ArrowUp":
@@ -396,7 +405,9 @@ export class HelioPlayer extends LitElement {
   private readonly toggleFull = async (): Promise<void> => {
     try {
       if (document.fullscreenElement) await document.exitFullscreen();
-      else await this.requestFullscreen();
+      else if (this.requestFullscreen) await this.requestFullscreen();
+      // Phones from Apple give the whole screen to a video only.
+      else (this.film() as AppleVideo | null)?.webkitEnterFullscreen?.();
     } catch {
       this.notice = "This browser does not allow full screen here.";
     }
@@ -404,14 +415,19 @@ export class HelioPlayer extends LitElement {
 
   /** A canvas is not drawn while its page is hidden, so only the video can leave it. */
   private canLeave(): boolean {
-    return this.seen === "webrtc" && document.pictureInPictureEnabled === true;
+    return this.film() !== null && document.pictureInPictureEnabled === true;
+  }
+
+  /** The video element that is seen; null where it is the canvas. */
+  private film(): HTMLVideoElement | null {
+    return this.seen === "webrtc" ? this.webrtc : this.seen === "hls" ? this.hls : null;
   }
 
   private readonly togglePicture = async (): Promise<void> => {
     if (!this.canLeave()) return;
     try {
       if (document.pictureInPictureElement) await document.exitPictureInPicture();
-      else await this.video.requestPictureInPicture();
+      else await this.film()?.requestPictureInPicture();
     } catch {
       this.notice = "This browser does not allow picture in picture here.";
     }
@@ -429,6 +445,10 @@ export class HelioPlayer extends LitElement {
       this.awake = false;
     }, CONTROLS_MS);
   };
+}
+
+interface AppleVideo extends HTMLVideoElement {
+  webkitEnterFullscreen?(): void;
 }
 
 /** Null where the browser keeps nothing for this page. */

@@ -24,6 +24,8 @@ export const playerStyles = css`
     aspect-ratio: 16 / 9;
     max-height: var(--helio-max-height, none);
     cursor: none;
+    /* Takes the keys after a click, and shows the ring of no control. */
+    outline: none;
   }
   :host(:fullscreen) .stage {
     flex: 1;
@@ -166,6 +168,31 @@ export const playerStyles = css`
     border-radius: 8px;
     background: rgb(5 9 12 / 80%);
     font-size: 0.85rem;
+  }
+  .slow {
+    position: absolute;
+    left: 50%;
+    bottom: 4.2rem;
+    translate: -50% 0;
+    display: flex;
+    align-items: center;
+    gap: 0.6rem;
+    width: max-content;
+    max-width: calc(100% - 1.5rem);
+    margin: 0;
+    padding: 0.45rem 0.9rem;
+    border-radius: 10px;
+    background: rgb(5 9 12 / 86%);
+    border: 1px solid var(--helio-accent);
+    font-size: 0.88rem;
+    line-height: 1.35;
+  }
+  .slow svg {
+    flex: none;
+    color: var(--helio-accent);
+  }
+  .still {
+    filter: grayscale(0.6) brightness(0.75);
   }
   .bar {
     position: absolute;

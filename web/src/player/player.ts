@@ -1,6 +1,8 @@
 /** One player over all ways: keeps the way's state and changes engines when it says so. */
 
+import { type Address, resolve } from "./address";
 import type { Engine, EngineEvents } from "./engine";
+import { canHls, HlsPlayer } from "./hls-player";
 import { SocketPlayer } from "./socket-player";
 import type { PlayerState, PlayerStats } from "./stats";
 import { type Choice, firstWay, nextWay, type Way, type WayEvent, type WayState } from "./way";
@@ -11,9 +13,17 @@ export interface PlayerEvents extends EngineEvents {
   way(state: WayState): void;
 }
 
-const abilities = (): Record<Way, boolean> => ({
+/** What each way is shown by. */
+export interface Screens {
+  readonly webrtc: HTMLVideoElement;
+  readonly websocket: HTMLCanvasElement;
+  readonly hls: HTMLVideoElement;
+}
+
+const abilities = ({ hls }: Screens): Record<Way, boolean> => ({
   webrtc: typeof RTCPeerConnection !== "undefined",
   websocket: typeof VideoDecoder !== "undefined",
+  hls: canHls(hls),
 });
 
 export class Player {
@@ -21,18 +31,20 @@ export class Player {
   private engine: Engine | null = null;
   /** Kept once made: the browser ties its permission to sound to them. */
   private readonly engines: Partial<Record<Way, Engine>> = {};
-  private src = "";
+  private address: Address | null = null;
+  /** What the person wants, also where it does not go. */
+  private choice: Choice;
   private volume = 1;
   private muted = false;
   private hidden = false;
 
   constructor(
-    private readonly canvas: HTMLCanvasElement,
-    private readonly video: HTMLVideoElement,
+    private readonly screens: Screens,
     private readonly events: PlayerEvents,
     choice: Choice,
   ) {
-    this.wayState = firstWay(choice, abilities(), performance.now());
+    this.choice = choice;
+    this.wayState = firstWay(choice, abilities(screens), performance.now());
   }
 
   get way(): WayState {
@@ -55,14 +67,19 @@ export class Player {
     return this.engine?.stats ?? null;
   }
 
-  load(src: string): void {
-    this.src = src;
+  /** @param home address of the server whose channels have bare names */
+  load(src: string, home: string): void {
+    this.address = resolve(src, home, location.href);
+    const can = abilities(this.screens);
+    // A server lets only its own pages have its WebSockets.
+    if (this.address?.foreign) can.websocket = false;
     // Another channel may do what this one could not.
-    this.wayState = firstWay(this.wayState.choice, this.wayState.can, performance.now());
+    this.wayState = firstWay(this.choice, can, performance.now());
     this.start();
   }
 
   choose(choice: Choice): void {
+    this.choice = choice;
     const paused = this.state === "paused" || this.state === "idle";
     this.wayState = nextWay(this.wayState, { type: "choose", choice }, performance.now());
     this.events.way(this.wayState);
@@ -113,9 +130,10 @@ export class Player {
     engine.setVolume(this.volume, this.muted);
     engine.setHidden(this.hidden);
     this.events.notice("");
+    this.events.behind(false);
     this.events.soundBlocked(false);
     this.events.way(this.wayState);
-    engine.load(this.src);
+    engine.load(this.address);
   }
 
   private make(way: Way): Engine {
@@ -124,18 +142,27 @@ export class Player {
     const events: EngineEvents = {
       state: (state) => mine() && this.events.state(state),
       notice: (text) => mine() && this.events.notice(text),
+      behind: (behind) => mine() && this.events.behind(behind),
       soundBlocked: (blocked) => mine() && this.events.soundBlocked(blocked),
     };
-    if (way === "websocket") return new SocketPlayer(this.canvas, events);
-    return new WhepPlayer(this.video, events, (event) => {
+    const report = (event: WayEvent): void => {
       if (mine()) this.happened(event);
-    });
+    };
+    const { webrtc, websocket, hls } = this.screens;
+    switch (way) {
+      case "webrtc":
+        return new WhepPlayer(webrtc, events, report);
+      case "websocket":
+        return new SocketPlayer(websocket, events, report);
+      case "hls":
+        return new HlsPlayer(hls, events, report);
+    }
   }
 
   private happened(event: WayEvent): void {
     const before = this.wayState;
     this.wayState = nextWay(before, event, performance.now());
     if (this.wayState.attempt !== before.attempt) this.start();
-    else if (event.type === "refused") (this.engine as WhepPlayer).unfit();
+    else if (event.type === "refused") this.engine?.unfit(before.choice !== "auto");
   }
 }

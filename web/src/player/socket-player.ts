@@ -1,14 +1,17 @@
 /** Ties connection, clocks, picture and sound of one way together, and says in one word how it goes. */
 
-import { type Address, askWhy, resolve } from "./address";
+import type { Address } from "./address";
 import { AudioOutput, AudioPipe } from "./audio";
 import { ServerClock } from "./clock";
 import { codecName } from "./codecs";
 import { Connection } from "./connection";
 import type { Engine, EngineEvents } from "./engine";
+import { ask, refusal } from "./life";
+import { Standstill } from "./standstill";
 import { type PlayerState, type PlayerStats, Rate, Recent } from "./stats";
 import { PlayoutClock } from "./sync";
 import { VideoPipe } from "./video";
+import type { WayEvent } from "./way";
 import type { MediaFrame, ServerMessage, Track } from "./wire";
 
 /** Nothing received for so long while on air: say that we wait. */
@@ -17,6 +20,9 @@ const STALL_US = 1_500_000;
 const SOUND_GRACE_US = 600_000;
 /** Timer that works on where screen refreshes stop (hidden tabs). */
 const HEARTBEAT_MS = 250;
+
+/** So many upgrades in a row fail by chance no more, while HTTP says that the channel is there. */
+const BLOCKED_AFTER = 2;
 
 const nowUs = (): number => performance.now() * 1000;
 
@@ -53,12 +59,17 @@ export class SocketPlayer implements Engine {
   private decodedBefore = 0;
   private droppedBefore = 0;
   private errorsBefore = 0;
+  private readonly standstill = new Standstill();
+  private wasBehind = false;
+  /** Upgrades in a row that failed without a reason that HTTP knows. */
+  private unclear = 0;
   /** Codec string of what cannot be decoded. */
   unsupportedCodec = "";
 
   constructor(
     private readonly canvas: HTMLCanvasElement,
     private readonly events: EngineEvents,
+    private readonly report: (event: WayEvent) => void,
   ) {}
 
   get state(): PlayerState {
@@ -69,18 +80,19 @@ export class SocketPlayer implements Engine {
     return this.tracks.some((t) => t.kind === "video");
   }
 
-  /** Start playing `src`; a player already playing changes over. */
-  load(src: string): void {
+  /** Start playing; a player already playing changes over. */
+  load(address: Address | null): void {
     this.stop();
     this.blocked = false;
-    this.address = resolve(src, location.href);
-    if (!this.address) {
+    this.unclear = 0;
+    this.unsupportedCodec = "";
+    this.address = address;
+    if (!address) {
       this.become("unknown");
       return;
     }
     if (typeof VideoDecoder === "undefined") {
-      this.unsupportedCodec = "";
-      this.become(window.isSecureContext ? "unsupported" : "insecure");
+      this.report({ type: "refused", reason: "decoder" });
       return;
     }
     void this.prepareSound();
@@ -135,6 +147,12 @@ export class SocketPlayer implements Engine {
     else this.connection?.retryNow();
   }
 
+  /** A connection that is open stays: the channel's format may change to one that fits. */
+  unfit(): void {
+    const insecure = typeof VideoDecoder === "undefined" && !window.isSecureContext;
+    this.become(insecure ? "insecure" : "unsupported");
+  }
+
   get stats(): PlayerStats {
     const now = nowUs();
     const media = this.playout.mediaTime(now);
@@ -157,6 +175,7 @@ export class SocketPlayer implements Engine {
       roundTripMs: ms(this.clock.roundTripUs),
       codec: this.video?.codecString || track("video"),
       audioCodec: track("audio"),
+      behind: this.wasBehind,
       decoderErrors: this.errorsBefore + (this.video?.errors ?? 0),
       reconnects: this.reconnects,
     };
@@ -199,9 +218,12 @@ export class SocketPlayer implements Engine {
     if (started || this.current === "playing") this.become("reconnecting");
     const address = this.address;
     if (!address || started) return;
-    const why = await askWhy(address);
+    const why = refusal(await ask(address));
     // Meanwhile it may have come back, or been stopped.
     if (generation !== this.generation || this.video || this.audio || this.onAir) return;
+    this.unclear = why === "unclear" ? this.unclear + 1 : 0;
+    if (this.unclear >= BLOCKED_AFTER) this.report({ type: "blocked" });
+    if (generation !== this.generation) return;
     if (this.current === "waiting" && why === "unclear") return;
     this.become(why === "gone" || why === "unclear" ? "reconnecting" : why);
   }
@@ -209,6 +231,7 @@ export class SocketPlayer implements Engine {
   private received(message: ServerMessage, now: number): void {
     switch (message.type) {
       case "start":
+        this.unclear = 0;
         this.clock.hint(message.serverTimeUs, now);
         this.startTracks(message.tracks);
         this.setOnAir(message.state === "on_air");
@@ -250,7 +273,7 @@ export class SocketPlayer implements Engine {
       this.video = new VideoPipe(this.canvas, video, {
         unsupported: (codec) => {
           this.unsupportedCodec = `${codecName(video.codec)} (${codec})`;
-          this.become("unsupported");
+          this.report({ type: "refused", reason: "decoder" });
         },
         drawn: (pts, arrival, at) => this.drawn(pts, arrival, at),
       });
@@ -278,6 +301,8 @@ export class SocketPlayer implements Engine {
     this.playout.reset();
     this.skews.clear();
     this.delayUs = null;
+    this.standstill.reset();
+    this.setBehind(false);
   }
 
   private frame(frame: MediaFrame, now: number): void {
@@ -286,8 +311,12 @@ export class SocketPlayer implements Engine {
     const track = this.tracks.find((t) => t.id === frame.track);
     if (!track || track.kind === "data") return;
     this.playout.observe(frame.track, frame.ptsUs, now);
-    if (track.kind === "video") this.video?.push(frame, now);
-    else {
+    if (track.kind === "video") {
+      this.standstill.picture(now / 1000);
+      this.video?.push(frame, now);
+    } else {
+      const server = this.clock.serverTime(now);
+      this.standstill.sound(now / 1000, server === null ? null : (server - frame.arrivalUs) / 1000);
       this.playout.update(now);
       this.audio?.push(frame, this.playout.mediaTime(now));
       if (!this.video && this.current === "buffering") this.become("playing");
@@ -314,7 +343,16 @@ export class SocketPlayer implements Engine {
     if (this.current === "playing" && silent) this.become("buffering");
     if (this.current === "buffering" && !silent && this.hidden) this.become("playing");
     if (!this.video && this.audio) this.measureSound(now);
+    this.setBehind(this.video !== null && this.standstill.behind(now / 1000));
     this.checkSound();
+  }
+
+  private setBehind(behind: boolean): void {
+    if (behind === this.wasBehind) return;
+    this.wasBehind = behind;
+    // Who begins with sound alone hears it already.
+    if (behind && this.current === "buffering") this.become("playing");
+    this.events.behind(behind);
   }
 
   private drawn(ptsUs: number, arrivalUs: number, now: number): void {

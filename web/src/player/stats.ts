@@ -16,12 +16,12 @@ export type PlayerState =
   | "unsupported"
   /** No WebCodecs because the page is not a secure context. */
   | "insecure"
-  /** WebRTC was asked for, and does not do here. */
+  /** The way that was asked for does not do here. */
   | "unfit"
   | "kicked";
 
 export interface PlayerStats {
-  readonly way: "WebRTC" | "WebSocket";
+  readonly way: "WebRTC" | "WebSocket" | "HLS";
   readonly state: PlayerState;
   readonly width: number;
   readonly height: number;
@@ -43,6 +43,8 @@ export interface PlayerStats {
   readonly roundTripMs: number | null;
   readonly codec: string;
   readonly audioCodec: string;
+  /** Whether the picture stands still because the way is too slow for it. */
+  readonly behind: boolean;
   readonly decoderErrors: number;
   readonly reconnects: number;
 }

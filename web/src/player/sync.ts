@@ -21,9 +21,14 @@ export const SLEW = 0.01;
 /** The live edge counts as found when it has not moved for this long. */
 export const SETTLE_US = 300_000;
 
-/** Every frame of a second this late: not jitter, but another clock at the source or a longer way. */
-export const STEP_US = 1_000_000;
-const STEP_PROOF_US = 1_000_000;
+/**
+ * Later than any buffer covers. Where every frame is so for the time of the proof it is no jitter, but another
+ * clock at the source or a longer way: a slow one, on which the sound of a viewer who is behind comes.
+ */
+export const STEP_US = MAX_BUFFER_US;
+export const STEP_PROOF_US = 400_000;
+/** A single frame so late says nothing about jitter. */
+const STALL_US = 1_000_000;
 /** A track unheard for so long holds nobody up. */
 const SILENT_US = 3_000_000;
 
@@ -111,6 +116,8 @@ export class PlayoutClock {
   private readonly edges = new Map<number, TrackEdge>();
   private readonly deviations: number[] = [];
   private offset: number | null = null;
+  /** The first burst is over. */
+  private begun = false;
   private updatedAt = 0;
   private buffer = MIN_BUFFER_US;
   /** Sound needs so long from here to the ear, so it must be here sooner. */
@@ -125,7 +132,7 @@ export class PlayoutClock {
     }
     const deviation = edge.add(nowUs - ptsUs, nowUs);
     // What comes so late no buffer covers; it is a stall or a step.
-    if (deviation >= STEP_US || !edge.settled(nowUs)) return;
+    if (deviation >= STALL_US || !edge.settled(nowUs)) return;
     this.deviations.push(deviation);
     if (this.deviations.length > MAX_DEVIATIONS) this.deviations.shift();
   }
@@ -144,11 +151,19 @@ export class PlayoutClock {
     const wanted = edge + this.buffer;
     const elapsed = Math.max(0, nowUs - this.updatedAt);
     this.updatedAt = nowUs;
-    if (
-      this.offset === null ||
-      Math.abs(wanted - this.offset) > JUMP_US ||
-      (!this.settled(nowUs) && wanted < this.offset)
-    ) {
+    const settled = this.settled(nowUs);
+    if (this.offset === null || wanted - this.offset > JUMP_US) {
+      this.offset = wanted;
+      return;
+    }
+    if (wanted < this.offset && !settled) {
+      // The first burst falls to the live edge at once. Who was behind and catches up hears on until level,
+      // and then jumps once.
+      if (!this.begun) this.offset = wanted;
+      return;
+    }
+    this.begun ||= settled;
+    if (this.offset - wanted > JUMP_US) {
       this.offset = wanted;
       return;
     }
@@ -170,6 +185,7 @@ export class PlayoutClock {
     this.edges.clear();
     this.deviations.length = 0;
     this.offset = null;
+    this.begun = false;
     this.buffer = MIN_BUFFER_US;
   }
 

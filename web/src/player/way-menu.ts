@@ -5,16 +5,17 @@ import { customElement, property, query, state } from "lit/decorators.js";
 import { shared } from "../ui/shared";
 import { type Choice, type WayState, whyNot } from "./way";
 
-const NAMES = { webrtc: "WebRTC", websocket: "WebSocket" } as const;
+const NAMES = { webrtc: "WebRTC", websocket: "WebSocket", hls: "HLS" } as const;
 
 const OPTIONS: readonly {
   readonly choice: Choice;
   readonly name: string;
   readonly text: string;
 }[] = [
-  { choice: "auto", name: "Automatic", text: "WebRTC, or WebSocket where that fails" },
+  { choice: "auto", name: "Automatic", text: "the best way that gets through" },
   { choice: "webrtc", name: "WebRTC", text: "least delay, by UDP" },
-  { choice: "websocket", name: "WebSocket", text: "through any firewall, by TCP" },
+  { choice: "websocket", name: "WebSocket", text: "through firewalls, by TCP" },
+  { choice: "hls", name: "HLS", text: "through anything, a second or two later" },
 ];
 
 /** @fires way-choice - a person chose; `detail` is the choice */
@@ -151,7 +152,7 @@ export class WayMenu extends LitElement {
   private menu(way: WayState): TemplateResult {
     const why = whyNot(way.reason);
     return html`<div class="menu" role="menu" aria-label="Way" @keydown=${this.key}>
-      ${OPTIONS.map(
+      ${OPTIONS.filter((option) => option.choice === "auto" || way.can[option.choice]).map(
         (option) => html`<button
           role="menuitemradio"
           aria-checked=${option.choice === way.choice}
@@ -160,7 +161,7 @@ export class WayMenu extends LitElement {
           <b>${option.name}</b><small>${option.text}</small>
         </button>`,
       )}
-      ${why ? html`<p role="status">${why} Choose again to try WebRTC once more.</p>` : nothing}
+      ${why ? html`<p role="status">${why} Choose again to try once more.</p>` : nothing}
     </div>`;
   }
 

@@ -1,18 +1,31 @@
 /**
- * Which way pictures come: WebRTC first, and frames over WebSocket where that does not do. Pure: what
- * happened and when goes in, what to do comes out.
+ * Which way pictures come: WebRTC first, frames over WebSocket where that does not do, HLS last. Pure:
+ * what happened and when goes in, what to do comes out.
  */
 
-export type Way = "webrtc" | "websocket";
+export type Way = "webrtc" | "websocket" | "hls";
 export type Choice = "auto" | Way;
 
-/** Why automatic choice left WebRTC. */
-export type Reason = "unconnected" | "loss" | "silence" | "codec" | "off" | "missing";
+/** In the order in which they are tried: the least delay first, what gets through anywhere last. */
+export const WAYS: readonly Way[] = ["webrtc", "websocket", "hls"];
+
+/** Why automatic choice left a better way. */
+export type Reason =
+  | "unconnected"
+  | "loss"
+  | "silence"
+  | "codec"
+  | "off"
+  | "missing"
+  /** No upgrade to WebSocket comes through. */
+  | "blocked"
+  /** No decoder for frames, or none that takes the channel's. */
+  | "decoder";
 
 /** ICE and DTLS take 0.2 s on a good path; who waits longer has a firewall in between. */
 export const CONNECT_MS = 3_000;
-/** Keyframes every second or two make shorter pauses; UDP that is quiet longer is blocked. */
-export const SILENCE_MS = 2_500;
+/** With the time that the next way takes to begin it stays below three seconds. */
+export const SILENCE_MS = 2_200;
 /** Above it retransmission no longer repairs a picture in time. */
 export const LOSS_SHARE = 0.1;
 /** A burst is shorter. */
@@ -37,7 +50,7 @@ interface Sample {
 export interface WayState {
   readonly choice: Choice;
   readonly way: Way;
-  /** Why it is not WebRTC though the choice is automatic. */
+  /** Why it is not the first way though the choice is automatic. */
   readonly reason: Reason | null;
   /** Rises when the way has to be opened anew. */
   readonly attempt: number;
@@ -66,8 +79,11 @@ export type WayEvent =
   | { readonly type: "failed" }
   /** The server ended the session. */
   | { readonly type: "ended" }
-  /** WHEP said no and the channel is there: 406, or no WHEP at all. */
-  | { readonly type: "refused"; readonly reason: "codec" | "off" }
+  /** This way does not do for the channel, which is there: its format does not fit, or the server or
+   * the browser lacks something. */
+  | { readonly type: "refused"; readonly reason: "codec" | "off" | "decoder" }
+  /** Nothing gets through on this way, though the channel is there. */
+  | { readonly type: "blocked" }
   /** The session is given back: paused, or waiting for the channel. */
   | { readonly type: "closed" }
   | { readonly type: "life"; readonly life: Life }
@@ -94,12 +110,19 @@ export function firstWay(choice: Choice, can: Readonly<Record<Way, boolean>>, no
     lifeAt: now,
     tickAt: now,
   };
-  return chosen(state, choice);
+  // What was chosen elsewhere may not go here.
+  return chosen(state, choice === "auto" || can[choice] ? choice : "auto");
 }
 
 export function nextWay(state: WayState, event: WayEvent, now: number): WayState {
   if (event.type === "choose")
     return { ...chosen(state, event.choice), attempt: state.attempt + 1 };
+  if (event.type === "refused" || event.type === "blocked") {
+    // Where nothing else would do better the way says what the trouble is.
+    const next = state.choice === "auto" ? after(state) : null;
+    return next ? to(state, next, event.type === "blocked" ? "blocked" : event.reason) : state;
+  }
+  // The others watch over themselves.
   if (state.way !== "webrtc") return state;
   switch (event.type) {
     case "offered":
@@ -119,9 +142,6 @@ export function nextWay(state: WayState, event: WayEvent, now: number): WayState
       const lasted = state.offeredAt !== null && now - state.offeredAt >= LASTED_MS;
       return lasted ? { ...state, ...CLOSED, attempt: state.attempt + 1 } : leave(state, "silence");
     }
-    case "refused":
-      // Nothing else would do better: say what the server said.
-      return state.choice === "auto" ? to(state, "websocket", event.reason) : state;
     case "life":
       return lived(state, event.life, now);
     case "tick":
@@ -141,9 +161,13 @@ export function whyNot(reason: Reason | null): string {
     case "codec":
       return "This channel's format does not go by WebRTC.";
     case "off":
-      return "This server does not offer WebRTC.";
+      return "The server takes no WebRTC at the moment.";
     case "missing":
       return "This browser has no WebRTC.";
+    case "blocked":
+      return "No WebSocket came through. A proxy on the way may block it.";
+    case "decoder":
+      return "This browser cannot decode the channel's frames one by one.";
     case null:
       return "";
   }
@@ -152,19 +176,22 @@ export function whyNot(reason: Reason | null): string {
 function chosen(state: WayState, choice: Choice): WayState {
   const base = { ...state, ...CLOSED, choice, reason: null };
   if (choice !== "auto") return { ...base, way: choice };
-  return state.can.webrtc
-    ? { ...base, way: "webrtc" }
-    : { ...base, way: "websocket", reason: "missing" };
+  const way = WAYS.find((one) => state.can[one]) ?? "websocket";
+  return way === "webrtc" ? { ...base, way } : { ...base, way, reason: "missing" };
 }
+
+/** The next way that this browser can; null behind the last. */
+const after = (state: WayState): Way | null =>
+  WAYS.slice(WAYS.indexOf(state.way) + 1).find((way) => state.can[way]) ?? null;
 
 function to(state: WayState, way: Way, reason: Reason): WayState {
   return { ...state, ...CLOSED, way, reason, attempt: state.attempt + 1 };
 }
 
-/** Change to WebSocket where it may and can, else open WebRTC anew. */
+/** Change to the next way where that is allowed, else open this one anew. */
 function leave(state: WayState, reason: Reason): WayState {
-  if (state.choice === "auto" && state.can.websocket) return to(state, "websocket", reason);
-  return { ...state, ...CLOSED, attempt: state.attempt + 1 };
+  const next = state.choice === "auto" ? after(state) : null;
+  return next ? to(state, next, reason) : { ...state, ...CLOSED, attempt: state.attempt + 1 };
 }
 
 function lived(state: WayState, life: Life, now: number): WayState {
@@ -202,10 +229,9 @@ function ticked(
   const explained = next.life !== "flowing" || next.lifeAt <= next.mediaAt;
   if (now - next.mediaAt >= SILENCE_MS && !explained) return leave(next, "silence");
   const share = lossShare(samples);
-  if (share !== null && share > LOSS_SHARE && next.choice === "auto" && next.can.websocket) {
-    return to(next, "websocket", "loss");
-  }
-  return next;
+  // Another session on the same path would lose as much.
+  const better = next.choice === "auto" && after(next) !== null;
+  return better && share !== null && share > LOSS_SHARE ? leave(next, "loss") : next;
 }
 
 /** The samples of the window, and the one at its begin. */
@@ -226,7 +252,7 @@ export function lossShare(samples: readonly Sample[]): number | null {
 }
 
 const KEY = "heliograph.way";
-const CHOICES: readonly string[] = ["auto", "webrtc", "websocket"];
+const CHOICES: readonly string[] = ["auto", ...WAYS];
 
 /** What the person chose before. */
 export function remembered(asked: string | null, storage: Storage | null): Choice {

@@ -3,9 +3,12 @@
 import { listed, type ReceivedFigures, ReceivedMeter } from "../webrtc/figures";
 import { withStereo } from "../webrtc/sdp";
 import { open, type Resource, SignalError } from "../webrtc/signal";
-import { type Address, refusal, resolve } from "./address";
+import type { Address } from "./address";
 import { backoff } from "./backoff";
 import type { Engine, EngineEvents } from "./engine";
+import { afterRefusal, ask, lifeOf } from "./life";
+import { Loudspeaker } from "./loudspeaker";
+import { Standstill } from "./standstill";
 import type { PlayerState, PlayerStats } from "./stats";
 import type { Life, WayEvent } from "./way";
 
@@ -16,38 +19,8 @@ const ASK_AFTER_MS = 1_000;
 const ASK_EVERY_MS = 1_000;
 /** Nothing received for so long: say that we wait. */
 const STALL_MS = 1_500;
-const ASK_TIMEOUT_MS = 2_000;
 /** Seldom enough for a channel that does not exist. */
 const UNKNOWN_MS = 5_000;
-
-interface Told {
-  readonly status: number | null;
-  readonly body: unknown;
-}
-
-/** What the API's answer says of the channel's life. */
-export function lifeOf({ status, body }: Told): Life {
-  if (status === null || status >= 500) return "gone";
-  if (status !== 200 || typeof body !== "object" || body === null) return "unknown";
-  const { state, bitrate } = body as { state?: unknown; bitrate?: unknown };
-  if (state !== "on_air") return "waiting";
-  return bitrate === 0 ? "quiet" : "flowing";
-}
-
-/** What to do after a refused offer, given the status of the refusal and what the API says then. */
-export function afterRefusal(
-  status: number,
-  told: Told,
-): "codec" | "off" | "gone" | "unknown" | "full" | "refused" | "waiting" {
-  // Without a source there is no format yet that could fit or not.
-  if (status === 406) return lifeOf(told) === "waiting" ? "waiting" : "codec";
-  if (status === 401 || status === 403) return "refused";
-  if (status === 0 || status === 502 || status === 504) return "gone";
-  const why = refusal(told.status, told.body);
-  if (why === "gone" || why === "unknown" || why === "full") return why;
-  // The channel is there: it has nothing to offer yet, or WebRTC is not offered at all.
-  return lifeOf(told) === "waiting" ? "waiting" : "off";
-}
 
 export class WhepPlayer implements Engine {
   private address: Address | null = null;
@@ -64,8 +37,9 @@ export class WhepPlayer implements Engine {
   private mediaAt = 0;
   private askedAt = 0;
   private life: Life = "unknown";
-  private muted = false;
-  private blocked = false;
+  private readonly loudspeaker: Loudspeaker;
+  private readonly standstill = new Standstill();
+  private wasBehind = false;
   private readonly ears = new AbortController();
   readonly unsupportedCodec = "";
 
@@ -74,6 +48,7 @@ export class WhepPlayer implements Engine {
     private readonly events: EngineEvents,
     private readonly report: (event: WayEvent) => void,
   ) {
+    this.loudspeaker = new Loudspeaker(video, (blocked) => events.soundBlocked(blocked));
     const { signal } = this.ears;
     video.addEventListener("loadeddata", () => this.moved(), { signal });
     window.addEventListener("pagehide", () => this.halt(), { signal });
@@ -114,22 +89,20 @@ export class WhepPlayer implements Engine {
       roundTripMs: f?.roundTripMs ?? null,
       codec: f?.codec ?? "",
       audioCodec: f?.audioCodec ?? "",
+      behind: this.wasBehind,
       decoderErrors: 0,
       reconnects: Math.max(0, this.sessions - 1),
     };
   }
 
-  load(src: string): void {
-    const address = resolve(src, location.href);
+  load(address: Address | null): void {
     if (address?.whep !== this.address?.whep) {
       this.failures = 0;
       this.sessions = 0;
     }
     this.halt();
     this.address = address;
-    // Whether sound is allowed is tried anew.
-    this.blocked = false;
-    this.video.muted = this.muted;
+    this.loudspeaker.reset();
     if (!address) this.become("unknown");
     else if (typeof RTCPeerConnection === "undefined") this.become("unfit");
     else void this.connect();
@@ -161,17 +134,11 @@ export class WhepPlayer implements Engine {
   }
 
   setVolume(volume: number, muted: boolean): void {
-    this.muted = muted;
-    // Ears are logarithmic.
-    this.video.volume = volume ** 2;
-    this.video.muted = muted || this.blocked;
+    this.loudspeaker.setVolume(volume, muted);
   }
 
-  async allowSound(): Promise<void> {
-    if (!this.blocked) return;
-    this.setBlocked(false);
-    this.video.muted = this.muted;
-    await this.play();
+  allowSound(): Promise<void> {
+    return this.loudspeaker.allow();
   }
 
   setHidden(): void {}
@@ -182,7 +149,6 @@ export class WhepPlayer implements Engine {
     void this.connect();
   }
 
-  /** The person wants WebRTC and nothing else, and it does not do. */
   unfit(): void {
     this.halt();
     this.become("unfit");
@@ -201,7 +167,7 @@ export class WhepPlayer implements Engine {
       await peer.setLocalDescription({ type: "offer", sdp: offer });
       if (generation !== this.generation) return;
       this.report({ type: "offered" });
-      const opened = await open(address.whep, offer, address.key);
+      const opened = await open(address.whep, offer, "");
       if (generation !== this.generation) {
         // Stopped meanwhile: the place is free for somebody else.
         void opened.resource.end();
@@ -244,7 +210,7 @@ export class WhepPlayer implements Engine {
       if (generation !== this.generation) return;
       stream.addTrack(track);
       if (this.video.srcObject !== stream) this.video.srcObject = stream;
-      void this.play();
+      void this.loudspeaker.play();
     };
     peer.onconnectionstatechange = () => {
       if (generation !== this.generation) return;
@@ -264,7 +230,7 @@ export class WhepPlayer implements Engine {
     if (!(error instanceof SignalError)) console.warn("WHEP:", error);
     this.closePeer();
     this.report({ type: "closed" });
-    const told = await this.ask();
+    const told = await ask(this.address);
     if (generation !== this.generation) return;
     const why = afterRefusal(status, told);
     if (why === "codec" || why === "off") {
@@ -286,7 +252,7 @@ export class WhepPlayer implements Engine {
   /** Ask whether the channel began before the next offer is made. */
   private async again(why: string): Promise<void> {
     const generation = this.generation;
-    const told = why === "waiting" ? await this.ask() : null;
+    const told = why === "waiting" ? await ask(this.address) : null;
     if (generation !== this.generation) return;
     if (told && lifeOf(told) === "waiting") {
       this.retryTimer = window.setTimeout(() => void this.again(why), ASK_EVERY_MS * 2);
@@ -300,6 +266,7 @@ export class WhepPlayer implements Engine {
     const figures = this.meter.read(listed(await peer.getStats()), now);
     if (generation !== this.generation) return;
     if (figures.bytes !== this.figures?.bytes) this.mediaAt = now;
+    this.watchPicture(figures, now);
     this.figures = figures;
     if (figures.bufferMs !== null && (figures.decoded > 0 || !figures.codec)) this.moved();
     this.settle(now);
@@ -308,6 +275,19 @@ export class WhepPlayer implements Engine {
       void this.askLife(generation);
     }
     this.report({ type: "tick", bytes, packets, lost });
+  }
+
+  /** The server leaves out pictures for a viewer whose way is too slow for them. */
+  private watchPicture(figures: ReceivedFigures, now: number): void {
+    if (figures.decoded !== this.figures?.decoded) this.standstill.picture(now);
+    if (figures.bytes !== this.figures?.bytes) this.standstill.sound(now, null);
+    this.setBehind(figures.decoded > 0 && this.standstill.behind(now));
+  }
+
+  private setBehind(behind: boolean): void {
+    if (behind === this.wasBehind) return;
+    this.wasBehind = behind;
+    this.events.behind(behind);
   }
 
   /** Say what silence means. */
@@ -325,40 +305,10 @@ export class WhepPlayer implements Engine {
 
   private async askLife(generation: number): Promise<void> {
     this.askedAt = performance.now();
-    const life = lifeOf(await this.ask());
+    const life = lifeOf(await ask(this.address));
     if (generation !== this.generation) return;
     this.life = life;
     this.report({ type: "life", life });
-  }
-
-  private async ask(): Promise<Told> {
-    if (!this.address) return { status: null, body: null };
-    try {
-      const response = await fetch(this.address.api, {
-        signal: AbortSignal.timeout(ASK_TIMEOUT_MS),
-      });
-      return { status: response.status, body: await response.json().catch(() => null) };
-    } catch {
-      return { status: null, body: null };
-    }
-  }
-
-  private async play(): Promise<void> {
-    try {
-      await this.video.play();
-    } catch (error) {
-      // Without a gesture browsers play silent video only.
-      if (!(error instanceof DOMException) || error.name !== "NotAllowedError") return;
-      if (this.video.muted) return;
-      this.setBlocked(true);
-      this.video.muted = true;
-      await this.video.play().catch(() => undefined);
-    }
-  }
-
-  private setBlocked(blocked: boolean): void {
-    this.blocked = blocked;
-    this.events.soundBlocked(blocked);
   }
 
   private halt(): void {
@@ -376,6 +326,8 @@ export class WhepPlayer implements Engine {
     this.resource = null;
     this.meter = new ReceivedMeter();
     this.figures = null;
+    this.standstill.reset();
+    this.setBehind(false);
   }
 
   private become(state: PlayerState): void {

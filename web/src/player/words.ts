@@ -46,7 +46,7 @@ export function describe(state: PlayerState, codec: string): Words | null {
     case "unknown":
       return words(
         "There is no such channel",
-        "Check the name in the address. If the channel opens, it starts here by itself.",
+        "Check the address. If the channel is private, sign in or open its owner's link. If it opens, it starts here by itself.",
         true,
       );
     case "full":
@@ -57,13 +57,17 @@ export function describe(state: PlayerState, codec: string): Words | null {
         "Try now",
       );
     case "refused":
-      return words("This channel is private", "The server wants a permission to watch it.", false);
+      return words(
+        "This channel is not for everybody",
+        "Sign in, or open the link that its owner gave you. A link may have run out.",
+        false,
+      );
     case "kicked":
       return words("The operator ended this viewing", "", false, "Watch again");
     case "unfit":
       return words(
-        "This channel cannot come by WebRTC here",
-        "Its format does not fit, or the server or this browser has no WebRTC. Choose Automatic in the menu of ways below.",
+        "This channel cannot come this way here",
+        "Its format does not fit, or the server or this browser lacks it. Choose Automatic in the menu of ways below.",
         false,
       );
     case "unsupported":
@@ -75,13 +79,13 @@ export function describe(state: PlayerState, codec: string): Words | null {
           )
         : words(
             "This browser is too old to play this",
-            "It lacks WebCodecs. Current Chrome, Edge, Firefox and Safari have it, and mpv and VLC play the RTSP address.",
+            "It lacks what this way needs. Current Chrome, Edge, Firefox and Safari have it, and mpv and VLC play the RTSP address.",
             false,
           );
     case "insecure":
       return words(
-        "The browser allows playing on secure pages only",
-        "Open this page by HTTPS, or as localhost on the server itself. mpv and VLC play the RTSP address as it is.",
+        "The browser allows this way on secure pages only",
+        "Choose Automatic in the menu of ways below, or open this page by HTTPS, or as localhost on the server itself. mpv and VLC play the RTSP address as it is.",
         false,
       );
   }

@@ -44,3 +44,7 @@ export const microphoneOffIcon = icon(
 export const screenIcon = icon(
   svg`<path d="M3 5h18v11H3zM9 20h6m-3-4v4M12 8v5m-2.500-2.500L12 8l2.500 2.500"/>`,
 );
+export const lockIcon = icon(svg`<path d="M6 11h12v9H6zM8.500 11V8a3.500 3.500 0 0 1 7 0v3"/>`);
+export const slowIcon = icon(
+  svg`<path d="M3 17a9 9 0 0 1 15.800-5.900M12 17l-4-5.500M21 17a9 9 0 0 0-.600-3.200"/>`,
+);

@@ -10,7 +10,7 @@ export const shared = css`
     box-sizing: border-box;
   }
   :focus-visible {
-    outline: 3px solid var(--sun);
+    outline: 3px solid var(--sun, #ffb52e);
     outline-offset: 2px;
     border-radius: 6px;
   }
@@ -83,6 +83,13 @@ export const shared = css`
   }
   .chip.waiting::before {
     border-style: dotted;
+  }
+  .chip.private::before {
+    display: none;
+  }
+  .chip.private svg {
+    width: 0.95rem;
+    height: 0.95rem;
   }
   /* O, A in Morse, as a heliograph would flash it: dash dash dash, dot dash. */
   @keyframes signal {
@@ -174,8 +181,8 @@ export const ridge = (lit: boolean, stretch = false): TemplateResult => html`
     <path fill="var(--ridge-near)" d="M0 180v-30l58-44 34 30 44-22 60 40 56-78 38 44 30-14v74z" />
     ${
       lit
-        ? svg`<path d="M58 106 252 76" stroke="var(--sun)" stroke-width="2" stroke-linecap="round" stroke-dasharray="14 6 14 6 14 6 4 6 14 200" class="beam"/>
-            <circle cx="252" cy="76" r="6" fill="var(--sun)"/><circle cx="58" cy="106" r="3.500" fill="var(--sun)"/>`
+        ? svg`<path d="M58 106 252 76" stroke="var(--sun, #ffb52e)" stroke-width="2" stroke-linecap="round" stroke-dasharray="14 6 14 6 14 6 4 6 14 200" class="beam"/>
+            <circle cx="252" cy="76" r="6" fill="var(--sun, #ffb52e)"/><circle cx="58" cy="106" r="3.500" fill="var(--sun, #ffb52e)"/>`
         : nothing
     }
   </svg>
