@@ -1,13 +1,26 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
-const page = (name: string) => fileURLToPath(new URL(`./${name}.html`, import.meta.url));
+const file = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
 /** Where `helio serve` listens; the development server passes what it does not have to it. */
 const backend = process.env.HELIO_SERVER ?? "http://127.0.0.1:8080";
 
+/** Pages whose address is not their file's name. */
+const routes: readonly (readonly [RegExp, string])[] = [
+  [/^\/watch\//, "/watch.html"],
+  [/^\/live(\/|$)/, "/live.html"],
+];
+
+/** The script for pages of other sites, whose name must not change. */
+const EMBED = "helio-player";
+
 export default defineConfig({
   base: "/",
+  experimental: {
+    // Scripts find each other beside themselves: a page of another site may have loaded them.
+    renderBuiltUrl: (_name, { hostType }) => (hostType === "js" ? { relative: true } : undefined),
+  },
   build: {
     outDir: "../src/heliograph/web/static",
     emptyOutDir: true,
@@ -17,10 +30,17 @@ export default defineConfig({
     assetsInlineLimit: 0,
     rollupOptions: {
       input: {
-        index: page("index"),
-        watch: page("watch"),
-        live: page("live"),
-        notFound: page("404"),
+        index: file("index.html"),
+        watch: file("watch.html"),
+        live: file("live.html"),
+        notFound: file("404.html"),
+        [EMBED]: file("src/embed/helio-player.ts"),
+      },
+      output: {
+        entryFileNames: ({ name, facadeModuleId }) =>
+          name === EMBED && facadeModuleId?.includes("/embed/")
+            ? "embed/[name].js"
+            : "assets/[name]-[hash].js",
       },
     },
   },
@@ -29,8 +49,9 @@ export default defineConfig({
       name: "page-routes",
       configureServer(server) {
         server.middlewares.use((request, _response, next) => {
-          if (request.url?.startsWith("/watch/")) request.url = "/watch.html";
-          if (/^\/live(\/|$)/.test(request.url ?? "")) request.url = "/live.html";
+          const { url = "" } = request;
+          const route = routes.find(([address]) => address.test(url));
+          if (route) request.url = route[1].replace("$1", route[0].exec(url)?.[1] ?? "");
           next();
         });
       },
@@ -39,6 +60,7 @@ export default defineConfig({
   server: {
     proxy: {
       "/api": backend,
+      "/hls": backend,
       "/whip": backend,
       "/whep": backend,
       "/chat": { target: backend, ws: true },

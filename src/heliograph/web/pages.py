@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -40,6 +41,17 @@ _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _FOREVER = "public, max-age=31536000, immutable"
 #: Pages name the assets of one build: ask each time whether they changed.
 _ASK = "no-cache"
+
+#: Pages by their address, beside those of channels.
+_PAGES = {
+    "/": "index.html",
+}
+
+#: Scripts may run in pages of other sites, also in those that ask everything whether it may
+#: (the Fetch standard, sections 3.3 and 3.7).
+_ANYWHERE = {"access-control-allow-origin": "*", "cross-origin-resource-policy": "cross-origin"}
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 _NOT_BUILT = (
     "The pages are not built.\n\n"
@@ -121,49 +133,76 @@ def _tags(request: Request) -> list[str]:
     return request.headers.get("if-none-match", "").split(",")
 
 
-def install(app: FastAPI, directory: Path) -> None:
-    """Serve pages and assets, and 404 for all other paths, by ``app``. The last to be installed."""
-    files = Files(directory)
+class Site:
+    """Answers requests for pages, and for the scripts that they and other sites load."""
 
-    def page(request: Request, name: str, status: int = 200) -> Response:
-        found = files.get(name)
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    def page(self, name: str) -> Endpoint:
+        """One page, whatever its address says besides."""
+
+        async def one(request: Request) -> Response:
+            return self._html(request, name)
+
+        return one
+
+    def of_channel(self, name: str) -> Endpoint:
+        """A page about a channel."""
+
+        async def one(request: Request) -> Response:
+            # A channel that is not there may come; the page says so and waits. Without a name it
+            # asks for one.
+            channel = request.path_params.get("name")
+            if channel is None or CHANNEL_NAME.fullmatch(channel):
+                return self._html(request, name)
+            return self.missing(request)
+
+        return one
+
+    def scripts(self, folder: str, cache: str) -> Endpoint:
+        """Files of a folder, which pages of any site may load."""
+
+        async def one(request: Request) -> Response:
+            found = self._files.get(folder, request.path_params["name"])
+            if found is None:
+                return self.missing(request)
+            response = answer(request, found, cache)
+            response.headers.update(_ANYWHERE)
+            return response
+
+        return one
+
+    def missing(self, request: Request) -> Response:
+        """That there is nothing at this address."""
+        if request.url.path.startswith("/api/"):
+            return error_response(404, "no such resource", request.url.path[:200])
+        return self._html(request, "404.html", 404)
+
+    def _html(self, request: Request, name: str, status: int = 200) -> Response:
+        found = self._files.get(name)
         if found is None:
             text = _NOT_BUILT if status == 200 else "Not found.\n"
             return PlainTextResponse(text, 503 if status == 200 else status)
         return answer(request, found, _ASK, status)
 
-    def missing(request: Request) -> Response:
-        if request.url.path.startswith("/api/"):
-            return error_response(404, "no such resource", request.url.path[:200])
-        return page(request, "404.html", 404)
 
-    async def index(request: Request) -> Response:
-        return page(request, "index.html")
-
-    def of_channel(file: str) -> Callable[[Request], Awaitable[Response]]:
-        async def one(request: Request) -> Response:
-            # A channel that is not there may come; the page says so and waits. Without a name it
-            # asks for one.
-            name = request.path_params.get("name")
-            if name is None or CHANNEL_NAME.fullmatch(name):
-                return page(request, file)
-            return missing(request)
-
-        return one
-
-    async def asset(request: Request) -> Response:
-        found = files.get("assets", request.path_params["name"])
-        return missing(request) if found is None else answer(request, found, _FOREVER)
+def install(app: FastAPI, directory: Path) -> None:
+    """Serve pages and assets, and 404 for all other paths, by ``app``. The last to be installed."""
+    site = Site(Files(directory))
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 404:
-            return missing(request)
+            return site.missing(request)
         return error_response(error.status_code, str(error.detail), headers=error.headers)
 
-    app.add_route("/", index, methods=["GET"])
-    app.add_route("/watch/{name}", of_channel("watch.html"), methods=["GET"])
-    app.add_route("/live", of_channel("live.html"), methods=["GET"])
-    app.add_route("/live/{name}", of_channel("live.html"), methods=["GET"])
-    app.add_route("/assets/{name}", asset, methods=["GET"])
+    for path, file in _PAGES.items():
+        app.add_route(path, site.page(file), methods=["GET"])
+    app.add_route("/watch/{name}", site.of_channel("watch.html"), methods=["GET"])
+    app.add_route("/live", site.of_channel("live.html"), methods=["GET"])
+    app.add_route("/live/{name}", site.of_channel("live.html"), methods=["GET"])
+    app.add_route("/assets/{name}", site.scripts("assets", _FOREVER), methods=["GET"])
+    # Its name is written into pages of other sites and stays.
+    app.add_route("/embed/{name}", site.scripts("embed", _ASK), methods=["GET"])
     app.add_exception_handler(HTTPException, on_http)

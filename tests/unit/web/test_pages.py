@@ -13,6 +13,8 @@ SCRIPT = "console.log(1);\n" * 200
 @pytest.fixture
 def static(tmp_path: Path) -> Path:
     (tmp_path / "assets").mkdir()
+    (tmp_path / "embed").mkdir()
+    (tmp_path / "embed" / "helio-player.js").write_text(SCRIPT)
     for name in ("index", "watch", "404"):
         (tmp_path / f"{name}.html").write_text(f"<!doctype html><title>{name}</title>")
     (tmp_path / "assets" / "index-a1b2.js").write_text(SCRIPT)
@@ -30,6 +32,8 @@ def static(tmp_path: Path) -> Path:
         ("/nothing", "404", 404),
         ("/watch/demo/more", "404", 404),
         ("/assets/none.js", "404", 404),
+        ("/embed/none.js", "404", 404),
+        ("/embed/..%2fsecret.txt", "404", 404),
         ("/assets/..%2fsecret.txt", "404", 404),
         ("/assets/%2e%2e/secret.txt", "404", 404),
         ("/secret.txt", "404", 404),
@@ -64,6 +68,27 @@ async def test_assets_may_be_kept_for_ever(static: Path):
         plain = await site.get("/assets/index-a1b2.js", headers={"Accept-Encoding": "gzip;q=0"})
         assert "content-encoding" not in plain.headers
         assert plain.headers["etag"] != answer.headers["etag"]
+
+
+async def test_pages_of_other_sites_may_run_the_player_and_ask_how_a_channel_is(static: Path):
+    async with running(context={"static": static}) as site:
+        script = await site.get("/embed/helio-player.js")
+        assert script.headers["cache-control"] == "no-cache"
+        for answer in (script, await site.get("/assets/index-a1b2.js")):
+            assert answer.headers["access-control-allow-origin"] == "*"
+            assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+        tag = {"If-None-Match": script.headers["etag"]}
+        again = await site.get("/embed/helio-player.js", headers=tag)
+        assert (again.status_code, again.headers["access-control-allow-origin"]) == (304, "*")
+        for name, status in (("demo", 200), ("none", 404)):
+            answer = await site.get(f"/api/v1/channels/{name}")
+            assert answer.status_code == status
+            assert answer.headers["access-control-allow-origin"] == "*"
+        refused = await site.http.post("/whep/none", content="v=0")
+        assert refused.status_code >= 400
+        assert refused.headers["access-control-allow-origin"] == "*"
+        for path in ("/", "/api/v1/channels", "/api/v1/channels/demo/inputs", "/api/v1/server"):
+            assert "access-control-allow-origin" not in (await site.get(path)).headers
 
 
 async def test_head_of_a_page_has_no_body(static: Path):
