@@ -10,6 +10,7 @@ const backend = process.env.HELIO_SERVER ?? "http://127.0.0.1:8080";
 const routes: readonly (readonly [RegExp, string])[] = [
   [/^\/watch\//, "/watch.html"],
   [/^\/live(\/|$)/, "/live.html"],
+  [/^\/(sign-in|setup|mine|admin)(\?|$)/, "/$1.html"],
 ];
 
 /** The script for pages of other sites, whose name must not change. */
@@ -33,6 +34,10 @@ export default defineConfig({
         index: file("index.html"),
         watch: file("watch.html"),
         live: file("live.html"),
+        mine: file("mine.html"),
+        admin: file("admin.html"),
+        signIn: file("sign-in.html"),
+        setup: file("setup.html"),
         notFound: file("404.html"),
         [EMBED]: file("src/embed/helio-player.ts"),
       },

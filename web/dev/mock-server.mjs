@@ -2,9 +2,11 @@
  * A stand-in for `helio serve`, for work on the pages alone: REST, `helio.v1` WebSockets and the built
  * pages, with pictures and sound made by ffmpeg.
  *
- *   npm run build && npm run mock -- [--port 8080] [--empty] [--many]
+ *   npm run build && npm run mock -- [--port 8080] [--empty] [--many] [--fresh]
  *
  * Channels: demo (H.264, Opus), talk (G.711 only), silent (source gone), old (MPEG-2), crowded (full).
+ * Accounts: ada (administrator), ben (broadcaster) and vera (viewer), password `correct horse`; with --fresh
+ * none yet, and the key is `the-administrators-key`.
  * While it runs: POST /mock/state?value=waiting|on_air, /mock/jitter?ms=N, /mock/gap, /mock/kick.
  *
  * WHIP and WHEP answer as the server does, but nothing behind them speaks WebRTC: pictures come by
@@ -21,12 +23,14 @@ import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { WebSocketServer } from "ws";
+import { FakeApi } from "./fake-api.mjs";
 
 const { values: options } = parseArgs({
   options: {
     port: { type: "string", default: "8080" },
     empty: { type: "boolean", default: false },
     many: { type: "boolean", default: false },
+    fresh: { type: "boolean", default: false },
     codec: { type: "string", default: "h264" },
   },
 });
@@ -261,25 +265,35 @@ if (!options.empty) {
   });
 }
 
-function describe(live) {
+const api = new FakeApi(`127.0.0.1:${port}`);
+if (!options.fresh) {
+  api.addAccount("ada", "correct horse", "administrator", "Ada Lindqvist");
+  api.addAccount("ben", "correct horse", "broadcaster", "Ben of the Hill");
+  api.addAccount("vera", "correct horse", "viewer", "Vera");
+}
+for (const live of channels) {
+  const owner = options.fresh
+    ? null
+    : ({ demo: "ben", silent: "ben", crowded: "ada" }[live.name] ?? null);
+  api.addChannel(live.name, owner, () => ofLive(live));
+  const channel = api.channels.get(live.name);
+  channel.title = live.title;
+  if (live === silent && owner) channel.private = true;
+  if (live === crowded && owner) channel.view_access = "invited";
+}
+
+function ofLive(live) {
   const full = live === crowded;
-  const host = `127.0.0.1:${port}`;
+  const onAir = live.state === "on_air";
   return {
-    name: live.name,
-    title: live.title,
     state: live.state,
     since: live.state === "idle" ? null : started,
+    on_air_since: onAir ? started : null,
     tracks: live.tracks,
     readers: full ? 40 : live.sockets.size,
     max_readers: full ? 40 : null,
     bitrate: live.bitrate,
-    inputs: [],
     picture: live === demo || live === silent ? `/api/v1/channels/${live.name}/picture` : null,
-    urls: {
-      page: `http://${host}/watch/${live.name}`,
-      websocket: `ws://${host}/ws/${live.name}`,
-      rtsp: `rtsp://127.0.0.1:8554/${live.name}`,
-    },
   };
 }
 
@@ -298,7 +312,9 @@ async function page(path, response) {
         ? "watch.html"
         : /^\/live(\/|$)/.test(path)
           ? "live.html"
-          : normalize(path);
+          : /^\/(sign-in|setup|mine|admin)$/.test(path)
+            ? `${path}.html`
+            : normalize(path);
   const found = await readFile(join(pages, file)).catch(() => null);
   const name = found ? file : "404.html";
   response.writeHead(found ? 200 : 404, {
@@ -408,25 +424,34 @@ const server = createServer((request, response) => {
   const webrtc = /^\/(whip|whep)\/([^/]+)(?:\/([^/]+))?$/.exec(url.pathname);
   if (webrtc) return signal(request, response, webrtc[1], webrtc[2], webrtc[3]);
   if (url.pathname.startsWith("/mock/")) return control(url, response);
-  if (url.pathname === "/api/v1/channels") {
-    return json(response, 200, { channels: channels.map(describe) });
+  if (/^\/api\/v1\/channels\/[^/]+\/picture$/.test(url.pathname)) {
+    if (!pictureJpeg) return json(response, 404, { error: { status: 404, message: "no picture" } });
+    response.writeHead(200, { "content-type": "image/jpeg", "cache-control": "max-age=5" });
+    return response.end(pictureJpeg);
   }
-  const match = /^\/api\/v1\/channels\/([^/]+)(\/picture)?$/.exec(url.pathname);
-  if (!match) return page(url.pathname, response);
-  const live = channels.find((c) => c.name === match[1]);
-  if (!live || (match[2] && !pictureJpeg)) {
-    return json(response, 404, {
-      error: { status: 404, message: "no such channel", subject: match[1] },
-    });
-  }
-  if (!match[2]) return json(response, 200, describe(live));
-  response.writeHead(200, { "content-type": "image/jpeg", "cache-control": "max-age=5" });
-  return response.end(pictureJpeg);
+  if (url.pathname.startsWith("/api/")) return rest(request, response);
+  return page(url.pathname, response);
 });
+
+async function rest(request, response) {
+  const chunks = [];
+  for await (const chunk of request) chunks.push(chunk);
+  const body = chunks.length ? JSON.parse(Buffer.concat(chunks).toString()) : undefined;
+  const token = /helio_session=([^;]*)/.exec(request.headers.cookie ?? "")?.[1] ?? "";
+  const answer = api.handle(request.method, request.url, body, token);
+  const headers = { ...answer.headers };
+  if (answer.token !== undefined) {
+    headers["set-cookie"] = `helio_session=${answer.token}; HttpOnly; SameSite=Lax; Path=/`;
+  }
+  if (answer.body === null) return response.writeHead(answer.status, headers).end();
+  response.writeHead(answer.status, { ...headers, "content-type": "application/json" });
+  return response.end(JSON.stringify(answer.body));
+}
 
 const sockets = new WebSocketServer({ noServer: true });
 server.on("upgrade", (request, socket, head) => {
-  const live = channels.find((c) => `/ws/${c.name}` === request.url);
+  const { pathname } = new URL(request.url, "http://mock");
+  const live = channels.find((c) => `/ws/${c.name}` === pathname);
   const status = !live ? "404 Not Found" : live === crowded ? "503 Service Unavailable" : null;
   if (status) return socket.end(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\n\r\n`);
   return sockets.handleUpgrade(request, socket, head, (ws) => {

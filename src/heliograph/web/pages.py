@@ -45,6 +45,10 @@ _ASK = "no-cache"
 #: Pages by their address, beside those of channels.
 _PAGES = {
     "/": "index.html",
+    "/sign-in": "sign-in.html",
+    "/setup": "setup.html",
+    "/mine": "mine.html",
+    "/admin": "admin.html",
 }
 
 #: Scripts may run in pages of other sites, also in those that ask everything whether it may

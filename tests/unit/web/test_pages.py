@@ -15,7 +15,7 @@ def static(tmp_path: Path) -> Path:
     (tmp_path / "assets").mkdir()
     (tmp_path / "embed").mkdir()
     (tmp_path / "embed" / "helio-player.js").write_text(SCRIPT)
-    for name in ("index", "watch", "404"):
+    for name in ("index", "watch", "404", "sign-in", "setup", "mine", "admin"):
         (tmp_path / f"{name}.html").write_text(f"<!doctype html><title>{name}</title>")
     (tmp_path / "assets" / "index-a1b2.js").write_text(SCRIPT)
     (tmp_path / "secret.txt").write_text("secret")
@@ -26,6 +26,11 @@ def static(tmp_path: Path) -> Path:
     ("path", "title", "status"),
     [
         ("/", "index", 200),
+        ("/sign-in", "sign-in", 200),
+        ("/sign-in?next=/mine", "sign-in", 200),
+        ("/setup", "setup", 200),
+        ("/mine", "mine", 200),
+        ("/admin", "admin", 200),
         ("/watch/demo", "watch", 200),
         ("/watch/not-yet", "watch", 200),
         ("/watch/a%20b", "404", 404),

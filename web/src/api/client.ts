@@ -1,4 +1,6 @@
-/** The part of the REST API that the pages use. */
+/** The REST API (docs/operate/api.md): one typed request for all of its parts, and channels. */
+
+export type ViewAccess = "everyone" | "accounts" | "invited";
 
 export interface Channel {
   readonly name: string;
@@ -6,41 +8,139 @@ export interface Channel {
   readonly state: "on_air" | "waiting" | "idle";
   /** ISO 8601: since when it is in this state. */
   readonly since: string | null;
+  /** ISO 8601: since when it is on air, over short pauses of its source; null off air. */
+  readonly on_air_since: string | null;
   readonly tracks: readonly { readonly kind: string; readonly codec: string }[];
   readonly readers: number;
   readonly max_readers: number | null;
   /** Bits a second in. */
   readonly bitrate: number;
   readonly picture: string | null;
-  readonly urls: { readonly page: string; readonly websocket: string; readonly rtsp: string };
+  /** Name that others see; null: a channel of the server itself. */
+  readonly owner: string | null;
+  /** Whether it belongs to whoever is signed in. */
+  readonly mine: boolean;
+  /** Unknown to everybody who may not watch it. */
+  readonly private: boolean;
+  readonly view_access: ViewAccess;
+  /** Whether who has no account may write in its chat. */
+  readonly guests_chat: boolean;
+  readonly urls: {
+    readonly page: string;
+    readonly websocket: string;
+    /** Empty without an RTSP server. */
+    readonly rtsp: string;
+    /** Server for encoders, without the channel; empty without an RTMP server. */
+    readonly rtmp: string;
+    readonly hls: string;
+  };
 }
 
-/** The server answered, but not with what was asked for. */
+/** The server answered, but not with what was asked for; status 0: it did not answer. */
 export class ApiError extends Error {
   constructor(
     readonly status: number,
     message: string,
+    /** What it is about: a field, a channel. */
+    readonly subject: string | null = null,
+    /** Seconds that the server asks to wait, null where it does not say. */
+    readonly retryAfterS: number | null = null,
   ) {
     super(message);
     this.name = "ApiError";
   }
 }
 
-const TIMEOUT_MS = 5_000;
+/** Passwords take the server some time to hash, more while many people sign in. */
+const TIMEOUT_MS = 10_000;
 
-async function get<T>(path: string): Promise<T> {
-  const response = await fetch(`/api/v1${path}`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
-  if (!response.ok) {
-    const body = (await response.json().catch(() => null)) as {
-      error?: { message?: string };
-    } | null;
-    throw new ApiError(response.status, body?.error?.message ?? response.statusText);
+/** One request; gives the answer's JSON, null where it has none. */
+export async function request<T>(method: string, path: string, body?: unknown): Promise<T> {
+  let response: Response;
+  try {
+    response = await fetch(`/api/v1${path}`, {
+      method,
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+      ...(body === undefined
+        ? {}
+        : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+    });
+  } catch {
+    throw new ApiError(0, "The server does not answer. Check your network and try again.");
   }
-  return (await response.json()) as T;
+  const json = (await response.json().catch(() => null)) as unknown;
+  if (response.ok) return json as T;
+  const { error } = (json ?? {}) as { error?: { message?: string; subject?: string | null } };
+  const wait = Number.parseInt(response.headers.get("retry-after") ?? "", 10);
+  throw new ApiError(
+    response.status,
+    error?.message ?? (response.statusText || `The server answered with ${response.status}.`),
+    error?.subject ?? null,
+    Number.isNaN(wait) ? null : wait,
+  );
 }
 
-export const listChannels = async (): Promise<readonly Channel[]> =>
-  (await get<{ channels: Channel[] }>("/channels")).channels;
+const path = (name: string): string => `/channels/${encodeURIComponent(name)}`;
 
-export const getChannel = (name: string): Promise<Channel> =>
-  get<Channel>(`/channels/${encodeURIComponent(name)}`);
+export const listChannels = async (): Promise<readonly Channel[]> =>
+  (await request<{ channels: Channel[] }>("GET", "/channels")).channels;
+
+/** @param permit query that permits to watch a private channel, such as `?token=…`, or empty */
+export const getChannel = (name: string, permit = ""): Promise<Channel> =>
+  request<Channel>("GET", `${path(name)}${permit}`);
+
+export interface ChannelValues {
+  readonly title?: string;
+  readonly private?: boolean;
+  readonly view_access?: ViewAccess;
+  readonly guests_chat?: boolean;
+}
+
+/** Comes with a first stream key, which is told this once. */
+export const createChannel = (
+  values: ChannelValues & { readonly name: string },
+): Promise<Channel & { readonly key: string }> => request("POST", "/channels", values);
+
+export const changeChannel = (name: string, values: ChannelValues): Promise<Channel> =>
+  request<Channel>("PATCH", path(name), values);
+
+export const deleteChannel = (name: string): Promise<null> => request<null>("DELETE", path(name));
+
+export interface StreamKey {
+  readonly id: number;
+  readonly label: string;
+  /** The key's last characters. */
+  readonly hint: string;
+  readonly created: string;
+  readonly last_used: string | null;
+  readonly revoked: string | null;
+}
+
+export const listKeys = async (channel: string): Promise<readonly StreamKey[]> =>
+  (await request<{ keys: StreamKey[] }>("GET", `${path(channel)}/keys`)).keys;
+
+/** The key itself is told this once. */
+export const createKey = (
+  channel: string,
+  label: string,
+): Promise<StreamKey & { readonly key: string }> =>
+  request("POST", `${path(channel)}/keys`, { label });
+
+export const revokeKey = (channel: string, id: number): Promise<null> =>
+  request<null>("DELETE", `${path(channel)}/keys/${id}`);
+
+export interface ViewLink {
+  readonly token: string;
+  /** Address of the page with the token. */
+  readonly url: string;
+  /** ISO 8601. */
+  readonly expires: string;
+}
+
+export const createLink = (
+  channel: string,
+  wanted: { readonly subject: string; readonly lifetime_s: number; readonly single?: boolean },
+): Promise<ViewLink> => request("POST", `${path(channel)}/tokens`, wanted);
+
+export const withdrawLinks = (channel: string): Promise<null> =>
+  request<null>("DELETE", `${path(channel)}/tokens`);

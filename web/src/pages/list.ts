@@ -3,9 +3,13 @@ import { customElement, state } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
 import { type Channel, listChannels } from "../api/client";
 import { Poll } from "../api/poll";
+import { broadcasts, signInPath, WithSession } from "../api/session";
 import "../ui/copy-line";
 import { bitrate, count, duration, secondsSince } from "../ui/format";
-import { brand, ridge, shared, stateChip } from "../ui/shared";
+import { forms } from "../ui/forms";
+import { lockIcon } from "../ui/icons";
+import { ridge, shared, stateChip } from "../ui/shared";
+import "../ui/site-header";
 
 /** Pictures are made anew about this often. */
 const PICTURE_MS = 10_000;
@@ -18,19 +22,11 @@ const ORDER: Readonly<Record<string, number>> = { on_air: 0, waiting: 1, idle: 2
 export class ChannelList extends LitElement {
   static override styles = [
     shared,
+    forms,
     css`
       :host {
         display: block;
         padding-bottom: 4rem;
-      }
-      .go {
-        margin-left: auto;
-        padding: 0.5rem 1.05rem;
-        border-radius: 10px;
-        background: var(--sun);
-        color: var(--on-sun);
-        font-weight: 620;
-        text-decoration: none;
       }
       h1 {
         margin: 1.2rem 0 1rem;
@@ -54,15 +50,10 @@ export class ChannelList extends LitElement {
         margin: 0.2rem 0 0;
         color: var(--ink-soft);
       }
-      input {
+      .bar input[type="search"] {
         width: min(100%, 18rem);
         margin-top: 0.8rem;
-        padding: 0.55rem 0.9rem;
-        border: 1px solid var(--line);
-        border-radius: 10px;
         background: var(--surface);
-        color: inherit;
-        font: inherit;
       }
       ul {
         display: grid;
@@ -72,7 +63,7 @@ export class ChannelList extends LitElement {
         padding: 0;
         list-style: none;
       }
-      .card {
+      .channel {
         display: flex;
         flex-direction: column;
         height: 100%;
@@ -83,10 +74,10 @@ export class ChannelList extends LitElement {
         text-decoration: none;
         transition: transform 160ms ease;
       }
-      .card:hover {
+      .channel:hover {
         transform: translateY(-3px);
       }
-      .card:focus-visible {
+      .channel:focus-visible {
         border-radius: var(--radius);
       }
       .picture {
@@ -105,13 +96,20 @@ export class ChannelList extends LitElement {
       .picture img {
         object-fit: cover;
       }
-      .picture .chip {
+      .chips {
         position: absolute;
-        left: 0.75rem;
-        top: 0.75rem;
+        inset: 0.75rem 0.75rem auto;
+        display: flex;
+        flex-wrap: wrap;
+        gap: 0.4rem;
       }
       .picture .chip:not(.on_air) {
         background: color-mix(in srgb, var(--surface) 92%, transparent);
+      }
+      .owner {
+        margin: 0.1rem 0 0;
+        font-size: 0.92rem;
+        overflow-wrap: anywhere;
       }
       .waiting img {
         filter: grayscale(1) brightness(0.8);
@@ -187,6 +185,21 @@ export class ChannelList extends LitElement {
         margin-top: 0.6rem;
         font-size: 0.9rem;
       }
+      .how .row {
+        margin-top: 1.2rem;
+      }
+      .set-up {
+        display: flex;
+        flex-wrap: wrap;
+        align-items: center;
+        justify-content: space-between;
+        gap: 0.8rem 1.5rem;
+        margin: 0.6rem 0 1.4rem;
+      }
+      .set-up p {
+        flex: 1 1 20rem;
+        margin: 0;
+      }
       @media (max-width: 46rem) {
         .empty {
           grid-template-columns: minmax(0, 1fr);
@@ -198,6 +211,7 @@ export class ChannelList extends LitElement {
     `,
   ];
 
+  private readonly session = new WithSession(this);
   @state() private channels: readonly Channel[] | null = null;
   @state() private unreachable = false;
   @state() private filter = "";
@@ -229,12 +243,21 @@ export class ChannelList extends LitElement {
 
   override render(): TemplateResult {
     return html`
-      <header class="frame masthead">
-        ${brand()}
-        <a class="go" href="/live">Go on air</a>
-      </header>
-      <main class="frame">${this.banner()}${this.content()}</main>
+      <site-header></site-header>
+      <main class="frame">${this.banner()}${this.setUp()}${this.content()}</main>
     `;
+  }
+
+  /** While there is no account. */
+  private setUp(): TemplateResult | typeof nothing {
+    if (!this.session.current?.setup) return nothing;
+    return html`<section class="card set-up">
+      <p>
+        <strong>This server has no accounts yet.</strong> Make the administrator's, and people can have
+        channels of their own.
+      </p>
+      <a class="press main" href="/setup">Set up</a>
+    </section>`;
   }
 
   private banner(): TemplateResult | typeof nothing {
@@ -301,26 +324,30 @@ export class ChannelList extends LitElement {
   }
 
   private card(channel: Channel): TemplateResult {
-    const seconds = secondsSince(channel.since, Date.now());
+    const now = Date.now();
+    const onAir = secondsSince(channel.on_air_since, now);
+    const gone = secondsSince(channel.since, now);
     const facts =
       channel.state === "on_air"
         ? [
             count(channel.readers, "viewer", "viewers"),
+            onAir === null ? "" : `for ${duration(onAir)}`,
             bitrate(channel.bitrate),
-            seconds === null ? "" : `for ${duration(seconds)}`,
           ]
         : channel.state === "waiting"
           ? [
               channel.readers ? count(channel.readers, "viewer waits", "viewers wait") : "",
-              seconds === null ? "" : `source gone ${duration(seconds)} ago`,
+              gone === null ? "" : `source gone ${duration(gone)} ago`,
             ]
           : ["Never on air so far"];
-    return html`<a class="card ${channel.state}" href="/watch/${channel.name}">
+    return html`<a class="channel ${channel.state}" href="/watch/${channel.name}">
       <div class="picture">
-        ${ridge(channel.state === "on_air")}${this.picture(channel)} ${stateChip(channel.state)}
+        ${ridge(channel.state === "on_air")}${this.picture(channel)}
+        <div class="chips">${stateChip(channel.state)}${accessChip(channel)}</div>
       </div>
       <div class="text">
         <h2>${channel.title || channel.name}</h2>
+        ${channel.owner ? html`<p class="owner">${channel.mine ? "You" : channel.owner}</p>` : nothing}
         <p class="facts">${facts.filter(Boolean).map((fact) => html`<span>${fact}</span>`)}</p>
       </div>
     </a>`;
@@ -338,28 +365,60 @@ export class ChannelList extends LitElement {
   }
 
   private empty(): TemplateResult {
-    const host = location.hostname || "localhost";
     return html`<section class="empty">
       <div class="view">${ridge(true)}</div>
       <div class="how">
         <h1>Nobody is on air yet</h1>
-        <p>
-          <a href="/live">Go on air from this browser</a>, or send a film, a camera or a test pattern:
-          it appears on this page by itself.
-        </p>
-        <h2>On the server, without a key</h2>
-        <copy-line text="helio publish FILE NAME" label="the helio command"></copy-line>
-        <h2>From anywhere, with ffmpeg</h2>
-        <copy-line
-          text=${`ffmpeg -re -i FILE -c copy -f rtsp rtsp://any:KEY@${host}:8554/NAME`}
-          label="the ffmpeg command"
-        ></copy-line>
-        <p class="note">
-          Put your video in place of <code>FILE</code>, a name of your choice for
-          <code>NAME</code>, and the stream key the server printed when it started for
-          <code>KEY</code>.
-        </p>
+        ${broadcasts(this.session.current) ? this.howAsOwner() : this.howWithKey()}
       </div>
     </section>`;
   }
+
+  private howAsOwner(): TemplateResult {
+    return html`<p>
+        Make a channel and press one button: your camera, a microphone or the screen are on air from this
+        browser.
+      </p>
+      <div class="row">
+        <a class="press main" href="/live">Go on air</a>
+        <a class="press" href="/mine">My channels</a>
+      </div>
+      <h2>With OBS, ffmpeg or another encoder</h2>
+      <p>Make a stream key under <a href="/mine">My channels</a>; it comes with lines to copy.</p>
+      <h2>On the server itself</h2>
+      <copy-line text="helio publish FILE NAME" label="the helio command"></copy-line>`;
+  }
+
+  private howWithKey(): TemplateResult {
+    const host = location.hostname || "localhost";
+    const { current } = this.session;
+    return html`<p>
+        ${
+          current && !current.account && !current.setup
+            ? html`<a href=${signInPath("/live")}>Sign in</a> to go on air from this browser. `
+            : nothing
+        }
+        Whoever knows a channel and its key <a href="/live">goes on air without an account</a>, or sends a
+        film, a camera or a test pattern: it appears on this page by itself.
+      </p>
+      <h2>On the server, without a key</h2>
+      <copy-line text="helio publish FILE NAME" label="the helio command"></copy-line>
+      <h2>From anywhere, with ffmpeg</h2>
+      <copy-line
+        text=${`ffmpeg -re -i FILE -c copy -f rtsp rtsp://any:KEY@${host}:8554/NAME`}
+        label="the ffmpeg command"
+      ></copy-line>
+      <p class="note">
+        Put your video in place of <code>FILE</code>, the channel's name for <code>NAME</code> and its
+        stream key for <code>KEY</code>.
+      </p>`;
+  }
+}
+
+/** What keeps people out, where anything does. */
+function accessChip(channel: Channel): TemplateResult | typeof nothing {
+  const words = channel.private
+    ? "Private"
+    : { everyone: "", accounts: "For members", invited: "By invitation" }[channel.view_access];
+  return words ? html`<span class="chip private">${lockIcon}${words}</span>` : nothing;
 }

@@ -261,25 +261,6 @@ export const liveStyles = css`
     line-height: 1.3;
     font-variant-numeric: tabular-nums;
   }
-  .ask {
-    max-width: 32rem;
-  }
-  .ask form {
-    display: flex;
-    flex-wrap: wrap;
-    gap: 0.75rem;
-    align-items: end;
-  }
-  .ask label {
-    flex: 1 1 14rem;
-  }
-  .ask .main {
-    width: auto;
-    min-height: 2.75rem;
-    margin: 0;
-    padding: 0 1.5rem;
-    font-size: 1rem;
-  }
   .chip.live {
     background: var(--sun);
     color: var(--on-sun);

@@ -2,8 +2,11 @@ import { html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, query, state } from "lit/decorators.js";
 import { ApiError, type Channel, getChannel } from "../api/client";
 import { Poll } from "../api/poll";
+import { signInPath, WithSession } from "../api/session";
 import "../chat/helio-chat";
 import type { AirState } from "../live/air";
+import "../live/channel-title";
+import { CHANNEL_NAME } from "../live/choice";
 import { canShareScreen } from "../live/devices";
 import { forgetKey, rememberKey, takeKey } from "../live/key";
 import { QUALITIES, SIZES, type Size } from "../live/quality";
@@ -18,14 +21,14 @@ import {
   microphoneOffIcon,
   screenIcon,
 } from "../ui/icons";
-import { brand, ridge, shared } from "../ui/shared";
+import { ridge, shared } from "../ui/shared";
+import "../ui/site-header";
 import { liveStyles } from "./live-styles";
 
 /** Viewers and what else the server says. */
 const POLL_MS = 3_000;
 const CLOCK_MS = 500;
 const CLIMB_S = 10;
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 const STATES: Readonly<Record<AirState, { readonly chip: string; readonly text: string }>> = {
   off: { chip: "Off air", text: "" },
@@ -43,6 +46,7 @@ const STATES: Readonly<Record<AirState, { readonly chip: string; readonly text: 
 export class LivePage extends LitElement {
   static override styles = [shared, liveStyles];
 
+  private readonly session = new WithSession(this);
   private readonly name = channelName(location.pathname);
   @state() private key = takeKey(this.name);
   /** The key was good once: no field for it. */
@@ -113,41 +117,28 @@ export class LivePage extends LitElement {
 
   override render(): TemplateResult {
     return html`
-      <header class="frame masthead">${brand()}</header>
-      <main class="frame">${this.name ? this.desk() : this.form()}</main>
+      <site-header bare></site-header>
+      <main class="frame">
+        ${
+          this.name
+            ? this.desk()
+            : html`<div class="head"><h1>Go on air</h1></div>
+                <live-choice></live-choice>`
+        }
+      </main>
     `;
-  }
-
-  /** `/live` alone asks for the channel. */
-  private form(): TemplateResult {
-    return html`<div class="head"><h1>Go on air</h1></div>
-      <section class="card ask">
-        <form @submit=${this.named}>
-          <label
-            >Name of your channel
-            <input
-              name="channel"
-              required
-              autocapitalize="none"
-              autocomplete="off"
-              spellcheck="false"
-              maxlength="64"
-              pattern="[A-Za-z0-9][A-Za-z0-9._\\-]*"
-              title="Letters, digits, dots, hyphens and underscores"
-              autofocus
-            />
-          </label>
-          <button class="main">Go on</button>
-        </form>
-        <p>Whoever runs the server makes channels and knows their keys.</p>
-      </section>`;
   }
 
   private desk(): TemplateResult {
     const { state: air } = this.studio;
     return html`
       <div class="head">
-        <h1>${this.channel?.title || this.name}</h1>
+        <channel-title
+          name=${this.name}
+          text=${this.channel?.title ?? ""}
+          ?editable=${this.owns() && this.channel !== null}
+          @channel-saved=${() => void this.poll.now()}
+        ></channel-title>
         <span class="chip ${air} ${air === "live" ? "on_air" : ""}" role="status"
           >${STATES[air].chip}</span
         >
@@ -164,7 +155,7 @@ export class LivePage extends LitElement {
           </section>
           <helio-chat
             channel=${this.unknown ? "" : this.name}
-            signin=${`/sign-in?next=${encodeURIComponent(location.pathname)}`}
+            signin=${signInPath(location.pathname)}
           ></helio-chat>
         </div>
         ${this.fields()}
@@ -297,8 +288,13 @@ export class LivePage extends LitElement {
     if (this.deviceTrouble()) return null;
     if (this.studio.trouble) return this.studio.trouble;
     if (this.studio.state !== "off") return null;
-    if (this.unknown) return serverTrouble(404, this.name, false);
+    if (this.nowhere()) return serverTrouble(404, this.name, false);
     return this.channel?.state === "on_air" ? serverTrouble(409, this.name, false) : null;
+  }
+
+  /** Whether who is signed in goes on air here without a key. */
+  private owns(): boolean {
+    return this.channel?.mine === true || this.session.current?.administrator === true;
   }
 
   /** Beside the preview, off air. */
@@ -306,12 +302,14 @@ export class LivePage extends LitElement {
     const wrong = this.studio.trouble?.at === "key";
     return html`<form @submit=${this.start}>
       ${
-        this.keyKnown && !wrong
-          ? html`<p>
+        this.owns()
+          ? html`<p>Signed in as ${this.session.current?.account?.display_name}: no key is needed.</p>`
+          : this.keyKnown && !wrong
+            ? html`<p>
               The channel's key is remembered in this tab.
               <button type="button" class="link" @click=${this.otherKey}>Use another key</button>
             </p>`
-          : html`<label
+            : html`<label
               >Key of the channel
               <input
                 name="key"
@@ -323,17 +321,22 @@ export class LivePage extends LitElement {
                   this.key = (event.target as HTMLInputElement).value;
                 }}
               />
-            </label>`
+            </label>
+            ${this.session.current?.account ? nothing : this.signIn()}`
       }
       <button class="main" ?disabled=${this.cannotStart()}>
         Start
       </button>
       ${
-        this.unknown
+        this.nowhere()
           ? html`<p><a href="/live">Choose another channel</a></p>`
           : html`<p>Viewers see and hear you from then on.</p>`
       }
     </form>`;
+  }
+
+  private signIn(): TemplateResult {
+    return html`<p><a href=${signInPath(location.pathname)}>Sign in</a> if the channel is yours.</p>`;
   }
 
   /** Beside the preview, on air. */
@@ -369,23 +372,22 @@ export class LivePage extends LitElement {
 
   private cannotStart(): boolean {
     const { preview, trouble } = this.studio;
-    return preview === "asking" || trouble?.at === "page" || this.unknown;
+    return preview === "asking" || trouble?.at === "page" || this.nowhere();
+  }
+
+  /** Nothing is known of the channel; a private one takes who has its key all the same. */
+  private nowhere(): boolean {
+    return this.unknown && this.key === "";
   }
 
   private watchUrl(): string {
     return this.channel?.urls.page ?? `${location.origin}/watch/${this.name}`;
   }
 
-  private readonly named = (event: SubmitEvent): void => {
-    event.preventDefault();
-    const name = String(new FormData(event.target as HTMLFormElement).get("channel") ?? "").trim();
-    if (NAME.test(name)) location.assign(`/live/${name}`);
-  };
-
   private readonly start = (event: SubmitEvent): void => {
     event.preventDefault();
     this.key = this.key.trim();
-    void this.studio.start(this.key);
+    void this.studio.start(this.owns() ? "" : this.key);
   };
 
   private readonly otherKey = async (): Promise<void> => {
@@ -402,7 +404,7 @@ export class LivePage extends LitElement {
     if (air === this.lastAir) return;
     if (air === "live") {
       // Good keys only are worth remembering.
-      rememberKey(this.name, this.key);
+      if (!this.owns()) rememberKey(this.name, this.key);
       this.keyKnown = this.key !== "";
       void this.poll.now();
     }
@@ -479,5 +481,5 @@ function options(devices: readonly MediaDeviceInfo[], what: string, none: string
 /** The last part of `/live/NAME`, empty where there is none or it can be no name. */
 function channelName(path: string): string {
   const name = /^\/live\/([^/]+)\/?$/.exec(path)?.[1] ?? "";
-  return NAME.test(name) ? name : "";
+  return CHANNEL_NAME.test(name) ? name : "";
 }

@@ -1,6 +1,7 @@
 import { css, html, LitElement, type TemplateResult } from "lit";
 import { customElement } from "lit/decorators.js";
-import { brand, ridge, shared } from "../ui/shared";
+import { ridge, shared } from "../ui/shared";
+import "../ui/site-header";
 
 /** 404 in Morse. */
 const MORSE = ["····−", "−−−−−", "····−"];
@@ -76,7 +77,7 @@ export class NotFound extends LitElement {
   override render(): TemplateResult {
     return html`
       ${ridge(false, true)}
-      <header class="frame masthead">${brand()}</header>
+      <site-header></site-header>
       <main class="frame">
         <div class="morse" role="img" aria-label="404 in Morse code">
           ${MORSE.map(

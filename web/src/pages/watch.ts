@@ -2,12 +2,16 @@ import { css, html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, state } from "lit/decorators.js";
 import { ApiError, type Channel, getChannel } from "../api/client";
 import { Poll } from "../api/poll";
+import { signInPath, WithSession } from "../api/session";
 import "../chat/helio-chat";
+import { permitOf } from "../player/address";
 import "../player/helio-player";
 import type { PlayerStats } from "../player/stats";
 import "../ui/copy-line";
 import { bitrate, duration, milliseconds, secondsSince } from "../ui/format";
-import { brand, shared, stateChip } from "../ui/shared";
+import { lockIcon } from "../ui/icons";
+import { shared, stateChip } from "../ui/shared";
+import "../ui/site-header";
 
 /** The page `/watch/NAME`. */
 @customElement("helio-watch")
@@ -52,6 +56,12 @@ export class WatchPage extends LitElement {
           --helio-chat-height: clamp(18rem, 55dvh, 32rem);
         }
       }
+      .stage {
+        aspect-ratio: 16 / 9;
+        border-radius: var(--radius);
+        background: #05090c;
+        max-height: max(12rem, calc(100dvh - 11rem));
+      }
       helio-player:fullscreen {
         border-radius: 0;
       }
@@ -69,6 +79,11 @@ export class WatchPage extends LitElement {
         letter-spacing: -0.02em;
         line-height: 1.2;
         overflow-wrap: anywhere;
+      }
+      .owner {
+        flex-basis: 100%;
+        margin: 0;
+        color: var(--ink-soft);
       }
       dl {
         display: flex;
@@ -124,10 +139,10 @@ export class WatchPage extends LitElement {
         text-align: center;
       }
       @media (max-width: 46rem) {
-        .masthead + main {
+        main.frame {
           width: 100%;
         }
-        .masthead + main > :not(.theatre),
+        main > :not(.theatre),
         .beside {
           margin-inline: 1rem;
         }
@@ -159,14 +174,19 @@ export class WatchPage extends LitElement {
   @state() private figures: PlayerStats | null = null;
   @state() private gone = false;
   @state() private unreachable = false;
+  private readonly session = new WithSession(this);
   private readonly name = channelName(location.pathname);
-  /** With the key in the page's address, if there is one. */
-  private readonly source = withKey(this.name, location.search);
+  /** The key or token in the page's address, if there is one. */
+  private readonly permit = permitOf(location.search);
+  /** A link for one use opens the page by the first answer, and only then what plays on it. */
+  @state() private asked = !this.permit.includes("token=");
   private readonly poll = new Poll(
-    () => getChannel(this.name),
+    () => getChannel(this.name, this.permit),
     (channel, error) => {
-      this.gone = error instanceof ApiError && error.status === 404;
-      this.unreachable = error !== null && !(error instanceof ApiError);
+      this.asked = true;
+      const status = error instanceof ApiError ? error.status : 0;
+      this.gone = status === 404 || status === 401 || status === 403;
+      this.unreachable = error !== null && status === 0;
       if (channel) {
         this.channel = channel;
         document.title = `${channel.title || channel.name} · Heliograph`;
@@ -188,39 +208,36 @@ export class WatchPage extends LitElement {
   override render(): TemplateResult {
     const channel = this.channel;
     return html`
-      <header class="frame masthead">${brand()}</header>
+      <site-header></site-header>
       <main class="frame">
         <div class="theatre">
-          <helio-player
-          src=${this.source}
-          way=${new URLSearchParams(location.search).get("way") ?? ""}
-          autoplay
-          controls
-          @helio-stats=${(event: CustomEvent<PlayerStats>) => {
-            this.figures = event.detail;
-          }}
-        ></helio-player>
+          ${this.asked ? this.player() : html`<div class="stage"></div>`}
           <div class="beside">
             <helio-chat
               channel=${this.name}
-              query=${chatQuery(location.search)}
-              signin=${`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`}
+              query=${this.permit}
+              signin=${signInPath(location.pathname + location.search)}
             ></helio-chat>
           </div>
         </div>
         <div class="head">
           <h1>${channel?.title || this.name}</h1>
           ${this.chip()}
+          ${channel?.private ? html`<span class="chip private">${lockIcon}Private</span>` : nothing}
+          ${channel?.owner ? html`<p class="owner">${channel.owner}</p>` : nothing}
         </div>
         ${channel && !this.gone && !this.unreachable ? this.facts(channel) : nothing}
         <div class="more">
           ${
-            channel && !this.gone
+            channel?.urls.rtsp && !this.gone
               ? html`<section>
                   <h2>Open in mpv or VLC</h2>
-                  <copy-line text=${channel.urls.rtsp} label="the RTSP address"></copy-line>
+                  <copy-line
+                    text=${channel.urls.rtsp + this.permit}
+                    label="the RTSP address"
+                  ></copy-line>
                 </section>`
-              : html`<section><a href="/">See what is on air</a></section>`
+              : html`<section>${this.elsewhere()}</section>`
           }
           <section class="keyboard">
             <h2>Keys</h2>
@@ -228,7 +245,7 @@ export class WatchPage extends LitElement {
               <li><kbd>space</kbd><kbd>k</kbd>pause, play</li>
               <li><kbd>m</kbd>sound on, off</li>
               <li><kbd>f</kbd>full screen</li>
-              <li><kbd>i</kbd>statistics</li>
+              <li><kbd>s</kbd>statistics</li>
               <li><kbd>p</kbd>picture in picture</li>
               <li><kbd>↑</kbd><kbd>↓</kbd>volume</li>
             </ul>
@@ -238,16 +255,39 @@ export class WatchPage extends LitElement {
     `;
   }
 
+  private player(): TemplateResult {
+    return html`<helio-player
+        src=${`/watch/${this.name}${this.permit}`}
+        way=${new URLSearchParams(location.search).get("way") ?? ""}
+        autoplay
+        controls
+        hotkeys
+        @helio-stats=${(event: CustomEvent<PlayerStats>) => {
+          this.figures = event.detail;
+        }}
+      ></helio-player>`;
+  }
+
   private chip(): TemplateResult | typeof nothing {
     if (this.unreachable) return html`<span class="chip waiting">No answer from the server</span>`;
     return this.channel && !this.gone ? stateChip(this.channel.state) : nothing;
   }
 
+  /** Where there is nothing to see for this person. */
+  private elsewhere(): TemplateResult {
+    const stranger = this.gone && this.session.current && !this.session.current.account;
+    const here = location.pathname + location.search;
+    return html`<a href="/">See what is on air</a>${
+      stranger ? html` or <a href=${signInPath(here)}>sign in</a>` : nothing
+    }`;
+  }
+
   private facts(channel: Channel): TemplateResult {
     const f = this.figures;
     const playing = f?.state === "playing";
-    const seconds = secondsSince(channel.since, Date.now());
     const onAir = channel.state === "on_air";
+    const since = onAir ? channel.on_air_since : channel.since;
+    const seconds = secondsSince(since, Date.now());
     const rows: [string, string][] = [
       ["Viewers", channel.readers.toLocaleString("en")],
       ["Bitrate", onAir ? bitrate(channel.bitrate) : "–"],
@@ -261,18 +301,6 @@ export class WatchPage extends LitElement {
       ${rows.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
     </dl>`;
   }
-}
-
-/** What shows the chat that one may see the channel. */
-function chatQuery(query: string): string {
-  const shown = new URLSearchParams(query);
-  for (const name of [...shown.keys()]) if (name !== "key" && name !== "token") shown.delete(name);
-  return shown.size ? `?${shown}` : "";
-}
-
-function withKey(name: string, query: string): string {
-  const key = new URLSearchParams(query).get("key");
-  return key ? `/watch/${name}?key=${encodeURIComponent(key)}` : name;
 }
 
 function channelName(path: string): string {

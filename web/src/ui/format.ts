@@ -47,3 +47,23 @@ export function percent(share: number | null): string {
   const of100 = share * 100;
   return `${of100 > 0 && of100 < 9.95 ? of100.toFixed(1) : Math.round(of100)} %`;
 }
+
+/** A day as people write it where they are. */
+export const day = (iso: string): string =>
+  new Date(iso).toLocaleDateString(undefined, { day: "numeric", month: "short", year: "numeric" });
+
+/** A day and a time. */
+export const moment = (iso: string): string =>
+  new Date(iso).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+/** An amount of data, in powers of ten as rates are. */
+export function bytes(n: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+  let at = 0;
+  let rest = n;
+  while (rest >= 999.5 && at < units.length - 1) {
+    rest /= 1000;
+    at++;
+  }
+  return `${at === 0 || rest >= 99.5 ? Math.round(rest) : rest.toFixed(1)} ${units[at]}`;
+}

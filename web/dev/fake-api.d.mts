@@ -1,0 +1,17 @@
+export interface FakeAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: unknown;
+  /** Content of the session's cookie from now on; empty: none. */
+  readonly token?: string;
+}
+
+export declare const SETUP_KEY: string;
+
+export declare class FakeApi {
+  readonly audit: { readonly action: string; readonly subject: string }[];
+  constructor(host?: string);
+  addAccount(name: string, password: string, role?: string, displayName?: string): unknown;
+  addChannel(name: string, owner?: string | null, more?: object): void;
+  handle(method: string, target: string, body?: unknown, token?: string): FakeAnswer | null;
+}
