@@ -89,6 +89,21 @@ def test_a_person_goes_on_air_and_others_watch(
         tab.close()
 
 
+def test_the_page_watches_by_hls_when_asked(
+    serve: Callable[..., Server],
+    run: Callable[[Program], Program],
+    clip: Clip,
+    chromium: Chromium,
+    tmp_path: Path,
+) -> None:
+    server = serve()
+    run(ffmpeg.publish(clip.opus, server.rtsp("clip", key=KEY), "tcp", tmp_path))
+    server.until_state("clip", "on_air")
+    tab = chromium.open(f"{server.http}/watch/clip?way=hls")
+    plays(tab, "hls")
+    tab.close()
+
+
 def test_without_webrtc_the_page_watches_by_tcp(
     serve: Callable[..., Server],
     run: Callable[[Program], Program],

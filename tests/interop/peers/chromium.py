@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
@@ -157,6 +158,44 @@ class Tab:
     def on(self, work: Callable[[Page], Coroutine[Any, Any, T]]) -> T:
         """Do something with the page, as Playwright does it."""
         return self._chromium.do(work(self._page))
+    def go(self, url: str) -> None:
+        """Open another page in the same tab, as the same person."""
+        self._chromium.do(self._page.goto(url))
+
+    def write(self, **fields: str) -> None:
+        """Write into the newest fields of these names; ``_`` stands for ``-``."""
+        for name, text in fields.items():
+            found = self._page.locator(f"[name={name.replace('_', '-')}]:visible").last
+            self._chromium.do(found.fill(text))
+
+    def click(self, words: str) -> None:
+        """Click the newest button or link with these very words, once it is there."""
+        named = self._page.get_by_role("button", name=words, exact=True)
+        linked = self._page.get_by_role("link", name=words, exact=True)
+        self._chromium.do(named.or_(linked).last.click(timeout=15_000))
+
+    def choose(self, name: str, value: str) -> None:
+        """Choose one of several round buttons, or a value of a list."""
+        radio = self._page.locator(f"input[name={name}][value={value}]")
+        self._chromium.do(radio.check())
+
+    @property
+    def lines(self) -> list[str]:
+        """Lines that the page offers to copy."""
+        found: list[str] = self.evaluate(
+            """() => { const all = (root) => [...root.querySelectorAll("*")].flatMap((e) =>
+                 [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
+                 return all(document).filter((e) => e.localName === "copy-line")
+                   .map((e) => e.text); }"""
+        )
+        return found
+
+    def until_path(self, path: str, seconds: float) -> None:
+        """Wait until the page at this path is there."""
+        self._chromium.do(
+            self._page.wait_for_url(lambda url: urlsplit(url).path == path, timeout=seconds * 1000),
+            seconds + 5,
+        )
 
     def spy(self) -> None:
         """Begin to note the numbers shown and the player's figures."""
