@@ -152,6 +152,19 @@ describe("a standstill", () => {
     expect(still.behind(12_010)).toBe(false);
   });
 
+  it("is told also while pictures still come, but all comes late for long", () => {
+    const still = playing(40, 30);
+    for (let at = 10_020; at <= 12_000; at += 20) {
+      if (at % 200 === 0) still.picture(at);
+      still.sound(at, 1_500);
+      if (at < 11_000) expect(still.behind(at)).toBe(false);
+    }
+    expect(still.behind(12_000)).toBe(true);
+    still.sound(12_020, 100);
+    still.picture(12_020);
+    expect(still.behind(12_020)).toBe(false);
+  });
+
   it("is none of a slow camera, of a source without pictures, or where all is silent", () => {
     const slow = playing(1_000, 900);
     for (let at = 10_020; at <= 12_500; at += 20) slow.sound(at, 900);

@@ -248,7 +248,7 @@ export class HelioPlayer extends LitElement {
   private slow(): TemplateResult | typeof nothing {
     if (!this.behind || this.playState !== "playing") return nothing;
     return html`<p class="slow" role="status">
-      ${slowIcon}<span>Slow connection: sound only. The picture comes back by itself.</span>
+      ${slowIcon}<span>Slow connection: sound first. The picture comes back by itself.</span>
     </p>`;
   }
 

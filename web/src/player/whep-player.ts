@@ -19,6 +19,8 @@ const ASK_AFTER_MS = 1_000;
 const ASK_EVERY_MS = 1_000;
 /** Nothing received for so long: say that we wait. */
 const STALL_MS = 1_500;
+/** A shared screen on which nothing moves sends a picture a second. */
+const STILL_MS = 3_000;
 /** Seldom enough for a channel that does not exist. */
 const UNKNOWN_MS = 5_000;
 
@@ -38,7 +40,7 @@ export class WhepPlayer implements Engine {
   private askedAt = 0;
   private life: Life = "unknown";
   private readonly loudspeaker: Loudspeaker;
-  private readonly standstill = new Standstill();
+  private readonly standstill = new Standstill(STILL_MS);
   private wasBehind = false;
   private readonly ears = new AbortController();
   readonly unsupportedCodec = "";
