@@ -321,6 +321,7 @@ pub fn run(args: &Args) -> Result<(), String> {
         fps: 1,
         idr_factor: 1,
         packets_per_frame: 0,
+        numbered: false,
     };
     let mut server = Server {
         epoll: Epoll::new().map_err(error)?,

@@ -7,16 +7,25 @@
 mod args;
 mod blast;
 mod floor;
+mod floor_srtp;
+mod http;
 mod json;
 mod media;
+mod peer;
 mod publish;
 mod readers;
 mod rtsp;
+mod sentlog;
+mod srtp;
 mod stamp;
 mod stats;
 mod sys;
 mod tally;
 mod track;
+mod twcc;
+mod whep;
+mod whip;
+mod window;
 
 use std::process::ExitCode;
 
@@ -26,7 +35,14 @@ helio-load COMMAND [--option value …]
                [--slow K] [--sources ADDRESSES] [--setup-timeout S] [--first-port P]
   publish      --url rtsp://user:pass@host:port/name | udp://host:port [--transport tcp|udp]
                [--kind video|audio] [--file CLIP.h264|pattern] [--bitrate B] [--fps F]
-               [--idr-factor K] [--packets-per-frame N] [--seconds S]
+               [--idr-factor K] [--packets-per-frame N] [--seconds S] [--log FILE]
+  whep-viewers --url http://host:port/whep/name --count N --seconds S [--settle S] [--log FILE]
+               [--ramp VIEWERS/S] [--feedback transport|none] [--sources ADDRESSES] [--key KEY]
+               [--setup-timeout S] | --plain --first-port P
+  whip-publish --url http://host:port/whip/name --key KEY [--bitrate B] [--fps F] [--seconds S]
+               [--log FILE]
+  floor-srtp   --rtp-port P --ready-port P --dests N --first-port P [--key-bits 128|256]
+               [--mode sendmmsg|segment] [--seconds S]
   floor        --rtsp-port P --rtp-port P --mode sendto|sendmmsg|segment [--kind video|audio]
                [--interval-ms N] [--files N] [--seconds S]
   udp-blast    --dests N --burst N --mode sendto|sendmmsg|segment --seconds S [--first-port P]
@@ -42,7 +58,10 @@ fn main() -> ExitCode {
     let result = args::Args::parse(rest).and_then(|args| match command.as_str() {
         "rtsp-readers" => readers::run(&args),
         "publish" => publish::run(&args),
+        "whep-viewers" => whep::run(&args),
+        "whip-publish" => whip::run(&args),
         "floor" => floor::run(&args),
+        "floor-srtp" => floor_srtp::run(&args),
         "udp-blast" => blast::blast(&args),
         "sink" => blast::sink(&args),
         "tcp-idle" => blast::idle(&args),

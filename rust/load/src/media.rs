@@ -1,5 +1,6 @@
 //! The stream that is published: H.264-shaped or Opus-shaped RTP packets of exact sizes.
 
+use crate::sentlog;
 use crate::stamp::{self, Stamp};
 
 /// Bytes of a full RTP packet, header included: fits any path, the size of LIMITS' tables.
@@ -38,6 +39,8 @@ pub struct Shape {
     pub idr_factor: u64,
     /// Exactly this many full packets in every frame (0: by bitrate).
     pub packets_per_frame: u64,
+    /// Whether the length of a frame's last packet tells its number, see [`crate::sentlog`].
+    pub numbered: bool,
 }
 
 impl Shape {
@@ -60,6 +63,20 @@ impl Shape {
             other * if keyframe { self.idr_factor } else { 1 }
         };
         (bytes as usize).max(stamp::LEN + stamp::VIDEO_OFFSET)
+    }
+
+    /// Bytes of a frame's NAL unit: near those of its bitrate where it is numbered.
+    fn nal_bytes(&self, frame: u64, keyframe: bool) -> usize {
+        let bytes = 1 + self.frame_bytes(keyframe);
+        if !self.numbered {
+            return bytes;
+        }
+        let max = PACKET - RTP_HEADER;
+        let before = match bytes.checked_sub(max + 1) {
+            None => 0,
+            Some(_) => (bytes - 2) / (max - FU_HEADER) * (max - FU_HEADER) + 1 - FU_HEADER,
+        };
+        before + sentlog::tell(bytes - before, frame, max)
     }
 }
 
@@ -171,7 +188,7 @@ impl Source {
                 self.nal(&SPS, false);
                 self.nal(&PPS, false);
             }
-            let mut nal = vec![FILLER; 1 + self.shape.frame_bytes(keyframe)];
+            let mut nal = vec![FILLER; self.shape.nal_bytes(self.frame, keyframe)];
             nal[0] = if keyframe { NAL_IDR } else { NAL_SLICE };
             if let Some(last) = nal.last_mut() {
                 *last = 0x80; // a NAL unit never ends in zero (7.4.1)
@@ -260,6 +277,34 @@ mod tests {
             fps: 30,
             idr_factor: 4,
             packets_per_frame: 0,
+            numbered: false,
+        }
+    }
+
+    #[test]
+    fn numbered_frames_tell_their_number_and_keep_their_rate() {
+        for bitrate in [100_000, 600_000, 2_000_000] {
+            let mut source = Source::new(
+                Shape {
+                    bitrate,
+                    numbered: true,
+                    ..shape()
+                },
+                Vec::new(),
+            );
+            let mut bytes = 0;
+            for frame in 0..300 {
+                source.next_frame(7);
+                let last = source.packets.last().unwrap();
+                assert_eq!(
+                    sentlog::told(last.len() - RTP_HEADER),
+                    frame % sentlog::NUMBERS
+                );
+                assert!(source.packets.iter().all(|p| p.len() <= PACKET));
+                bytes += source.packets.iter().map(Vec::len).sum::<usize>() as u64;
+            }
+            let told = bytes * 8 / 10;
+            assert!(told.abs_diff(bitrate) < bitrate / 8, "{told} of {bitrate}");
         }
     }
 

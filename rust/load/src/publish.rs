@@ -10,6 +10,7 @@ use crate::args::Args;
 use crate::json::{self, Object};
 use crate::media::{self, Shape, Source};
 use crate::rtsp::{self, Url};
+use crate::sentlog::SentLog;
 use crate::sys;
 
 /// Keepalive period: the usual session time-out is 60 s (RFC 2326 12.37).
@@ -165,7 +166,8 @@ fn interleaved(to: &mut Vec<u8>, channel: u8, packet: &[u8]) {
     to.extend(packet);
 }
 
-fn shape(args: &Args) -> Result<Shape, String> {
+/// Reads what is to be published.
+pub fn shape(args: &Args) -> Result<Shape, String> {
     let audio = match args.text("kind", "video") {
         "audio" => true,
         "video" => false,
@@ -177,6 +179,7 @@ fn shape(args: &Args) -> Result<Shape, String> {
         fps: args.number("fps", if audio { 50 } else { 30 })?,
         idr_factor: args.number("idr-factor", 4)?,
         packets_per_frame: args.number("packets-per-frame", 0)?,
+        numbered: !args.text("log", "").is_empty(),
     };
     if shape.fps == 0 || shape.idr_factor == 0 {
         return Err("--fps and --idr-factor start at 1".to_owned());
@@ -193,6 +196,10 @@ pub fn run(args: &Args) -> Result<(), String> {
         path => media::access_units(&std::fs::read(path).map_err(|e| format!("{path}: {e}"))?),
     };
     let seconds: u64 = args.number("seconds", 3600)?;
+    let log = match args.text("log", "") {
+        "" => None,
+        path => Some(SentLog::create(path)?),
+    };
     let mut source = Source::new(shape, units);
     let mut client = None;
     let path = if url.scheme == "udp" {
@@ -218,6 +225,9 @@ pub fn run(args: &Args) -> Result<(), String> {
         late_us = late_us.max(now - due);
         let report = (frame % shape.fps == 0).then(|| sender_report(&source, packets, bytes));
         source.next_frame(now);
+        if let Some(log) = &log {
+            log.note(frame, now)?;
+        }
         packets += source.packets.len() as u64;
         bytes += source.packets.iter().map(Vec::len).sum::<usize>() as u64;
         match &path {

@@ -6,12 +6,13 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use crate::args::Args;
-use crate::json::{self, Object};
+use crate::json::Object;
 use crate::rtsp::{self, Message, Url};
 use crate::stats::Samples;
 use crate::sys::{self, Epoll, Receiver};
-use crate::tally::Tally;
+use crate::tally::{Report, Tally};
 use crate::track::{Seen, Track};
+use crate::window::{Step, Window};
 
 /// Handshakes under way at once: enough to keep a server busy, few enough not to be its load.
 const HANDSHAKES: usize = 32;
@@ -368,37 +369,22 @@ impl Load {
                 tally.add(&reader.tracks, reader.reads, reader.slow);
             }
         }
-        let mut failures = Object::new();
-        for (why, count) in &self.failures {
-            failures = failures.int(why, *count);
-        }
-        let said = Object::new()
-            .int("playing", self.playing as u64)
-            .int("closed", self.closed)
-            .object("failures", failures)
-            .float("seconds", seconds)
-            .int("cpu_us", cpu_us);
-        tally
-            .put(said)
-            .object("delay", self.delay.summary())
-            .object("interval", self.interval.summary())
+        let said = Report {
+            playing: self.playing,
+            closed: self.closed,
+            failures: &self.failures,
+            seconds,
+            cpu_us,
+            tally: &tally,
+        };
+        said.object(self.delay, self.interval)
     }
-}
-
-/// Where the run is.
-enum Phase {
-    Starting,
-    Settling(u64),
-    Window(u64, u64, u64),
 }
 
 /// Runs the sub-command.
 pub fn run(args: &Args) -> Result<(), String> {
     let url = Url::parse(args.required("url")?)?;
     let count: usize = args.number("count", 1)?;
-    let window_us = (args.number("seconds", 5.0)? * 1e6) as u64;
-    let settle_us = (args.number("settle", 1.0)? * 1e6) as u64;
-    let setup_us = (args.number("setup-timeout", 60.0)? * 1e6) as u64;
     let ramp: f64 = args.number("ramp", 1000.0)?;
     let slow: usize = args.number("slow", 0)?;
     let sources: usize = args.number("sources", 1)?;
@@ -421,7 +407,7 @@ pub fn run(args: &Args) -> Result<(), String> {
         measuring: false,
     };
     let begin = sys::now_us();
-    let (mut phase, mut tokens) = (Phase::Starting, Vec::new());
+    let (mut window, mut tokens) = (Window::new(args, begin)?, Vec::new());
     let (mut slow_due, mut keepalive_due) = (begin, begin);
     loop {
         let now = sys::now_us();
@@ -453,25 +439,11 @@ pub fn run(args: &Args) -> Result<(), String> {
             load.keep_alive(now);
             load.receiver.offset_us = sys::realtime_offset_us();
         }
-        match phase {
-            Phase::Starting => {
-                let all = load.readers.len() == count && load.handshakes == 0;
-                if all || now > begin + setup_us {
-                    Object::new()
-                        .text("event", "playing")
-                        .int("playing", load.playing as u64)
-                        .int("setup_us", now - begin)
-                        .print();
-                    phase = Phase::Settling(now + settle_us);
-                }
-            }
-            Phase::Settling(until) if now >= until => {
-                load.restart();
-                json::event("window_start");
-                phase = Phase::Window(now, now + window_us, sys::cpu_us());
-            }
-            Phase::Window(from, until, cpu) if now >= until => {
-                json::event("window_end");
+        let started = load.readers.len() == count && load.handshakes == 0;
+        match window.step(now, started, load.playing) {
+            Step::Nothing => {}
+            Step::Begin => load.restart(),
+            Step::End(seconds, cpu_us) => {
                 load.measuring = false;
                 let url = load.url.plain.clone();
                 for reader in &mut load.readers {
@@ -479,11 +451,9 @@ pub fn run(args: &Args) -> Result<(), String> {
                         reader.request("TEARDOWN", &url, "");
                     }
                 }
-                let used = sys::cpu_us() - cpu;
-                load.report((now - from) as f64 / 1e6, used).print();
+                load.report(seconds, cpu_us).print();
                 return Ok(());
             }
-            _ => {}
         }
     }
 }

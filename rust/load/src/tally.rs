@@ -1,7 +1,46 @@
 //! The sums over all readers.
 
+use std::collections::BTreeMap;
+
 use crate::json::Object;
+use crate::stats::Samples;
 use crate::track::Track;
+
+/// What is said of a window, by whatever kind of readers.
+pub struct Report<'a> {
+    /// Readers that play.
+    pub playing: usize,
+    /// Readers that were closed while they played.
+    pub closed: u64,
+    /// Why others do not play, and how many.
+    pub failures: &'a BTreeMap<String, u64>,
+    /// Length of the window.
+    pub seconds: f64,
+    /// What this process used in it, µs.
+    pub cpu_us: u64,
+    /// The sums.
+    pub tally: &'a Tally,
+}
+
+impl Report<'_> {
+    /// All of it, with delays and intervals.
+    pub fn object(&self, delay: Samples, interval: Samples) -> Object {
+        let mut failures = Object::new();
+        for (why, count) in self.failures {
+            failures = failures.int(why, *count);
+        }
+        let said = Object::new()
+            .int("playing", self.playing as u64)
+            .int("closed", self.closed)
+            .object("failures", failures)
+            .float("seconds", self.seconds)
+            .int("cpu_us", self.cpu_us);
+        self.tally
+            .put(said)
+            .object("delay", delay.summary())
+            .object("interval", interval.summary())
+    }
+}
 
 /// What all readers counted together; slow ones apart.
 #[derive(Default)]

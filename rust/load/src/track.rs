@@ -23,6 +23,7 @@ pub struct Track {
 }
 
 /// What one packet brought.
+#[derive(Default)]
 pub struct Seen {
     /// One-way delay, for a stamped packet that ends a frame, µs.
     pub delay_us: Option<u64>,
@@ -41,27 +42,9 @@ impl Track {
 
     /// Counts a packet by its first bytes and its whole length.
     pub fn packet(&mut self, head: &[u8], length: usize, audio: bool, now_us: u64) -> Seen {
-        let mut seen = Seen {
-            delay_us: None,
-            interval_us: None,
-        };
-        if head.len() < RTP_HEADER || head[0] >> 6 != 2 {
-            return seen;
+        if !self.count(head, length) {
+            return Seen::default();
         }
-        let sequence = u16::from_be_bytes([head[2], head[3]]);
-        if self.started {
-            // Signed distance to the newest: unwraps and puts up with reordering (RFC 3550 A.1).
-            let step = sequence.wrapping_sub(self.last as u16).cast_signed();
-            if step > 0 {
-                self.last += step as u64;
-            }
-        } else {
-            self.started = true;
-            self.first = u64::from(sequence);
-            self.last = self.first;
-        }
-        self.packets += 1;
-        self.bytes += length as u64;
         let offset = RTP_HEADER
             + if audio {
                 stamp::AUDIO_OFFSET
@@ -77,14 +60,59 @@ impl Track {
             self.stamped += 1;
         }
         if audio || head[1] & 0x80 != 0 {
-            if self.frame_us != 0 {
-                let interval = now_us.saturating_sub(self.frame_us);
-                seen.interval_us = Some(interval);
-                self.gap_us = self.gap_us.max(interval);
-            }
-            self.frame_us = now_us;
-            seen.delay_us = stamp.map(|stamp| now_us.saturating_sub(stamp.sent_us));
+            self.frame(stamp.map(|stamp| stamp.sent_us), now_us)
+        } else {
+            Seen::default()
         }
+    }
+
+    /// Counts a packet whose payload cannot be read; `sent_us` is known from elsewhere.
+    pub fn sealed(
+        &mut self,
+        head: &[u8],
+        length: usize,
+        sent_us: Option<u64>,
+        now_us: u64,
+    ) -> Seen {
+        if self.count(head, length) && head[1] & 0x80 != 0 {
+            self.frame(sent_us, now_us)
+        } else {
+            Seen::default()
+        }
+    }
+
+    /// Counts a packet by its header; false when it has none.
+    fn count(&mut self, head: &[u8], length: usize) -> bool {
+        if head.len() < RTP_HEADER || head[0] >> 6 != 2 {
+            return false;
+        }
+        let sequence = u16::from_be_bytes([head[2], head[3]]);
+        if self.started {
+            // Signed distance to the newest: unwraps and puts up with reordering (RFC 3550 A.1).
+            let step = sequence.wrapping_sub(self.last as u16).cast_signed();
+            if step > 0 {
+                self.last += step as u64;
+            }
+        } else {
+            self.started = true;
+            self.first = u64::from(sequence);
+            self.last = self.first;
+        }
+        self.packets += 1;
+        self.bytes += length as u64;
+        true
+    }
+
+    /// A frame is complete.
+    fn frame(&mut self, sent_us: Option<u64>, now_us: u64) -> Seen {
+        let mut seen = Seen::default();
+        if self.frame_us != 0 {
+            let interval = now_us.saturating_sub(self.frame_us);
+            seen.interval_us = Some(interval);
+            self.gap_us = self.gap_us.max(interval);
+        }
+        self.frame_us = now_us;
+        seen.delay_us = sent_us.map(|sent_us| now_us.saturating_sub(sent_us));
         seen
     }
 
