@@ -32,7 +32,12 @@ One scenario alone: `.venv/bin/python -m tests.perf --only NAME`; a short look: 
   complete frames, loss by RTP sequence number, and loss from end to end by the publisher's number.
 - The floor (`helio-load floor`) receives on one UDP port and sends each frame to all readers: with
   `sendmmsg` and `UDP_SEGMENT`, or one `write` a frame and TCP connection.
-- GStreamer runs `udpsrc ! rtph264depay ! rtph264pay` in a shared media factory.
+- GStreamer runs `udpsrc ! rtph264depay ! rtph264pay` in a shared media factory, which writes a
+  frame's packets together; *gstreamer (packets)* runs `udpsrc ! identity` and hands packets on as
+  they come.
+- Viewers by WebRTC (`helio-load whep-viewers`) shake hands and give feedback as browsers do, but
+  decrypt nothing: a frame's number is told by the length of its last packet, its send time by a
+  table that the publisher writes.
 
 """
 TAIL = f"""\

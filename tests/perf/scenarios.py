@@ -2,103 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
-from tests.perf import proc, search, trial
+from tests.perf import proc, search
+from tests.perf.browser import first_frame
 from tests.perf.figures import Figure, Result, at_least, at_most, compare, middle
-from tests.perf.servers import Floor, Place, Server, Setting
+from tests.perf.plan import Plan, ms
+from tests.perf.servers import FLOOR, Floor, GStreamer, Server, Setting
 from tests.perf.trial import Load, Trial
+from tests.perf.webrtc import whep, whip_delay
 
 #: RTP packets a second of the 2 Mbit/s stream: one keyframe of 26 packets with its parameter
 #: sets, 29 frames of 7.
 VIDEO_PACKETS = 231
-FLOOR = "floor"
 #: Datagrams a frame in the packet rate scenario, all for one destination.
 BURST = 8
 TCP_INTERVAL_MS = 400
 #: So long until a slow reader is slow for the server too: on loopback the kernel's send queue takes
 #: 3 MB of a connection, at 250 KB/s, unless the server bounds it.
 SLOW_SETTLE_S = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How thorough to be."""
-
-    place: Place
-    """Where things run."""
-    servers: tuple[Server, ...]
-    """Who is measured."""
-    quick: bool
-    """Smaller, shorter, once: to see that it works, not to be quoted."""
-    runs: int
-    """Runs of which the median is taken."""
-    say: Callable[[str], None]
-    """Shows progress."""
-    others: list[float] = field(default_factory=list)
-    """Share of the server's core that others took, of each trial."""
-    loads: list[float] = field(default_factory=list)
-    """Cores the readers used, of each trial."""
-
-    @property
-    def window_s(self) -> float:
-        """Length of a measured window, s."""
-        return 1.5 if self.quick else 6.0
-
-    @property
-    def essential(self) -> tuple[Server, ...]:
-        """Whom no bound compares with is left out where there is little time."""
-        if not self.quick:
-            return self.servers
-        return tuple(server for server in self.servers if server.name != "gstreamer")
-
-    def with_server(self, name: str, instead: Sequence[Server]) -> tuple[Server, ...]:
-        """All servers without those of a name, and others in their place."""
-        kept = [server for server in self.servers if server.name != name]
-        had = len(kept) < len(self.servers)
-        return (*kept, *(instead if had else ()))
-
-    def trials(
-        self,
-        server: Server,
-        setting: Setting,
-        load: Load,
-        runs: int | None = None,
-        beside: tuple[str, ...] = (),
-    ) -> list[Trial]:
-        """Run a trial several times; those that failed are left out.
-
-        ``beside`` is a further command that runs while the readers do.
-        """
-        done = []
-        for number in range(runs or self.runs):
-            result = trial.run(self.place, server, setting, load, beside)
-            self.say(
-                f"  {server.name}: {load.readers} {load.transport} #{number + 1}: {_line(result)}"
-            )
-            if result is not None:
-                done.append(result)
-                self.others.append(result.core_busy - result.cpu)
-                self.loads.append(result.load_cpu)
-        return done
-
-
-def _line(result: Trial | None) -> str:
-    if result is None:
-        return "did not end in time"
-    p95 = result.delay_us["p95"]
-    others = result.core_busy - result.cpu
-    return (
-        f"{result.playing} playing, {result.cpu:.2f} cores, lost {result.lost}, "
-        f"p95 {'-' if p95 is None else f'{p95 / 1000:.1f} ms'}, load {result.load_cpu:.2f}"
-        + (f", others on the core {others:.2f}" if others > 0.05 else "")
-        + (f", {'; '.join(result.failures)}" if result.failures else "")
-    )
-
-
-def _ms(value: float | None) -> float | None:
-    return None if value is None else value / 1000
 
 
 def relay_udp_pps(plan: Plan) -> Result:
@@ -154,14 +76,14 @@ def _rtsp(plan: Plan, transport: str) -> Result:
     costs: dict[int, dict[str, float | None]] = {size: {} for size in sizes}
     delays: dict[str, dict[str, float | None]] = {"p50": {}, "p95": {}, "p99": {}}
     viewers: dict[str, float | None] = {}
-    for server in plan.servers:
+    for server in plan.with_server("gstreamer", [GStreamer(), GStreamer("packets")]):
         cost = None
         for size in sizes:
             done = plan.trials(server, Setting(), Load(size, transport, plan.window_s))
             cost = middle(one.cost_us for one in done)
             costs[size][server.name] = cost
             for name, into in delays.items():
-                into[server.name] = _ms(middle(one.delay_us[name] for one in done))
+                into[server.name] = ms(middle(one.delay_us[name] for one in done))
         viewers[server.name] = _viewers(plan, server, transport, cost)
     figures: list[Figure] = []
     for size in sizes:
@@ -237,7 +159,7 @@ def slow_reader(plan: Plan) -> Result:
         for slow in (0, 1):
             load = Load(200, "tcp", plan.window_s, slow=slow, settle_s=settle)
             done = plan.trials(server, Setting(), load)
-            p99.append(_ms(middle(one.delay_us["p99"] for one in done)))
+            p99.append(ms(middle(one.delay_us["p99"] for one in done)))
             missing = middle(float(one.lost) for one in done)
             trickle = middle(one.slow_bytes / one.seconds / 1000 for one in done)
         without, beside = p99
@@ -312,7 +234,7 @@ def delay(plan: Plan) -> Result:
             for server in plan.essential:
                 done = plan.trials(server, Setting(), Load(count, transport, plan.window_s))
                 for name, into in values.items():
-                    into[server.name] = _ms(middle(one.delay_us[name] for one in done))
+                    into[server.name] = ms(middle(one.delay_us[name] for one in done))
             for name, measured in values.items():
                 what = (
                     f"delay added, {transport.upper()}, {count} reader{'s' * (count > 1)}, {name}"
@@ -338,7 +260,7 @@ def silent(plan: Plan) -> Result:
         for count in (0, 1000):
             done = _beside_silence(plan, server, count)
             lost.append(middle(float(one.lost) for one in done))
-            p99.append(_ms(middle(one.delay_us["p99"] for one in done)))
+            p99.append(ms(middle(one.delay_us["p99"] for one in done)))
         own = server.name == "heliograph"
         what = "p99 of the delay of 100 readers"
         quotient = p99[1] / p99[0] if p99[1] is not None and p99[0] else None
@@ -376,4 +298,7 @@ SCENARIOS: dict[str, Callable[[Plan], Result]] = {
     "memory": memory,
     "delay": delay,
     "silent": silent,
+    "whep": whep,
+    "whip-delay": whip_delay,
+    "first-frame": first_frame,
 }

@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Seconds a server may take until it accepts connections.
 START_S = 20.0
 KEY = "bench-key-0123456789"
+#: Name of the bare loops.
+FLOOR = "floor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Setting:
     """Least time between two writes to one TCP reader, ms; 0: every frame at once."""
     channels: int = 1
     """Channels to be configured: ``bench``, ``bench1``, …"""
+    readers: int = 0
+    """Readers that will come; a floor that is asked by nobody has to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,12 @@ class Server(ABC):
 
     name: str
     rtsp_port: int
+    readers = "rtsp-readers"
+    """Command of ``helio-load`` that reads from it."""
+    publisher = "publish"
+    """Command of ``helio-load`` that publishes to it."""
+    sealed = False
+    """Whether readers cannot look into packets, so that send times are told by a file."""
 
     @abstractmethod
     def command(self, place: Place, setting: Setting) -> list[str]:
@@ -63,6 +73,15 @@ class Server(ABC):
     def missing(self) -> str:
         """Say why it cannot run here; empty when it can."""
         return ""
+
+    @property
+    def ready_port(self) -> int:
+        """TCP port that is open once the server is ready."""
+        return self.rtsp_port
+
+    def read_options(self) -> list[str]:
+        """Say where the readers read: options of the command ``readers``."""
+        return ["--url", self.url]
 
     @property
     def url(self) -> str:
@@ -80,7 +99,7 @@ class Server(ABC):
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"{self.name} did not start, see {log}")
                 try:
-                    socket.create_connection(("127.0.0.1", self.rtsp_port), 1).close()
+                    socket.create_connection(("127.0.0.1", self.ready_port), 1).close()
                     break
                 except OSError:
                     time.sleep(0.05)
@@ -92,6 +111,7 @@ class Heliograph(Server):
 
     name = "heliograph"
     rtsp_port = 9554
+    http_port = 9080
 
     def missing(self) -> str:
         """The command is made by the build."""
@@ -111,9 +131,9 @@ class Heliograph(Server):
         """Text of the configuration; one worker, since it has one core."""
         text = (
             f'[server]\nstate_dir = "{place.work / "state"}"\nlog_level = "warning"\n'
-            '[http]\nhost = "127.0.0.1"\nport = 9080\n'
+            f'[http]\nhost = "127.0.0.1"\nport = {self.http_port}\n'
             f'[rtsp]\nhost = "127.0.0.1"\nport = {self.rtsp_port}\nrtp_port = 9000\n'
-            "[https]\nport = 0\n[rtmp]\nport = 0\n[webrtc]\nport = 0\n"
+            '[https]\nport = 0\n[rtmp]\nport = 0\n[webrtc]\nhost = "127.0.0.1"\nport = 0\n'
             "[plane]\nworkers = 1\n"
         )
         for channel in range(setting.channels):
@@ -134,11 +154,48 @@ class Heliograph(Server):
         return ["--url", url, "--transport", "udp"]
 
 
-class GStreamer(Server):
-    """GStreamer's RTSP server from Debian."""
+class Whep(Heliograph):
+    """The server under test, watched by WebRTC; published to by RTSP, or by WebRTC too."""
 
-    name = "gstreamer"
+    readers = "whep-viewers"
+    sealed = True
+
+    def __init__(self, *, by_whip: bool = False, feedback: bool = True) -> None:
+        self.name = "heliograph" if feedback else "heliograph (no feedback)"
+        self._feedback = feedback
+        if by_whip:
+            self.publisher = "whip-publish"
+
+    @property
+    def ready_port(self) -> int:
+        """HTTP comes after RTSP."""
+        return self.http_port
+
+    def read_options(self) -> list[str]:
+        """Watch by WHEP."""
+        url = f"http://127.0.0.1:{self.http_port}/whep/bench"
+        return ["--url", url, "--feedback", "transport" if self._feedback else "none"]
+
+    def publish_options(self, channel: int = 0) -> list[str]:
+        """Publish by WHIP where that is what is measured."""
+        if self.publisher == "publish":
+            return super().publish_options(channel)
+        url = f"http://127.0.0.1:{self.http_port}/whip/{self._channel(channel)}"
+        return ["--url", url, "--key", KEY]
+
+
+class GStreamer(Server):
+    """GStreamer's RTSP server from Debian.
+
+    ``frames`` takes the stream apart and packs it again, and so writes a frame at once;
+    ``packets`` hands packets on as they come.
+    """
+
     rtsp_port = 8754
+
+    def __init__(self, way: str = "frames") -> None:
+        self.name = "gstreamer" if way == "frames" else f"gstreamer ({way})"
+        self._way = way
 
     def missing(self) -> str:
         """Ask Debian's Python for the bindings."""
@@ -154,7 +211,10 @@ class GStreamer(Server):
     def command(self, place: Place, setting: Setting) -> list[str]:
         """Run the small relay script."""
         script = Path(__file__).with_name("gst_server.py")
-        return ["/usr/bin/python3", str(script), str(self.rtsp_port), "8756", setting.kind]
+        return ["/usr/bin/python3", str(script), str(self.rtsp_port), "8756"] + [
+            setting.kind,
+            self._way,
+        ]
 
     def publish_options(self, channel: int = 0) -> list[str]:
         """Plain RTP."""
@@ -185,3 +245,33 @@ class Floor(Server):
     def publish_options(self, channel: int = 0) -> list[str]:
         """Plain RTP."""
         return ["--url", "udp://127.0.0.1:8100"]
+
+
+class SrtpFloor(Server):
+    """The bare loop of ``helio-load floor-srtp``: sealed and sent, and nothing else."""
+
+    name = FLOOR
+    rtsp_port = 8854
+    readers = "whep-viewers"
+    sealed = True
+    #: Where the readers wait.
+    FIRST_PORT = 20_000
+
+    def command(self, place: Place, setting: Setting) -> list[str]:
+        """Run the loop for as many readers as will come."""
+        options = {
+            "rtp-port": 8856,
+            "ready-port": self.rtsp_port,
+            "dests": setting.readers,
+            "first-port": self.FIRST_PORT,
+        }
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        return [str(place.load), "floor-srtp", *words]
+
+    def read_options(self) -> list[str]:
+        """Wait at known ports."""
+        return ["--plain", "--first-port", str(self.FIRST_PORT)]
+
+    def publish_options(self, channel: int = 0) -> list[str]:
+        """Plain RTP."""
+        return ["--url", "udp://127.0.0.1:8856"]

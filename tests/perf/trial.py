@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ class Load:
     """What is put on a server."""
 
     readers: int
-    """RTSP readers."""
+    """Readers."""
     transport: str = "udp"
     """``udp`` or ``tcp``."""
     seconds: float = 5.0
@@ -102,7 +103,9 @@ def run(
 ) -> Trial | None:
     """Run one trial, with another command beside it; None when the readers did not end in time."""
     log = place.work / "load.log"
-    readers = [str(place.load), "rtsp-readers", "--url", server.url]
+    setting = dataclasses.replace(setting, readers=load.readers)
+    told = ["--log", str(place.work / "sent.times")] if server.sealed else []
+    readers = [str(place.load), server.readers, *server.read_options(), *told]
     options = {
         "count": load.readers,
         "transport": load.transport,
@@ -117,8 +120,8 @@ def run(
     with contextlib.ExitStack() as stack:
         process = stack.enter_context(server.serving(place, setting))
         for channel in range(setting.channels):
-            command = [str(place.load), "publish", *server.publish_options(channel)]
-            command += ["--kind", setting.kind, *load.publish]
+            command = [str(place.load), server.publisher, *server.publish_options(channel)]
+            command += ["--kind", setting.kind, *load.publish, *told]
             publisher = stack.enter_context(proc.running(command, place.load_core, log))
             if proc.reports(publisher, 20, until="publishing") is None:
                 raise RuntimeError(f"cannot publish to {server.name}, see {log}")

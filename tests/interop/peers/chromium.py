@@ -158,6 +158,7 @@ class Tab:
     def on(self, work: Callable[[Page], Coroutine[Any, Any, T]]) -> T:
         """Do something with the page, as Playwright does it."""
         return self._chromium.do(work(self._page))
+
     def go(self, url: str) -> None:
         """Open another page in the same tab, as the same person."""
         self._chromium.do(self._page.goto(url))

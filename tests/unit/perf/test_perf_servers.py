@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from tests.perf.servers import Floor, GStreamer, Heliograph, Place, Setting
+from tests.perf.servers import Floor, GStreamer, Heliograph, Place, Setting, SrtpFloor, Whep
 
 PLACE = Place(Path("/load"), Path("/w"))
 
@@ -24,5 +24,35 @@ def test_the_floor_joins_as_the_channel_does():
 
 
 def test_servers_do_not_share_ports():
-    ports = {server.rtsp_port for server in (Heliograph(), GStreamer(), Floor())}
-    assert len(ports) == 3
+    ports = {server.rtsp_port for server in (Heliograph(), GStreamer(), Floor(), SrtpFloor())}
+    assert len(ports) == 4
+
+
+def test_viewers_by_webrtc_watch_where_the_server_listens():
+    config = tomllib.loads(Whep().config(PLACE, Setting()))
+    assert config["webrtc"]["host"] == "127.0.0.1"
+    options = Whep().read_options()
+    port = config["http"]["port"]
+    assert options[:2] == ["--url", f"http://127.0.0.1:{port}/whep/bench"]
+    assert "none" in Whep(feedback=False).read_options()
+
+
+def test_a_publisher_by_webrtc_shows_the_channel_s_key():
+    server = Whep(by_whip=True)
+    config = tomllib.loads(server.config(PLACE, Setting()))
+    options = server.publish_options()
+    assert server.publisher == "whip-publish"
+    assert options[options.index("--key") + 1] == config["channels"][0]["key"]
+    assert Whep().publish_options() == Heliograph().publish_options()
+
+
+def test_the_floor_of_sealing_knows_how_many_will_come_and_where():
+    command = SrtpFloor().command(PLACE, Setting(readers=70))
+    assert command[command.index("--dests") + 1] == "70"
+    assert command[-1] == SrtpFloor().read_options()[-1]
+
+
+def test_gstreamer_relays_frames_or_packets():
+    names = {way: GStreamer(way).name for way in ("frames", "packets")}
+    assert names == {"frames": "gstreamer", "packets": "gstreamer (packets)"}
+    assert GStreamer("packets").command(PLACE, Setting())[-1] == "packets"
