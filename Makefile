@@ -23,13 +23,15 @@ RUST_SOURCES := $(shell find rust -name '*.rs' -not -path '*/target/*') \
   $(wildcard rust/plane/Cargo.toml rust/plane/Cargo.lock)
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null)
 STATIC := src/heliograph/web/static
+PEERS := .cache/interop.stamp .cache/interop-node.stamp
 say = printf '\033[1m── %s\033[0m\n' "$(1)"
 
 # Debian's names of the other people's programs that the interop tests play against.
 INTEROP := chromium ffmpeg mpv iproute2 iptables curl nginx caddy \
   python3-gi gir1.2-gst-rtsp-server-1.0 \
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
-  gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-rtsp
+  gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-rtsp \
+  gstreamer1.0-nice gir1.2-gst-plugins-bad-1.0 firefox-esr
 
 .PHONY: help setup run test interop check bench fuzz probe soak clean FORCE \
   test-rust test-web test-python check-python check-rust check-web check-docs
@@ -100,10 +102,17 @@ run: setup ## set up and start the server with a demo channel
 	    install $$missing || { $$sudo apt-get update </dev/null; install $$missing; }
 	  fi
 	else
-	  for p in chromium ffmpeg mpv ip iptables curl nginx caddy gst-launch-1.0; do
+	  for p in chromium ffmpeg mpv ip tc iptables curl nginx caddy gst-launch-1.0 firefox-esr; do
 	    command -v $$p >/dev/null || { echo "make: the tests need $$p" >&2; exit 1; }; done
 	fi
 	touch $@
+
+NODE_PEERS := tests/interop/node
+.cache/interop-node.stamp: $(NODE_PEERS)/package.json $(NODE_PEERS)/package-lock.json \
+  $(if $(wildcard $(NODE_PEERS)/node_modules),,FORCE) | .cache/tools.stamp
+	@$(call say,players and judges of HLS to test against)
+	(cd $(NODE_PEERS) && npm ci --no-audit --no-fund --loglevel=error)
+	@touch $@
 
 # ── tests
 
@@ -118,12 +127,12 @@ test-web: .cache/web-packages.stamp
 	@$(call say,web tests)
 	(cd web && CI=true npm run test </dev/null)
 
-test-python: setup .cache/interop.stamp
+test-python: setup $(PEERS)
 	@$(call say,pytest)
 	$(VENV)/pytest --ignore=tests/probe --ignore=tests/perf </dev/null
 
 # A part of test-python, for those who change what other people's programs get to see.
-interop: setup .cache/interop.stamp ## only the tests with other people's publishers and viewers
+interop: setup $(PEERS) ## only the tests with other people's publishers and viewers
 	@$(VENV)/pytest tests/interop </dev/null
 
 check: setup check-python check-rust check-web check-docs ## formats, linters, types, docs
@@ -154,7 +163,7 @@ check-docs: .cache/python.stamp
 
 # ── longer runs
 
-bench: setup ## figures beside the bare kernel and other servers (docs/performance.md)
+bench: setup $(PEERS) ## figures beside the bare kernel and other servers (docs/performance.md)
 	$(VENV)/python -m tests.perf
 
 fuzz: .cache/python.stamp ## every parser for FUZZ_SECONDS each (300)
@@ -170,7 +179,7 @@ fuzz: .cache/python.stamp ## every parser for FUZZ_SECONDS each (300)
 	done
 	[ -z "$$failed" ] || { echo "found something in:$$failed (inputs in .cache/fuzz)" >&2; exit 1; }
 
-probe soak: setup ## tests that make networks and kill processes; tests that last
+probe soak: setup $(PEERS) ## tests that make networks and kill processes; tests that last
 	@if compgen -G 'tests/$@/test_*.py' >/dev/null; then
 	  $(VENV)/pytest tests/$@ </dev/null
 	else
@@ -179,7 +188,7 @@ probe soak: setup ## tests that make networks and kill processes; tests that las
 
 clean: ## remove what was built; state in var/ stays
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -rf web/node_modules $(STATIC) rust/plane/target rust/load/target src/heliograph/plane/_plane*.so
+	rm -rf web/node_modules $(NODE_PEERS)/node_modules $(STATIC) rust/plane/target rust/load/target src/heliograph/plane/_plane*.so
 
 # One shell a recipe: the multi-line conditions above need it.
 .ONESHELL:
