@@ -100,10 +100,19 @@ _SPY = """
 
 
 class Chromium:
-    """A browser of its own, with an empty profile."""
+    """A browser of its own, with an empty profile; in a namespace if one is named."""
 
-    def __init__(self) -> None:
+    def __init__(self, *flags: str, namespace: str = "", directory: Path | None = None) -> None:
         assert shutil.which(EXECUTABLE), f"{EXECUTABLE} is not installed"
+        self._flags = flags
+        self._program = Path(EXECUTABLE)
+        if namespace:
+            assert directory is not None, "a directory for the script that enters the namespace"
+            self._program = directory / f"chromium-{namespace}"
+            self._program.write_text(
+                f'#!/bin/sh\nexec ip netns exec {namespace} {EXECUTABLE} "$@"\n'
+            )
+            self._program.chmod(0o755)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -112,7 +121,7 @@ class Chromium:
     async def _start(self) -> Browser:
         self._playwright = await async_playwright().start()
         return await self._playwright.chromium.launch(
-            executable_path=EXECUTABLE, headless=True, args=FLAGS
+            executable_path=self._program, headless=True, args=[*FLAGS, *self._flags]
         )
 
     def do(self, work: Coroutine[Any, Any, T], seconds: float = 40) -> T:
@@ -197,6 +206,10 @@ class Tab:
             self._page.wait_for_url(lambda url: urlsplit(url).path == path, timeout=seconds * 1000),
             seconds + 5,
         )
+
+    def load(self, script: Path) -> None:
+        """Run a script file in the page."""
+        self._chromium.do(self._page.add_script_tag(path=script))
 
     def spy(self) -> None:
         """Begin to note the numbers shown and the player's figures."""

@@ -21,6 +21,15 @@ def publish(
     return Program(name or f"ffmpeg-publish-{transport}", argv, directory, **named)
 
 
+def publish_vp8(file: Path, url: str, directory: Path) -> Program:
+    """Publish ``file`` without end in real time, its pictures as VP8."""
+    argv = [*_QUIET, "-re", "-stream_loop", "-1", "-i", str(file), "-c:a", "copy"]
+    argv += ["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "1500k"]
+    argv += ["-g", "25", "-lag-in-frames", "0", "-error-resilient", "1"]
+    argv += ["-f", "rtsp", "-rtsp_transport", "tcp", url]
+    return Program("ffmpeg-publish-vp8", argv, directory)
+
+
 def publish_rtmp(
     file: Path, url: str, directory: Path, *, name: str = "ffmpeg-publish-rtmp"
 ) -> Program:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,22 @@ def publish(file: Path, url: str, transport: str, directory: Path) -> Program:
     return Program(f"gstreamer-publish-{transport}", argv, directory)
 
 
+def publish_whip(file: Path, url: str, key: str, directory: Path, *, rsa: bool = False) -> Program:
+    """Publish ``file`` (H.264 and Opus) once by WHIP, in real time and as it is.
+
+    ``rsa``: with the certificate that GStreamer makes for itself; otherwise an elliptic one.
+    """
+    argv = [PYTHON, str(Path(__file__).with_name("gst_whip.py")), url, key, str(file)]
+    if not rsa:
+        pem = directory / "elliptic.pem"
+        make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+        make += ["-nodes", "-subj", "/CN=gstreamer", "-keyout", "-"]
+        made = subprocess.run(make, capture_output=True, check=True, timeout=10)
+        pem.write_bytes(made.stdout)
+        argv.append(str(pem))
+    return Program("gstreamer-publish-whip", argv, directory)
+
+
 def watch(
     clip: Clip,
     url: str,
@@ -41,6 +58,13 @@ def watch(
     argv = [PYTHON, script, url, transport, "{video}", "{audio}", *(login or ())]
     pipes = ("video", "audio")
     return Viewer(clip, name or f"gstreamer-{transport}", argv, directory, pipes=pipes, **named)
+
+
+def decode_vp9(url: str, pictures: int, directory: Path) -> Program:
+    """Play so many pictures of VP9 and end; ffmpeg takes no VP9 as browsers packet it."""
+    pipeline = f"rtspsrc location={url} protocols=tcp ! rtpvp9depay ! vp9dec"
+    argv = ["gst-launch-1.0", "-q", *pipeline.split(), "!", "fakesink", f"num-buffers={pictures}"]
+    return Program("gstreamer-vp9", argv, directory)
 
 
 def serve(file: Path, directory: Path) -> tuple[Program, str]:

@@ -10,8 +10,9 @@ from .watching import Viewer
 
 
 def watch(clip: Clip, url: str, transport: str, directory: Path, **named: Any) -> Viewer:
-    """Play ``url`` by ``transport``: udp or tcp."""
-    argv = ["mpv", "--no-config", "--msg-level=all=warn", f"--rtsp-transport={transport}"]
+    """Play ``url`` by ``transport``: udp or tcp of RTSP, or hls."""
+    way = [] if transport == "hls" else [f"--rtsp-transport={transport}"]
+    argv = ["mpv", "--no-config", "--msg-level=all=warn", *way]
     argv += ["--vf=format=yuv420p", "--audio-channels=mono", "--audio-samplerate=48000"]
     argv += ["--of=nut", "--ovc=rawvideo", "--oac=pcm_s16le", "-o", "/dev/fd/{nut}", url]
     return Viewer(clip, f"mpv-{transport}", argv, directory, pipes=("nut",), **named)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from .chromium import Chromium, Tab
+from .chromium import Chromium
 from .clip import make
 from .heliograph import Server
 from .program import wait_until
@@ -107,10 +107,20 @@ async () => {
 """
 
 
-class Peer:
-    """A tab with one peer connection."""
+class Page(Protocol):
+    """A page of whatever browser."""
 
-    def __init__(self, tab: Tab, status: int) -> None:
+    def evaluate(self, script: str, argument: object = None) -> Any:
+        """Call a function of the page's language."""
+
+    def close(self) -> None:
+        """Leave the page."""
+
+
+class Peer:
+    """A page with one peer connection."""
+
+    def __init__(self, tab: Page, status: int) -> None:
         self.tab = tab
         self.status = status
         """Of the answer to the offer."""
@@ -179,12 +189,23 @@ def publish(
 ) -> Peer:
     """Go on air with the fake camera; ``rids``: simulcast layers, the smallest first."""
     tab = chromium.open(f"{server.http}/", permissions=["camera", "microphone"])
-    url = f"{server.http}/whip/{channel}"
-    return Peer(tab, tab.evaluate(_PUBLISH, [url, key, codec, list(rids)]))
+    return publish_from(tab, server, channel, key, codec, rids)
+
+
+def publish_from(
+    page: Page, server: Server, channel: str, key: str, codec: str, rids: Sequence[str] = ()
+) -> Peer:
+    """Go on air with the camera of a page's browser."""
+    given = [f"{server.http}/whip/{channel}", key, codec, list(rids)]
+    return Peer(page, page.evaluate(_PUBLISH, given))
 
 
 def watch(chromium: Chromium, server: Server, channel: str) -> Peer:
     """Watch a channel."""
-    tab = chromium.open(f"{server.http}/")
+    return watch_in(chromium.open(f"{server.http}/"), server, channel)
+
+
+def watch_in(page: Page, server: Server, channel: str) -> Peer:
+    """Watch a channel in a page."""
     sizes = [make.BLOCKS, make.CODE_ROWS, make.HEIGHT]
-    return Peer(tab, tab.evaluate(_WATCH, [f"{server.http}/whep/{channel}", *sizes]))
+    return Peer(page, page.evaluate(_WATCH, [f"{server.http}/whep/{channel}", *sizes]))

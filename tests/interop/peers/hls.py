@@ -1,0 +1,79 @@
+"""Programs from npm that play and judge HLS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .chromium import Chromium, Tab
+from .clip import make
+from .program import Program, wait_until
+
+NODE = Path(__file__).parents[1] / "node"
+
+#: Plays with hls.js on an empty page and notes the numbers of the pictures.
+_PLAY = """
+([url, blocks, codeRows, height]) => {
+  const video = document.createElement("video");
+  Object.assign(video, { muted: true, autoplay: true });
+  document.body.append(video);
+  const seen = (window.seen = { numbers: [], errors: [] });
+  const hls = (window.hls = new Hls({ lowLatencyMode: true }));
+  hls.on(Hls.Events.ERROR, (_, data) => seen.errors.push([data.fatal, data.details]));
+  const strip = new OffscreenCanvas(blocks, 1).getContext("2d", { willReadFrequently: true });
+  strip.imageSmoothingEnabled = false;
+  const look = () => {
+    video.requestVideoFrameCallback(look);
+    const rows = (video.videoHeight * codeRows) / height;
+    strip.drawImage(video, 0, video.videoHeight - rows / 2, video.videoWidth, 1, 0, 0, blocks, 1);
+    const data = strip.getImageData(0, 0, blocks, 1).data;
+    let [number, check] = [0, 0];
+    for (let i = 0; i < blocks / 2; i++) number = number * 2 + (data[i * 4] >= 128 ? 1 : 0);
+    for (let i = blocks / 2; i < blocks; i++) check = check * 2 + (data[i * 4] >= 128 ? 1 : 0);
+    if ((number ^ check) === 0xffff && number !== seen.numbers.at(-1)) seen.numbers.push(number);
+  };
+  video.requestVideoFrameCallback(look);
+  hls.loadSource(url);
+  hls.attachMedia(video);
+}
+"""
+
+
+def judge(url: str, seconds: float, directory: Path) -> Program:
+    """Follow a channel's playlists and judge them by hls-parser's strict rules."""
+    assert (NODE / "node_modules" / "hls-parser").is_dir(), "make setup installs hls-parser"
+    argv = ["node", str(NODE / "judge.mjs"), url, f"{seconds:g}"]
+    return Program("hls-parser", argv, directory)
+
+
+class HlsJs:
+    """hls.js on a page of its own."""
+
+    def __init__(self, chromium: Chromium, url: str) -> None:
+        script = NODE / "node_modules" / "hls.js" / "dist" / "hls.min.js"
+        assert script.is_file(), "make setup installs hls.js"
+        self.tab: Tab = chromium.open("about:blank")
+        self.tab.load(script)
+        self.tab.evaluate(_PLAY, [url, make.BLOCKS, make.CODE_ROWS, make.HEIGHT])
+
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of the pictures shown so far."""
+        found: list[int] = self.tab.evaluate("() => seen.numbers")
+        return found
+
+    @property
+    def errors(self) -> list[tuple[bool, str]]:
+        """What the player complained of: whether it gave up, and why."""
+        return [(fatal, why) for fatal, why in self.tab.evaluate("() => seen.errors")]
+
+    @property
+    def delay(self) -> float:
+        """Age of the picture that is shown, by the playlist's dates, s."""
+        age: float = self.tab.evaluate(
+            "() => hls.playingDate ? (Date.now() - hls.playingDate.getTime()) / 1000 : 1e9"
+        )
+        return age
+
+    def wait_numbers(self, count: int, seconds: float) -> None:
+        """Wait until so many pictures were shown."""
+        wait_until(lambda: len(self.numbers) >= count, seconds, f"{count} pictures by hls.js")
