@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 import time
 import urllib.request
@@ -11,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from .peers import ffmpeg
+from .peers import ffmpeg, hls
+from .peers.chromium import Chromium
 from .peers.clip import Clip, make
 from .peers.heliograph import KEY, Server
 from .peers.program import Program
@@ -110,7 +113,7 @@ def test_playlists_keep_their_promises_while_they_are_blocked_for(
     while time.monotonic() < end:
         msn, part = listing.next
         asked = time.monotonic()
-        after = Listing(fetch(f"{media}&_HLS_msn={msn}&_HLS_part={part}").decode())
+        after = Listing(fetch(f"{media}?_HLS_msn={msn}&_HLS_part={part}").decode())
         late.append(time.monotonic() - asked)
         assert after.next > (msn, part)
         assert listing.hint in after.parts, after.text
@@ -131,3 +134,32 @@ def test_playlists_keep_their_promises_while_they_are_blocked_for(
     # none came with the patience of the server instead of its part
     assert max(late) < 5 * listing.target + 1, late
     assert fetch(media.replace("media.m3u8", listing.hint))[4:8] == b"moof"
+
+
+def test_playlists_are_right_by_the_rules_of_hls_parser(
+    clip: Clip, serve: Callable[..., Server], run: Keep, tmp_path: Path
+) -> None:
+    _, url = start(serve, run, clip.opus, tmp_path)
+    judge = hls.judge(url, RELOADS, tmp_path)
+    run(judge)
+    assert judge.wait(PATIENCE) == 0, judge.log[-4000:]
+    judged = json.loads(judge.log)
+    assert judged["media"] > 10, judged
+    assert judged["delta"] > 5, judged
+    assert judged["parts"] > 3, judged
+
+
+@pytest.mark.browser
+def test_hls_js_plays_near_the_live_edge(
+    clip: Clip, serve: Callable[..., Server], run: Keep, chromium: Chromium, tmp_path: Path
+) -> None:
+    _, url = start(serve, run, clip.aac, tmp_path)
+    player = hls.HlsJs(chromium, url)
+    player.wait_numbers(4 * make.RATE, PATIENCE)
+    steps = [(b - a) % make.FRAMES for a, b in itertools.pairwise(player.numbers)]
+    # A screen may skip a picture, and the player jump to the live edge; it never goes back.
+    assert max(steps) <= 4 * make.RATE, sorted(set(steps))
+    assert [why for fatal, why in player.errors if fatal] == []
+    print(f"hls.js is {player.delay:.2f} s behind, {player.errors}")
+    assert player.delay < 3
+    player.tab.close()
