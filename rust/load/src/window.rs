@@ -24,7 +24,7 @@ pub enum Step {
 pub struct Window {
     phase: Phase,
     settle_us: u64,
-    window_us: u64,
+    length_us: u64,
     begin_us: u64,
     setup_us: u64,
 }
@@ -35,7 +35,7 @@ impl Window {
         let us = |name, default: f64| args.number(name, default).map(|s| (s * 1e6) as u64);
         Ok(Self {
             phase: Phase::Starting,
-            window_us: us("seconds", 5.0)?,
+            length_us: us("seconds", 5.0)?,
             settle_us: us("settle", 1.0)?,
             setup_us: us("setup-timeout", 60.0)?,
             begin_us: now,
@@ -58,7 +58,7 @@ impl Window {
                 self.phase = Phase::Measuring(now, sys::cpu_us());
                 return Step::Begin;
             }
-            Phase::Measuring(from, cpu) if now >= from + self.window_us => {
+            Phase::Measuring(from, cpu) if now >= from + self.length_us => {
                 json::event("window_end");
                 return Step::End((now - from) as f64 / 1e6, sys::cpu_us() - cpu);
             }
