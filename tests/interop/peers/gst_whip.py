@@ -83,7 +83,9 @@ class Publisher:
         kind = GstWebRTC.WebRTCSDPType.ANSWER
         described = GstWebRTC.WebRTCSessionDescription.new(kind, sdp)
         self._peer.emit("set-remote-description", described, Gst.Promise.new())
-        names = [line for line in text.splitlines() if line.startswith(("a=ice-ufrag", "a=ice-pwd"))]
+        names = [
+            line for line in text.splitlines() if line.startswith(("a=ice-ufrag", "a=ice-pwd"))
+        ]
         with self._lock:
             self._names = names[:2]
             self._session, self._etag = session, etag
