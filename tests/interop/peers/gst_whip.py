@@ -1,7 +1,7 @@
 """GStreamer's webrtcbin puts a file on air by WHIP: gst_whip.py URL KEY FILE [PEM].
 
-Runs in Debian's Python. With ``PEM`` the peer is the one of that certificate and key, without it the
-one of GStreamer's own making, which is RSA.
+Runs in Debian's Python. With ``PEM`` the peer is the one of that certificate and key, without it
+the one of GStreamer's own making, which is RSA.
 
 Stands for simple-whip-client, which is the same webrtcbin with libsoup 2; Debian 12's program of
 that name ends at once, because the libraries of its webrtcbin bring libsoup 3 into the process.
