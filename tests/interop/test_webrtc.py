@@ -114,7 +114,7 @@ def test_the_best_of_several_layers_is_shown_whatever_their_order(
 ) -> None:
     server = serve()
     # The largest first, as OBS lists them and RFC 8853 section 5.2 suggests.
-    publisher = webrtc.publish(chromium, server, "clip", KEY, "video/VP8", layers=(1, 2))
+    publisher = webrtc.publish(chromium, server, "clip", KEY, "video/VP8", {"f": 1, "h": 2})
     assert publisher.status == 201
     server.until_state("clip", "on_air")
     viewer = webrtc.watch(chromium, server, "clip")
@@ -123,7 +123,7 @@ def test_the_best_of_several_layers_is_shown_whatever_their_order(
         seen: int = viewer.stats("inbound-rtp").get("video", {}).get("frameWidth", 0)
         return seen
 
-    wait_until(lambda: width() == 640, PATIENCE, f"the picture is 640 wide, not {width()}")
+    wait_until(lambda: width() == 1280, PATIENCE, f"the picture is 1280 wide, not {width()}")
     viewer.close()
     publisher.close()
 

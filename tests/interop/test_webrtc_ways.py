@@ -129,7 +129,7 @@ def test_simulcast_layers_reach_viewers_and_players(
     serve: Callable[..., Server], run: Keep, chromium: Chromium, tmp_path: Path
 ) -> None:
     server = serve()
-    publisher = webrtc.publish(chromium, server, "clip", KEY, "video/VP8", ["q", "h", "f"])
+    publisher = webrtc.publish(chromium, server, "clip", KEY, "video/VP8", {"q": 4, "h": 2, "f": 1})
     assert publisher.status == 201
     server.until_state("clip", "on_air")
     viewer = webrtc.watch(chromium, server, "clip")

@@ -93,6 +93,14 @@ class ServerCollector(Collector):
             "Events of the plane whose handler failed: faults of the program.",
             context.loop.handler_errors,
         )
+        yield from self._parts()
+        yield from self._webrtc()
+        yield from self._https()
+        yield from self._access()
+        yield from self._channels()
+
+    def _parts(self) -> Iterator[Metric]:
+        context = self._context
         for name, value in sorted(context.counters.items()):
             yield CounterMetricFamily(f"helio_{name}", "Counter of the HTTP server.", value)
         for name, value in sorted(context.hls.counters.items()):
@@ -114,23 +122,22 @@ class ServerCollector(Collector):
         if context.pictures is not None:
             for name, value in sorted(context.pictures.counters().items()):
                 yield CounterMetricFamily(f"helio_pictures_{name}", "Counter of pictures.", value)
-        if context.rtc is not None:
-            counters = context.rtc.port.counters()
-            yield GaugeMetricFamily("helio_webrtc_sessions", "Sessions now.", counters["sessions"])
-            for name, text in _WEBRTC:
-                yield CounterMetricFamily(f"helio_webrtc_{name}_datagrams", text, counters[name])
-            yield GaugeMetricFamily(
-                "helio_webrtc_tcp", "TCP connections now.", counters["connections"]
+
+    def _webrtc(self) -> Iterator[Metric]:
+        rtc = self._context.rtc
+        if rtc is None:
+            return
+        counters = rtc.port.counters()
+        yield GaugeMetricFamily("helio_webrtc_sessions", "Sessions now.", counters["sessions"])
+        for name, text in _WEBRTC:
+            yield CounterMetricFamily(f"helio_webrtc_{name}_datagrams", text, counters[name])
+        yield GaugeMetricFamily("helio_webrtc_tcp", "TCP connections now.", counters["connections"])
+        for name, text in _WEBRTC_TCP:
+            yield CounterMetricFamily(
+                f"helio_webrtc_tcp_{name}", text, counters[f"connections_{name}"]
             )
-            for name, text in _WEBRTC_TCP:
-                yield CounterMetricFamily(
-                    f"helio_webrtc_tcp_{name}", text, counters[f"connections_{name}"]
-                )
-            for name, count in sorted(context.rtc.offers.counters.items()):
-                yield CounterMetricFamily(f"helio_webrtc_{name}", "Offers refused.", count)
-        yield from self._https()
-        yield from self._access()
-        yield from self._channels()
+        for name, count in sorted(rtc.offers.counters.items()):
+            yield CounterMetricFamily(f"helio_webrtc_{name}", "Offers refused.", count)
 
     def _access(self) -> Iterator[Metric]:
         context, throttle = self._context, self._context.catalogue.throttle

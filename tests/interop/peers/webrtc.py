@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from .chromium import Chromium
@@ -11,16 +11,16 @@ from .heliograph import Server
 from .program import wait_until
 
 _PUBLISH = """
-async ([url, key, codec, rids]) => {
-  const [width, height] = rids.length ? [1280, 720] : [640, 480];
+async ([url, key, codec, scales]) => {
+  const [width, height] = scales.length ? [1280, 720] : [640, 480];
   const stream = await navigator.mediaDevices.getUserMedia({
     video: { width, height, frameRate: 30 }, audio: true });
   const pc = (window.pc = new RTCPeerConnection());
-  const sendEncodings = rids.map((rid, n) => (
-    { rid, scaleResolutionDownBy: 2 ** (rids.length - 1 - n), maxBitrate: 150_000 * 4 ** n }));
+  const sendEncodings = scales.map(([rid, by]) => (
+    { rid, scaleResolutionDownBy: by, maxBitrate: 2_400_000 / by ** 2 }));
   for (const track of stream.getTracks()) {
     const video = track.kind === "video";
-    const layers = video && rids.length ? { sendEncodings } : {};
+    const layers = video && scales.length ? { sendEncodings } : {};
     const transceiver = pc.addTransceiver(track, { direction: "sendonly", ...layers });
     if (!video) continue;
     const known = RTCRtpSender.getCapabilities("video").codecs;
@@ -185,18 +185,24 @@ def publish(
     channel: str,
     key: str,
     codec: str = "video/H264",
-    rids: Sequence[str] = (),
+    scales: Mapping[str, int] | None = None,
 ) -> Peer:
-    """Go on air with the fake camera; ``rids``: simulcast layers, the smallest first."""
+    """Go on air with the fake camera; ``scales``: simulcast layers in the order offered, and what
+    the picture is scaled down by for each."""
     tab = chromium.open(f"{server.http}/", permissions=["camera", "microphone"])
-    return publish_from(tab, server, channel, key, codec, rids)
+    return publish_from(tab, server, channel, key, codec, scales)
 
 
 def publish_from(
-    page: Page, server: Server, channel: str, key: str, codec: str, rids: Sequence[str] = ()
+    page: Page,
+    server: Server,
+    channel: str,
+    key: str,
+    codec: str,
+    scales: Mapping[str, int] | None = None,
 ) -> Peer:
     """Go on air with the camera of a page's browser."""
-    given = [f"{server.http}/whip/{channel}", key, codec, list(rids)]
+    given = [f"{server.http}/whip/{channel}", key, codec, list((scales or {}).items())]
     return Peer(page, page.evaluate(_PUBLISH, given))
 
 

@@ -1,30 +1,26 @@
 import { html, LitElement, nothing, type PropertyValues, type TemplateResult } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
+import { guard } from "lit/directives/guard.js";
 import { repeat } from "lit/directives/repeat.js";
 import { count } from "../ui/format";
 import { shared } from "../ui/shared";
 import "./chat-menu";
-import type { ChatMenu, Item } from "./chat-menu";
+import type { ChatMenu } from "./chat-menu";
 import { chatStyles } from "./chat-styles";
+import { messageItems, roomItems } from "./items";
 import { browserMemory } from "./memory";
 import { ChatModel, type Line, type Own } from "./model";
 import { said, who } from "./parts";
 import { clockTime } from "./text";
-import type { Act, Message } from "./wire";
+import type { Message } from "./wire";
 import { endWords, lasting } from "./words";
 
 /** Pixels from the newest line within which the log follows what is new. */
 const NEAR = 48;
+/** Milliseconds between two renderings: in a crowded chat, the picture beside it comes first. */
+const RENDER_MS = 100;
 /** The counter of characters shows up when so few are left. */
 const FEW = 80;
-const MUTES: readonly (readonly [string, number | null])[] = [
-  ["for 1 minute", 60],
-  ["for 10 minutes", 600],
-  ["for 1 day", 86_400],
-  ["until unmuted", null],
-];
-const SLOW_MODES: readonly number[] = [0, 5, 15, 30, 60];
-
 /**
  * The chat beside a channel.
  *
@@ -52,6 +48,8 @@ export class HelioChat extends LitElement {
   private model: ChatModel | null = null;
   private arrived = 0;
   private following = true;
+  private renderedAt = 0;
+  private waiting = false;
   private nameBefore = "";
   /** The keyboard goes on where one writes, once the name is settled. */
   private joining = false;
@@ -82,6 +80,8 @@ export class HelioChat extends LitElement {
   }
 
   override updated(): void {
+    this.waiting = false;
+    this.renderedAt = performance.now();
     if (this.following && this.log) this.log.scrollTop = this.log.scrollHeight;
     if (this.joining && this.input) {
       this.joining = false;
@@ -136,7 +136,7 @@ export class HelioChat extends LitElement {
   private body(): TemplateResult {
     const { model } = this;
     if (!model || model.state === "refused") return this.refused();
-    const own = model.outbox;
+    const { outbox: own, you } = model;
     const empty = model.lines.length === 0 && own.length === 0;
     return html`
       ${
@@ -158,7 +158,7 @@ export class HelioChat extends LitElement {
             ${repeat(
               model.lines,
               (line) => (line.type === "message" ? line.id : line.key),
-              (line) => this.line(line),
+              (line) => guard([line, you?.author, you?.moderator], () => this.line(line)),
             )}
             ${repeat(
               own,
@@ -324,47 +324,14 @@ export class HelioChat extends LitElement {
 
   private messageMenu(event: Event, message: Message): void {
     event.preventDefault();
-    const model = this.model;
     const row = (event.currentTarget as HTMLElement).closest("li");
-    if (!model || !row) return;
-    const act = (what: Act) => () => model.act(what);
-    const items: Item[] = [
-      { text: "Delete this message", do: act({ type: "delete", message: message.id }) },
-    ];
-    const { author } = message;
-    if (model.you?.moderator && author !== model.you.author) {
-      if (model.isMuted(author)) {
-        items.push({ text: "Let write again", do: act({ type: "unmute", author }) });
-      } else {
-        for (const [words, seconds] of MUTES) {
-          items.push({ text: `Mute ${words}`, do: act({ type: "mute", author, seconds }) });
-        }
-      }
-    }
-    const button = row.querySelector<HTMLElement>(".more");
-    void this.menu.show(event.type === "contextmenu" ? row : (button ?? row), message.name, items);
+    if (!this.model || !row) return;
+    const from = event.type === "contextmenu" ? row : row.querySelector<HTMLElement>(".more");
+    void this.menu.show(from ?? row, message.name, messageItems(this.model, message));
   }
 
   private roomMenu(from: HTMLElement): void {
-    const model = this.model;
-    if (!model) return;
-    const items: Item[] = SLOW_MODES.map((seconds) => ({
-      text: seconds ? `Slow mode: ${lasting(seconds)}` : "Slow mode off",
-      checked: model.slow === seconds,
-      do: () => model.act({ type: "slow", seconds }),
-    }));
-    for (const author of model.mutedAuthors) {
-      items.push({
-        text: `Let ${model.nameOf(author)} write again`,
-        do: () => model.act({ type: "unmute", author }),
-      });
-    }
-    items.push({
-      text: "Delete all messages",
-      sure: "Press again to delete all",
-      do: () => model.act({ type: "clear" }),
-    });
-    void this.menu.show(from, "Moderate the chat", items);
+    if (this.model) void this.menu.show(from, "Moderate the chat", roomItems(this.model));
   }
 
   // ── what happens
@@ -397,7 +364,12 @@ export class HelioChat extends LitElement {
       }, 500);
     }
     if (this.naming && model.you?.name !== this.nameBefore) this.naming = false;
-    this.requestUpdate();
+    const wait = this.renderedAt + RENDER_MS - performance.now();
+    if (wait <= 0) this.requestUpdate();
+    else if (!this.waiting) {
+      this.waiting = true;
+      setTimeout(() => this.requestUpdate(), wait);
+    }
   }
 
   private readonly scrolled = (): void => {

@@ -106,6 +106,7 @@ export class ChatModel {
 
   /** Own messages that are not among the lines yet. */
   get outbox(): readonly Own[] {
+    if (this.own.length === 0) return [];
     const there = new Set(
       this.lines.flatMap((line) =>
         line.type === "message" && line.author === this.you?.author ? [line.nonce] : [],

@@ -214,7 +214,7 @@ export class WatchPage extends LitElement {
           ${this.asked ? this.player() : html`<div class="stage"></div>`}
           <div class="beside">
             <helio-chat
-              channel=${this.name}
+              channel=${this.asked ? this.name : ""}
               query=${this.permit}
               signin=${signInPath(location.pathname + location.search)}
             ></helio-chat>
