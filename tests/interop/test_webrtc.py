@@ -158,7 +158,10 @@ def test_refusals_have_the_right_status(serve: Callable[..., Server], chromium: 
     assert webrtc.watch(chromium, server, "idle").status == 404
     sdp, fragment = "application/sdp", "application/trickle-ice-sdpfrag"
     key = f"Bearer {KEY}"
-    assert ask(server, "POST", "/whip/idle", "v=0", Content_Type="text/plain")[0] == 415
+    # Who shows no key is told so before what was sent is looked at.
+    plain = {"Content_Type": "text/plain"}
+    assert ask(server, "POST", "/whip/idle", "v=0", **plain)[0] == 401
+    assert ask(server, "POST", "/whip/idle", "v=0", **plain, Authorization=key)[0] == 415
     whip = {"Content_Type": sdp, "Authorization": key}
     assert ask(server, "POST", "/whip/idle", "nonsense", **whip)[0] == 400
     assert ask(server, "POST", "/whip/idle", "v" * 70_000, **whip)[0] == 413
