@@ -466,23 +466,27 @@ impl Worker {
                     conn.readers.retain(|(id, _)| *id != reader.id);
                 }
             }
-            Command::AddRtc(port) => {
-                let _ = self.epoll.add(port.fd(), port.id << 2 | MEDIA);
-                if let Some(fd) = port.streams_fd() {
-                    let _ = self.epoll.add(fd, port.id << 2 | CONTROL);
-                }
-                self.rtc_ports.insert(port.id, port);
-            }
-            Command::RemoveRtc(id) => {
-                if let Some(port) = self.rtc_ports.remove(&id) {
-                    port.farewell(&self.hub, &mut self.headers, clock::now());
-                    self.epoll.remove(port.fd());
-                    if let Some(fd) = port.streams_fd() {
-                        self.epoll.remove(fd);
-                    }
-                }
-            }
+            Command::AddRtc(port) => self.add_rtc(port),
+            Command::RemoveRtc(id) => self.remove_rtc(id),
             Command::Stop => self.stopping = true,
+        }
+    }
+
+    fn add_rtc(&mut self, port: Arc<RtcPort>) {
+        let _ = self.epoll.add(port.fd(), port.id << 2 | MEDIA);
+        if let Some(fd) = port.streams_fd() {
+            let _ = self.epoll.add(fd, port.id << 2 | CONTROL);
+        }
+        self.rtc_ports.insert(port.id, port);
+    }
+
+    fn remove_rtc(&mut self, id: Id) {
+        if let Some(port) = self.rtc_ports.remove(&id) {
+            port.farewell(&self.hub, &mut self.headers, clock::now());
+            self.epoll.remove(port.fd());
+            if let Some(fd) = port.streams_fd() {
+                self.epoll.remove(fd);
+            }
         }
     }
 

@@ -82,7 +82,7 @@ pub struct Streams {
     epoll: Epoll,
     listener: TcpListener,
     capacity: usize,
-    streams: HashMap<u64, Stream>,
+    open: HashMap<u64, Stream>,
     places: HashMap<SocketAddr, u64>,
     sessions: HashMap<SessionId, Vec<u64>>,
     strangers: HashMap<IpAddr, usize>,
@@ -109,7 +109,7 @@ impl Streams {
             epoll,
             listener,
             capacity,
-            streams: HashMap::new(),
+            open: HashMap::new(),
             places: HashMap::new(),
             sessions: HashMap::new(),
             strangers: HashMap::new(),
@@ -130,7 +130,7 @@ impl Streams {
 
     /// Connections now.
     pub fn open(&self) -> usize {
-        self.streams.len()
+        self.open.len()
     }
 
     /// Counters.
@@ -196,7 +196,7 @@ impl Streams {
 
     fn admit(&mut self, socket: &TcpStream, peer: SocketAddr, now: u64) -> Option<()> {
         let same = self.strangers.get(&peer.ip()).copied().unwrap_or(0);
-        if self.streams.len() >= self.capacity
+        if self.open.len() >= self.capacity
             || self.unproved >= MAX_STRANGERS
             || same >= MAX_STRANGERS_PER_ADDRESS
         {
@@ -224,7 +224,7 @@ impl Streams {
             closing: false,
             watching: false,
         };
-        self.streams.insert(token, stream);
+        self.open.insert(token, stream);
         self.counters.accepted += 1;
         Some(())
     }
@@ -234,7 +234,7 @@ impl Streams {
         token: u64,
         packet: &mut impl FnMut(SocketAddr, SocketAddr, &[u8]) -> Option<SessionId>,
     ) {
-        let Some(stream) = self.streams.get_mut(&token) else {
+        let Some(stream) = self.open.get_mut(&token) else {
             return;
         };
         let (peer, local) = (stream.peer, stream.local);
@@ -273,7 +273,7 @@ impl Streams {
 
     /// A stranger has become a session's connection.
     fn prove(&mut self, token: u64, session: SessionId) {
-        let Some(stream) = self.streams.get_mut(&token) else {
+        let Some(stream) = self.open.get_mut(&token) else {
             return;
         };
         if stream.session.is_some() {
@@ -305,7 +305,7 @@ impl Streams {
     }
 
     fn close(&mut self, token: u64) {
-        let Some(stream) = self.streams.remove(&token) else {
+        let Some(stream) = self.open.remove(&token) else {
             return;
         };
         self.epoll.remove(stream.socket.as_raw_fd());
@@ -332,7 +332,7 @@ impl Streams {
     pub fn send(&mut self, to: SocketAddr, data: &[u8]) {
         let found = self.places.get(&canonical(to)).copied();
         let Some((token, stream)) =
-            found.and_then(|token| Some((token, self.streams.get_mut(&token)?)))
+            found.and_then(|token| Some((token, self.open.get_mut(&token)?)))
         else {
             self.counters.dropped += 1;
             return;
@@ -357,7 +357,7 @@ impl Streams {
     }
 
     fn write(&mut self, token: u64) {
-        let Some(stream) = self.streams.get_mut(&token) else {
+        let Some(stream) = self.open.get_mut(&token) else {
             return;
         };
         while stream.sent < stream.out.len() {
@@ -391,7 +391,7 @@ impl Streams {
     /// A session is over: its connections end as soon as the peer has read the goodbye.
     pub fn end(&mut self, session: SessionId, now: u64) {
         for token in self.sessions.get(&session).cloned().unwrap_or_default() {
-            if let Some(stream) = self.streams.get_mut(&token) {
+            if let Some(stream) = self.open.get_mut(&token) {
                 stream.closing = true;
                 let deadline = now + GOODBYE_LIFE;
                 stream.deadline = Some(deadline);
@@ -412,7 +412,7 @@ impl Streams {
                 let _ = self.epoll.add(self.listener.as_raw_fd(), LISTENER);
                 continue;
             }
-            if let Some(stream) = self.streams.get_mut(&token) {
+            if let Some(stream) = self.open.get_mut(&token) {
                 stream.deadline = None;
                 self.counters.expired += u64::from(stream.session.is_none());
             }
