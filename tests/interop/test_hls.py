@@ -113,7 +113,7 @@ def test_playlists_keep_their_promises_while_they_are_blocked_for(
     while time.monotonic() < end:
         msn, part = listing.next
         asked = time.monotonic()
-        after = Listing(fetch(f"{media}?_HLS_msn={msn}&_HLS_part={part}").decode())
+        after = Listing(fetch(f"{media}&_HLS_msn={msn}&_HLS_part={part}").decode())
         late.append(time.monotonic() - asked)
         assert after.next > (msn, part)
         assert listing.hint in after.parts, after.text

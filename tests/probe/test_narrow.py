@@ -128,7 +128,9 @@ def test_a_narrow_path_costs_one_viewer_the_picture_and_nobody_the_sound(
         print(f"the other: ms between frames p50, p95, longest: {told}")
         assert silence <= GAP
         assert back - widened <= BACK
-        assert told[1][1] <= told[0][1] * 1.2 + 5
+        # Two browsers on two cores: what is above 20 ms and a fifth is not the scheduler's doing.
+        assert told[1][0] <= told[0][0] * 1.2
+        assert told[1][1] <= told[0][1] * 1.2 + 20
         other_rows = counts(peers[1])
         assert other_rows[-1][3] - other_rows[0][3] > 20 * (NARROW + 5)
     finally:

@@ -219,26 +219,13 @@ class GivenCertificate:
 
 
 class Keeper:
-    """Looks for another certificate from time to time, and has it used."""
+    """Looks for another certificate when told to, and has it used."""
 
     def __init__(self, source: Source, current: Certificate, use: Callable[[Pem], None]) -> None:
         """``use`` may refuse by a ``HelioError``: then the old one stays."""
         self.current = current
         self._source = source
         self._use = use
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
 
     async def look(self) -> None:
         """Once."""
@@ -252,14 +239,6 @@ class Keeper:
             return
         self.current = fresh
         log.info("certificate replaced", sha256=fresh.fingerprint, until=str(fresh.not_after))
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(PERIOD)
-            try:
-                await self.look()
-            except Exception:  # the certificate in use is good; the next look may be as well
-                log.exception("look for a certificate failed")
 
 
 def make(key: ec.EllipticCurvePrivateKey, names: Names, now: datetime) -> bytes:

@@ -32,7 +32,7 @@ from heliograph.model.errors import HelioError, MalformedError, ResourceError, S
 from heliograph.node import logs
 from heliograph.node.addresses import candidates
 from heliograph.node.authority import open_authority
-from heliograph.node.certificates import Keeper
+from heliograph.node.certificates import PERIOD, Keeper
 from heliograph.node.demo import Demo
 from heliograph.node.options import (
     DEMO,
@@ -249,8 +249,9 @@ class Server:
             raise SettingsError(f"https.certificate: {error.reason}") from error
         self._undo.append(("https", self.https.stop))
         self.certificate = Keeper(source, certificate, self.https.certify)
-        self.certificate.start()
-        self._undo.append(("certificate", self.certificate.stop))
+        looks = Periodic("certificate", PERIOD, self.certificate.look)
+        looks.start()
+        self._undo.append(("certificate", looks.stop))
 
     def _https_figures(self) -> dict[str, float]:
         if self.https is None or self.certificate is None:

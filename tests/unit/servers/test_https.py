@@ -140,6 +140,19 @@ async def test_a_viewer_by_https_gets_frames_from_the_plane_and_is_known_by_its_
         await site.until(lambda: site.websockets.open == 0)
 
 
+async def test_who_signs_in_by_https_gets_a_cookie_for_https_only():
+    person = {"name": "ann", "password": "a long enough password"}
+    async with secured() as secure:
+        site = secure.site
+        async with httpx.AsyncClient(verify=trusting(), timeout=PATIENCE) as client:
+            answer = await client.post(f"{secure.url}/api/v1/setup", json={"key": "boss"} | person)
+            assert answer.is_success, answer.text
+            assert "; Secure" in answer.headers["set-cookie"]
+        answer = await site.http.post("/api/v1/session", json=person)
+        assert answer.is_success, answer.text
+        assert "; Secure" not in answer.headers["set-cookie"]
+
+
 async def test_large_answers_and_bodies_pass_whole():
     async with secured() as secure:
         site = secure.site

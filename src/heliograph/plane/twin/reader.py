@@ -123,6 +123,8 @@ class Reader:
             "lag_ms": lag,
             "rr_loss_permille": self.loss_permille,
             "rr_jitter_us": self.jitter,
+            "estimate_bps": 0,
+            "layer": "",
             "last_rtcp_age_ms": -1 if self.last_rtcp is None else (now - self.last_rtcp) // 1000,
             "state": state if self.playing else "paused",
         }
