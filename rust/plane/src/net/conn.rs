@@ -158,6 +158,11 @@ impl Conn {
         self.stream.fd()
     }
 
+    /// Whether TLS carries it: then bytes may wait in its session that no socket tells of.
+    pub fn secured(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+
     /// Whether media may be written: nothing older waits.
     pub fn clear(&self) -> bool {
         self.out.is_empty() && self.stream.flushed()

@@ -398,11 +398,16 @@ impl Worker {
             Command::Adopt(conn) => {
                 let id = conn.id;
                 let added = self.epoll.add(conn.fd(), id << 2 | STREAM);
+                let secured = conn.secured();
                 self.conns.insert(id, *conn);
                 if added.is_err() {
                     self.end(id, "reset");
+                } else if secured {
+                    self.readable(id); // what its session holds already, no socket tells
                 } else {
-                    self.readable(id); // what came before it was watched is not told again
+                    // What the socket holds is told later, when the orders given with this one
+                    // say what it is.
+                    self.understand(id);
                 }
             }
             Command::Send(id, data) => self.say(id, |conn| conn.send(&data)),
