@@ -4,7 +4,7 @@ use _plane::channel::Config;
 use _plane::codec::Codec;
 use _plane::event::Event;
 use _plane::plane::Plane;
-use _plane::reader::AUDIO_ONLY;
+use _plane::reader::{AUDIO_ONLY, PLAYING};
 use _plane::rtp;
 use _plane::source::{Kind, TrackSpec};
 use std::io::{Read, Write};
@@ -114,6 +114,7 @@ fn relays_datagrams_in_order_to_every_reader() {
     plane
         .attach_udp(input, 0, endpoint, 96, (Some(LOCAL), Some(port), None))
         .unwrap();
+    let mut readers = Vec::new();
     let players: Vec<UdpSocket> = (0..20)
         .map(|_| {
             let player = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -123,9 +124,16 @@ fn relays_datagrams_in_order_to_every_reader() {
                 .add_udp_reader(channel, endpoint, &[(0, LOCAL, port, 0)])
                 .unwrap();
             plane.start_reader(reader);
+            readers.push(reader);
             player
         })
         .collect();
+    until("all readers play", || {
+        readers.iter().all(|reader| {
+            let reader = plane.reader(*reader).unwrap();
+            reader.state.load(Ordering::Relaxed) == PLAYING
+        })
+    });
     for n in 0..50 {
         publisher
             .send_to(&picture(n, 10, 300), ("127.0.0.1", rtp_port))
