@@ -252,6 +252,7 @@ describe("what the server says", () => {
     [404, 404, null, "unknown"],
     [404, 200, onAir, "off"],
     [405, 200, onAir, "off"],
+    [429, 200, onAir, "full"],
     [503, 200, onAir, "off"],
     [503, 200, { ...onAir, readers: 2 }, "full"],
     [503, null, null, "gone"],

@@ -53,6 +53,8 @@ export function afterRefusal(
   // Without a source there is no format yet that could fit or not.
   if (status === 406) return lifeOf(told) === "waiting" ? "waiting" : "codec";
   if (status === 401 || status === 403) return "refused";
+  // Too much comes from this address: as with places, later is better.
+  if (status === 429) return "full";
   if (status === 0 || status === 502 || status === 504) return "gone";
   const why = refusal(told);
   if (why === "gone" || why === "unknown" || why === "full") return why;
