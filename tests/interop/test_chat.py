@@ -279,7 +279,7 @@ def test_what_it_looks_like(
 ) -> None:
     server = serve({"name": "clip", "title": "A clip that goes round", "key": KEY})
     look = {"viewport": viewport, "color_scheme": scheme, "is_mobile": size == "narrow"}
-    anna = come(chromium, server, **look).join("Anna Lindqvist")
+    anna = come(chromium, server, **look).join("Anna")
     otto = come(chromium, server, **look, **owner)
     anna.say("Good evening from the harbour! The light is lovely today.")
     anna.say("🌅🎉")

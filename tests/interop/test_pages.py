@@ -81,7 +81,7 @@ def test_every_page_fits_and_says_what_it_is(
     person.until_text("Set up this server", 10)
     shoot(person, "setup", size, scheme)
     key = (tmp_path / "server-state" / "administrator.key").read_text().strip()
-    ada = {"name": "ada", "password": "three plain words", "display_name": "Ada Lindqvist"}
+    ada = {"name": "ada", "password": "three plain words", "display_name": "Ada"}
     ben = {"name": "ben", "password": "three plain words", "role": "broadcaster"}
     yard = {"name": "yard", "title": "The yard at night", "private": True}
     requests = [("POST", "/setup", {"key": key, **ada}), ("POST", "/accounts", ben)]

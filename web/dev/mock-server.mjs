@@ -267,7 +267,7 @@ if (!options.empty) {
 
 const api = new FakeApi(`127.0.0.1:${port}`);
 if (!options.fresh) {
-  api.addAccount("ada", "correct horse", "administrator", "Ada Lindqvist");
+  api.addAccount("ada", "correct horse", "administrator", "Ada");
   api.addAccount("ben", "correct horse", "broadcaster", "Ben of the Hill");
   api.addAccount("vera", "correct horse", "viewer", "Vera");
 }
