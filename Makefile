@@ -180,7 +180,8 @@ fuzz: .cache/python.stamp ## every parser for FUZZ_SECONDS each (300)
 	[ -z "$$failed" ] || { echo "found something in:$$failed (inputs in .cache/fuzz)" >&2; exit 1; }
 
 probe soak: setup $(PEERS) ## tests that make networks and kill processes; tests that last
-	@if compgen -G 'tests/$@/test_*.py' >/dev/null; then
+	@if [ $@ = probe ]; then $(VENV)/pytest -m long --ignore=tests/probe </dev/null; fi
+	if compgen -G 'tests/$@/test_*.py' >/dev/null; then
 	  $(VENV)/pytest tests/$@ </dev/null
 	else
 	  echo "make $@: tests/$@ has no tests yet"

@@ -224,6 +224,7 @@ class Flood:
             self._thread.join(30)
 
 
+@pytest.mark.long
 def test_flood_is_bounded_and_nobody_else_is_disturbed(
     clip: Clip,
     owner: dict[str, Any],

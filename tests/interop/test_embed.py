@@ -103,6 +103,7 @@ def test_a_page_of_another_site_plays_a_channel(
         tab.close()
 
 
+@pytest.mark.long
 def test_a_page_of_another_site_goes_over_to_hls_and_says_what_it_lacks(
     serve: Callable[..., Server],
     run: Callable[[Program], Program],

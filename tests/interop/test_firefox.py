@@ -23,6 +23,7 @@ PATIENCE = 30.0
 Keep = Callable[[Program], Program]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_firefox_is_on_air_and_watches(
     clip: Clip, serve: Callable[..., Server], run: Keep, chromium: Chromium, tmp_path: Path

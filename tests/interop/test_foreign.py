@@ -71,6 +71,7 @@ def test_what_aiortc_publishes_is_seen_by_all_as_it_was(
     server.until_state("clip", "waiting", 2)
 
 
+@pytest.mark.long
 def test_what_gstreamer_s_webrtcbin_publishes_is_seen_as_it_was(
     clip: Clip, serve: Callable[..., Server], run: Keep, tmp_path: Path
 ) -> None:
@@ -87,6 +88,7 @@ def test_what_gstreamer_s_webrtcbin_publishes_is_seen_as_it_was(
     judge(server, publisher, viewers)
 
 
+@pytest.mark.long
 @pytest.mark.xfail(reason="the plane's DTLS knows no RSA, and GStreamer makes RSA", strict=True)
 def test_gstreamer_s_own_certificate_is_taken(
     clip: Clip, serve: Callable[..., Server], run: Keep, tmp_path: Path
@@ -100,6 +102,7 @@ def test_gstreamer_s_own_certificate_is_taken(
     assert "connected" in publisher.log.split()
 
 
+@pytest.mark.long
 def test_what_is_published_by_rtsp_is_seen_by_aiortc_as_it_was(
     clip: Clip, serve: Callable[..., Server], run: Keep, tmp_path: Path
 ) -> None:

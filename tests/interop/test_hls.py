@@ -81,7 +81,7 @@ def start(
     return server, url
 
 
-@pytest.mark.parametrize("sound", ["opus", "aac"])
+@pytest.mark.parametrize("sound", ["opus", pytest.param("aac", marks=pytest.mark.long)])
 def test_what_is_published_is_played_by_hls_as_it_was(
     sound: str, clip: Clip, serve: Callable[..., Server], run: Keep, tmp_path: Path
 ) -> None:
@@ -149,6 +149,7 @@ def test_playlists_are_right_by_the_rules_of_hls_parser(
     assert judged["parts"] > 3, judged
 
 
+@pytest.mark.long
 @pytest.mark.browser
 def test_hls_js_plays_near_the_live_edge(
     clip: Clip, serve: Callable[..., Server], run: Keep, chromium: Chromium, tmp_path: Path

@@ -93,6 +93,7 @@ def metric(server: Server, name: str) -> float:
     raise AssertionError(f"no metric {name}")
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_mutated_datagrams(watched: tuple[Server, Viewer, Tap]) -> None:
     server, _, tap = watched
     # Reports are most of what a viewer sends; the others are to be tried as often.
@@ -129,6 +130,7 @@ def test_a_hundred_thousand_mutated_datagrams(watched: tuple[Server, Viewer, Tap
     assert metric(server, "helio_webrtc_sessions") == 1
 
 
+@pytest.mark.long
 @pytest.mark.timeout(90)
 def test_two_hundred_offers_a_second(watched: tuple[Server, Viewer, Tap]) -> None:
     server, _, _ = watched

@@ -42,7 +42,7 @@ def shoot(tab: Tab, name: str, size: str, scheme: str) -> None:
     assert tab.complaints == [], name
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 @pytest.mark.parametrize("size", SIZES)
 def test_every_page_fits_and_says_what_it_is(
     size: str,

@@ -27,7 +27,7 @@ RELOADS = 8
 FRAMES = 60
 
 
-@pytest.fixture(params=["nginx", "caddy"])
+@pytest.fixture(params=["nginx", pytest.param("caddy", marks=pytest.mark.long)])
 def proxy(
     request: pytest.FixtureRequest,
     serve: Callable[..., Server],

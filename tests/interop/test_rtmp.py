@@ -56,6 +56,7 @@ def test_what_is_published_is_seen_as_it_was(
     tab.close()
 
 
+@pytest.mark.long
 @pytest.mark.browser
 def test_viewers_go_on_when_the_publisher_is_killed_and_comes_back(
     clip: Clip, serve: Callable[..., Server], run: Keep, chromium: Chromium, tmp_path: Path

@@ -169,6 +169,7 @@ def test_a_second_publisher_is_refused_and_the_first_not_disturbed(
     assert viewer.judge(3 * make.RATE) == []
 
 
+@pytest.mark.long
 def test_a_second_publisher_takes_over_where_the_channel_says_so(
     clip: Clip, serve: Callable[..., Server], run: Keep, tmp_path: Path
 ) -> None:

@@ -43,6 +43,7 @@ def behind(tab: Tab) -> bool:
     return found
 
 
+@pytest.mark.long
 def test_a_slow_viewer_hears_on_and_sees_why_the_picture_stands(
     serve: Callable[..., Server],
     run: Callable[[Program], Program],

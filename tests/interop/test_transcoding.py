@@ -39,7 +39,7 @@ def workers(server: Server) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("way", ["rtmp", "rtsp"])
+@pytest.mark.parametrize("way", ["rtmp", pytest.param("rtsp", marks=pytest.mark.long)])
 def test_aac_is_heard_by_webrtc_and_comes_back_when_its_process_is_killed(
     way: str,
     clip: Clip,

@@ -41,7 +41,7 @@ def ask(
             return error.code, error.headers
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("transport", ["udp", pytest.param("tcp", marks=pytest.mark.long)])
 def test_what_ffmpeg_publishes_is_seen_by_webrtc(
     transport: str,
     clip: Clip,

@@ -125,6 +125,7 @@ def test_a_channel_with_b_frames_is_left_to_other_ways(
     wait_until(refused, PATIENCE, "WebRTC is refused")
 
 
+@pytest.mark.long
 def test_simulcast_layers_reach_viewers_and_players(
     serve: Callable[..., Server], run: Keep, chromium: Chromium, tmp_path: Path
 ) -> None:

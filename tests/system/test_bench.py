@@ -42,7 +42,7 @@ def alive(pids):
     return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("transport", ["udp", pytest.param("tcp", marks=pytest.mark.long)])
 async def test_five_viewers_of_a_private_server(transport):
     bench = await helio(
         *("bench", "--viewers", "5", "--seconds", "2", "--transport", transport, "--json")
@@ -74,6 +74,7 @@ async def test_a_server_that_runs_is_found_and_its_limit_told(served, publish):
     assert served.channel()["readers"] == 0
 
 
+@pytest.mark.long
 async def test_refused_viewers_are_what_the_run_says():
     bench = await helio(
         *("bench", "--until-loss", "--viewers", "2", "--max-viewers", "4", "--seconds", "0.5"),
@@ -87,7 +88,9 @@ async def test_refused_viewers_are_what_the_run_says():
     assert document["verdict"].endswith("carried 2")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 async def test_interrupted_it_ends_what_it_started(number):
     bench = await helio("bench", "--viewers", "2", "--seconds", "60")
     # The server, the publisher, and the viewers of one core at least.

@@ -13,6 +13,9 @@ log = structlog.get_logger(__name__)
 #: Seconds one run may take: what is bounded well needs a few, and a hung one must not stop the
 #: next for ever.
 PATIENCE = 60.0
+#: Seconds that a run under way has to end when the server stops: half a transaction is rolled back,
+#: and says so in the log.
+STOP = 2.0
 
 
 class Periodic:
@@ -33,6 +36,7 @@ class Periodic:
         self._seconds = seconds
         self._work = work
         self._at_once = at_once
+        self._over = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -40,21 +44,29 @@ class Periodic:
         self._task = asyncio.create_task(self._run(), name=self._name)
 
     async def stop(self) -> None:
-        """End; a run under way is cancelled."""
+        """End; a run under way has ``STOP`` seconds to come to its end, and is cancelled then."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        self._over.set()
+        if task is None:
+            return
+        await asyncio.wait([task], timeout=STOP)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
     async def _run(self) -> None:
         if not self._at_once:
-            await asyncio.sleep(self._seconds)
-        while True:
+            await self._pause()
+        while not self._over.is_set():
             try:
                 async with asyncio.timeout(PATIENCE):
                     await self._work()
             except Exception:  # whatever it was, the next run may find it mended
                 self.failures += 1
                 log.exception("periodic work failed", work=self._name)
-            await asyncio.sleep(self._seconds)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._seconds):
+                await self._over.wait()

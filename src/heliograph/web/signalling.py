@@ -81,8 +81,8 @@ def _created(session: RtcSession, way: str) -> Response:
 async def publish(name: str, request: Request, context: Context) -> Response:
     """Go on air: an SDP offer, with a stream key as bearer token or ``?key=``, or signed in as the
     channel's owner."""
-    rtc = _asked(context, request)
     channel, grant = await publisher(request, context, name, "whip")
+    rtc = _asked(context, request)
     offer = await _body(request, SDP)
     agent = request.headers.get("user-agent", "")[:200]
     session = rtc.publish(channel, offer, peer=_peer(request), grant=grant, agent=agent)
@@ -94,8 +94,8 @@ async def publish(name: str, request: Request, context: Context) -> Response:
 )
 async def view(name: str, request: Request, context: Context) -> Response:
     """Watch: an SDP offer; with a view token or a key as bearer token, ``?token=`` or ``?key=``."""
-    rtc = _asked(context, request)
     channel, grant = await viewer(request, context, name, "whep")
+    rtc = _asked(context, request)
     offer = await _body(request, SDP)
     agent = request.headers.get("user-agent", "")[:200]
     session = rtc.view(channel, offer, peer=_peer(request), grant=grant, agent=agent)

@@ -45,3 +45,18 @@ async def test_first_run_can_wait() -> None:
     await asyncio.sleep(0)
     await periodic.stop()
     assert runs == []
+
+
+async def test_a_run_under_way_comes_to_its_end() -> None:
+    said: list[str] = []
+
+    async def work() -> None:
+        said.append("begun")
+        await asyncio.sleep(0.01)
+        said.append("ended")
+
+    periodic = Periodic("test", 3600, work, at_once=True)
+    periodic.start()
+    await until(lambda: said)
+    await periodic.stop()
+    assert said == ["begun", "ended"]
