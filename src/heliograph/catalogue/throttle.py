@@ -11,11 +11,11 @@ Pure: ``now`` is any clock of seconds that does not go back.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from dataclasses import dataclass
 from math import ceil
 
+from heliograph.model.addresses import household_of
 from heliograph.model.errors import TooManyError
 
 #: Powers of two above this are beyond every bound; keeps the arithmetic finite.
@@ -92,7 +92,7 @@ class Throttle:
         ``account`` is what is guessed at; empty where a guess is at all of them at once, such as
         a stream key.
         """
-        keys = [("address", network(address))] if address else []
+        keys = [("address", household_of(address))] if address else []
         if account:
             keys.append(("account", account[:256].casefold()))
         wait = max((self._wait(kind, key, now) for kind, key in keys), default=0.0)
@@ -144,16 +144,3 @@ class Throttle:
         entry.last = now
         entry.blocked_until = now + policy.delay(entry.failures)
         table.move_to_end(key)
-
-
-def network(address: str) -> str:
-    """What is counted as one address: an IPv4 address, or an IPv6 /64, which one customer has."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address[:64]
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            return str(ip.ipv4_mapped)
-        return str(ipaddress.IPv6Network((int(ip) >> 64 << 64, 64)))
-    return str(ip)

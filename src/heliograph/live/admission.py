@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from heliograph.model.addresses import address_of
 from heliograph.model.errors import (
     BusyError,
     ConflictError,
@@ -47,13 +48,9 @@ class Access:
         """Whether a numeric address may come; what is no address may only where all may."""
         if not self.networks:
             return True
-        try:
-            ip = ipaddress.ip_address(address.partition("%")[0])
-        except ValueError:
+        ip = address_of(address)
+        if ip is None:
             return False
-        # A dual-stack listener shows an IPv4 peer as ::ffff:a.b.c.d.
-        mapped = getattr(ip, "ipv4_mapped", None)
-        ip = mapped or ip
         return any(ip.version == network.version and ip in network for network in self.networks)
 
 

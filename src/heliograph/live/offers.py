@@ -7,11 +7,11 @@ of which every machine has as many as it likes.
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections import Counter
 from dataclasses import dataclass
 
+from heliograph.model.addresses import household_of
 from heliograph.model.errors import TooManyError
 
 #: Addresses remembered for their rate: 2 MB. The one that asked longest ago is forgotten first,
@@ -51,7 +51,7 @@ class Offers:
 
     def asked(self, peer: str, now: float) -> None:
         """Somebody at ``peer`` makes an offer; ``TooManyError`` says when to ask again."""
-        place, rate = _place(peer), self.limits.per_minute / 60
+        place, rate = household_of(peer), self.limits.per_minute / 60
         tokens, since = self._buckets.pop(place, (self.limits.burst, now))
         tokens = min(self.limits.burst, tokens + (now - since) * rate)
         # Put back at the end: the first of the table is the one that was silent for longest.
@@ -68,7 +68,7 @@ class Offers:
 
     def check(self, peer: str) -> None:
         """Raise ``TooManyError`` if ``peer`` may not hold one session more."""
-        place = _place(peer)
+        place = household_of(peer)
         if self._sessions[place] >= self.limits.sessions:
             self.counters["offers_too_many"] += 1
             raise TooManyError(
@@ -79,24 +79,11 @@ class Offers:
 
     def opened(self, peer: str) -> None:
         """A session of ``peer`` began."""
-        self._sessions[_place(peer)] += 1
+        self._sessions[household_of(peer)] += 1
 
     def closed(self, peer: str) -> None:
         """It ended."""
-        place = _place(peer)
+        place = household_of(peer)
         self._sessions[place] -= 1
         if self._sessions[place] <= 0:
             del self._sessions[place]
-
-
-def _place(peer: str) -> str:
-    """What an address counts as; what is no address counts as itself."""
-    try:
-        address = ipaddress.ip_address(peer.partition("%")[0])
-    except ValueError:
-        return peer
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((address, 64), strict=False))

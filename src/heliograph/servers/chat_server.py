@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import time
 from collections import Counter
 from collections.abc import Coroutine, Mapping
@@ -22,6 +21,7 @@ from heliograph.live import chat_wire as wire
 from heliograph.live.chat_policy import Policy, Visitor, judge
 from heliograph.live.chat_rooms import Chats, OpenRoom
 from heliograph.live.states import LiveEvent
+from heliograph.model.addresses import address_of, household
 from heliograph.model.errors import BusyError, HelioError, NotFoundError
 from heliograph.servers.chat_socket import ChatSocket, SilentError, frame
 from heliograph.servers.websocket import UpgradeRequest, accept, refusal
@@ -444,13 +444,5 @@ def _reserve(hall: Hall) -> None:
 
 def _network(peer: str) -> str:
     """What connections of one place have in common; empty where the address says nothing."""
-    try:
-        address = ipaddress.ip_address(peer.partition("%")[0])
-    except ValueError:
-        return ""
-    address = getattr(address, "ipv4_mapped", None) or address
-    if address.is_loopback:
-        return ""
-    if address.version == 6:
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
+    address = address_of(peer)
+    return "" if address is None or address.is_loopback else household(address)

@@ -11,7 +11,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from heliograph.model.addresses import address_of
 
 #: Proxies between a client and us that are followed; an honest chain has one to three.
 MAX_HOPS = 16
@@ -45,7 +47,7 @@ class Trust:
 
     def covers(self, peer: str) -> bool:
         """Whether a proxy at this address is believed."""
-        address = _address(peer)
+        address = address_of(peer)
         return address is not None and self._covers(address)
 
     def _covers(self, address: _Address) -> bool:
@@ -164,20 +166,11 @@ def _node(text: str) -> tuple[str, int]:
         port = port.removeprefix(":")
     elif host.count(":") == 1:
         host, _, port = host.partition(":")
-    address = _address(host)
+    address = address_of(host)
     if address is None:
         return UNKNOWN
     known = port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535
     return str(address), int(port) if known else 0
-
-
-def _address(text: str) -> _Address | None:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
 
 
 def _scheme(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ from heliograph.live.chat_policy import Policy, Visitor
 from heliograph.live.gate import Asker, settled, view_of
 from heliograph.live.grants import Grant
 from heliograph.live.identity import Identity, asker_of, signed_in
+from heliograph.model.addresses import address_of, household
 from heliograph.model.errors import ForbiddenError
 from heliograph.web.context import WebContext
 
@@ -127,16 +127,11 @@ class ChatGate:
 
     def _net(self, peer: str) -> str:
         """A word for where somebody comes from; empty for addresses of this machine: a proxy's."""
-        try:
-            address = ipaddress.ip_address(peer.partition("%")[0])
-        except ValueError:
+        address = address_of(peer)
+        if address is None or address.is_loopback:
             return ""
-        address = getattr(address, "ipv4_mapped", None) or address
-        if address.is_loopback:
-            return ""
-        # A household has an IPv6 network, and every guest of it as many addresses as he likes.
-        network = ipaddress.ip_network((address, 64 if address.version == 6 else 32), strict=False)
-        return hmac.new(self._secret, str(network).encode(), hashlib.sha256).hexdigest()[:_NET_HEX]
+        place = household(address).encode()
+        return hmac.new(self._secret, place, hashlib.sha256).hexdigest()[:_NET_HEX]
 
 
 def _proof(grant: Grant) -> Proof:

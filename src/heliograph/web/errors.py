@@ -18,6 +18,7 @@ from heliograph.model.errors import (
     PeerError,
     UnauthorizedError,
 )
+from heliograph.web.identity import peer_of
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +73,7 @@ def install(app: FastAPI) -> None:
         if not isinstance(error, PeerError):
             log.error("request failed", path=request.url.path, error=error.message)
         elif isinstance(error, UnauthorizedError | ForbiddenError):
-            peer = request.client.host if request.client else ""
+            peer = peer_of(request)
             log.info("request refused", path=request.url.path, peer=peer, error=error.message)
         return helio_response(error)
 

@@ -18,6 +18,7 @@ from heliograph.web.access import Context, viewer
 from heliograph.web.context import WebContext
 from heliograph.web.cors import cors
 from heliograph.web.errors import answers, helio_response
+from heliograph.web.identity import agent_of, peer_of
 
 router = APIRouter(prefix="/hls", tags=["hls"])
 
@@ -52,8 +53,7 @@ def _enter(
     request: Request, context: WebContext, channel: Channel, grant: Grant, *, fresh: bool
 ) -> str:
     """The viewer's name; it has a place from now on. ``fresh``: it may be a new one."""
-    peer = request.client.host if request.client else ""
-    agent = request.headers.get("user-agent", "")[:200]
+    peer, agent = peer_of(request), agent_of(request)
     name = request.query_params.get("viewer", "")
     if not name and not fresh:  # an address without our name in it: the same program is the same
         name = hashlib.sha256(f"{peer} {agent}".encode()).hexdigest()[:32]

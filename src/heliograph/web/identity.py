@@ -13,6 +13,8 @@ __all__ = ["Identity", "identify", "identity_of"]
 
 #: Methods that change nothing (RFC 9110 section 9.2.1).
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+#: Characters of a program's name that are kept.
+MAX_AGENT = 200
 
 
 async def identify(
@@ -42,3 +44,8 @@ async def identity_of(request: Request, context: WebContext) -> Identity:
 def peer_of(request: Request) -> str:
     """The numeric address of who asks; empty where it is not known."""
     return request.client.host if request.client else ""
+
+
+def agent_of(request: Request) -> str:
+    """What the asking program calls itself, cut to what lists show."""
+    return request.headers.get("user-agent", "")[:MAX_AGENT]

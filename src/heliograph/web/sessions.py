@@ -14,7 +14,7 @@ from heliograph.web.access import Asking, Context
 from heliograph.web.context import WebContext
 from heliograph.web.cookies import drop_session, set_session
 from heliograph.web.errors import answers
-from heliograph.web.identity import peer_of
+from heliograph.web.identity import agent_of, peer_of
 
 router = APIRouter(prefix="/api/v1", tags=["session"])
 
@@ -78,10 +78,6 @@ def _opened(request: Request, response: Response, made: NewSession) -> dict[str,
     return {"account": signed_in(account), "administrator": administrator, "setup": False}
 
 
-def _agent(request: Request) -> str:
-    return request.headers.get("user-agent", "")
-
-
 @router.get("/session", response_model=SessionAnswer, responses=answers(429))
 async def get_session(context: Context, identity: Asking) -> dict[str, Any]:
     """Who is signed in."""
@@ -96,7 +92,7 @@ async def sign_in(
     check_origin(request.headers, context.public_host, needed=False)
     try:
         made = await context.catalogue.sessions.sign_in(
-            given.name, given.password, address=peer_of(request), agent=_agent(request)
+            given.name, given.password, address=peer_of(request), agent=agent_of(request)
         )
     except HelioError:
         context.counters["sign_ins_refused"] += 1
@@ -132,7 +128,7 @@ async def change_password(
     accounts, name, peer = context.catalogue.accounts, identity.account.name, peer_of(request)
     account = await accounts.authenticate(name, given.old, address=peer)
     await accounts.set_password(name, given.new, by=identity.actor)
-    made = await context.catalogue.sessions.create(account, address=peer, agent=_agent(request))
+    made = await context.catalogue.sessions.create(account, address=peer, agent=agent_of(request))
     return _opened(request, response, made)
 
 
@@ -147,6 +143,6 @@ async def set_up(
     account = await context.catalogue.accounts.create_first(
         given.key, given.name, given.password, display_name=given.display_name, address=peer
     )
-    made = await context.catalogue.sessions.create(account, address=peer, agent=_agent(request))
+    made = await context.catalogue.sessions.create(account, address=peer, agent=agent_of(request))
     context.counters["sign_ins"] += 1
     return _opened(request, response, made)

@@ -19,6 +19,7 @@ from heliograph.web.access import Context, publisher, viewer
 from heliograph.web.context import WebContext
 from heliograph.web.cors import cors
 from heliograph.web.errors import answers
+from heliograph.web.identity import agent_of, peer_of
 
 router = APIRouter(tags=["webrtc"])
 
@@ -42,7 +43,7 @@ def _rtc(context: WebContext) -> Rtc:
 def _asked(context: WebContext, request: Request) -> Rtc:
     """The server's WebRTC, for an offer of a peer that may make one."""
     rtc = _rtc(context)
-    rtc.offers.asked(_peer(request), time.monotonic())
+    rtc.offers.asked(peer_of(request), time.monotonic())
     return rtc
 
 
@@ -59,10 +60,6 @@ async def _body(request: Request, media_type: str) -> str:
         return body.decode("utf-8")
     except UnicodeDecodeError:
         raise MalformedError("body", "not UTF-8") from None
-
-
-def _peer(request: Request) -> str:
-    return request.client.host if request.client else ""
 
 
 def _created(session: RtcSession, way: str) -> Response:
@@ -84,8 +81,9 @@ async def publish(name: str, request: Request, context: Context) -> Response:
     channel, grant = await publisher(request, context, name, "whip")
     rtc = _asked(context, request)
     offer = await _body(request, SDP)
-    agent = request.headers.get("user-agent", "")[:200]
-    session = rtc.publish(channel, offer, peer=_peer(request), grant=grant, agent=agent)
+    session = rtc.publish(
+        channel, offer, peer=peer_of(request), grant=grant, agent=agent_of(request)
+    )
     return _created(session, "whip")
 
 
@@ -97,8 +95,7 @@ async def view(name: str, request: Request, context: Context) -> Response:
     channel, grant = await viewer(request, context, name, "whep")
     rtc = _asked(context, request)
     offer = await _body(request, SDP)
-    agent = request.headers.get("user-agent", "")[:200]
-    session = rtc.view(channel, offer, peer=_peer(request), grant=grant, agent=agent)
+    session = rtc.view(channel, offer, peer=peer_of(request), grant=grant, agent=agent_of(request))
     return _created(session, "whep")
 
 

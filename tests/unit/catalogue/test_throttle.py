@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph.catalogue.throttle import ACCOUNT_POLICY, ADDRESS_POLICY, Policy, Throttle, network
+from heliograph.catalogue.throttle import ACCOUNT_POLICY, ADDRESS_POLICY, Policy, Throttle
 from heliograph.model.errors import BusyError
 
 
@@ -127,20 +127,6 @@ def test_table_is_bounded_and_forgets_the_longest_quiet() -> None:
     throttle.begin(0.0, address="192.0.2.0")
     with pytest.raises(BusyError):
         throttle.begin(0.0, address="192.0.2.4")
-
-
-@pytest.mark.parametrize(
-    ("address", "counted"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("no address", "no address"),
-    ],
-)
-def test_what_counts_as_one_address(address: str, counted: str) -> None:
-    assert network(address) == counted
 
 
 @given(st.integers(0, 10_000))
