@@ -43,7 +43,7 @@ fn a_hundred_thousand_mutated_datagrams_end_nothing() {
     for number in 0..100 {
         world.publish(publisher, video, None, number, &[7; 600]);
         let item = packet(0, true, number == 0, number, world.now, 500);
-        world.shard.deliver(world.now, &[2], &[item]);
+        world.shard.deliver(world.now, &[2], [item]);
         world.run(10 * MS);
     }
     let seeds = world.keep.take().unwrap();
@@ -88,7 +88,7 @@ fn a_hundred_thousand_mutated_datagrams_end_nothing() {
     for number in 100..200 {
         world.publish(publisher, video, None, number, &[7; 600]);
         let item = packet(0, true, false, number, world.now, 500);
-        world.shard.deliver(world.now, &[2], &[item]);
+        world.shard.deliver(world.now, &[2], [item]);
         world.run(10 * MS);
     }
     world.run(500 * MS);

@@ -74,12 +74,12 @@ fn measure(viewers: u64, sizes: &[usize], estimate: Option<u64>, seconds: u64) -
         }
         let end = world.now + FRAME;
         let begun = Instant::now();
-        world.shard.deliver(world.now, &ids, &items);
+        world.shard.deliver(world.now, &ids, items);
         figures.write += begun.elapsed();
         loop {
             batch.clear();
             let begun = Instant::now();
-            world.shard.poll(world.now, &mut batch);
+            let more = world.shard.poll(world.now, &mut batch);
             let due = world.shard.due();
             figures.poll += begun.elapsed();
             let mut runs: Vec<Vec<&[u8]>> = Vec::new();
@@ -114,6 +114,7 @@ fn measure(viewers: u64, sizes: &[usize], estimate: Option<u64>, seconds: u64) -
             }
             figures.cipher += begun.elapsed();
             match due {
+                _ if more => {}
                 Some(due) if due < end => world.now = due.max(world.now),
                 _ => break,
             }
@@ -186,7 +187,7 @@ fn cost_with_feedback() {
                 items.push(packet(0, true, key, number, world.now, size));
             }
             let begun = Instant::now();
-            world.shard.deliver(world.now, &ids, &items);
+            world.shard.deliver(world.now, &ids, items);
             world.spent += begun.elapsed();
             world.run(FRAME);
         }

@@ -100,7 +100,7 @@ fn a_viewer_gets_everything_over_a_bad_network() {
         let key = number % 500 == 0;
         let video = packet(0, true, key, first + number, world.now, 900);
         let audio = packet(9, false, false, 30 + number, world.now, 100);
-        world.shard.deliver(world.now, &[5], &[video, audio]);
+        world.shard.deliver(world.now, &[5], [video, audio]);
         world.run(5 * MS);
     }
     world.run(2 * SECOND);
@@ -151,7 +151,7 @@ fn keyframe_requests_pass_and_a_change_of_layer_goes_unnoticed() {
                 *slot += 1;
                 let key = i == 0 && key == Some(layer);
                 let item = packet(layer, true, key, *slot, world.now, 500);
-                world.shard.deliver(world.now, &[5], &[item]);
+                world.shard.deliver(world.now, &[5], [item]);
             }
             world.run(10 * MS);
         }
@@ -214,11 +214,11 @@ fn a_narrow_way_costs_the_picture_and_gives_it_back() {
                     let at = number * packets + part;
                     let key = key && part == 0;
                     let item = packet(layer, true, key, at, world.now, 930);
-                    world.shard.deliver(world.now, &[5], &[item]);
+                    world.shard.deliver(world.now, &[5], [item]);
                 }
             }
             let audio = packet(9, false, false, number, world.now, 100);
-            world.shard.deliver(world.now, &[5], &[audio]);
+            world.shard.deliver(world.now, &[5], [audio]);
             world.run(20 * MS);
         }
     };
@@ -323,7 +323,7 @@ fn a_viewer_comes_by_tcp() {
     assert!(connected(&world, 5));
     for number in 0..50 {
         let item = packet(0, true, number == 0, number, world.now, 500);
-        world.shard.deliver(world.now, &[5], &[item]);
+        world.shard.deliver(world.now, &[5], [item]);
         world.run(20 * MS);
     }
     assert_eq!(received(&world, n, 500).len(), 50);
@@ -391,7 +391,7 @@ fn ice_restarts_by_a_fragment() {
     world.run(2 * SECOND);
     for number in 0..50 {
         let item = packet(0, true, number == 0, number, world.now, 500);
-        world.shard.deliver(world.now, &[5], &[item]);
+        world.shard.deliver(world.now, &[5], [item]);
         world.run(20 * MS);
     }
     assert!(received(&world, n, 500).len() >= 48);

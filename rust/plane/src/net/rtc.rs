@@ -302,15 +302,18 @@ impl RtcPort {
         }
     }
 
-    /// Lets sessions speak once; whether one did.
+    /// Lets every session speak that has something to say; whether one did.
     fn turn(&self, state: &mut State, hub: &Hub, headers: &mut Headers, now: u64) -> bool {
         let mut batch = std::mem::take(&mut state.batch);
-        batch.clear();
-        state.shard.poll(now, &mut batch);
-        self.send(&batch.datagrams, state, hub, headers);
-        let spoke = !(batch.datagrams.is_empty() && batch.events.is_empty());
-        for event in batch.events.drain(..) {
-            state.hear(event, self.worker, hub, now);
+        let (mut spoke, mut more) = (false, true);
+        while more {
+            batch.clear();
+            more = state.shard.poll(now, &mut batch);
+            self.send(&batch.datagrams, state, hub, headers);
+            spoke |= !(batch.datagrams.is_empty() && batch.events.is_empty());
+            for event in batch.events.drain(..) {
+                state.hear(event, self.worker, hub, now);
+            }
         }
         state.batch = batch;
         spoke

@@ -1,5 +1,9 @@
 //! The sessions of one thread. Only those with work due are touched: a heap holds due times, and
-//! what was received or written marks a session as due at once.
+//! what was received or delivered marks a session as due at once.
+//!
+//! A session has tens of kilobytes of state. So what it is to send waits beside it until its turn,
+//! in which all is done that there is to do: with a thousand viewers each turn finds the state cold
+//! once, not once a step.
 
 use super::mux::{Dropped, Mux, SessionId};
 use super::session::{
@@ -11,10 +15,15 @@ use super::{Refused, Timeline};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Outputs taken from one session before others have their turn. A keyframe of a viewer that has
 /// just begun is a few hundred packets; more than this waits for the next poll.
 const OUTPUTS_A_TURN: usize = 512;
+
+/// Datagrams after which a poll stops for them to be sent: they are still in the cache then, and so
+/// is the memory that the next ones take.
+const DATAGRAMS_A_POLL: usize = 128;
 
 /// Entries of the heap that may be outdated, per session, before it is built anew.
 const HEAP_SLACK: usize = 4;
@@ -87,6 +96,8 @@ pub struct Counters {
 struct Slot {
     session: Session,
     due: u64,
+    /// To be sent; emptied at the next poll, which follows at once.
+    waiting: Vec<Arc<[Packet]>>,
 }
 
 /// Many sessions. See the module.
@@ -160,7 +171,12 @@ impl Shard {
     fn add(&mut self, now: u64, id: SessionId, session: Session) {
         self.remove(id);
         self.mux.add(id, session.ufrag());
-        self.sessions.insert(id, Slot { session, due: now });
+        let slot = Slot {
+            session,
+            due: now,
+            waiting: Vec::new(),
+        };
+        self.sessions.insert(id, slot);
         self.heap.push(Reverse((now, id)));
     }
 
@@ -227,13 +243,15 @@ impl Shard {
         self.sessions.keys().copied().collect()
     }
 
-    /// Has these viewers send these packets, which are all of one channel.
-    pub fn deliver(&mut self, now: u64, ids: &[SessionId], packets: &[Packet]) {
+    /// Has these viewers send these packets, which are all of one channel, at the next poll.
+    pub fn deliver(&mut self, now: u64, ids: &[SessionId], packets: impl Into<Arc<[Packet]>>) {
+        let packets = packets.into();
+        if packets.is_empty() {
+            return;
+        }
         for id in ids {
             if let Some(slot) = self.sessions.get_mut(id) {
-                for packet in packets {
-                    slot.session.write(now, packet);
-                }
+                slot.waiting.push(Arc::clone(&packets));
                 self.wake(now, *id);
             }
         }
@@ -291,29 +309,36 @@ impl Shard {
         None
     }
 
-    /// Polls every session that is due. More may be due at once when this returns.
-    pub fn poll(&mut self, now: u64, out: &mut Batch) {
-        let mut again = Vec::new();
+    /// Polls sessions that are due, until none is or there is much to be sent; `true` when it is to
+    /// be called again with the same `now`.
+    pub fn poll(&mut self, now: u64, out: &mut Batch) -> bool {
+        let many = out.datagrams.len() + DATAGRAMS_A_POLL;
         while let Some(Reverse((due, id))) = self.heap.peek().copied() {
             if due > now {
                 break;
+            }
+            if out.datagrams.len() >= many {
+                return true;
             }
             self.heap.pop();
             let Some(slot) = self.sessions.get_mut(&id).filter(|slot| slot.due == due) else {
                 continue;
             };
             self.polls += 1;
+            for packets in slot.waiting.drain(..) {
+                for packet in packets.iter() {
+                    slot.session.write(now, packet);
+                }
+            }
             let before = out.datagrams.len();
             slot.due = drain(&mut slot.session, id, now, out);
             self.sent += (out.datagrams.len() - before) as u64;
             if slot.session.closed() {
                 self.remove(id);
             } else {
-                again.push(Reverse((slot.due, id)));
+                self.heap.push(Reverse((slot.due, id)));
             }
         }
-        // Not earlier: a session that is due at once must not keep the others from their turn.
-        self.heap.extend(again);
         if self.heap.len() > 64 + HEAP_SLACK * self.sessions.len() {
             let sessions = &self.sessions;
             self.heap = sessions
@@ -321,6 +346,7 @@ impl Shard {
                 .map(|(id, slot)| Reverse((slot.due, *id)))
                 .collect();
         }
+        false
     }
 
     /// A session, to be looked at.
@@ -350,7 +376,8 @@ impl Shard {
     }
 }
 
-/// Takes a session's outputs; gives the time it is due again.
+/// Takes a session's outputs; gives the time it is due again, which is later than now: nobody keeps
+/// the others from their turn.
 fn drain(session: &mut Session, id: SessionId, now: u64, out: &mut Batch) -> u64 {
     for _ in 0..OUTPUTS_A_TURN {
         let event = match session.poll(now) {
@@ -381,5 +408,5 @@ fn drain(session: &mut Session, id: SessionId, now: u64, out: &mut Batch) -> u64
         };
         out.events.push(event);
     }
-    now
+    now + 1
 }

@@ -283,7 +283,7 @@ impl World {
     fn poll_shard(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
         let begun = Instant::now();
-        self.shard.poll(self.now, &mut batch);
+        while self.shard.poll(self.now, &mut batch) {}
         self.spent += begun.elapsed();
         for datagram in batch.datagrams.drain(..) {
             if datagram.transport != self.transport {

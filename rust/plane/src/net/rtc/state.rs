@@ -123,7 +123,7 @@ impl State {
                 }
                 continue;
             }
-            shard.deliver(now, &audience.viewers, &packets);
+            shard.deliver(now, &audience.viewers, packets);
         }
     }
 
@@ -280,7 +280,7 @@ impl State {
             return;
         }
         let past = audience.past();
-        self.shard.deliver(now, &[id], &past);
+        self.shard.deliver(now, &[id], past);
     }
 
     fn forget(&mut self, id: Id, why: Closed, worker: usize, hub: &Hub, now: u64) {
