@@ -262,6 +262,85 @@ fn a_narrow_way_costs_the_picture_and_gives_it_back() {
     }
 }
 
+/// Longest time between two packets of the sound that arrived from then on.
+fn longest_silence(world: &World, n: usize, since: std::time::Instant) -> std::time::Duration {
+    let packets = world.clients[n].packets.iter();
+    let sound = packets.filter(|packet| packet.payload.len() == 100);
+    let arrivals: Vec<_> = sound.map(|packet| packet.timestamp).collect();
+    let late = arrivals.windows(2).filter(|two| two[1] >= since);
+    late.map(|two| two[1] - two[0]).max().unwrap()
+}
+
+#[test]
+fn without_an_estimate_a_narrow_path_costs_the_picture_and_gives_it_back() {
+    let mut world = World::new(GOOD);
+    let n = world.viewer(5, &view_options(&[1_500_000], None));
+    world.run(2 * SECOND);
+    let mut number = 0;
+    let mut send = |world: &mut World, count: u64| {
+        for _ in 0..count {
+            number += 1;
+            for part in 0..4 {
+                let key = number % 50 == 1 && part == 0;
+                let item = packet(0, true, key, number * 4 + part, world.now, 930);
+                world.shard.deliver(world.now, &[5], [item]);
+            }
+            let audio = packet(9, false, false, number, world.now, 100);
+            world.shard.deliver(world.now, &[5], [audio]);
+            world.run(20 * MS);
+        }
+    };
+    let shown = |world: &World| world.shard.session(5).unwrap().showing().is_some();
+    send(&mut world, 500);
+    assert!(shown(&world));
+    assert_eq!(
+        received(&world, n, 930).len(),
+        4 * 500,
+        "nothing is lost on a wide path"
+    );
+
+    world.link.rate = 300_000; // a fifth
+    let (cut, before) = (world.now, received(&world, n, 100).len());
+    while shown(&world) {
+        assert!(world.now - cut < SECOND, "the picture drowns the sound");
+        send(&mut world, 1);
+    }
+    let dropped = world.now;
+    let mut away = 0;
+    for _ in 0..750 {
+        away += u64::from(!shown(&world));
+        send(&mut world, 1);
+    }
+    let sound = received(&world, n, 100).len() - before;
+    assert!(away > 400, "sound only, most of the time: {away} of 750");
+    assert!(sound >= 740, "the sound goes on: {sound} of 750");
+    let gap = longest_silence(&world, n, world.instant(cut));
+    assert!(
+        gap.as_millis() <= 450,
+        "the queue that was full at first, not {gap:?}"
+    );
+    let gap = longest_silence(&world, n, world.instant(dropped + SECOND));
+    assert!(gap.as_millis() <= 150, "attempts are not heard: {gap:?}");
+
+    world.link.rate = 0;
+    let (since, seen) = (world.now, world.clients[n].packets.len());
+    let pictures = |world: &World| {
+        let packets = world.clients[n].packets[seen..].iter();
+        packets.filter(|packet| packet.payload.len() == 930).count()
+    };
+    while pictures(&world) < 4 * 25 {
+        assert!(
+            world.now - since < 5 * SECOND,
+            "the picture does not come back"
+        );
+        send(&mut world, 1);
+    }
+    send(&mut world, 100);
+    let late = pictures(&world);
+    send(&mut world, 50);
+    assert_eq!(pictures(&world) - late, 4 * 50, "and it keeps up");
+}
+
 #[test]
 fn no_common_codec_is_told_with_both_sides() {
     let mut world = World::new(GOOD);

@@ -62,6 +62,8 @@ pub struct Chooser {
     hold_factor: u64,
     asked: Option<u64>,
     limit: Option<u8>,
+    /// No picture before this time.
+    paused: u64,
 }
 
 impl Chooser {
@@ -81,6 +83,7 @@ impl Chooser {
             hold_factor: 1,
             asked: None,
             limit: None,
+            paused: 0,
         }
     }
 
@@ -148,7 +151,8 @@ impl Chooser {
             return Some(action);
         }
         let target = self.target?;
-        if self.current == Some(target) || self.asked.is_some_and(|asked| now < asked + ASK_AGAIN) {
+        let asked = self.asked.is_some_and(|asked| now < asked + ASK_AGAIN);
+        if self.current == Some(target) || asked || now < self.paused {
             return None;
         }
         self.asked = Some(now);
@@ -221,15 +225,22 @@ impl Chooser {
         }
     }
 
-    /// What was being sent had to be interrupted: it goes on at the next keyframe of the target.
-    pub fn lose_current(&mut self) {
+    /// What was being sent had to be interrupted: it goes on at the first keyframe of the target that
+    /// comes at `until` or later.
+    pub fn interrupt(&mut self, until: u64) {
         self.current = None;
         self.asked = None;
+        self.paused = until;
+    }
+
+    /// Whether the picture is kept back at this time.
+    pub fn paused(&self, now: u64) -> bool {
+        now < self.paused
     }
 
     /// A keyframe of a track begins: what becomes of the picture?
     pub fn keyframe(&mut self, track: u8, now: u64) -> Option<Action> {
-        if self.target != Some(track) || self.current == Some(track) {
+        if self.target != Some(track) || self.current == Some(track) || now < self.paused {
             return None;
         }
         self.current = Some(track);
@@ -244,7 +255,7 @@ impl Chooser {
     pub fn due(&self) -> Option<u64> {
         let hold = self.enough_since.map(|(_, since)| since + self.hold());
         let ask = (self.target.is_some() && self.target != self.current)
-            .then(|| self.asked.map_or(0, |asked| asked + ASK_AGAIN));
+            .then(|| self.asked.map_or(self.paused, |asked| asked + ASK_AGAIN));
         hold.into_iter().chain(ask).min()
     }
 

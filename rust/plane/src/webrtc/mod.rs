@@ -22,6 +22,7 @@ pub mod keyframes;
 pub mod layers;
 pub mod mux;
 pub mod offer;
+pub mod path;
 pub mod session;
 pub mod shard;
 pub mod view;

@@ -12,11 +12,13 @@ pub use types::*;
 use super::formats::{self, Format};
 use super::layers::Chooser;
 use super::offer::{self, Chosen};
-use super::view::Renumber;
+use super::path::{self, Path};
+use super::view::{Packet, Renumber};
 use super::{Refused, Timeline, fragment};
 use crate::source::Kind;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 use str0m::bwe::{Bitrate, BweKind};
 use str0m::change::SdpOffer;
 use str0m::config::DtlsCert;
@@ -55,6 +57,15 @@ struct Outgoing {
     repairable: bool,
     /// The picture for which it was asked whether the way keeps up.
     asked: Option<u32>,
+    /// Video that waits while the path is tried.
+    waiting: VecDeque<Waiting>,
+}
+
+/// A packet that waits; with `begins`, nothing before it is sent any more.
+#[derive(Debug)]
+struct Waiting {
+    packet: Packet,
+    begins: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +73,17 @@ struct Incoming {
     mid: Mid,
     track: PublishedTrack,
     asked: Vec<Option<u64>>,
+}
+
+/// What is known of the path that media take.
+#[derive(Clone, Copy, Debug)]
+enum Steering {
+    /// Nothing is sent.
+    None,
+    /// What the viewer reports.
+    Reports,
+    /// The bandwidth, estimated, beginning with so many bits a second.
+    Estimate(u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +111,10 @@ pub struct Session {
     incoming: Vec<Incoming>,
     streams: HashMap<Ssrc, (usize, usize)>,
     chooser: Option<Chooser>,
+    /// The path to a viewer for whom no bandwidth is estimated.
+    path: Option<Path>,
+    /// Whether the viewer acknowledges packets (transport-wide feedback).
+    acknowledges: bool,
     desired: u64,
     queue: VecDeque<Output>,
     written: bool,
@@ -114,7 +140,7 @@ impl Session {
         let chosen = offer::publish(sdp, options)?;
         let narrowed = offer::narrowed(sdp, &chosen, "sendonly");
         let (mut session, answer) =
-            Self::negotiate(narrowed, server, &chosen, None, timeline, now)?;
+            Self::negotiate(narrowed, server, &chosen, Steering::None, timeline, now)?;
         session.incoming = chosen
             .into_iter()
             .map(|chosen| Incoming {
@@ -143,11 +169,15 @@ impl Session {
         let narrowed = offer::narrowed(sdp, &chosen, "recvonly");
         // Without transport-wide feedback there is nothing to estimate from, and a pacer would
         // hold the first guess for ever.
-        let estimate = options
+        let acknowledges = narrowed.contains("transport-cc");
+        let steering = options
             .initial_estimate
-            .filter(|_| narrowed.contains("transport-cc"));
+            .filter(|_| acknowledges)
+            .map_or(Steering::Reports, Steering::Estimate);
         let (mut session, answer) =
-            Self::negotiate(narrowed, server, &chosen, estimate, timeline, now)?;
+            Self::negotiate(narrowed, server, &chosen, steering, timeline, now)?;
+        session.acknowledges = acknowledges;
+        session.path = matches!(steering, Steering::Reports).then(Path::default);
         for chosen in &chosen {
             session.send_as(chosen, options);
         }
@@ -159,7 +189,7 @@ impl Session {
         sdp: String,
         server: &ServerOptions,
         chosen: &[Chosen],
-        estimate: Option<u64>,
+        steering: Steering,
         timeline: Timeline,
         now: u64,
     ) -> Result<(Self, String), Refused> {
@@ -176,8 +206,13 @@ impl Session {
             formats::configure(&mut codecs, &chosen.offered);
         }
         *config.codec_config() = codecs;
-        if let Some(estimate) = estimate {
-            config = config.enable_bwe(Some(Bitrate::bps(estimate)));
+        match steering {
+            Steering::None => {}
+            Steering::Reports => {
+                let every = Duration::from_micros(path::REPORT_EVERY);
+                config = config.set_stats_interval(Some(every));
+            }
+            Steering::Estimate(rate) => config = config.enable_bwe(Some(Bitrate::bps(rate))),
         }
         let mut rtc = config.build(timeline.instant(now));
         for (transport, address) in &server.candidates {
@@ -212,6 +247,8 @@ impl Session {
             incoming: Vec::new(),
             streams: HashMap::new(),
             chooser: None,
+            path: None,
+            acknowledges: false,
             desired: 0,
             queue: VecDeque::new(),
             written: false,
@@ -340,6 +377,7 @@ impl Session {
 
     /// Time passes.
     pub fn handle_timeout(&mut self, now: u64) {
+        self.release(now);
         let instant = self.timeline.instant(now);
         if self.rtc.handle_input(Input::Timeout(instant)).is_err() {
             self.errors += 1;
@@ -459,7 +497,8 @@ impl Session {
             .filter(|_| self.phase == Phase::Connected)
             .and_then(Chooser::due)
             .unwrap_or(u64::MAX);
-        rtc.min(phase).min(choice)
+        let release = self.path.as_ref().and_then(Path::due);
+        rtc.min(phase).min(choice).min(release.unwrap_or(u64::MAX))
     }
 
     fn event(&mut self, event: RtcEvent, now: u64) {
@@ -471,7 +510,16 @@ impl Session {
                 self.choose(now);
             }
             RtcEvent::RtpPacket(packet) => self.media(packet),
-            RtcEvent::KeyframeRequest(request) => self.asked_for_keyframe(request.mid),
+            RtcEvent::KeyframeRequest(request) => self.asked_for_keyframe(request.mid, now),
+            RtcEvent::PeerStats(stats) => {
+                self.reported(stats.egress_loss_fraction, stats.rtt, now);
+            }
+            // Less exact, and seldom; for those who do not acknowledge packet by packet.
+            RtcEvent::MediaEgressStats(stats)
+                if !self.acknowledges && self.sends_video(stats.mid) =>
+            {
+                self.reported(stats.loss, stats.rtt, now);
+            }
             RtcEvent::EgressBitrateEstimate(
                 BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. },
             ) => {

@@ -1,21 +1,23 @@
 //! The viewer's side of a session: ring packets out, renditions chosen.
 
-use super::{Outgoing, Output, Phase, Session, ViewOptions, ViewTrack};
+use super::{Outgoing, Output, Phase, Session, ViewOptions, ViewTrack, Waiting};
 use crate::source::Kind;
 use crate::webrtc::layers::{Action, Chooser, Layer};
 use crate::webrtc::offer::Chosen;
+use crate::webrtc::path::Path;
 use crate::webrtc::view::{Packet, Renumber};
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 use str0m::bwe::Bitrate;
 use str0m::media::{Mid, Pt};
 use str0m::rtp::{RtpWrite, StreamTxQueueInfo};
 
-/// Packets remembered for retransmission, and for how long. Payloads are shared with the ring, so
-/// a packet costs a viewer about 350 bytes; 512 of them are 3 s at 2 Mbit/s.
+/// Packets remembered for retransmission, and for how long: what is repaired later comes after its
+/// picture was due. Payloads are shared with the ring, so a packet costs a viewer about 350 bytes.
 const CACHE_PACKETS: usize = 512;
 const CACHE_BYTES: usize = 2 << 20;
-const CACHE_AGE: Duration = Duration::from_secs(3);
+const CACHE_AGE: Duration = Duration::from_secs(1);
 /// Largest payload, for bounding the cache in bytes.
 const MAX_PAYLOAD: usize = 1_400;
 /// Retransmissions may take this part of the rate. `str0m`'s default of 0.15 gives up on the very
@@ -24,6 +26,9 @@ const REPAIR_SHARE: f32 = 0.35;
 
 /// Video waiting in the pacer longer than this is thrown away up to the next keyframe, µs.
 const MAX_QUEUE_AGE: u64 = 2_000_000;
+
+/// Packets of video that may wait while the path is tried: 2 s at 5 Mbit/s.
+const MAX_WAITING: usize = 1_024;
 
 impl Session {
     pub(super) fn send_as(&mut self, chosen: &Chosen, options: &ViewOptions) {
@@ -43,6 +48,7 @@ impl Session {
             numbers: Renumber::new(chosen.offered.format.clock_rate, random),
             repairable,
             asked: None,
+            waiting: VecDeque::new(),
         });
         self.forget_sent(self.outgoing.len() - 1);
     }
@@ -64,10 +70,20 @@ impl Session {
 
     fn hide(&mut self) {
         self.queue.push_back(Output::Showing(None));
-        let video = |outgoing: &Outgoing| outgoing.kind == Kind::Video;
-        if let Some(at) = self.outgoing.iter().position(video) {
+        if let Some(at) = self.video() {
+            self.dropped += self.outgoing[at].waiting.len() as u64;
+            self.outgoing[at].waiting.clear();
             self.forget_sent(at);
         }
+    }
+
+    fn video(&self) -> Option<usize> {
+        let video = |outgoing: &Outgoing| outgoing.kind == Kind::Video;
+        self.outgoing.iter().position(video)
+    }
+
+    pub(super) fn sends_video(&self, mid: Mid) -> bool {
+        self.video().is_some_and(|at| self.outgoing[at].mid == mid)
     }
 
     /// The channel's tracks or their rates changed. Formats stay as they were negotiated: tracks of
@@ -106,6 +122,11 @@ impl Session {
             Some(chooser) => chooser.set_layers(layers),
             None if layers.is_empty() => {}
             None => self.chooser = Some(Chooser::new(layers, audio_rate)),
+        }
+        if self.showing().is_none()
+            && let Some(at) = self.video()
+        {
+            self.outgoing[at].waiting.clear(); // of a track that is gone
         }
         self.set_desired();
     }
@@ -158,10 +179,10 @@ impl Session {
         self.set_desired();
     }
 
-    pub(super) fn asked_for_keyframe(&mut self, mid: Mid) {
-        let video = |outgoing: &&Outgoing| outgoing.mid == mid && outgoing.kind == Kind::Video;
-        if self.outgoing.iter().any(|outgoing| video(&outgoing))
+    pub(super) fn asked_for_keyframe(&mut self, mid: Mid, now: u64) {
+        if self.sends_video(mid)
             && let Some(chooser) = &self.chooser
+            && !chooser.paused(now)
             && let Some(track) = chooser.current().or(chooser.target())
         {
             self.queue.push_back(Output::KeyframeWanted(track));
@@ -177,9 +198,19 @@ impl Session {
         let Some(at) = self.outgoing.iter().position(found) else {
             return;
         };
-        if self.outgoing[at].kind == Kind::Video && !self.admit(at, packet, now) {
-            return;
+        if self.outgoing[at].kind == Kind::Video {
+            if !self.admit(at, packet, now) {
+                return;
+            }
+            if self.path.as_ref().is_some_and(Path::climbing) {
+                self.wait(at, packet, now);
+                return;
+            }
         }
+        self.transmit(at, packet);
+    }
+
+    fn transmit(&mut self, at: usize, packet: &Packet) {
         let outgoing = &mut self.outgoing[at];
         let Some((number, timestamp)) = outgoing.numbers.take(packet) else {
             return;
@@ -209,6 +240,9 @@ impl Session {
         if packet.key && chooser.keyframe(packet.track, now).is_some() {
             self.outgoing[at].numbers.restart();
             self.queue.push_back(Output::Showing(Some(packet.track)));
+            if let Some(path) = &mut self.path {
+                path.begin(now);
+            }
         }
         if chooser.current() != Some(packet.track) {
             if chooser.current().is_none() {
@@ -224,12 +258,81 @@ impl Session {
         }
         // The pacer cannot get rid of what it has: a picture later is better than all pictures late.
         self.dropped += 1;
+        self.interrupt(now, 0);
+        false
+    }
+
+    /// Sound only, for so long at least.
+    fn interrupt(&mut self, now: u64, pause: u64) {
         if let Some(chooser) = &mut self.chooser {
-            chooser.lose_current();
+            chooser.interrupt(now + pause);
         }
         self.hide();
         self.choose(now);
-        false
+    }
+
+    /// What part of what was sent in the last second the viewer has not got.
+    pub(super) fn reported(&mut self, loss: Option<f32>, trip: Option<Duration>, now: u64) {
+        let (Some(path), Some(loss)) = (&mut self.path, loss) else {
+            return;
+        };
+        let trip = trip.map(|trip| trip.as_micros() as u64);
+        if path.report(now, loss, trip) && self.showing().is_some() {
+            self.give_up_picture(now);
+        }
+    }
+
+    fn give_up_picture(&mut self, now: u64) {
+        let pause = self.path.as_ref().map_or(0, Path::pause);
+        self.interrupt(now, pause);
+    }
+
+    /// The path is being tried: a packet of video waits until it may be sent.
+    fn wait(&mut self, at: usize, packet: &Packet, now: u64) {
+        let waiting = &mut self.outgoing[at].waiting;
+        let newest = waiting.back().map(|last| last.packet.timestamp);
+        // What a viewer can begin with makes what is before it needless.
+        let begins = packet.key && newest != Some(packet.timestamp);
+        if begins {
+            self.dropped += waiting.len() as u64;
+            waiting.clear();
+        }
+        waiting.push_back(Waiting {
+            packet: packet.clone(),
+            begins,
+        });
+        self.written = true;
+        if waiting.len() > MAX_WAITING {
+            if let Some(path) = &mut self.path {
+                path.give_up();
+            }
+            self.give_up_picture(now);
+        }
+    }
+
+    /// Sends of what waits what may be sent now.
+    pub(super) fn release(&mut self, now: u64) {
+        let Some(at) = self.video() else {
+            return;
+        };
+        if !self.path.as_ref().is_some_and(Path::climbing) {
+            return;
+        }
+        while let Some(path) = &mut self.path
+            && let Some(first) = self.outgoing[at].waiting.front()
+            && path.admits(now, first.packet.payload.len())
+            && let Some(first) = self.outgoing[at].waiting.pop_front()
+        {
+            if first.begins {
+                self.outgoing[at].numbers.restart();
+            }
+            self.transmit(at, &first.packet);
+        }
+        if self.outgoing[at].waiting.is_empty()
+            && let Some(path) = &mut self.path
+        {
+            path.level(now);
+        }
     }
 
     fn backed_up(&mut self, at: usize, now: u64) -> bool {
