@@ -309,6 +309,69 @@ fn a_reader_that_lags_loses_pictures_first_and_gets_them_back_when_level() {
     );
 }
 
+const PICTURES: u16 = 300;
+
+#[test]
+fn sound_overtakes_the_pictures_of_a_reader_that_is_behind() {
+    let plane = Plane::new(1, 1_000).unwrap();
+    let patient = Config {
+        lag_us: 60_000_000,
+        depth_us: 60_000_000,
+        max_bytes: 64 << 20,
+        ..config()
+    };
+    let channel = plane.open_channel(patient);
+    let source = plane.add_source(channel, 0, tracks()).unwrap();
+    let input = plane.add_input(source).unwrap();
+    let (server, mut slow) = pair();
+    let conn = plane.adopt(server.as_raw_fd(), false, b"", 1_000).unwrap();
+    drop(server);
+    let reader = plane
+        .add_conn_reader(channel, conn, vec![(0, 0, 1), (1, 2, 3)])
+        .unwrap();
+    plane.start_reader(reader);
+    slow.set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+
+    // More than the sockets hold; then it reads.
+    let part = |n: u16, part: u16| {
+        let mut payload = if n == 0 { IDR.to_vec() } else { DELTA.to_vec() };
+        payload.resize(12_000, 0x55);
+        packet(96, n * 4 + part, u32::from(n) * 3_600, &payload)
+    };
+    for n in 0..PICTURES {
+        let parts: Vec<Vec<u8>> = (0..4).map(|at| part(n, at)).collect();
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        plane.push(input, 0, &parts).unwrap();
+        plane.push(input, 1, &[&sound(n)]).unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let mut got = Vec::new();
+    let mut chunk = vec![0; 1 << 20];
+    while let Ok(count) = slow.read(&mut chunk) {
+        got.extend_from_slice(&chunk[..count]);
+    }
+    let numbers = |channel: u8| -> Vec<u16> {
+        let of_channel = interleaved(&got).into_iter().filter(|p| p.0 == channel);
+        of_channel
+            .map(|(_, data)| u16::from_be_bytes([data[2], data[3]]))
+            .collect()
+    };
+    for (channel, count) in [(0, PICTURES * 4), (2, PICTURES)] {
+        let numbers = numbers(channel);
+        let in_order = |two: &[u16]| two[1] == two[0].wrapping_add(1);
+        assert!(numbers.windows(2).all(in_order), "{numbers:?}");
+        assert_eq!(numbers.len(), usize::from(count), "everything, once");
+    }
+    let (mut sounds, mut parts, mut ahead) = (0, 0, 0);
+    for (channel, _) in interleaved(&got) {
+        sounds += i32::from(channel == 2);
+        parts += i32::from(channel == 0);
+        ahead = ahead.max(sounds - parts / 4);
+    }
+    assert!(ahead > 20, "sound waited behind pictures: {ahead}");
+}
+
 fn plane_is_dropping(reader: &_plane::reader::ReaderShared) -> bool {
     reader.dropped_video.load(Ordering::Relaxed) > 0
 }

@@ -1,5 +1,6 @@
 //! Readers on connections. Those who are level are written the same bytes, framed once; one whose
-//! socket is full goes on alone from its cursor, and loses video first when it stays behind.
+//! socket is full goes on alone from its cursor: sound goes before pictures, and pictures are left out
+//! when it stays behind.
 
 use crate::event::Id;
 use crate::frames::FRAME_FLAGS;
@@ -42,6 +43,8 @@ struct StreamReader {
     conn: Id,
     channels: Channels,
     cursor: u64,
+    /// Sound before this position has been sent; beyond the cursor while pictures wait.
+    heard: u64,
     playing: bool,
     mode: Mode,
     behind_since: Option<u64>,
@@ -69,6 +72,9 @@ pub struct StreamFanout {
 struct Framed {
     bytes: Vec<u8>,
     ends: Vec<(u64, usize)>,
+    /// How many of them are sound that goes before pictures, and the position it reaches to.
+    ahead: usize,
+    heard: u64,
     /// Positions left out because the reader lags.
     skipped: Vec<u64>,
     /// Position of the first picture after something was left out.
@@ -139,6 +145,7 @@ impl StreamFanout {
             conn,
             channels,
             cursor: 0,
+            heard: 0,
             playing: false,
             mode: Mode::Whole,
             behind_since: None,
@@ -287,6 +294,9 @@ fn write(
     let whole = framed.ends.partition_point(|(_, ends)| *ends <= taken);
     let mut sent = whole as u64;
     let done = taken == framed.bytes.len();
+    if whole >= framed.ahead {
+        reader.heard = reader.heard.max(framed.heard);
+    }
     if done {
         reader.cursor = end;
     } else {
@@ -296,12 +306,17 @@ fn write(
             framed.ends[whole - 1].1
         };
         let (position, ends) = framed.ends[whole];
-        if taken > before {
+        let next = if taken > before {
             conn.keep(&framed.bytes[taken..ends]);
-            reader.cursor = position + 1;
             sent += 1;
+            position + 1
         } else {
-            reader.cursor = position;
+            position
+        };
+        if whole < framed.ahead {
+            reader.heard = next;
+        } else {
+            reader.cursor = next;
         }
     }
     let level = done && conn.clear(); // TLS may have taken what the socket has not
@@ -384,7 +399,7 @@ impl StreamReader {
     ) -> u64 {
         if self.cursor < ring.tail() {
             // Overtaken by the ring itself: sound and video are lost alike.
-            let missed = ring.tail() - self.cursor;
+            let missed = ring.tail().saturating_sub(self.cursor.max(self.heard));
             self.shared
                 .dropped_audio
                 .fetch_add(missed, Ordering::Relaxed);
@@ -405,6 +420,10 @@ impl StreamReader {
         if patience_over && lag > lag_us {
             self.mode = Mode::AudioOnly;
         }
+        if self.behind_since.is_some_and(|since| since <= now) {
+            self.fill_sound(ring, frames, until, framed);
+        }
+        let heard = self.heard.max(framed.heard);
         let mut position = self.cursor;
         for item in ring.from(self.cursor) {
             if framed.bytes.len() >= CHUNK || position >= until {
@@ -419,7 +438,7 @@ impl StreamReader {
                 {
                     framed.skipped.push(position);
                 }
-            } else {
+            } else if item.video || position >= heard {
                 let cut = self.cut && item.video && framed.resumed.is_none();
                 if framed.add(item, position, &self.channels, frames, cut) && cut {
                     framed.resumed = Some(position);
@@ -434,5 +453,22 @@ impl StreamReader {
         };
         self.shared.state.store(state, Ordering::Relaxed);
         position
+    }
+
+    /// Frames sound that has not been sent, up to the newest: it is little, and a gap in it is
+    /// noticed more than a late picture.
+    fn fill_sound(&self, ring: &Ring, frames: bool, until: u64, framed: &mut Framed) {
+        let mut position = self.heard.max(self.cursor);
+        for item in ring.from(position) {
+            if framed.bytes.len() >= CHUNK || position >= until {
+                break;
+            }
+            if !item.video {
+                framed.add(item, position, &self.channels, frames, false);
+            }
+            position += 1;
+        }
+        framed.ahead = framed.ends.len();
+        framed.heard = position;
     }
 }
