@@ -6,6 +6,7 @@ import { Publisher, type Sent, type Surroundings } from "../src/live/publisher";
 import { byPreference, videoConstraints } from "../src/live/quality";
 import { deviceTrouble, noDevices, serverTrouble, type Trouble } from "../src/live/words";
 import { clock, percent } from "../src/ui/format";
+import { OwnTime } from "./own-time";
 
 describe("the life on air", () => {
   it("goes from start to live, over a loss, and back to off", () => {
@@ -201,9 +202,7 @@ class FakeSender {
 
 /** A browser with its own time, and a server that gives the prepared statuses. */
 function studio(...statuses: number[]) {
-  let now = 0;
-  let timers: { id: number; at: number; call: () => void }[] = [];
-  let ids = 0;
+  const time = new OwnTime();
   const peers: FakePeer[] = [];
   const asked: string[] = [];
   const states: AirState[] = [];
@@ -228,15 +227,9 @@ function studio(...statuses: number[]) {
       const headers = { location: `/whip/demo/${peers.length}` };
       return new Response(SDP, { status, headers });
     },
-    now: () => now,
+    now: () => time.now,
     random: () => 1,
-    after: (ms, call) => {
-      timers.push({ id: ++ids, at: now + ms, call });
-      return ids;
-    },
-    cancel: (id) => {
-      timers = timers.filter((timer) => timer.id !== id);
-    },
+    after: time.after,
   };
   let channel = "waiting";
   const settle = () => new Promise<void>((resolve) => setTimeout(resolve, 0));
@@ -250,16 +243,10 @@ function studio(...statuses: number[]) {
     around,
   );
   const pass = async (ms: number): Promise<void> => {
-    const until = now + ms;
-    for (;;) {
-      await settle();
-      const next = timers.filter((t) => t.at <= until).sort((a, b) => a.at - b.at)[0];
-      if (!next) break;
-      timers = timers.filter((t) => t !== next);
-      now = next.at;
-      next.call();
-    }
-    now = until;
+    const until = time.now + ms;
+    do await settle();
+    while (time.step(until));
+    time.now = until;
     await settle();
   };
   const last = (): FakePeer => peers.at(-1) as FakePeer;

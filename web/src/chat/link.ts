@@ -2,6 +2,7 @@
 
 import { backoff } from "../player/backoff";
 import { browserSurroundings, type Surroundings } from "../player/connection";
+import { Timers } from "../player/timers";
 import {
   type ClientMessage,
   type End,
@@ -37,7 +38,7 @@ export class Link {
   private heardAt = 0;
   private end: End | null = null;
   private closed = true;
-  private cancels = new Set<() => void>();
+  private readonly timers: Timers;
   /** Messages that broke the format. */
   malformed = 0;
 
@@ -45,7 +46,9 @@ export class Link {
     readonly url: string,
     private readonly events: LinkEvents,
     private readonly around: Surroundings = browserSurroundings,
-  ) {}
+  ) {
+    this.timers = new Timers(around.after);
+  }
 
   /** Whether what is sent now goes out. */
   get open(): boolean {
@@ -94,7 +97,7 @@ export class Link {
     socket.onmessage = (event) => this.received(event.data);
     socket.onclose = (event: CloseEvent) => this.lost(event.code);
     // An attempt that neither opens nor fails (a frozen server) ends too.
-    this.after(ANSWER_MS * 2, () => {
+    this.timers.after(ANSWER_MS * 2, () => {
       if (this.socket === socket && !this.welcome) this.lost(null);
     });
   }
@@ -120,7 +123,7 @@ export class Link {
 
   private watch(): void {
     const socket = this.socket;
-    this.after(QUIET_MS, () => {
+    this.timers.after(QUIET_MS, () => {
       if (this.socket !== socket) return;
       const sent = this.around.now();
       if (sent - this.heardAt < QUIET_MS * 1000) {
@@ -128,7 +131,7 @@ export class Link {
         return;
       }
       this.send({ type: "ping" });
-      this.after(ANSWER_MS, () => {
+      this.timers.after(ANSWER_MS, () => {
         if (this.socket !== socket) return;
         if (this.heardAt < sent) this.lost(null);
         else this.watch();
@@ -152,28 +155,19 @@ export class Link {
       (end?.retry_after ?? 0) * 1000 * (1 + this.around.random()),
     );
     this.failures++;
-    this.after(retryMs, () => {
+    this.timers.after(retryMs, () => {
       if (!this.closed) this.connect();
     });
     this.events.down();
   }
 
   private drop(): void {
-    for (const cancel of this.cancels) cancel();
-    this.cancels.clear();
+    this.timers.clear();
     const socket = this.socket;
     this.socket = null;
     if (!socket) return;
     socket.onmessage = socket.onopen = socket.onclose = null;
     socket.close();
-  }
-
-  private after(ms: number, call: () => void): void {
-    const cancel = this.around.after(ms, () => {
-      this.cancels.delete(cancel);
-      call();
-    });
-    this.cancels.add(cancel);
   }
 }
 

@@ -1,6 +1,7 @@
 /** Sends tracks to a channel by WHIP, and sends on over lost connections. */
 
 import { backoff } from "../player/backoff";
+import { type After, browserAfter, Timers } from "../player/timers";
 import { listed, type SentFigures, SentMeter } from "../webrtc/figures";
 import { iceNames, renamed, restartFragment } from "../webrtc/sdp";
 import { type Fetch, open, type Resource, SignalError } from "../webrtc/signal";
@@ -33,8 +34,7 @@ export interface Surroundings {
   fetch: Fetch;
   now(): number;
   random(): number;
-  after(ms: number, call: () => void): number;
-  cancel(timer: number): void;
+  readonly after: After;
 }
 
 const browser: Surroundings = {
@@ -42,8 +42,7 @@ const browser: Surroundings = {
   fetch: (url, init) => fetch(url, init),
   now: () => performance.now(),
   random: () => Math.random(),
-  after: (ms, call) => window.setTimeout(call, ms),
-  cancel: (timer) => clearTimeout(timer),
+  after: browserAfter,
 };
 
 export class Publisher {
@@ -58,7 +57,7 @@ export class Publisher {
   /** When the connection was lost; null while there was none, or it is back. */
   private lostAt: number | null = null;
   private meter = new SentMeter();
-  private timers = new Set<number>();
+  private readonly timers: Timers;
   /** When it was first live, for the clock; null while off. */
   liveSince: number | null = null;
   reconnects = 0;
@@ -67,7 +66,9 @@ export class Publisher {
     private readonly channel: string,
     private readonly events: PublisherEvents,
     private readonly around: Surroundings = browser,
-  ) {}
+  ) {
+    this.timers = new Timers(around.after);
+  }
 
   get state(): AirState {
     return this.current;
@@ -111,7 +112,7 @@ export class Publisher {
   /** The network came back or the person asked. */
   retryNow(): void {
     if (this.current === "reconnecting" && !this.peer) {
-      this.clearTimers();
+      this.timers.clear();
       void this.connect();
     } else if (this.current === "shaky") void this.restart(this.generation);
   }
@@ -150,7 +151,7 @@ export class Publisher {
       transport?.addEventListener("statechange", () => {
         if (transport.state === "closed" && current()) void this.ended(generation);
       });
-      this.after(CONNECT_MS, () => {
+      this.timers.after(CONNECT_MS, () => {
         if (peer.connectionState !== "connected") this.failed(generation);
       });
     } catch (error) {
@@ -174,7 +175,7 @@ export class Publisher {
   private moved(state: RTCPeerConnectionState): void {
     const generation = this.generation;
     if (state === "connected") {
-      this.clearTimers();
+      this.timers.clear();
       this.failures = 0;
       if (this.current === "reconnecting") this.reconnects++;
       this.lostAt = null;
@@ -183,7 +184,7 @@ export class Publisher {
       this.measure(generation);
     } else if (state === "disconnected") {
       this.happened("quiet");
-      this.after(QUIET_MS, () => void this.restart(generation));
+      this.timers.after(QUIET_MS, () => void this.restart(generation));
     } else if (state === "connecting") return;
     // Without a pause before it was no lost path: the server ended the session.
     else if (this.current === "live") void this.ended(generation);
@@ -214,7 +215,7 @@ export class Publisher {
     const { peer, resource } = this;
     if (!peer || !resource || generation !== this.generation || this.current !== "shaky") return;
     try {
-      this.after(RESTART_MS, () => this.failed(generation));
+      this.timers.after(RESTART_MS, () => this.failed(generation));
       await peer.setLocalDescription(await peer.createOffer({ iceRestart: true }));
       const fragment = await resource.restart(restartFragment(peer.localDescription?.sdp ?? ""));
       const names = iceNames(fragment);
@@ -255,7 +256,7 @@ export class Publisher {
 
   private later(atLeastMs: number): void {
     const wait = Math.max(atLeastMs, backoff(this.failures++, this.around.random()));
-    this.after(wait, () => void this.connect());
+    this.timers.after(wait, () => void this.connect());
   }
 
   private end(trouble: Trouble): void {
@@ -280,7 +281,7 @@ export class Publisher {
   }
 
   private measure(generation: number): void {
-    this.after(FIGURES_MS, () => {
+    this.timers.after(FIGURES_MS, () => {
       const { peer } = this;
       if (!peer || generation !== this.generation) return;
       void peer.getStats().then((report) => {
@@ -293,7 +294,7 @@ export class Publisher {
 
   private closeSession(): void {
     this.generation++;
-    this.clearTimers();
+    this.timers.clear();
     this.peer?.close();
     this.peer = null;
     void this.resource?.end();
@@ -306,19 +307,6 @@ export class Publisher {
     if (next === this.current) return;
     this.current = next;
     this.events.state(next);
-  }
-
-  private after(ms: number, call: () => void): void {
-    const timer = this.around.after(ms, () => {
-      this.timers.delete(timer);
-      call();
-    });
-    this.timers.add(timer);
-  }
-
-  private clearTimers(): void {
-    for (const timer of this.timers) this.around.cancel(timer);
-    this.timers.clear();
   }
 }
 

@@ -1,6 +1,7 @@
 /** A WebSocket that comes back: back-off, pings for the clock, and a watch over dead connections. */
 
 import { backoff } from "./backoff";
+import { type After, browserAfter, Timers } from "./timers";
 import { type MediaFrame, parseFrame, parseMessage, type ServerMessage, SUBPROTOCOL } from "./wire";
 
 /** Keeps the clock within a millisecond of the server's and middle boxes awake. */
@@ -16,17 +17,14 @@ export interface Surroundings {
   socket(url: string, protocol: string): WebSocket;
   /** Steady local time in µs. */
   now(): number;
-  after(ms: number, call: () => void): () => void;
+  readonly after: After;
   random(): number;
 }
 
 export const browserSurroundings: Surroundings = {
   socket: (url, protocol) => new WebSocket(url, protocol),
   now: () => performance.now() * 1000,
-  after: (ms, call) => {
-    const id = setTimeout(call, ms);
-    return () => clearTimeout(id);
-  },
+  after: browserAfter,
   random: Math.random,
 };
 
@@ -44,7 +42,7 @@ export class Connection {
   private started = false;
   private heardAt = 0;
   private pings = 0;
-  private cancels = new Set<() => void>();
+  private readonly timers: Timers;
   private closed = true;
   /** Messages that broke the format, for the statistics. */
   malformed = 0;
@@ -54,7 +52,9 @@ export class Connection {
     readonly url: string,
     private readonly events: ConnectionEvents,
     private readonly around: Surroundings = browserSurroundings,
-  ) {}
+  ) {
+    this.timers = new Timers(around.after);
+  }
 
   open(): void {
     this.closed = false;
@@ -92,7 +92,7 @@ export class Connection {
     };
     socket.onclose = () => this.lost();
     // An attempt that neither opens nor fails (a frozen server) ends too.
-    this.after(SILENCE_MS * 2, () => {
+    this.timers.after(SILENCE_MS * 2, () => {
       if (this.socket === socket && !this.started) this.lost();
     });
   }
@@ -125,10 +125,10 @@ export class Connection {
     const sent = this.around.now();
     socket.send(JSON.stringify({ type: "ping", t: sent }));
     this.pings++;
-    this.after(SILENCE_MS, () => {
+    this.timers.after(SILENCE_MS, () => {
       if (this.socket === socket && this.heardAt <= sent) this.lost();
     });
-    this.after(this.pings <= EARLY_PINGS ? EARLY_PING_MS : PING_MS, () => {
+    this.timers.after(this.pings <= EARLY_PINGS ? EARLY_PING_MS : PING_MS, () => {
       if (this.socket === socket) this.ping();
     });
   }
@@ -140,27 +140,18 @@ export class Connection {
     this.failures++;
     const started = this.started;
     this.started = false;
-    this.after(retryMs, () => {
+    this.timers.after(retryMs, () => {
       if (!this.closed) this.connect();
     });
     this.events.down(started, retryMs);
   }
 
   private drop(): void {
-    for (const cancel of this.cancels) cancel();
-    this.cancels.clear();
+    this.timers.clear();
     const socket = this.socket;
     this.socket = null;
     if (!socket) return;
     socket.onmessage = socket.onopen = socket.onclose = null;
     socket.close();
-  }
-
-  private after(ms: number, call: () => void): void {
-    const cancel = this.around.after(ms, () => {
-      this.cancels.delete(cancel);
-      call();
-    });
-    this.cancels.add(cancel);
   }
 }
