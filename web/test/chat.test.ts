@@ -6,6 +6,7 @@ import { clockTime, hue, onlyEmoji, parts } from "../src/chat/text";
 import { parseMessage } from "../src/chat/wire";
 import { lasting, refusalWords } from "../src/chat/words";
 import type { Surroundings } from "../src/player/connection";
+import { OwnTime } from "./own-time";
 
 class FakeSocket {
   readyState = 0;
@@ -70,8 +71,7 @@ const said = (id: number, text: string, more: Record<string, unknown> = {}) => (
 
 /** A chat in a world with its own time. */
 function world(memory: Memory = { guest: "", name: "Anna" }) {
-  let now = 0;
-  let timers: { at: number; call: () => void }[] = [];
+  const time = new OwnTime();
   const sockets: FakeSocket[] = [];
   const around: Surroundings = {
     socket: () => {
@@ -79,33 +79,17 @@ function world(memory: Memory = { guest: "", name: "Anna" }) {
       sockets.push(socket);
       return socket as unknown as WebSocket;
     },
-    now: () => now * 1000,
+    now: () => time.now * 1000,
     random: () => 1,
-    after: (ms, call) => {
-      const timer = { at: now + ms, call };
-      timers.push(timer);
-      return () => {
-        timers = timers.filter((t) => t !== timer);
-      };
-    },
+    after: time.after,
   };
-  const pass = (ms: number): void => {
-    const end = now + ms;
-    for (;;) {
-      const next = timers.filter((t) => t.at <= end).sort((a, b) => a.at - b.at)[0];
-      if (!next) break;
-      timers = timers.filter((t) => t !== next);
-      now = next.at;
-      next.call();
-    }
-    now = end;
-  };
+  const pass = (ms: number): void => time.pass(ms);
   const model = new ChatModel(
     "ws://h/chat/x",
     () => undefined,
     memory,
     around,
-    () => now,
+    () => time.now,
   );
   model.start();
   const last = (): FakeSocket => sockets[sockets.length - 1] as FakeSocket;

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { backoff, LAST_DELAY_MS } from "../src/player/backoff";
 import { Connection, type ConnectionEvents, type Surroundings } from "../src/player/connection";
 import type { MediaFrame, ServerMessage } from "../src/player/wire";
+import { OwnTime } from "./own-time";
 
 class FakeSocket {
   readyState = 0;
@@ -29,8 +30,7 @@ class FakeSocket {
 
 /** A world with its own time. */
 function world() {
-  let now = 0;
-  let timers: { at: number; call: () => void }[] = [];
+  const time = new OwnTime();
   const sockets: FakeSocket[] = [];
   const log: string[] = [];
   const messages: ServerMessage[] = [];
@@ -41,15 +41,9 @@ function world() {
       sockets.push(socket);
       return socket as unknown as WebSocket;
     },
-    now: () => now * 1000,
+    now: () => time.now * 1000,
     random: () => 1,
-    after: (ms, call) => {
-      const timer = { at: now + ms, call };
-      timers.push(timer);
-      return () => {
-        timers = timers.filter((t) => t !== timer);
-      };
-    },
+    after: time.after,
   };
   const events: ConnectionEvents = {
     message: (m) => messages.push(m),
@@ -57,20 +51,10 @@ function world() {
     pong: (server, sent, received) => log.push(`pong ${server} ${sent} ${received}`),
     down: (started, retry) => log.push(`down ${started} ${retry}`),
   };
-  const pass = (ms: number): void => {
-    const end = now + ms;
-    for (;;) {
-      const next = timers.filter((t) => t.at <= end).sort((a, b) => a.at - b.at)[0];
-      if (!next) break;
-      timers = timers.filter((t) => t !== next);
-      now = next.at;
-      next.call();
-    }
-    now = end;
-  };
+  const pass = (ms: number): void => time.pass(ms);
   const connection = new Connection("ws://h/ws/demo", events, around);
   const last = (): FakeSocket => sockets[sockets.length - 1] as FakeSocket;
-  return { connection, sockets, log, messages, frames, pass, last, pending: () => timers.length };
+  return { connection, sockets, log, messages, frames, pass, last, pending: () => time.pending };
 }
 
 const START = {
