@@ -1,7 +1,7 @@
 /** The chat's WebSocket: says hello, comes back by itself, and notices when the other end is dead. */
 
 import { backoff } from "../player/backoff";
-import { browserSurroundings, type Surroundings } from "../player/connection";
+import { browserSurroundings, hangUp, type Surroundings } from "../player/connection";
 import { Timers } from "../player/timers";
 import {
   type ClientMessage,
@@ -163,11 +163,8 @@ export class Link {
 
   private drop(): void {
     this.timers.clear();
-    const socket = this.socket;
+    hangUp(this.socket);
     this.socket = null;
-    if (!socket) return;
-    socket.onmessage = socket.onopen = socket.onclose = null;
-    socket.close();
   }
 }
 

@@ -28,6 +28,13 @@ export const browserSurroundings: Surroundings = {
   random: Math.random,
 };
 
+/** Close a socket and hear no more of it: its own end would count as a lost connection. */
+export function hangUp(socket: WebSocket | null): void {
+  if (!socket) return;
+  socket.onmessage = socket.onopen = socket.onclose = null;
+  socket.close();
+}
+
 export interface ConnectionEvents {
   message(message: ServerMessage, nowUs: number): void;
   frame(frame: MediaFrame, nowUs: number): void;
@@ -148,10 +155,7 @@ export class Connection {
 
   private drop(): void {
     this.timers.clear();
-    const socket = this.socket;
+    hangUp(this.socket);
     this.socket = null;
-    if (!socket) return;
-    socket.onmessage = socket.onopen = socket.onclose = null;
-    socket.close();
   }
 }
