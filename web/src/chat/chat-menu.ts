@@ -2,6 +2,7 @@
 
 import { css, html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, query, state } from "lit/decorators.js";
+import { OutsidePress } from "../ui/outside-press";
 import { shared } from "../ui/shared";
 
 export interface Item {
@@ -76,14 +77,13 @@ export class ChatMenu extends LitElement {
   @query(".menu") private readonly box!: HTMLElement;
   private from: HTMLElement | null = null;
 
-  override connectedCallback(): void {
-    super.connectedCallback();
-    document.addEventListener("pointerdown", this.outside);
-  }
-
-  override disconnectedCallback(): void {
-    super.disconnectedCallback();
-    document.removeEventListener("pointerdown", this.outside);
+  constructor() {
+    super();
+    new OutsidePress(this, () => {
+      // The keyboard goes where the press went.
+      this.from = null;
+      this.hide();
+    });
   }
 
   get shown(): boolean {
@@ -158,12 +158,5 @@ export class ChatMenu extends LitElement {
     else return;
     event.preventDefault();
     event.stopPropagation();
-  };
-
-  private readonly outside = (event: Event): void => {
-    if (this.shown && !event.composedPath().includes(this)) {
-      this.from = null;
-      this.hide();
-    }
   };
 }

@@ -2,6 +2,7 @@
 
 import { css, html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
+import { OutsidePress } from "../ui/outside-press";
 import { shared } from "../ui/shared";
 import { type Choice, type WayState, whyNot } from "./way";
 
@@ -123,14 +124,11 @@ export class WayMenu extends LitElement {
   @state() private shown = false;
   @query(".open") private readonly opener!: HTMLButtonElement;
 
-  override connectedCallback(): void {
-    super.connectedCallback();
-    document.addEventListener("pointerdown", this.outside);
-  }
-
-  override disconnectedCallback(): void {
-    super.disconnectedCallback();
-    document.removeEventListener("pointerdown", this.outside);
+  constructor() {
+    super();
+    new OutsidePress(this, () => {
+      this.shown = false;
+    });
   }
 
   override render(): TemplateResult | typeof nothing {
@@ -193,9 +191,5 @@ export class WayMenu extends LitElement {
     if (event.key !== "Tab") event.preventDefault();
     // Arrows are the player's volume elsewhere.
     event.stopPropagation();
-  };
-
-  private readonly outside = (event: Event): void => {
-    if (this.shown && !event.composedPath().includes(this)) this.shown = false;
   };
 }

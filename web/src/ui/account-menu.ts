@@ -3,6 +3,7 @@
 import { css, html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, state } from "lit/decorators.js";
 import { broadcasts, type Person, session, signInPath, WithSession } from "../api/session";
+import { OutsidePress } from "./outside-press";
 import "./password-dialog";
 import { shared } from "./shared";
 
@@ -125,14 +126,11 @@ export class AccountMenu extends LitElement {
   @state() private shown = false;
   @state() private asksPassword = false;
 
-  override connectedCallback(): void {
-    super.connectedCallback();
-    document.addEventListener("pointerdown", this.outside);
-  }
-
-  override disconnectedCallback(): void {
-    super.disconnectedCallback();
-    document.removeEventListener("pointerdown", this.outside);
+  constructor() {
+    super();
+    new OutsidePress(this, () => {
+      this.shown = false;
+    });
   }
 
   override render(): TemplateResult | typeof nothing {
@@ -215,9 +213,5 @@ export class AccountMenu extends LitElement {
     this.shown = false;
     this.renderRoot.querySelector<HTMLElement>(".who")?.focus();
     event.stopPropagation();
-  };
-
-  private readonly outside = (event: Event): void => {
-    if (this.shown && !event.composedPath().includes(this)) this.shown = false;
   };
 }
