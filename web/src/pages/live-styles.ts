@@ -1,6 +1,10 @@
 import { css } from "lit";
+import { boxes, card, press } from "../ui/forms";
 
 export const liveStyles = css`
+  ${card}
+  ${boxes}
+  ${press}
   :host {
     display: block;
     padding-bottom: 3rem;
@@ -96,18 +100,8 @@ export const liveStyles = css`
     margin-top: 0.9rem;
   }
   .strip button {
-    display: inline-flex;
-    align-items: center;
-    justify-content: center;
-    gap: 0.45rem;
-    min-height: 2.75rem;
     padding: 0 0.9rem;
-    border: 1px solid var(--line);
-    border-radius: 10px;
-    background: var(--surface);
     font-size: 0.9rem;
-    font-weight: 600;
-    white-space: nowrap;
   }
   .strip button svg {
     width: 1.25rem;
@@ -152,27 +146,11 @@ export const liveStyles = css`
     font-weight: 600;
   }
   select,
-  input {
-    width: 100%;
-    min-height: 2.75rem;
-    margin-top: 0.3rem;
-    padding: 0.45rem 0.75rem;
-    border: 1px solid var(--line);
-    border-radius: 10px;
+  input[name="key"] {
     background: var(--surface);
-    color: inherit;
-    font: inherit;
-    font-weight: 400;
-    text-overflow: ellipsis;
-  }
-  input[aria-invalid="true"] {
-    border-color: var(--trouble);
   }
   .card {
     padding: 1.25rem;
-    border-radius: var(--radius);
-    background: var(--surface);
-    box-shadow: var(--shadow);
   }
   .card + .card {
     margin-top: 1rem;

@@ -209,6 +209,7 @@ export class LivePage extends LitElement {
     const screen = studio.chosen.source === "screen";
     return html`<div class="strip">
       <button
+        class="press"
         aria-pressed=${studio.muted}
         title="Microphone on, off (m)"
         ?disabled=${!studio.audio}
@@ -216,12 +217,18 @@ export class LivePage extends LitElement {
       >
         ${studio.muted ? microphoneOffIcon : microphoneIcon}${studio.muted ? "Unmute" : "Mute"}
       </button>
-      <button aria-pressed=${studio.covered} ?disabled=${!studio.video} @click=${() => studio.cover()}>
+      <button
+        class="press"
+        aria-pressed=${studio.covered}
+        ?disabled=${!studio.video}
+        @click=${() => studio.cover()}
+      >
         ${studio.covered ? cameraOffIcon : cameraIcon}${studio.covered ? "Show picture" : "Hide picture"}
       </button>
       ${
         canShareScreen()
           ? html`<button
+              class="press"
               @click=${() => void (screen ? studio.leaveScreen() : studio.shareScreen())}
             >
               ${screenIcon}${screen ? "Back to camera" : "Share screen"}

@@ -1,14 +1,62 @@
-/** Styles of forms and of what lies around them. */
+/** Styles of forms and of what lies around them; pages that want less take them one by one. */
 
 import { css, html, nothing, type TemplateResult } from "lit";
 
-export const forms = css`
+export const card = css`
   .card {
     padding: clamp(1.1rem, 3vw, 1.5rem);
     border-radius: var(--radius);
     background: var(--surface);
     box-shadow: var(--shadow);
   }
+`;
+
+/** Fields to write in and lists to choose from. */
+export const boxes = css`
+  input:not([type="checkbox"], [type="radio"]),
+  select {
+    width: 100%;
+    min-height: 2.75rem;
+    margin-top: 0.3rem;
+    padding: 0.45rem 0.75rem;
+    border: 1px solid var(--line);
+    border-radius: 10px;
+    background: var(--field);
+    color: inherit;
+    font: inherit;
+    font-weight: 400;
+    text-overflow: ellipsis;
+  }
+  input[aria-invalid="true"] {
+    border-color: var(--trouble);
+  }
+`;
+
+/** Buttons, and links that look like them. */
+export const press = css`
+  .press {
+    display: inline-flex;
+    align-items: center;
+    justify-content: center;
+    gap: 0.45rem;
+    min-height: 2.75rem;
+    padding: 0 1.1rem;
+    border: 1px solid var(--line);
+    border-radius: 10px;
+    background: var(--surface);
+    color: var(--ink);
+    font-size: 0.93rem;
+    font-weight: 600;
+    text-decoration: none;
+    white-space: nowrap;
+  }
+  .press:hover:not(:disabled) {
+    border-color: var(--sun-edge);
+  }
+`;
+
+export const forms = css`
+  ${card}
   .lead {
     margin: 0 0 1.2rem;
     max-width: 60ch;
@@ -33,23 +81,7 @@ export const forms = css`
     padding: 0;
     border: 0;
   }
-  input:not([type="checkbox"], [type="radio"]),
-  select {
-    width: 100%;
-    min-height: 2.75rem;
-    margin-top: 0.3rem;
-    padding: 0.45rem 0.75rem;
-    border: 1px solid var(--line);
-    border-radius: 10px;
-    background: var(--field);
-    color: inherit;
-    font: inherit;
-    font-weight: 400;
-    text-overflow: ellipsis;
-  }
-  input[aria-invalid="true"] {
-    border-color: var(--trouble);
-  }
+  ${boxes}
   .tick {
     display: grid;
     grid-template-columns: auto 1fr;
@@ -80,25 +112,7 @@ export const forms = css`
     gap: 0.6rem;
     align-items: center;
   }
-  .press {
-    display: inline-flex;
-    align-items: center;
-    justify-content: center;
-    gap: 0.45rem;
-    min-height: 2.75rem;
-    padding: 0 1.1rem;
-    border: 1px solid var(--line);
-    border-radius: 10px;
-    background: var(--surface);
-    color: var(--ink);
-    font-size: 0.93rem;
-    font-weight: 600;
-    text-decoration: none;
-    white-space: nowrap;
-  }
-  .press:hover:not(:disabled) {
-    border-color: var(--sun-edge);
-  }
+  ${press}
   .press:disabled {
     opacity: 0.55;
     cursor: default;
