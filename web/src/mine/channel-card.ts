@@ -2,6 +2,7 @@ import { css, html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 import { type Channel, deleteChannel } from "../api/client";
 import { explain } from "../api/session";
+import { pictureStyles } from "../ui/cards";
 import { count, duration, secondsSince } from "../ui/format";
 import { forms, wrong } from "../ui/forms";
 import { ridge, shared, stateChip } from "../ui/shared";
@@ -30,6 +31,7 @@ export class ChannelCard extends LitElement {
   static override styles = [
     shared,
     forms,
+    pictureStyles,
     css`
       :host {
         display: block;
@@ -44,26 +46,12 @@ export class ChannelCard extends LitElement {
         gap: 0 1.3rem;
       }
       .picture {
-        position: relative;
         min-height: 7.5rem;
-        background: var(--sunk);
-        overflow: hidden;
-      }
-      .picture img,
-      .picture .ridge {
-        position: absolute;
-        inset: 0;
-        width: 100%;
-        height: 100%;
-        object-fit: cover;
       }
       .picture .chip {
         position: absolute;
         left: 0.75rem;
         top: 0.75rem;
-      }
-      .picture .chip:not(.on_air) {
-        background: color-mix(in srgb, var(--surface) 92%, transparent);
       }
       .text {
         padding: 1.1rem 1.2rem 1.1rem 0;

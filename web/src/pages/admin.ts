@@ -4,6 +4,7 @@ import "../admin/account-list";
 import "../admin/audit-log";
 import "../admin/server-figures";
 import { signInPath, WithSession } from "../api/session";
+import { sayStyles } from "../ui/cards";
 import { forms } from "../ui/forms";
 import { ridge, shared } from "../ui/shared";
 import "../ui/site-header";
@@ -14,6 +15,7 @@ export class AdminPage extends LitElement {
   static override styles = [
     shared,
     forms,
+    sayStyles,
     css`
       :host {
         display: block;
@@ -32,16 +34,6 @@ export class AdminPage extends LitElement {
       }
       section + section {
         margin-top: 1.1rem;
-      }
-      .say {
-        max-width: 34rem;
-      }
-      .say .ridge {
-        width: 100%;
-        height: 7rem;
-        margin-bottom: 1rem;
-        border-radius: 10px;
-        background: var(--sunk);
       }
     `,
   ];

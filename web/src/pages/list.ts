@@ -4,6 +4,7 @@ import { repeat } from "lit/directives/repeat.js";
 import { type Channel, listChannels } from "../api/client";
 import { Poll } from "../api/poll";
 import { broadcasts, signInPath, WithSession } from "../api/session";
+import { pictureStyles } from "../ui/cards";
 import "../ui/copy-line";
 import { bitrate, count, duration, secondsSince } from "../ui/format";
 import { forms } from "../ui/forms";
@@ -23,6 +24,7 @@ export class ChannelList extends LitElement {
   static override styles = [
     shared,
     forms,
+    pictureStyles,
     css`
       :host {
         display: block;
@@ -81,20 +83,7 @@ export class ChannelList extends LitElement {
         border-radius: var(--radius);
       }
       .picture {
-        position: relative;
         aspect-ratio: 16 / 9;
-        background: var(--sunk);
-        overflow: hidden;
-      }
-      .picture img,
-      .picture .ridge {
-        position: absolute;
-        inset: 0;
-        width: 100%;
-        height: 100%;
-      }
-      .picture img {
-        object-fit: cover;
       }
       .chips {
         position: absolute;
@@ -102,9 +91,6 @@ export class ChannelList extends LitElement {
         display: flex;
         flex-wrap: wrap;
         gap: 0.4rem;
-      }
-      .picture .chip:not(.on_air) {
-        background: color-mix(in srgb, var(--surface) 92%, transparent);
       }
       .owner {
         margin: 0.1rem 0 0;

@@ -6,6 +6,7 @@ import { Poll } from "../api/poll";
 import { broadcasts, signInPath, WithSession } from "../api/session";
 import "../mine/channel-card";
 import "../mine/channel-form";
+import { sayStyles } from "../ui/cards";
 import { forms } from "../ui/forms";
 import { ridge, shared } from "../ui/shared";
 import "../ui/site-header";
@@ -19,6 +20,7 @@ export class MinePage extends LitElement {
   static override styles = [
     shared,
     forms,
+    sayStyles,
     css`
       :host {
         display: block;
@@ -52,16 +54,6 @@ export class MinePage extends LitElement {
       }
       .new {
         margin-bottom: 1.1rem;
-      }
-      .say {
-        max-width: 34rem;
-      }
-      .say .ridge {
-        width: 100%;
-        height: 7rem;
-        margin-bottom: 1rem;
-        border-radius: 10px;
-        background: var(--sunk);
       }
     `,
   ];
