@@ -5,6 +5,18 @@ import { explain } from "../api/session";
 import { field, forms, wrong } from "../ui/forms";
 import { shared } from "../ui/shared";
 
+/** The heading of the page that goes on air. */
+export const titleStyles = css`
+  h1 {
+    margin: 0;
+    font-size: clamp(1.5rem, 4.5vw, 2rem);
+    font-weight: 670;
+    letter-spacing: -0.022em;
+    line-height: 1.2;
+    overflow-wrap: anywhere;
+  }
+`;
+
 /**
  * A channel's title, which its owner may change.
  *
@@ -15,6 +27,7 @@ export class ChannelTitle extends LitElement {
   static override styles = [
     shared,
     forms,
+    titleStyles,
     css`
       :host {
         display: block;
@@ -25,14 +38,6 @@ export class ChannelTitle extends LitElement {
         flex-wrap: wrap;
         align-items: center;
         gap: 0.2rem 0.8rem;
-      }
-      h1 {
-        margin: 0;
-        font-size: clamp(1.5rem, 4.5vw, 2rem);
-        font-weight: 670;
-        letter-spacing: -0.022em;
-        line-height: 1.2;
-        overflow-wrap: anywhere;
       }
       form {
         display: flex;

@@ -1,10 +1,12 @@
 import { css } from "lit";
+import { titleStyles } from "../live/channel-title";
 import { boxes, card, press } from "../ui/forms";
 
 export const liveStyles = css`
   ${card}
   ${boxes}
   ${press}
+  ${titleStyles}
   :host {
     display: block;
     padding-bottom: 3rem;
@@ -15,14 +17,6 @@ export const liveStyles = css`
     align-items: center;
     gap: 0.4rem 0.9rem;
     margin: 0.4rem 0 1.1rem;
-  }
-  h1 {
-    margin: 0;
-    font-size: clamp(1.5rem, 4.5vw, 2rem);
-    font-weight: 670;
-    letter-spacing: -0.022em;
-    line-height: 1.2;
-    overflow-wrap: anywhere;
   }
   .grid {
     display: grid;
