@@ -2,12 +2,11 @@
 
 import type { ErrorData, HlsConfig, default as HlsJs } from "hls.js/light";
 import type { Address } from "./address";
-import { backoff } from "./backoff";
 import { codecName } from "./codecs";
-import type { Engine, EngineEvents } from "./engine";
+import { ElementPlayer } from "./element-player";
+import type { EngineEvents } from "./engine";
 import { afterRefusal, ask, lifeOf, type Told } from "./life";
-import { Loudspeaker } from "./loudspeaker";
-import { type PlayerState, type PlayerStats, Rate } from "./stats";
+import { type PlayerStats, Rate } from "./stats";
 import type { WayEvent } from "./way";
 
 const TICK_MS = 250;
@@ -16,8 +15,6 @@ const STALL_MS = 1_500;
 const ASK_EVERY_MS = 2_000;
 /** Nothing moved for so long although the channel flows: begin anew. */
 const ANEW_MS = 8_000;
-/** Seldom enough for a channel that does not exist. */
-const UNKNOWN_MS = 5_000;
 /** A second fault of the decoder so soon is not mended by another decoder. */
 const MEND_AGAIN_MS = 5_000;
 /** The server holds a playlist back until its next part is there, and says 503 after 12 s. */
@@ -53,17 +50,9 @@ export const nativeHls = (video: HTMLVideoElement): boolean => video.canPlayType
 export const canHls = (video: HTMLVideoElement): boolean =>
   "MediaSource" in globalThis || "ManagedMediaSource" in globalThis || nativeHls(video);
 
-export class HlsPlayer implements Engine {
-  private address: Address | null = null;
-  private current: PlayerState = "idle";
+export class HlsPlayer extends ElementPlayer {
   private hls: HlsJs | null = null;
-  private readonly loudspeaker: Loudspeaker;
-  private readonly ears = new AbortController();
-  private generation = 0;
-  private failures = 0;
-  private sessions = 0;
   private timer = 0;
-  private retryTimer = 0;
   private position = 0;
   private movedAt = 0;
   private askedAt = 0;
@@ -71,14 +60,10 @@ export class HlsPlayer implements Engine {
   private frames = 0;
   private readonly bitrate = new Rate(2_000_000);
   private readonly shown = new Rate(2_000_000);
-  unsupportedCodec = "";
+  override unsupportedCodec = "";
 
-  constructor(
-    private readonly video: HTMLVideoElement,
-    private readonly events: EngineEvents,
-    private readonly report: (event: WayEvent) => void,
-  ) {
-    this.loudspeaker = new Loudspeaker(video, (blocked) => events.soundBlocked(blocked));
+  constructor(video: HTMLVideoElement, events: EngineEvents, report: (event: WayEvent) => void) {
+    super(video, events, report);
     const { signal } = this.ears;
     // The browser's own player says no more than that it failed.
     const failed = (): void => {
@@ -88,24 +73,16 @@ export class HlsPlayer implements Engine {
     video.addEventListener("loadedmetadata", () => void this.loudspeaker.play(), { signal });
   }
 
-  get state(): PlayerState {
-    return this.current;
-  }
-
-  get hasVideo(): boolean {
-    return this.video.videoWidth > 0;
-  }
-
-  get stats(): PlayerStats {
+  override get stats(): PlayerStats {
     const { video, hls } = this;
     const now = performance.now() * 1000;
     const quality = video.getVideoPlaybackQuality?.();
     const end = video.buffered.length ? video.buffered.end(video.buffered.length - 1) : 0;
     const level = hls?.levels[Math.max(0, hls.currentLevel)];
-    const playing = this.current === "playing";
+    const playing = this.state === "playing";
     return {
       way: "HLS",
-      state: this.current,
+      state: this.state,
       width: video.videoWidth,
       height: video.videoHeight,
       fps: this.shown.perSecond(now),
@@ -126,68 +103,27 @@ export class HlsPlayer implements Engine {
     };
   }
 
-  load(address: Address | null): void {
-    if (address?.hls !== this.address?.hls) {
-      this.failures = 0;
-      this.sessions = 0;
-    }
-    this.halt();
-    this.address = address;
+  override load(address: Address | null): void {
     this.unsupportedCodec = "";
-    this.loudspeaker.reset();
-    if (address) void this.connect();
-    else this.become("unknown");
+    super.load(address);
   }
 
-  pause(): void {
-    if (this.current === "idle" || this.current === "paused") return;
-    this.halt();
-    this.become("paused");
-  }
-
-  resume(): void {
-    this.halt();
-    if (this.address) void this.connect();
-  }
-
-  stop(): void {
-    // The last picture stays until the other way has one.
-    this.halt();
-    this.become("idle");
-  }
-
-  destroy(): void {
-    this.ears.abort();
-    this.halt();
-    this.release();
-  }
-
-  setVolume(volume: number, muted: boolean): void {
-    this.loudspeaker.setVolume(volume, muted);
-  }
-
-  allowSound(): Promise<void> {
-    return this.loudspeaker.allow();
-  }
-
-  setHidden(): void {}
-
-  retryNow(): void {
-    const waits = this.current === "reconnecting" || this.current === "unknown";
+  override retryNow(): void {
+    const waits = this.state === "reconnecting" || this.state === "unknown";
     if (this.address && waits) this.resume();
   }
 
-  unfit(chosen: boolean): void {
+  override unfit(chosen: boolean): void {
     this.halt();
     this.become(chosen ? "unfit" : "unsupported");
   }
 
-  private async connect(): Promise<void> {
+  protected override async connect(): Promise<void> {
     const { address } = this;
     if (!address) return;
     const generation = ++this.generation;
     const current = (): boolean => generation === this.generation;
-    if (this.current !== "reconnecting" && this.current !== "waiting") this.become("connecting");
+    if (this.state !== "reconnecting" && this.state !== "waiting") this.become("connecting");
     let module: Module;
     try {
       module = await import("hls.js/light");
@@ -243,8 +179,7 @@ export class HlsPlayer implements Engine {
   }
 
   private async refused(status: number, generation: number): Promise<void> {
-    if (generation !== this.generation || this.current === "idle" || this.current === "paused")
-      return;
+    if (generation !== this.generation || this.state === "idle" || this.state === "paused") return;
     this.generation++;
     const mine = this.generation;
     clearInterval(this.timer);
@@ -257,25 +192,7 @@ export class HlsPlayer implements Engine {
       this.report({ type: "refused", reason: "codec" });
       return;
     }
-    // A rendition ends, and the channel is on air: there is another one.
-    this.become(why === "gone" ? "reconnecting" : why === "off" ? "buffering" : why);
-    if (why === "refused") return;
-    const wait =
-      why === "unknown"
-        ? UNKNOWN_MS
-        : why === "waiting"
-          ? ASK_EVERY_MS
-          : backoff(this.failures++, Math.random());
-    this.retryTimer = window.setTimeout(() => void this.again(why, mine), wait);
-  }
-
-  /** Ask whether the channel began before its playlist is asked for. */
-  private async again(why: string, generation: number): Promise<void> {
-    const told = why === "waiting" ? await ask(this.address) : null;
-    if (generation !== this.generation) return;
-    if (told && lifeOf(told) === "waiting") {
-      this.retryTimer = window.setTimeout(() => void this.again(why, generation), ASK_EVERY_MS);
-    } else void this.connect();
+    this.tryLater(why, ASK_EVERY_MS);
   }
 
   private tick(generation: number): void {
@@ -294,7 +211,7 @@ export class HlsPlayer implements Engine {
     }
     const still = now - this.movedAt;
     if (still < STALL_MS) return;
-    if (this.current === "playing") this.become("buffering");
+    if (this.state === "playing") this.become("buffering");
     if (now - this.askedAt > ASK_EVERY_MS) void this.look(generation);
   }
 
@@ -309,24 +226,17 @@ export class HlsPlayer implements Engine {
     if (life === "flowing" && still > ANEW_MS) this.resume();
   }
 
-  private halt(): void {
-    this.generation++;
-    clearTimeout(this.retryTimer);
+  protected override halt(): void {
+    super.halt();
     clearInterval(this.timer);
     this.hls?.stopLoad();
     this.video.pause();
   }
 
-  private release(): void {
+  protected override release(): void {
     this.hls?.destroy();
     this.hls = null;
     this.video.removeAttribute("src");
-  }
-
-  private become(state: PlayerState): void {
-    if (state === this.current) return;
-    this.current = state;
-    this.events.state(state);
   }
 }
 

@@ -45,11 +45,10 @@ export function refusal({ status, body }: Told): Refusal {
   return status === 503 ? "full" : "unclear";
 }
 
+export type AfterRefusal = "codec" | "off" | "gone" | "unknown" | "full" | "refused" | "waiting";
+
 /** What to do after a refusal by HTTP, given its status (0: no answer) and what the API says then. */
-export function afterRefusal(
-  status: number,
-  told: Told,
-): "codec" | "off" | "gone" | "unknown" | "full" | "refused" | "waiting" {
+export function afterRefusal(status: number, told: Told): AfterRefusal {
   // Without a source there is no format yet that could fit or not.
   if (status === 406) return lifeOf(told) === "waiting" ? "waiting" : "codec";
   if (status === 401 || status === 403) return "refused";

@@ -3,13 +3,11 @@
 import { listed, type ReceivedFigures, ReceivedMeter } from "../webrtc/figures";
 import { withStereo } from "../webrtc/sdp";
 import { open, type Resource, SignalError } from "../webrtc/signal";
-import type { Address } from "./address";
-import { backoff } from "./backoff";
-import type { Engine, EngineEvents } from "./engine";
+import { ElementPlayer } from "./element-player";
+import type { EngineEvents } from "./engine";
 import { afterRefusal, ask, lifeOf } from "./life";
-import { Loudspeaker } from "./loudspeaker";
 import { Standstill } from "./standstill";
-import type { PlayerState, PlayerStats } from "./stats";
+import type { PlayerStats } from "./stats";
 import type { Life, WayEvent } from "./way";
 
 /** Silence is noticed so much late; a viewer counts the moments. */
@@ -21,60 +19,38 @@ const ASK_EVERY_MS = 1_000;
 const STALL_MS = 1_500;
 /** A shared screen on which nothing moves sends a picture a second. */
 const STILL_MS = 3_000;
-/** Seldom enough for a channel that does not exist. */
-const UNKNOWN_MS = 5_000;
 
-export class WhepPlayer implements Engine {
-  private address: Address | null = null;
-  private current: PlayerState = "idle";
+export class WhepPlayer extends ElementPlayer {
   private peer: RTCPeerConnection | null = null;
   private resource: Resource | null = null;
   private meter = new ReceivedMeter();
   private figures: ReceivedFigures | null = null;
-  private generation = 0;
-  private failures = 0;
-  private sessions = 0;
   private timer = 0;
-  private retryTimer = 0;
   private mediaAt = 0;
   private askedAt = 0;
   private life: Life = "unknown";
-  private readonly loudspeaker: Loudspeaker;
   private readonly standstill = new Standstill(STILL_MS);
   private wasBehind = false;
-  private readonly ears = new AbortController();
-  readonly unsupportedCodec = "";
+  override readonly unsupportedCodec = "";
 
-  constructor(
-    private readonly video: HTMLVideoElement,
-    private readonly events: EngineEvents,
-    private readonly report: (event: WayEvent) => void,
-  ) {
-    this.loudspeaker = new Loudspeaker(video, (blocked) => events.soundBlocked(blocked));
+  constructor(video: HTMLVideoElement, events: EngineEvents, report: (event: WayEvent) => void) {
+    super(video, events, report);
     const { signal } = this.ears;
     video.addEventListener("loadeddata", () => this.moved(), { signal });
     window.addEventListener("pagehide", () => this.halt(), { signal });
     // A page taken from the browser's memory plays on.
     const back = ({ persisted }: PageTransitionEvent): void => {
-      if (persisted && this.current !== "idle" && this.current !== "paused") this.resume();
+      if (persisted && this.state !== "idle" && this.state !== "paused") this.resume();
     };
     window.addEventListener("pageshow", back, { signal });
   }
 
-  get state(): PlayerState {
-    return this.current;
-  }
-
-  get hasVideo(): boolean {
-    return this.video.videoWidth > 0;
-  }
-
-  get stats(): PlayerStats {
+  override get stats(): PlayerStats {
     const f = this.figures;
     const buffer = f?.bufferMs ?? null;
     return {
       way: "WebRTC",
-      state: this.current,
+      state: this.state,
       width: this.video.videoWidth,
       height: this.video.videoHeight,
       fps: f?.fps ?? 0,
@@ -97,70 +73,26 @@ export class WhepPlayer implements Engine {
     };
   }
 
-  load(address: Address | null): void {
-    if (address?.whep !== this.address?.whep) {
-      this.failures = 0;
-      this.sessions = 0;
-    }
-    this.halt();
-    this.address = address;
-    this.loudspeaker.reset();
-    if (!address) this.become("unknown");
-    else if (typeof RTCPeerConnection === "undefined") this.become("unfit");
-    else void this.connect();
+  override retryNow(): void {
+    if (!this.address || this.peer || this.state === "paused" || this.state === "idle") return;
+    this.resume();
   }
 
-  pause(): void {
-    if (this.current === "idle" || this.current === "paused") return;
-    this.video.pause();
-    this.halt();
-    this.become("paused");
-  }
-
-  resume(): void {
-    this.halt();
-    if (this.address) void this.connect();
-  }
-
-  stop(): void {
-    // The last picture stays until the other way has one.
-    this.video.pause();
-    this.halt();
-    this.become("idle");
-  }
-
-  destroy(): void {
-    this.ears.abort();
-    this.halt();
-    this.video.srcObject = null;
-  }
-
-  setVolume(volume: number, muted: boolean): void {
-    this.loudspeaker.setVolume(volume, muted);
-  }
-
-  allowSound(): Promise<void> {
-    return this.loudspeaker.allow();
-  }
-
-  setHidden(): void {}
-
-  retryNow(): void {
-    if (!this.address || this.peer || this.current === "paused" || this.current === "idle") return;
-    this.halt();
-    void this.connect();
-  }
-
-  unfit(): void {
+  override unfit(): void {
     this.halt();
     this.become("unfit");
   }
 
-  private async connect(): Promise<void> {
+  protected override begin(): void {
+    if (typeof RTCPeerConnection === "undefined") this.become("unfit");
+    else super.begin();
+  }
+
+  protected override async connect(): Promise<void> {
     const address = this.address;
     if (!address) return;
     const generation = ++this.generation;
-    if (this.current !== "reconnecting" && this.current !== "waiting") this.become("connecting");
+    if (this.state !== "reconnecting" && this.state !== "waiting") this.become("connecting");
     const peer = this.makePeer(generation);
     this.peer = peer;
     try {
@@ -219,7 +151,7 @@ export class WhepPlayer implements Engine {
       if (peer.connectionState === "connected") {
         this.failures = 0;
         this.report({ type: "connected" });
-        if (this.current === "connecting" || this.current === "reconnecting") {
+        if (this.state === "connecting" || this.state === "reconnecting") {
           this.become("buffering");
         }
       } else if (peer.connectionState === "failed") this.report({ type: "failed" });
@@ -239,26 +171,8 @@ export class WhepPlayer implements Engine {
       this.report({ type: "refused", reason: why });
       return;
     }
-    this.become(why === "gone" ? "reconnecting" : why);
-    if (why === "refused") return;
     const asked = error instanceof SignalError ? error.retryAfterMs : null;
-    const wait =
-      why === "unknown"
-        ? UNKNOWN_MS
-        : why === "waiting"
-          ? ASK_EVERY_MS
-          : Math.max(asked ?? 0, backoff(this.failures++, Math.random()));
-    this.retryTimer = window.setTimeout(() => void this.again(why), wait);
-  }
-
-  /** Ask whether the channel began before the next offer is made. */
-  private async again(why: string): Promise<void> {
-    const generation = this.generation;
-    const told = why === "waiting" ? await ask(this.address) : null;
-    if (generation !== this.generation) return;
-    if (told && lifeOf(told) === "waiting") {
-      this.retryTimer = window.setTimeout(() => void this.again(why), ASK_EVERY_MS * 2);
-    } else void this.connect();
+    this.tryLater(why, ASK_EVERY_MS, asked ?? 0);
   }
 
   private async tick(generation: number): Promise<void> {
@@ -297,7 +211,7 @@ export class WhepPlayer implements Engine {
     if (now - this.mediaAt < STALL_MS) return;
     if (this.life === "waiting") this.become("waiting");
     else if (this.life === "gone") this.become("reconnecting");
-    else if (this.current === "playing") this.become("buffering");
+    else if (this.state === "playing") this.become("buffering");
   }
 
   private moved(): void {
@@ -313,11 +227,20 @@ export class WhepPlayer implements Engine {
     this.report({ type: "life", life });
   }
 
-  private halt(): void {
-    this.generation++;
-    clearTimeout(this.retryTimer);
+  protected override rest(state: "paused" | "idle"): void {
+    // Not with every halt: while it connects anew the element plays on.
+    this.video.pause();
+    super.rest(state);
+  }
+
+  protected override halt(): void {
+    super.halt();
     this.closePeer();
     this.report({ type: "closed" });
+  }
+
+  protected override release(): void {
+    this.video.srcObject = null;
   }
 
   private closePeer(): void {
@@ -330,11 +253,5 @@ export class WhepPlayer implements Engine {
     this.figures = null;
     this.standstill.reset();
     this.setBehind(false);
-  }
-
-  private become(state: PlayerState): void {
-    if (state === this.current) return;
-    this.current = state;
-    this.events.state(state);
   }
 }
