@@ -17,7 +17,7 @@ use crate::plane::{ChannelCell, Hub, Tally};
 use crate::reader::ReaderShared;
 use crate::webrtc::Refused;
 use crate::webrtc::session::{
-    PublishOptions, PublishedTrack, ServerOptions, Transport, ViewOptions,
+    PublishOptions, PublishedTrack, ServerOptions, Session, Transport, ViewOptions,
 };
 use crate::webrtc::shard::{Counters, Datagram, Shard};
 use audience::Audience;
@@ -150,8 +150,12 @@ impl RtcPort {
         options: &PublishOptions,
         now: u64,
     ) -> Result<(String, Vec<PublishedTrack>), Refused> {
+        let (server, timeline) = lock(&self.state).shard.terms()?;
+        // Others are served meanwhile.
+        let (session, answer) = Session::publish(offer, &server, options, timeline, now)?;
+        let tracks = session.tracks();
         let mut state = lock(&self.state);
-        let (answer, tracks) = state.shard.publish(now, id, offer, options)?;
+        state.shard.admit(now, id, session)?;
         state.publishers.insert(id, Publisher::default());
         Ok((answer, tracks))
     }
@@ -172,20 +176,25 @@ impl RtcPort {
         if lock(&reader.cell.state).reorders() {
             return Err(Refused::Reordered);
         }
-        let mut state = lock(&self.state);
-        let state = &mut *state;
-        let mut simulcasts = state
-            .publishers
-            .values()
-            .filter(|one| !one.simulcasts.is_empty());
+        let (server, timeline, layered) = {
+            let state = lock(&self.state);
+            let (server, timeline) = state.shard.terms()?;
+            let layers = |publisher: &Publisher| {
+                !publisher.simulcasts.is_empty() && publisher.feeds(reader.cell.id)
+            };
+            (server, timeline, state.publishers.values().any(layers))
+        };
         let options = ViewOptions {
-            initial_estimate: simulcasts
-                .any(|publisher| publisher.feeds(reader.cell.id))
+            initial_estimate: layered
                 .then_some(FIRST_ESTIMATE)
                 .or(options.initial_estimate),
             ..options.clone()
         };
-        let answer = state.shard.view(now, reader.id, offer, &options)?;
+        // Others are served meanwhile.
+        let (session, answer) = Session::view(offer, &server, &options, timeline, now)?;
+        let mut state = lock(&self.state);
+        let state = &mut *state;
+        state.shard.admit(now, reader.id, session)?;
         state.viewers.insert(reader.id, Arc::clone(reader));
         let audience = state
             .audiences

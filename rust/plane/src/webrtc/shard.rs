@@ -140,10 +140,10 @@ impl Shard {
         offer: &str,
         options: &PublishOptions,
     ) -> Result<(String, Vec<PublishedTrack>), Refused> {
-        self.room()?;
-        let (session, answer) = Session::publish(offer, &self.server, options, self.timeline, now)?;
+        let (server, timeline) = self.terms()?;
+        let (session, answer) = Session::publish(offer, &server, options, timeline, now)?;
         let tracks = session.tracks();
-        self.add(now, id, session);
+        self.admit(now, id, session)?;
         Ok((answer, tracks))
     }
 
@@ -155,10 +155,24 @@ impl Shard {
         offer: &str,
         options: &ViewOptions,
     ) -> Result<String, Refused> {
-        self.room()?;
-        let (session, answer) = Session::view(offer, &self.server, options, self.timeline, now)?;
-        self.add(now, id, session);
+        let (server, timeline) = self.terms()?;
+        let (session, answer) = Session::view(offer, &server, options, timeline, now)?;
+        self.admit(now, id, session)?;
         Ok(answer)
+    }
+
+    /// What a session is made with, where there is room for one. Making it takes a millisecond or
+    /// two: whoever shares the shard makes it elsewhere and has it admitted.
+    pub fn terms(&self) -> Result<(ServerOptions, Timeline), Refused> {
+        self.room()?;
+        Ok((self.server.clone(), self.timeline))
+    }
+
+    /// Takes a session in under an id of the caller's.
+    pub fn admit(&mut self, now: u64, id: SessionId, session: Session) -> Result<(), Refused> {
+        self.room()?;
+        self.add(now, id, session);
+        Ok(())
     }
 
     fn room(&self) -> Result<(), Refused> {
