@@ -31,10 +31,24 @@ _PRESS = """
 }
 """
 
+#: Ticks the box that these words stand beside.
+_TICK = """
+(words) => {
+  const all = (root) => [...root.querySelectorAll("*")].flatMap((e) =>
+    [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
+  const label = all(document).find((e) => e.localName === "label"
+    && e.textContent.includes(words));
+  const box = label?.querySelector("input[type=checkbox]");
+  box?.click();
+  return Boolean(box?.checked);
+}
+"""
+
 _PLAYER = """
 () => {
   const player = document.querySelector("helio-watch")?.shadowRoot?.querySelector("helio-player");
   return player ? { state: player.dataset.state, way: player.dataset.way,
+                    width: player.stats?.width ?? 0,
                     frames: player.stats?.framesDecoded ?? 0 } : {};
 }
 """
@@ -117,3 +131,26 @@ def test_without_webrtc_the_page_watches_by_tcp(
     tab = chromium.open(f"{server.http}/watch/clip")
     plays(tab, "websocket")
     tab.close()
+
+
+@pytest.mark.long
+def test_half_the_size_is_sent_as_well_when_that_is_ticked(
+    serve: Callable[..., Server], chromium: Chromium
+) -> None:
+    server = serve({"name": "clip", "key": KEY})
+    owner = chromium.open(
+        f"{server.http}/live/clip#key={KEY}", permissions=["camera", "microphone"]
+    )
+    wait_until(lambda: owner.evaluate(_TICK, "Half the size"), PATIENCE, "a box to tick")
+    owner.screenshot(SHOTS / "half-the-size.png")
+    press(owner, "Start")
+    server.until_state("clip", "on_air", PATIENCE)
+    watcher = chromium.open(f"{server.http}/watch/clip?way=webrtc")
+    plays(watcher, "webrtc")
+
+    def layer() -> object:
+        rows = server.manage("GET", "/channels/clip/readers")[1]["readers"]
+        return [row.get("layer") for row in rows]
+
+    wait_until(lambda: layer() == ["full"], PATIENCE, "the larger of two pictures")
+    assert watcher.evaluate(_PLAYER)["width"] == 1280

@@ -154,11 +154,10 @@ class FakePeer {
   transceivers: { receiver: { track: { kind: string } }; sender: FakeSender }[] = [];
   onconnectionstatechange: (() => void) | null = null;
 
-  addTransceiver(track: { kind: string }) {
-    const transceiver = {
-      receiver: { track: { kind: track.kind } },
-      sender: new FakeSender(track),
-    };
+  addTransceiver(track: { kind: string }, init: { sendEncodings?: object[] }) {
+    const sender = new FakeSender(track);
+    sender.parameters.encodings = structuredClone(init.sendEncodings ?? [{}]);
+    const transceiver = { receiver: { track: { kind: track.kind } }, sender };
     this.transceivers.push(transceiver);
     return transceiver;
   }
@@ -265,7 +264,13 @@ function studio(...statuses: number[]) {
 }
 
 const track = (kind: string) => ({ kind }) as unknown as MediaStreamTrack;
-const SENT: Sent = { video: track("video"), audio: track("audio"), source: "camera", size: "720p" };
+const SENT: Sent = {
+  video: track("video"),
+  audio: track("audio"),
+  source: "camera",
+  size: "720p",
+  smaller: false,
+};
 
 describe("Publisher", () => {
   it("goes on air with the bounds of the chosen size, and off again", async () => {
@@ -393,6 +398,35 @@ describe("Publisher", () => {
     expect(s.last().transceivers[1]?.sender.track).toBe(SENT.audio);
     expect(s.peers).toHaveLength(1);
     expect(s.states.at(-1)).toBe("live");
+  });
+
+  it("sends half the size as well, as long as that is wanted", async () => {
+    const s = studio();
+    await s.publisher.start({ ...SENT, smaller: true }, "k");
+    s.last().becomes("connected");
+    const layers = () => s.last().transceivers[0]?.sender.parameters.encodings;
+    expect(layers()).toMatchObject([
+      { rid: "half", scaleResolutionDownBy: 2, maxBitrate: 833_333 },
+      { rid: "full", scaleResolutionDownBy: 1, maxBitrate: 2_500_000 },
+    ]);
+    await s.publisher.change({ ...SENT, smaller: true, size: "1080p" });
+    expect(layers()).toMatchObject([{ maxBitrate: 1_500_000 }, { maxBitrate: 4_500_000 }]);
+    expect(s.peers).toHaveLength(1);
+    await s.publisher.change(SENT);
+    await s.pass(1_000);
+    expect(s.peers).toHaveLength(2);
+    expect(layers()).toEqual([{ maxBitrate: 2_500_000, maxFramerate: 30 }]);
+  });
+
+  it("sends a small picture, or a screen, once", async () => {
+    for (const sent of [
+      { ...SENT, smaller: true, size: "360p" as const },
+      { ...SENT, smaller: true, source: "screen" as const },
+    ]) {
+      const s = studio();
+      await s.publisher.start(sent, "k");
+      expect(s.last().transceivers[0]?.sender.parameters.encodings).toHaveLength(1);
+    }
   });
 
   it("makes a new session for a kind of track that the old one has no room for", async () => {

@@ -40,7 +40,7 @@ _PLAY = """
 
 def judge(url: str, seconds: float, directory: Path) -> Program:
     """Follow a channel's playlists and judge them by hls-parser's strict rules."""
-    assert (NODE / "node_modules" / "hls-parser").is_dir(), "make setup installs hls-parser"
+    assert (NODE / "node_modules" / "hls-parser").is_dir(), "make interop installs hls-parser"
     argv = ["node", str(NODE / "judge.mjs"), url, f"{seconds:g}"]
     return Program("hls-parser", argv, directory)
 
@@ -50,7 +50,7 @@ class HlsJs:
 
     def __init__(self, chromium: Chromium, url: str) -> None:
         script = NODE / "node_modules" / "hls.js" / "dist" / "hls.min.js"
-        assert script.is_file(), "make setup installs hls.js"
+        assert script.is_file(), "make interop installs hls.js"
         # A bare page of the same server: others may not fetch from the loopback.
         bare = "/".join(url.split("/")[:3]) + "/healthz"
         self.tab: Tab = chromium.open(bare, bypass_csp=True)

@@ -6,7 +6,7 @@ import { listed, type SentFigures, SentMeter } from "../webrtc/figures";
 import { iceNames, renamed, restartFragment } from "../webrtc/sdp";
 import { type Fetch, open, type Resource, SignalError } from "../webrtc/signal";
 import { type AirEvent, type AirState, CONNECT_MS, nextAir, QUIET_MS, worthRetry } from "./air";
-import { byPreference, degradation, QUALITIES, type Size, type Source } from "./quality";
+import { byPreference, degradation, dividable, encodings, type Size, type Source } from "./quality";
 import { noPath, serverTrouble, type Trouble, takenOver } from "./words";
 
 const FIGURES_MS = 1_000;
@@ -19,6 +19,8 @@ export interface Sent {
   readonly audio: MediaStreamTrack | null;
   readonly source: Source;
   readonly size: Size;
+  /** Half the size as well where there is room for it, for viewers on narrow paths. */
+  readonly smaller: boolean;
 }
 
 export interface PublisherEvents {
@@ -93,13 +95,14 @@ export class Publisher {
 
   /** Other tracks, without leaving the air where the session has room for them. */
   async change(sent: Sent): Promise<void> {
+    const before = this.sent;
     this.sent = sent;
     if (!this.peer || this.current === "off") return;
     const kinds = this.senders().map((sender) => sender.kind);
     const fits =
       (!sent.video || kinds.includes("video")) && (!sent.audio || kinds.includes("audio"));
-    if (!fits) {
-      // Another kind of track needs another session; viewers wait a moment.
+    if (!fits || sent.smaller !== before?.smaller) {
+      // Another kind of track, or another number of pictures, needs another session; viewers wait a moment.
       this.lose();
       return;
     }
@@ -163,7 +166,11 @@ export class Publisher {
     const peer = this.around.peer();
     for (const track of [sent.video, sent.audio]) {
       if (!track) continue;
-      const transceiver = peer.addTransceiver(track, { direction: "sendonly" });
+      const smaller = sent.smaller && dividable(sent.size, sent.source);
+      const transceiver = peer.addTransceiver(track, {
+        direction: "sendonly",
+        ...(track.kind === "video" ? { sendEncodings: encodings(sent.size, smaller) } : {}),
+      });
       if (track.kind === "video") prefer(transceiver);
     }
     peer.onconnectionstatechange = () => {
@@ -272,10 +279,11 @@ export class Publisher {
     if (!sent || !video) return;
     const parameters = video.getParameters();
     parameters.degradationPreference = degradation(sent.source);
-    for (const encoding of parameters.encodings) {
-      encoding.maxBitrate = QUALITIES[sent.size].maxBitrate;
-      encoding.maxFramerate = QUALITIES[sent.size].fps;
-    }
+    // A server that takes one picture only leaves one encoding.
+    const wanted = encodings(sent.size, parameters.encodings.length > 1);
+    parameters.encodings.forEach((encoding, at) => {
+      Object.assign(encoding, wanted[at]);
+    });
     // A browser that does not know a parameter sends all the same.
     await video.setParameters(parameters).catch((error: unknown) => console.warn(error));
   }

@@ -21,6 +21,23 @@ export const QUALITIES: Readonly<Record<Size, Quality>> = {
 
 export const SIZES = Object.keys(QUALITIES) as Size[];
 
+/** Whether smaller pictures may be sent beside one of this size: there is something between. */
+export const dividable = (size: Size, source: Source): boolean =>
+  source === "camera" && size !== "360p";
+
+/** How the picture is encoded: once, or in half and full size too (simulcast, RFC 8853). */
+export function encodings(size: Size, smaller: boolean): RTCRtpEncodingParameters[] {
+  const { maxBitrate, fps } = QUALITIES[size];
+  const full = { maxBitrate, maxFramerate: fps };
+  if (!smaller) return [full];
+  // Browsers give the first the bandwidth first. A quarter of the area needs about a third of the rate.
+  const half = { maxBitrate: Math.round(maxBitrate / 3), maxFramerate: fps };
+  return [
+    { rid: "half", scaleResolutionDownBy: 2, ...half },
+    { rid: "full", scaleResolutionDownBy: 1, ...full },
+  ];
+}
+
 export function videoConstraints(size: Size, deviceId: string): MediaTrackConstraints {
   const { width, height, fps } = QUALITIES[size];
   return {

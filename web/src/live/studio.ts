@@ -25,12 +25,14 @@ export interface Chosen {
   readonly microphone: string;
   readonly source: Source;
   readonly size: Size;
+  /** Whether half the size is wanted beside it. */
+  readonly smaller: boolean;
 }
 
 /** Its public members are what the page shows; `changed` is called when any of them changes. */
 export class Studio {
   preview: "unasked" | "asking" | "ready" = "unasked";
-  chosen: Chosen = { camera: "", microphone: "", source: "camera", size: "720p" };
+  chosen: Chosen = { camera: "", microphone: "", source: "camera", size: "720p", smaller: false };
   devices: Devices = { cameras: [], microphones: [] };
   trouble: Trouble | null = null;
   figures: SentFigures | null = null;
@@ -183,6 +185,11 @@ export class Studio {
     });
   }
 
+  async chooseSmaller(smaller: boolean): Promise<void> {
+    this.chosen = { ...this.chosen, smaller };
+    await this.attempt(async () => undefined);
+  }
+
   mute(muted = !this.muted): void {
     this.muted = muted;
     if (this.audio) this.audio.enabled = !muted;
@@ -242,8 +249,8 @@ export class Studio {
   }
 
   private sent(): Sent {
-    const { size, source } = this.chosen;
-    return { video: this.video, audio: this.audio, size, source };
+    const { size, source, smaller } = this.chosen;
+    return { video: this.video, audio: this.audio, size, source, smaller };
   }
 
   private async list(): Promise<void> {

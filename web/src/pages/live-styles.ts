@@ -1,11 +1,12 @@
 import { css } from "lit";
 import { titleStyles } from "../live/channel-title";
-import { boxes, card, press } from "../ui/forms";
+import { boxes, card, press, ticks } from "../ui/forms";
 
 export const liveStyles = css`
   ${card}
   ${boxes}
   ${press}
+  ${ticks}
   ${titleStyles}
   :host {
     display: block;
@@ -133,6 +134,9 @@ export const liveStyles = css`
     grid-template-columns: repeat(3, minmax(0, 1fr));
     gap: 0.9rem;
     grid-area: fields;
+  }
+  .fields .tick {
+    grid-column: 1 / -1;
   }
   label {
     display: block;

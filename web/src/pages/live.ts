@@ -9,7 +9,7 @@ import "../live/channel-title";
 import { CHANNEL_NAME } from "../live/choice";
 import { canShareScreen } from "../live/devices";
 import { forgetKey, rememberKey, takeKey } from "../live/key";
-import { QUALITIES, SIZES, type Size } from "../live/quality";
+import { dividable, QUALITIES, SIZES, type Size } from "../live/quality";
 import { NONE, Studio } from "../live/studio";
 import { serverTrouble, type Trouble } from "../live/words";
 import "../ui/copy-line";
@@ -241,7 +241,7 @@ export class LivePage extends LitElement {
 
   private fields(): TemplateResult {
     const { studio } = this;
-    const { camera, microphone, size } = studio.chosen;
+    const { camera, microphone, size, source, smaller } = studio.chosen;
     const value = (event: Event): string => (event.target as HTMLSelectElement).value;
     const { cameras, microphones } = studio.devices;
     return html`<div class="fields">
@@ -271,6 +271,19 @@ export class LivePage extends LitElement {
         >
           ${SIZES.map((one) => html`<option value=${one}>${QUALITIES[one].name}</option>`)}
         </select>
+      </label>
+      <label class="tick">
+        <input
+          type="checkbox"
+          .checked=${smaller}
+          ?disabled=${!dividable(size, source)}
+          @change=${(event: Event) =>
+            void studio.chooseSmaller((event.target as HTMLInputElement).checked)}
+        />
+        <span
+          >Half the size, too
+          <small class="hint">For viewers on slow lines; more work for this computer.</small></span
+        >
       </label>
     </div>`;
   }

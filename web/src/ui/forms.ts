@@ -32,6 +32,34 @@ export const boxes = css`
   }
 `;
 
+/** Boxes to tick, and what is said below a field. */
+export const ticks = css`
+  .tick {
+    display: grid;
+    grid-template-columns: auto 1fr;
+    gap: 0 0.65rem;
+    align-items: start;
+    padding: 0.3rem 0;
+    font-weight: 500;
+    font-size: 0.95rem;
+    cursor: pointer;
+  }
+  .tick input {
+    width: 1.1rem;
+    height: 1.1rem;
+    margin: 0.2rem 0 0;
+    accent-color: var(--sun);
+  }
+  .hint {
+    display: block;
+    margin: 0.4rem 0 0;
+    font-size: 0.83rem;
+    font-weight: 400;
+    line-height: 1.4;
+    color: var(--ink-soft);
+  }
+`;
+
 /** Buttons, and links that look like them. */
 export const press = css`
   .press {
@@ -57,6 +85,7 @@ export const press = css`
 
 export const forms = css`
   ${card}
+  ${ticks}
   .lead {
     margin: 0 0 1.2rem;
     max-width: 60ch;
@@ -82,30 +111,6 @@ export const forms = css`
     border: 0;
   }
   ${boxes}
-  .tick {
-    display: grid;
-    grid-template-columns: auto 1fr;
-    gap: 0 0.65rem;
-    align-items: start;
-    padding: 0.3rem 0;
-    font-weight: 500;
-    font-size: 0.95rem;
-    cursor: pointer;
-  }
-  .tick input {
-    width: 1.1rem;
-    height: 1.1rem;
-    margin: 0.2rem 0 0;
-    accent-color: var(--sun);
-  }
-  .hint {
-    display: block;
-    margin: 0.4rem 0 0;
-    font-size: 0.83rem;
-    font-weight: 400;
-    line-height: 1.4;
-    color: var(--ink-soft);
-  }
   .row {
     display: flex;
     flex-wrap: wrap;

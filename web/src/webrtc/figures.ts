@@ -64,6 +64,14 @@ const pair = (all: readonly Stat[]): Stat | undefined =>
 const milliseconds = (seconds: number | undefined): number | null =>
   seconds === undefined ? null : seconds * 1000;
 
+/** Of several sizes of one picture the one that people mean. */
+function largest(pictures: readonly Stat[]): Stat | undefined {
+  return pictures.reduce<Stat | undefined>(
+    (found, one) => ((one.frameWidth ?? 0) > (found?.frameWidth ?? -1) ? one : found),
+    undefined,
+  );
+}
+
 export interface SentFigures {
   /** Sent in the last interval, bit/s. */
   readonly bitrate: number;
@@ -88,7 +96,7 @@ export class SentMeter {
     const all = [...report];
     const out = all.filter((s) => s.type === "outbound-rtp");
     const remote = all.filter((s) => s.type === "remote-inbound-rtp");
-    const video = out.find((s) => s.kind === "video");
+    const video = largest(out.filter((s) => s.kind === "video"));
     const audio = out.find((s) => s.kind === "audio");
     const bytes = sum(out, (s) => s.bytesSent);
     const bitrate = this.atMs ? perSecond(bytes, this.bytes, nowMs - this.atMs) * 8 : 0;
