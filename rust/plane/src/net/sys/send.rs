@@ -1,0 +1,244 @@
+//! Sending datagrams: runs of packets to many addresses by one call, the kernel cutting them apart.
+
+use super::poll::writable_within;
+use super::{SockAddr, check};
+use std::io;
+use std::mem::{size_of, zeroed};
+use std::os::fd::RawFd;
+use std::ptr;
+
+/// Messages one `sendmmsg` takes (the kernel's `UIO_MAXIOV`).
+const SEND_BATCH: usize = 1_024;
+/// Segments one message may be cut into, and its bytes (the kernel's `UDP_MAX_SEGMENTS`, 64 KiB).
+pub const MAX_SEGMENTS: usize = 64;
+/// See [`MAX_SEGMENTS`]; headers are counted in.
+pub const MAX_GROUP_BYTES: usize = 65_000;
+/// How long a full socket buffer is waited for before packets are dropped, ms.
+const SEND_PATIENCE: i32 = 5;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Segment {
+    header: libc::cmsghdr,
+    size: u16,
+    padding: [u8; 6],
+}
+
+/// A run of packets that goes to one address in one message: all of one size, the last maybe less.
+pub struct Group {
+    vectors: Vec<libc::iovec>,
+    segment: Option<Segment>,
+    bytes: usize,
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Group({} packets, {} bytes)",
+            self.vectors.len(),
+            self.bytes
+        )
+    }
+}
+
+impl Group {
+    /// Of at least one packet. The packets must outlive the group; [`Sender`] upholds it.
+    fn new(packets: &[&[u8]]) -> Self {
+        let vectors: Vec<_> = packets
+            .iter()
+            .map(|data| libc::iovec {
+                iov_base: data.as_ptr().cast_mut().cast(),
+                iov_len: data.len(),
+            })
+            .collect();
+        let segment = (packets.len() > 1).then(|| {
+            // SAFETY: computes a length, touches no memory.
+            let length = unsafe { libc::CMSG_LEN(size_of::<u16>() as u32) };
+            Segment {
+                header: libc::cmsghdr {
+                    cmsg_len: length as usize,
+                    cmsg_level: libc::SOL_UDP,
+                    cmsg_type: libc::UDP_SEGMENT,
+                },
+                size: packets[0].len() as u16,
+                padding: [0; 6],
+            }
+        });
+        Self {
+            vectors,
+            segment,
+            bytes: packets.iter().map(|data| data.len()).sum(),
+        }
+    }
+
+    /// Packets in it.
+    pub fn packets(&self) -> usize {
+        self.vectors.len()
+    }
+
+    /// Bytes in it.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Groups made of packets that are borrowed for `'a`, and messages that send them to many.
+pub struct Sender<'a> {
+    groups: Vec<Group>,
+    messages: Vec<(usize, SockAddr)>,
+    headers: &'a mut Headers,
+    packets: std::marker::PhantomData<&'a [u8]>,
+}
+
+/// Reusable room for message headers.
+pub struct Headers(Vec<libc::mmsghdr>);
+
+// SAFETY: the pointers inside are written and read within one call of `Sender::send` only.
+unsafe impl Send for Headers {}
+
+impl Default for Headers {
+    fn default() -> Self {
+        Self(Vec::with_capacity(SEND_BATCH))
+    }
+}
+
+impl std::fmt::Debug for Headers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Headers")
+    }
+}
+
+impl<'a> Sender<'a> {
+    /// Nothing to send yet.
+    pub fn new(headers: &'a mut Headers) -> Self {
+        Self {
+            groups: Vec::new(),
+            messages: Vec::new(),
+            headers,
+            packets: std::marker::PhantomData,
+        }
+    }
+
+    /// Cuts packets, in order, into groups the kernel can segment; the indices of the groups.
+    pub fn plan(&mut self, packets: &[&'a [u8]]) -> std::ops::Range<usize> {
+        let first = self.groups.len();
+        let mut start = 0;
+        let mut bytes = 0;
+        for (n, data) in packets.iter().enumerate() {
+            let run = n - start;
+            let fits = run == 0
+                || (data.len() <= packets[start].len()
+                    && packets[n - 1].len() == packets[start].len()
+                    && run < MAX_SEGMENTS
+                    && bytes + data.len() <= MAX_GROUP_BYTES);
+            if !fits {
+                self.groups.push(Group::new(&packets[start..n]));
+                (start, bytes) = (n, 0);
+            }
+            bytes += data.len();
+        }
+        if start < packets.len() {
+            self.groups.push(Group::new(&packets[start..]));
+        }
+        first..self.groups.len()
+    }
+
+    /// A group by its index.
+    pub fn group(&self, index: usize) -> &Group {
+        &self.groups[index]
+    }
+
+    /// Queues a group for an address.
+    pub fn push(&mut self, group: usize, to: SockAddr) {
+        self.messages.push((group, to));
+    }
+
+    /// Sends what is queued. Calls `failed` with the position, in the order of pushing, of every
+    /// message the kernel would not take.
+    pub fn send(&mut self, fd: RawFd, mut failed: impl FnMut(usize, &io::Error)) {
+        let mut done = 0;
+        while done < self.messages.len() {
+            let batch = &self.messages[done..(done + SEND_BATCH).min(self.messages.len())];
+            self.headers.0.clear();
+            for (group, address) in batch {
+                let group = &self.groups[*group];
+                // SAFETY: all-zero bytes are a valid mmsghdr.
+                let mut header: libc::mmsghdr = unsafe { zeroed() };
+                header.msg_hdr.msg_name = ptr::from_ref(&address.storage).cast_mut().cast();
+                header.msg_hdr.msg_namelen = address.length;
+                header.msg_hdr.msg_iov = group.vectors.as_ptr().cast_mut();
+                header.msg_hdr.msg_iovlen = group.vectors.len();
+                if let Some(segment) = &group.segment {
+                    header.msg_hdr.msg_control = ptr::from_ref(segment).cast_mut().cast();
+                    header.msg_hdr.msg_controllen = size_of::<Segment>();
+                }
+                self.headers.0.push(header);
+            }
+            // SAFETY: headers point at groups and addresses that live in self, packets live for
+            // 'a; the kernel only reads.
+            let count = check(unsafe {
+                libc::sendmmsg(
+                    fd,
+                    self.headers.0.as_mut_ptr(),
+                    self.headers.0.len() as u32,
+                    libc::MSG_DONTWAIT,
+                )
+            });
+            match count {
+                Ok(count) => done += count as usize,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !writable_within(fd, SEND_PATIENCE) {
+                        (done..self.messages.len()).for_each(|at| failed(at, &error));
+                        break;
+                    }
+                }
+                Err(error) => {
+                    // Segments that do not fit the path's MTU are refused whole: one by one, then.
+                    let (group, address) = &self.messages[done];
+                    if self.groups[*group].segment.is_none()
+                        || !self.one_by_one(fd, *group, address)
+                    {
+                        failed(done, &error);
+                    }
+                    done += 1;
+                }
+            }
+        }
+        self.messages.clear();
+    }
+
+    fn one_by_one(&self, fd: RawFd, group: usize, address: &SockAddr) -> bool {
+        self.groups[group].vectors.iter().all(|packet| {
+            // SAFETY: packet and address are readable for their stated lengths.
+            let sent = unsafe {
+                libc::sendto(
+                    fd,
+                    packet.iov_base,
+                    packet.iov_len,
+                    libc::MSG_DONTWAIT,
+                    ptr::from_ref(&address.storage).cast(),
+                    address.length,
+                )
+            };
+            sent >= 0
+        })
+    }
+}
+
+/// Sends one datagram; `false` when it could not be.
+pub fn send_to(fd: RawFd, data: &[u8], to: &SockAddr) -> bool {
+    // SAFETY: data and address are readable for their stated lengths.
+    let sent = unsafe {
+        libc::sendto(
+            fd,
+            data.as_ptr().cast(),
+            data.len(),
+            libc::MSG_DONTWAIT,
+            ptr::from_ref(&to.storage).cast(),
+            to.length,
+        )
+    };
+    sent >= 0
+}
