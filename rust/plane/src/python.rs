@@ -2,90 +2,21 @@
 //! Every call lets go of Python's lock before it takes one of the plane's.
 #![allow(clippy::needless_pass_by_value, clippy::too_many_arguments)]
 
+mod convert;
 mod rtc;
+mod stats;
 mod tls;
 
 use crate::channel::Config;
-use crate::clock;
-use crate::codec::Codec;
-use crate::event::{Event, Id};
-use crate::plane::{self, Gone, state_name};
-use crate::reader::{AUDIO_ONLY, PAUSED, PLAYING};
-use crate::source::{Kind, TrackSpec};
-use pyo3::exceptions::{PyKeyError, PyValueError};
+use crate::event::Id;
+use crate::plane;
+use crate::source::TrackSpec;
+use convert::{Spec, address, event, track};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
-type Spec = (u8, String, String, u32, u8, Vec<Vec<u8>>, (u8, u8, u8));
-
-impl From<Gone> for PyErr {
-    fn from(gone: Gone) -> Self {
-        PyKeyError::new_err(gone.0)
-    }
-}
-
-fn kind_of(name: &str) -> PyResult<Kind> {
-    match name {
-        "video" => Ok(Kind::Video),
-        "audio" => Ok(Kind::Audio),
-        "data" => Ok(Kind::Data),
-        other => Err(PyValueError::new_err(format!(
-            "no such kind of track: {other:?}"
-        ))),
-    }
-}
-
-fn track(spec: Spec) -> PyResult<TrackSpec> {
-    let (id, kind, codec, clock_rate, payload_type, parameter_sets, aac) = spec;
-    let kind = kind_of(&kind)?;
-    if clock_rate == 0 || payload_type > 127 {
-        return Err(PyValueError::new_err(
-            "clock rate and payload type: 1 and more, 0 to 127",
-        ));
-    }
-    let codec = Codec::from_name(&codec, aac);
-    Ok(TrackSpec {
-        id,
-        kind,
-        codec,
-        clock_rate,
-        payload_type,
-        parameter_sets,
-    })
-}
-
-fn address(text: &str) -> PyResult<IpAddr> {
-    text.parse()
-        .map_err(|_| PyValueError::new_err(format!("not a numeric address: {text:?}")))
-}
-
-fn event(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
-    match event {
-        Event::SourceActive {
-            channel,
-            source,
-            epoch,
-            layout_changed,
-        } => ("source-active", channel, source, epoch, layout_changed).into_pyobject(py),
-        Event::SourceSilent { channel, source } => {
-            ("source-silent", channel, source).into_pyobject(py)
-        }
-        Event::ChannelSilent { channel } => ("channel-silent", channel).into_pyobject(py),
-        Event::Control { conn, data } => {
-            ("control", conn, PyBytes::new(py, &data)).into_pyobject(py)
-        }
-        Event::ConnClosed { conn, reason } => ("conn-closed", conn, reason).into_pyobject(py),
-        Event::ReaderClosed { reader, reason } => {
-            ("reader-closed", reader, reason).into_pyobject(py)
-        }
-        Event::RtcState { session, state } => ("rtc-state", session, state).into_pyobject(py),
-        Event::RtcClosed { session, reason } => ("rtc-closed", session, reason).into_pyobject(py),
-        Event::TapReady { reader } => ("tap-ready", reader).into_pyobject(py),
-    }
-}
 
 /// The packet plane.
 #[pyclass(frozen, module = "heliograph.plane._plane")]
@@ -363,156 +294,15 @@ impl Plane {
     }
 
     fn totals<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let totals = &self.0.hub().totals;
-        let dict = PyDict::new(py);
-        for (name, counter) in [
-            ("packets_in", &totals.packets_in),
-            ("bytes_in", &totals.bytes_in),
-            ("packets_out", &totals.packets_out),
-            ("bytes_out", &totals.bytes_out),
-            ("foreign_packets", &totals.foreign_packets),
-            ("malformed_packets", &totals.malformed_packets),
-            ("send_errors", &totals.send_errors),
-            ("events_lost", &self.0.hub().events.lost),
-        ] {
-            dict.set_item(name, counter.load(Ordering::Relaxed))?;
-        }
-        let (readers, connections) = self.0.population();
-        dict.set_item("readers", readers)?;
-        dict.set_item("connections", connections)?;
-        Ok(dict)
+        stats::totals(&self.0, py)
     }
 
     fn channel_stats<'py>(&self, py: Python<'py>, channel: Id) -> PyResult<Bound<'py, PyDict>> {
-        let cell = self.0.cell(channel)?;
-        let dict = PyDict::new(py);
-        dict.set_item("readers", cell.readers.load(Ordering::Relaxed))?;
-        dict.set_item("packets_out", cell.packets_out.load(Ordering::Relaxed))?;
-        dict.set_item("bytes_out", cell.bytes_out.load(Ordering::Relaxed))?;
-        let now = clock::now();
-        let snapshot = py.detach(|| {
-            self.0.with_channel(channel, |channel| {
-                let numbers = [
-                    ("packets", channel.packets),
-                    ("bytes", channel.bytes),
-                    ("rejected", channel.rejected),
-                    ("epoch", u64::from(channel.epoch)),
-                    ("ring_packets", channel.ring.len() as u64),
-                    ("ring_bytes", channel.ring.bytes() as u64),
-                    ("bitrate_bps", channel.bitrate(now)),
-                ];
-                (
-                    numbers,
-                    channel
-                        .sources
-                        .iter()
-                        .map(|one| source_numbers(one, now))
-                        .collect::<Vec<_>>(),
-                )
-            })
-        })?;
-        for (name, value) in snapshot.0 {
-            dict.set_item(name, value)?;
-        }
-        let sources = PyList::empty(py);
-        for source in snapshot.1 {
-            let row = PyDict::new(py);
-            row.set_item("state", source.state)?;
-            row.set_item("priority", source.priority)?;
-            for (name, value) in source.numbers {
-                row.set_item(name, value)?;
-            }
-            let inputs = PyList::empty(py);
-            for (id, packets, bytes) in source.inputs {
-                let input = PyDict::new(py);
-                input.set_item("input", id)?;
-                input.set_item("packets", packets)?;
-                input.set_item("bytes", bytes)?;
-                inputs.append(input)?;
-            }
-            row.set_item("inputs", inputs)?;
-            sources.append(row)?;
-        }
-        dict.set_item("sources", sources)?;
-        Ok(dict)
+        stats::channel(&self.0, py, channel)
     }
 
     fn reader_stats<'py>(&self, py: Python<'py>, reader: Id) -> PyResult<Bound<'py, PyDict>> {
-        let shared = self.0.reader(reader)?;
-        let dict = PyDict::new(py);
-        for (name, counter) in [
-            ("packets", &shared.packets),
-            ("bytes", &shared.bytes),
-            ("dropped_video", &shared.dropped_video),
-            ("dropped_audio", &shared.dropped_audio),
-            ("send_errors", &shared.errors),
-            ("rr_loss_permille", &shared.loss_permille),
-            ("rr_jitter_us", &shared.jitter_us),
-            ("estimate_bps", &shared.estimate),
-        ] {
-            dict.set_item(name, counter.load(Ordering::Relaxed))?;
-        }
-        dict.set_item("lag_ms", shared.lag_us.load(Ordering::Relaxed) / 1_000)?;
-        let last = shared.last_report.load(Ordering::Relaxed);
-        let age = (last > 0).then(|| (clock::now().saturating_sub(last) / 1_000) as i64);
-        dict.set_item("last_rtcp_age_ms", age.unwrap_or(-1))?;
-        let state = match shared.state.load(Ordering::Relaxed) {
-            PLAYING => "playing",
-            AUDIO_ONLY => "audio-only",
-            PAUSED.. => "paused",
-        };
-        dict.set_item("state", state)?;
-        dict.set_item("layer", crate::lock(&shared.layer).as_str())?;
-        Ok(dict)
-    }
-}
-
-struct SourceNumbers {
-    state: &'static str,
-    priority: i64,
-    numbers: [(&'static str, i64); 8],
-    inputs: Vec<(Id, u64, u64)>,
-}
-
-fn source_numbers(source: &crate::source::Source, now: u64) -> SourceNumbers {
-    let sum = |count: fn(&crate::numbering::Numbering) -> u64| {
-        source
-            .tracks
-            .iter()
-            .map(|track| count(&track.numbering))
-            .sum::<u64>() as i64
-    };
-    let jitter = source
-        .tracks
-        .iter()
-        .map(|track| track.numbering.jitter_us())
-        .max();
-    let age = now.saturating_sub(source.last_packet) / 1_000;
-    SourceNumbers {
-        state: state_name(source.state),
-        priority: source.priority,
-        numbers: [
-            ("source", source.id as i64),
-            ("packets", sum(|one| one.received)),
-            ("lost", sum(crate::numbering::Numbering::lost)),
-            ("duplicates", sum(|one| one.duplicates)),
-            ("reordered", sum(|one| one.reordered)),
-            ("rejected", source.rejected as i64 + sum(|one| one.rejected)),
-            ("jitter_us", jitter.unwrap_or(0) as i64),
-            (
-                "last_packet_age_ms",
-                if source.last_packet == 0 {
-                    -1
-                } else {
-                    age as i64
-                },
-            ),
-        ],
-        inputs: source
-            .inputs
-            .iter()
-            .map(|one| (one.id, one.packets, one.bytes))
-            .collect(),
+        stats::reader(&self.0, py, reader)
     }
 }
 

@@ -1,6 +1,6 @@
 //! WebRTC as Python sees it.
 
-use super::kind_of;
+use super::convert::kind_of;
 use crate::codec::Codec;
 use crate::event::Id;
 use crate::plane::{self, rtc::NotOpened};
