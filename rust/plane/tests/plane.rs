@@ -1,17 +1,17 @@
 //! The plane on real sockets: datagrams, interleaved TCP, WebSocket, readers that lag.
 
-use _plane::channel::Config;
-use _plane::codec::Codec;
+mod support;
+
 use _plane::event::Event;
 use _plane::plane::Plane;
 use _plane::reader::{AUDIO_ONLY, PLAYING};
 use _plane::rtp;
-use _plane::source::{Kind, TrackSpec};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use support::{config, packet, tracks};
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const IDR: &[u8] = &[0x65, 0x88, 0x84];
@@ -25,44 +25,6 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
-}
-
-fn config() -> Config {
-    Config {
-        depth_us: 3_000_000,
-        max_bytes: 16 << 20,
-        silence_us: 1_000_000,
-        return_us: None,
-        coalesce_us: 1_500,
-        tcp_interval_us: 0,
-        lag_us: 300_000,
-    }
-}
-
-fn tracks() -> Vec<TrackSpec> {
-    let track = |id, kind, codec, clock_rate, payload_type| TrackSpec {
-        id,
-        kind,
-        codec,
-        clock_rate,
-        payload_type,
-        parameter_sets: vec![
-            vec![0x67, 0x42, 0xc0, 0x1f, 0xda],
-            vec![0x68, 0xce, 0x3c, 0x80],
-        ],
-    };
-    vec![
-        track(0, Kind::Video, Codec::H264, 90_000, 96),
-        track(1, Kind::Audio, Codec::Opus, 48_000, 97),
-    ]
-}
-
-fn packet(payload_type: u8, sequence: u16, timestamp: u32, payload: &[u8]) -> Vec<u8> {
-    let mut data = vec![0x80; 12];
-    data[1] = 0x80;
-    rtp::rewrite(&mut data, payload_type, sequence, timestamp, 7);
-    data.extend_from_slice(payload);
-    data
 }
 
 fn picture(n: u16, key_every: u16, size: usize) -> Vec<u8> {

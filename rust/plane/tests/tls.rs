@@ -1,13 +1,10 @@
 //! The HTTPS port on real sockets: what passes through, what ends, what is handed over.
 
+mod support;
 mod tls_support;
 
-use _plane::channel::Config;
-use _plane::codec::Codec;
 use _plane::net::tls::Limits;
 use _plane::reader::AUDIO_ONLY;
-use _plane::rtp;
-use _plane::source::{Kind, TrackSpec};
 use rustls::StreamOwned;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,6 +12,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use support::{config, packet, tracks};
 use tls_support::{Client, PATIENCE, Site, certificate, session, until};
 
 fn ours(plain: &UnixStream) {
@@ -243,44 +241,6 @@ fn a_port_that_is_shut_lets_open_connections_end() {
 }
 
 // ---- media
-
-fn config() -> Config {
-    Config {
-        depth_us: 3_000_000,
-        max_bytes: 16 << 20,
-        silence_us: 1_000_000,
-        return_us: None,
-        coalesce_us: 1_500,
-        tcp_interval_us: 0,
-        lag_us: 300_000,
-    }
-}
-
-fn tracks() -> Vec<TrackSpec> {
-    let track = |id, kind, codec, clock_rate, payload_type| TrackSpec {
-        id,
-        kind,
-        codec,
-        clock_rate,
-        payload_type,
-        parameter_sets: vec![
-            vec![0x67, 0x42, 0xc0, 0x1f, 0xda],
-            vec![0x68, 0xce, 0x3c, 0x80],
-        ],
-    };
-    vec![
-        track(0, Kind::Video, Codec::H264, 90_000, 96),
-        track(1, Kind::Audio, Codec::Opus, 48_000, 97),
-    ]
-}
-
-fn packet(payload_type: u8, sequence: u16, timestamp: u32, payload: &[u8]) -> Vec<u8> {
-    let mut data = vec![0x80; 12];
-    data[1] = 0x80;
-    rtp::rewrite(&mut data, payload_type, sequence, timestamp, 7);
-    data.extend_from_slice(payload);
-    data
-}
 
 /// A channel with a publisher, and viewers of it.
 struct Show {
