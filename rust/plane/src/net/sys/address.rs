@@ -18,6 +18,15 @@ impl std::fmt::Debug for SockAddr {
 }
 
 impl SockAddr {
+    /// Room for the kernel to write one into.
+    pub(super) fn unset() -> Self {
+        Self {
+            // SAFETY: all-zero bytes are a valid sockaddr_in6.
+            storage: unsafe { zeroed() },
+            length: 0,
+        }
+    }
+
     /// For a socket of one family; IPv4 is mapped for a socket that speaks both.
     pub fn new(address: SocketAddr, dual: bool) -> Self {
         // SAFETY: all-zero bytes are a valid sockaddr_in6.

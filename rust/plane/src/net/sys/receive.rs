@@ -27,14 +27,9 @@ impl std::fmt::Debug for Receiver {
 
 impl Default for Receiver {
     fn default() -> Self {
-        // SAFETY: all-zero bytes are a valid sockaddr_in6.
-        let address = SockAddr {
-            storage: unsafe { zeroed() },
-            length: 0,
-        };
         Self {
             buffers: vec![0; RECEIVE_BATCH * DATAGRAM],
-            addresses: vec![address; RECEIVE_BATCH],
+            addresses: vec![SockAddr::unset(); RECEIVE_BATCH],
             lengths: Vec::with_capacity(RECEIVE_BATCH),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{SockAddr, check, option};
 use std::io;
-use std::mem::{size_of, zeroed};
+use std::mem::size_of;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
@@ -74,11 +74,7 @@ pub fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// The port a socket is bound to.
 pub fn local_port(fd: RawFd) -> io::Result<u16> {
-    // SAFETY: all-zero bytes are a valid sockaddr_in6.
-    let mut address = SockAddr {
-        storage: unsafe { zeroed() },
-        length: 0,
-    };
+    let mut address = SockAddr::unset();
     let mut length = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
     // SAFETY: room for the stated length.
     check(unsafe { libc::getsockname(fd, (&raw mut address.storage).cast(), &raw mut length) })?;
