@@ -4,7 +4,7 @@ use super::{SockAddr, check, option};
 use std::io;
 use std::mem::size_of;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// Kernel buffers of a media socket: half a second at 64 Mbit/s. The kernel grants what it may.
 const MEDIA_BUFFER: libc::c_int = 4 << 20;
@@ -12,23 +12,37 @@ const MEDIA_BUFFER: libc::c_int = 4 << 20;
 /// Connections the kernel finishes before they are accepted; its own limit is lower by default.
 const BACKLOG: libc::c_int = 4_096;
 
-/// Makes a UDP socket bound to an address; `shared` lets several listeners of a group coexist.
-pub fn udp_socket(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
+/// A socket of an address's family, not bound yet; one of IPv6 is for both families.
+fn socket(address: SocketAddr, kind: libc::c_int) -> io::Result<OwnedFd> {
     let family = if address.is_ipv6() {
         libc::AF_INET6
     } else {
         libc::AF_INET
     };
-    let kind = libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    let kind = kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: no pointers.
     let fd = check(unsafe { libc::socket(family, kind, 0) })?;
     // SAFETY: just made, owned by nobody else.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    let one: libc::c_int = 1;
-    let zero: libc::c_int = 0;
     if address.is_ipv6() {
+        let zero: libc::c_int = 0;
         option(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &zero)?;
     }
+    Ok(socket)
+}
+
+fn bind(fd: RawFd, address: SocketAddr) -> io::Result<()> {
+    let address = SockAddr::new(address, false);
+    // SAFETY: the address is readable for the stated length.
+    check(unsafe { libc::bind(fd, (&raw const address.storage).cast(), address.length) })?;
+    Ok(())
+}
+
+/// Makes a UDP socket bound to an address; `shared` lets several listeners of a group coexist.
+pub fn udp_socket(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
+    let socket = socket(address, libc::SOCK_DGRAM)?;
+    let fd = socket.as_raw_fd();
+    let one: libc::c_int = 1;
     if shared {
         option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &one)?;
     }
@@ -40,33 +54,17 @@ pub fn udp_socket(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
             option(fd, libc::SOL_SOCKET, plain, &MEDIA_BUFFER)?;
         }
     }
-    let address = SockAddr::new(address, false);
-    // SAFETY: the address is readable for the stated length.
-    check(unsafe { libc::bind(fd, (&raw const address.storage).cast(), address.length) })?;
+    bind(fd, address)?;
     Ok(socket)
 }
 
 /// Listens for TCP connections, as [`udp_socket`] does for datagrams: `::` for both families.
 pub fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {
-    let family = if address.is_ipv6() {
-        libc::AF_INET6
-    } else {
-        libc::AF_INET
-    };
-    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: no pointers.
-    let fd = check(unsafe { libc::socket(family, kind, 0) })?;
-    // SAFETY: just made, owned by nobody else.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let socket = socket(address, libc::SOCK_STREAM)?;
+    let fd = socket.as_raw_fd();
     let one: libc::c_int = 1;
-    let zero: libc::c_int = 0;
-    if address.is_ipv6() {
-        option(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &zero)?;
-    }
     option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &one)?;
-    let address = SockAddr::new(address, false);
-    // SAFETY: the address is readable for the stated length.
-    check(unsafe { libc::bind(fd, (&raw const address.storage).cast(), address.length) })?;
+    bind(fd, address)?;
     // SAFETY: no pointers.
     check(unsafe { libc::listen(fd, BACKLOG) })?;
     Ok(TcpListener::from(socket))
