@@ -2,6 +2,7 @@
 
 mod support;
 
+use _plane::channel::Config;
 use _plane::event::Event;
 use _plane::plane::Plane;
 use _plane::reader::{AUDIO_ONLY, PLAYING};

@@ -5,9 +5,12 @@ use super::{check, option};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-/// Unsent bytes a viewer's socket may hold: a second at 1 Mbit/s. More would be delay the plane
-/// cannot take back when the viewer falls behind.
+/// Bytes a viewer's socket may hold, on their way or not: 5 Mbit/s over 200 ms.
 const STREAM_BUFFER: libc::c_int = 128 << 10;
+
+/// Of these, bytes not sent yet: a quarter of a second at 1 Mbit/s. More would be delay that the
+/// plane cannot take back when the viewer falls behind.
+const UNSENT: libc::c_int = 32 << 10;
 
 /// Duplicates a connected stream socket and makes it fit for media.
 pub fn adopt_stream(fd: RawFd) -> io::Result<OwnedFd> {
@@ -23,7 +26,9 @@ pub fn adopt_stream(fd: RawFd) -> io::Result<OwnedFd> {
 /// Sends at once, and holds little of what is not sent yet.
 pub fn fit_for_media(fd: RawFd) -> io::Result<()> {
     let one: libc::c_int = 1;
-    let _ = option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &one); // not TCP in some tests
+    // Not TCP in some tests.
+    let _ = option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &one);
+    let _ = option(fd, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, &UNSENT);
     send_buffer(fd, STREAM_BUFFER)
 }
 
