@@ -3,28 +3,25 @@
 //! The session is ICE-lite and the passive side of DTLS: it answers checks on addresses that are
 //! given, so it needs no port of its own and no discovery (RFC 8445 §2.5).
 
+mod opening;
 mod receiving;
 mod sending;
 mod types;
 
 pub use types::*;
 
-use super::formats::{self, Format};
+use super::formats::Format;
 use super::layers::Chooser;
-use super::offer::{self, Chosen};
-use super::path::{self, Path};
+use super::path::Path;
 use super::view::{Packet, Renumber};
 use super::{Refused, Timeline, fragment};
 use crate::source::Kind;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::time::Duration;
-use str0m::bwe::{Bitrate, BweKind};
+use str0m::bwe::BweKind;
 use str0m::change::SdpOffer;
-use str0m::config::DtlsCert;
-use str0m::format::CodecConfig;
 use str0m::media::{Mid, Pt};
-use str0m::net::{Protocol, Receive, TcpType};
+use str0m::net::{Protocol, Receive};
 use str0m::rtp::Ssrc;
 use str0m::{Candidate, Event as RtcEvent, Input, Output as RtcOutput, Rtc};
 
@@ -75,17 +72,6 @@ struct Incoming {
     asked: Vec<Option<u64>>,
 }
 
-/// What is known of the path that media take.
-#[derive(Clone, Copy, Debug)]
-enum Steering {
-    /// Nothing is sent.
-    None,
-    /// What the viewer reports.
-    Reports,
-    /// The bandwidth, estimated, beginning with so many bits a second.
-    Estimate(u64),
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Connecting,
@@ -129,138 +115,6 @@ pub struct Session {
 }
 
 impl Session {
-    /// Takes a publisher's offer; gives the answer too.
-    pub fn publish(
-        sdp: &str,
-        server: &ServerOptions,
-        options: &PublishOptions,
-        timeline: Timeline,
-        now: u64,
-    ) -> Result<(Self, String), Refused> {
-        let chosen = offer::publish(sdp, options)?;
-        let narrowed = offer::narrowed(sdp, &chosen, "sendonly");
-        let (mut session, answer) =
-            Self::negotiate(narrowed, server, &chosen, Steering::None, timeline, now)?;
-        session.incoming = chosen
-            .into_iter()
-            .map(|chosen| Incoming {
-                mid: Mid::from(chosen.mid.as_str()),
-                asked: vec![None; chosen.rids.len().max(1)],
-                track: PublishedTrack {
-                    kind: chosen.kind,
-                    format: chosen.offered.format,
-                    payload_type: chosen.offered.pt,
-                    rids: chosen.rids,
-                },
-            })
-            .collect();
-        Ok((session, answer))
-    }
-
-    /// Takes a viewer's offer; gives the answer too.
-    pub fn view(
-        sdp: &str,
-        server: &ServerOptions,
-        options: &ViewOptions,
-        timeline: Timeline,
-        now: u64,
-    ) -> Result<(Self, String), Refused> {
-        let chosen = offer::view(sdp, options)?;
-        let narrowed = offer::narrowed(sdp, &chosen, "recvonly");
-        // Without transport-wide feedback there is nothing to estimate from, and a pacer would
-        // hold the first guess for ever.
-        let acknowledges = narrowed.contains("transport-cc");
-        let steering = options
-            .initial_estimate
-            .filter(|_| acknowledges)
-            .map_or(Steering::Reports, Steering::Estimate);
-        let (mut session, answer) =
-            Self::negotiate(narrowed, server, &chosen, steering, timeline, now)?;
-        session.acknowledges = acknowledges;
-        session.path = matches!(steering, Steering::Reports).then(Path::default);
-        for chosen in &chosen {
-            session.send_as(chosen, options);
-        }
-        session.set_tracks(&options.tracks);
-        Ok((session, answer))
-    }
-
-    fn negotiate(
-        sdp: String,
-        server: &ServerOptions,
-        chosen: &[Chosen],
-        steering: Steering,
-        timeline: Timeline,
-        now: u64,
-    ) -> Result<(Self, String), Refused> {
-        let parsed = SdpOffer::from_sdp_string(&sdp)
-            .map_err(|error| Refused::Malformed(error.to_string()))?;
-        let mut config = Rtc::builder()
-            .set_ice_lite(true)
-            .set_rtp_mode(true)
-            .set_dtls_cert(DtlsCert::clone(&server.certificate))
-            .set_stats_interval(None)
-            .clear_codecs();
-        let mut codecs = CodecConfig::empty();
-        for chosen in chosen {
-            formats::configure(&mut codecs, &chosen.offered);
-        }
-        *config.codec_config() = codecs;
-        match steering {
-            Steering::None => {}
-            Steering::Reports => {
-                let every = Duration::from_micros(path::REPORT_EVERY);
-                config = config.set_stats_interval(Some(every));
-            }
-            Steering::Estimate(rate) => config = config.enable_bwe(Some(Bitrate::bps(rate))),
-        }
-        let mut rtc = config.build(timeline.instant(now));
-        for (transport, address) in &server.candidates {
-            let candidate = match transport {
-                Transport::Udp => Candidate::host(*address, Protocol::Udp),
-                Transport::Tcp => Candidate::builder()
-                    .tcp()
-                    .host(*address)
-                    .tcptype(TcpType::Passive)
-                    .build(),
-            };
-            let candidate =
-                candidate.map_err(|error| Refused::Malformed(format!("candidate: {error}")))?;
-            rtc.add_local_candidate(candidate);
-        }
-        let malformed = |error: str0m::RtcError| Refused::Malformed(error.to_string());
-        let answer = rtc.sdp_api().accept_offer(parsed).map_err(malformed)?;
-        rtc.handle_input(Input::Timeout(timeline.instant(now)))
-            .map_err(malformed)?;
-        let peer = fragment::parse_credentials(&sdp).unwrap_or_default();
-        let session = Self {
-            ufrag: rtc.direct_api().local_ice_credentials().ufrag,
-            rtc,
-            timeline,
-            offer: sdp,
-            peer,
-            candidates: server.candidates.clone(),
-            phase: Phase::Connecting,
-            began: now,
-            heard: now,
-            outgoing: Vec::new(),
-            incoming: Vec::new(),
-            streams: HashMap::new(),
-            chooser: None,
-            path: None,
-            acknowledges: false,
-            desired: 0,
-            queue: VecDeque::new(),
-            written: false,
-            next_due: 0,
-            errors: 0,
-            refused: 0,
-            dropped: 0,
-            sent: 0,
-        };
-        Ok((session, answer.to_sdp_string()))
-    }
-
     /// Our half of the ICE name: what requests for this session call it.
     pub fn ufrag(&self) -> &str {
         &self.ufrag
