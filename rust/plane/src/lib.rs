@@ -15,6 +15,11 @@
 
 #![deny(unsafe_code)]
 
+/// Datagrams are made and freed by the thousand and are larger than what the system's allocator keeps
+/// at hand: it would merge and split them, and give memory back that is wanted a moment later.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod channel;
 pub mod clock;
 pub mod codec;
