@@ -13,10 +13,14 @@
 /// How often a viewer's reports are looked at, µs.
 pub const REPORT_EVERY: u64 = 300_000;
 
-/// Loss within a second that the sound does not stand, at once and in two looks running. Radio links
-/// lose less; a path that was cut to a fifth loses most.
+/// Loss within a second that the sound does not stand: so much and half of it a look before, or less
+/// in two looks running or behind a full queue. Radio links lose less; a path that was cut to a fifth
+/// loses most.
 const LOSS_AT_ONCE: f32 = 0.4;
 const LOSS_TWICE: f32 = 0.25;
+
+/// Loss that falls by so much from look to look is over: the path was away for a moment, and is back.
+const FALLING: f32 = 0.05;
 
 /// Loss that repairs make up for, unless a queue that is full causes it: then it lasts, and repairs
 /// make it worse. A queue adds this to the round trip, µs; so many looks running.
@@ -64,6 +68,8 @@ struct Climb {
 #[derive(Debug, Default)]
 pub struct Path {
     least: Option<u64>,
+    /// Loss at the last look.
+    before: f32,
     lossy: u32,
     full: u32,
     interrupted: bool,
@@ -79,6 +85,7 @@ impl Path {
     /// the picture is to be left out from now on.
     pub fn report(&mut self, now: u64, loss: f32, round_trip: Option<u64>) -> bool {
         let queue = round_trip.map_or(0, |round_trip| self.queue(round_trip));
+        let before = std::mem::replace(&mut self.before, loss);
         if let Some(climb) = self.climb {
             if loss < CLIMB_LOSS && queue < CLIMB_QUEUE {
                 return false;
@@ -91,10 +98,15 @@ impl Path {
         if self.interrupted {
             return false;
         }
-        let counted = |holds: bool, before: u32| if holds { before + 1 } else { 0 };
-        self.lossy = counted(loss >= LOSS_TWICE, self.lossy);
+        let lasts = loss > before - FALLING;
+        let counted = |holds: bool, looks: u32| if holds { looks + 1 } else { 0 };
+        let lossy = lasts && loss >= LOSS_TWICE && before >= LOSS_TWICE / 2.0;
+        self.lossy = counted(lossy, self.lossy);
         self.full = counted(loss >= LOSS_OF_QUEUE && queue >= QUEUE, self.full);
-        if loss < LOSS_AT_ONCE && self.lossy < 2 && self.full < LOOKS_OF_QUEUE {
+        // Behind a queue that is full there is no doubt.
+        let jammed = loss >= LOSS_TWICE && queue >= QUEUE;
+        let at_once = lasts && loss >= LOSS_AT_ONCE && before >= LOSS_AT_ONCE / 2.0;
+        if !jammed && !at_once && self.lossy < 2 && self.full < LOOKS_OF_QUEUE {
             return false;
         }
         let relapsed = |since: u64| now.saturating_sub(since) < RELAPSE;
@@ -216,12 +228,23 @@ mod tests {
             let loss = if n % 3 == 0 { 0.3 } else { 0.0 };
             assert!(!path.report(n * REPORT_EVERY, loss, None), "a gust");
         }
+        for away in [0.3, 0.6, 0.95] {
+            assert!(!path.report(0, 0.0, Some(30 * MS)));
+            let mut loss = away;
+            while loss > 0.0 {
+                assert!(!path.report(0, loss, Some(30 * MS)), "another access point");
+                loss -= 0.3;
+            }
+        }
     }
 
     #[test]
     fn much_loss_or_a_full_queue_costs_the_picture() {
-        assert_eq!(looks(&mut Path::default(), 9, 0.8, 30 * MS), Some(1));
-        assert_eq!(looks(&mut Path::default(), 9, 0.3, 30 * MS), Some(2));
+        assert_eq!(looks(&mut Path::default(), 9, 0.8, 30 * MS), Some(2));
+        assert_eq!(looks(&mut Path::default(), 9, 0.3, 30 * MS), Some(3));
+        let mut path = Path::default();
+        let cut_to_a_fifth = [0.0, 0.25, 0.5, 0.8].map(|loss| path.report(0, loss, None));
+        assert_eq!(cut_to_a_fifth, [false, false, true, false]);
         let mut path = Path::default();
         assert!(!path.report(0, 0.0, Some(20 * MS)));
         assert_eq!(looks(&mut path, 9, 0.1, 320 * MS), Some(LOOKS_OF_QUEUE));
@@ -246,7 +269,7 @@ mod tests {
     #[test]
     fn the_picture_comes_back_slowly_and_then_faster() {
         let mut path = Path::default();
-        assert!(path.report(0, 0.8, Some(20 * MS)));
+        assert_eq!(looks(&mut path, 9, 0.8, 20 * MS), Some(2));
         path.begin(0);
         let first = sends(&mut path, 0, CLIMB_STEP);
         assert!((100_000..=250_000).contains(&first), "{first}");
@@ -263,7 +286,7 @@ mod tests {
     #[test]
     fn an_attempt_ends_when_the_path_fills_and_the_next_begins_below() {
         let mut path = Path::default();
-        path.report(0, 0.8, Some(20 * MS));
+        looks(&mut path, 9, 0.8, 20 * MS);
         path.begin(0);
         sends(&mut path, 0, 4 * CLIMB_STEP);
         assert!(!path.report(1, 0.0, Some(60 * MS)));
@@ -277,7 +300,7 @@ mod tests {
     #[test]
     fn attempts_become_rare() {
         let mut path = Path::default();
-        path.report(0, 0.8, None);
+        looks(&mut path, 9, 0.8, 20 * MS);
         let mut pauses = Vec::new();
         for _ in 0..12 {
             pauses.push(path.pause());
