@@ -18,7 +18,7 @@ from .peers.program import Program, wait_until
 from .peers.rtsp import Talk
 from .peers.watching import Viewer
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.alone]
 
 Keep = Callable[[Program], Program]
 

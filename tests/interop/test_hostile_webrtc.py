@@ -19,7 +19,7 @@ from .peers.program import Program
 from .peers.watching import Viewer
 from .peers.wire import Datagram, Forger, Tap, mutate
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.interop, pytest.mark.alone, pytest.mark.timeout(120)]
 
 Keep = Callable[[Program], Program]
 

@@ -15,7 +15,7 @@ from .peers.heliograph import KEY, Server
 from .peers.program import Program
 from .peers.watching import Viewer
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.alone]
 
 #: Pictures without a gap that each viewer must get.
 PICTURES = 8 * make.RATE

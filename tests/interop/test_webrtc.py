@@ -71,7 +71,14 @@ def test_what_ffmpeg_publishes_is_seen_by_webrtc(
         viewer.close()
 
 
-@pytest.mark.parametrize("codec", ["video/H264", "video/VP8", "video/VP9"])
+@pytest.mark.parametrize(
+    "codec",
+    [
+        "video/H264",
+        pytest.param("video/VP8", marks=pytest.mark.long),
+        pytest.param("video/VP9", marks=pytest.mark.long),
+    ],
+)
 def test_a_browser_on_air_is_seen_by_browser_and_player(
     codec: str,
     serve: Callable[..., Server],

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from tests.system.conftest import until
 
+pytestmark = pytest.mark.alone
+
 
 def as_from_a_terminal():
     """Programs started in the background of a shell inherit that SIGINT is ignored."""

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
+import pytest
 from tests.system.conftest import PATIENCE, Served
 from websockets.asyncio.client import connect
 from websockets.frames import Frame, Opcode
+
+pytestmark = pytest.mark.alone
 
 COUNT = 2000
 #: Bytes that one may cost: room to grow over what was measured (docs/wire/chat.md).

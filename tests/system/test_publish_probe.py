@@ -19,6 +19,8 @@ from heliograph.cli.publishing.publisher import Publisher
 from heliograph.cli.publishing.sources import Options, PatternSource
 from heliograph.model.errors import RemoteError
 
+pytestmark = pytest.mark.alone
+
 KEY = "a-stream-key-for-tests"
 SMALL = ("--width", "320", "--height", "180", "--bitrate", "400")
 
