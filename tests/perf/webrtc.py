@@ -65,8 +65,9 @@ def _viewers(plan: Plan, server: Server, rate: int, cost_us: float | None) -> in
                 return True
         return False
 
-    # Begin near the answer: two thirds of what the cost promises.
-    return search.largest(works, max(50, int(0.67e6 / cost_us)), CAPS[rate], 0.07)
+    # Begin near the answer: what the cost promises, and more viewers cost less each. A step takes a
+    # minute, most of it for handshakes.
+    return search.largest(works, max(50, int(1e6 / cost_us)), CAPS[rate], 0.12)
 
 
 def _delays(plan: Plan, server: Server, rate: int, viewers: int, measured: _Measured) -> None:
