@@ -206,19 +206,24 @@ fn a_connection_carries_messages_and_media_both_ways_in_order() {
     );
 }
 
+/// A reader of both tracks on one connection, which plays; and its end of the connection.
+fn interleaved_reader(plane: &Plane, channel: u64) -> (u64, TcpStream) {
+    let (server, peer) = pair();
+    let conn = plane.adopt(server.as_raw_fd(), false, b"", 1_000).unwrap();
+    let reader = plane
+        .add_conn_reader(channel, conn, vec![(0, 0, 1), (1, 2, 3)])
+        .unwrap();
+    plane.start_reader(reader);
+    (reader, peer)
+}
+
 #[test]
 fn a_reader_that_lags_loses_pictures_first_and_gets_them_back_when_level() {
     let plane = Plane::new(1, 1_000).unwrap();
     let channel = plane.open_channel(config());
     let source = plane.add_source(channel, 0, tracks()).unwrap();
     let input = plane.add_input(source).unwrap();
-    let (server, mut slow) = pair();
-    let conn = plane.adopt(server.as_raw_fd(), false, b"", 1_000).unwrap();
-    drop(server);
-    let reader = plane
-        .add_conn_reader(channel, conn, vec![(0, 0, 1), (1, 2, 3)])
-        .unwrap();
-    plane.start_reader(reader);
+    let (reader, mut slow) = interleaved_reader(&plane, channel);
     let shared = plane.reader(reader).unwrap();
 
     // Pictures far beyond what the sockets hold, while nobody reads.
@@ -286,13 +291,7 @@ fn sound_overtakes_the_pictures_of_a_reader_that_is_behind() {
     let channel = plane.open_channel(patient);
     let source = plane.add_source(channel, 0, tracks()).unwrap();
     let input = plane.add_input(source).unwrap();
-    let (server, mut slow) = pair();
-    let conn = plane.adopt(server.as_raw_fd(), false, b"", 1_000).unwrap();
-    drop(server);
-    let reader = plane
-        .add_conn_reader(channel, conn, vec![(0, 0, 1), (1, 2, 3)])
-        .unwrap();
-    plane.start_reader(reader);
+    let (reader, mut slow) = interleaved_reader(&plane, channel);
     slow.set_read_timeout(Some(Duration::from_millis(200)))
         .unwrap();
 
@@ -333,6 +332,19 @@ fn sound_overtakes_the_pictures_of_a_reader_that_is_behind() {
         ahead = ahead.max(sounds - parts / 4);
     }
     assert!(ahead > 20, "sound waited behind pictures: {ahead}");
+
+    // After a pause it begins at the keyframe again, with the sound it has heard before.
+    plane.pause_reader(reader);
+    plane.start_reader(reader);
+    let mut again = Vec::new();
+    while let Ok(count) = slow.read(&mut chunk) {
+        again.extend_from_slice(&chunk[..count]);
+    }
+    for (channel, count) in [(0, PICTURES * 4), (2, PICTURES)] {
+        let packets = interleaved(&again).into_iter();
+        let of_channel = packets.filter(|packet| packet.0 == channel).count();
+        assert_eq!(of_channel, usize::from(count));
+    }
 }
 
 fn plane_is_dropping(reader: &_plane::reader::ReaderShared) -> bool {

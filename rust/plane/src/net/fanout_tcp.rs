@@ -171,6 +171,7 @@ impl StreamFanout {
         };
         self.level = level;
         reader.cursor = begin.position;
+        reader.heard = begin.position; // after a pause something of what was heard comes again
         reader.playing = true;
         reader.mode = Mode::Whole;
         reader.behind_since = Some(begin.now + START_GRACE);
@@ -399,10 +400,12 @@ impl StreamReader {
     ) -> u64 {
         if self.cursor < ring.tail() {
             // Overtaken by the ring itself: sound and video are lost alike.
-            let missed = ring.tail().saturating_sub(self.cursor.max(self.heard));
-            self.shared
-                .dropped_audio
-                .fetch_add(missed, Ordering::Relaxed);
+            // What sound was sent ahead is not lost: there only pictures are.
+            let heard = self.heard.clamp(self.cursor, ring.tail());
+            let (pictures, both) = (heard - self.cursor, ring.tail() - heard);
+            let shared = &self.shared;
+            shared.dropped_video.fetch_add(pictures, Ordering::Relaxed);
+            shared.dropped_audio.fetch_add(both, Ordering::Relaxed);
             self.cursor = ring.tail();
             if self.mode == Mode::Whole {
                 self.mode = Mode::AwaitKey;
