@@ -36,6 +36,9 @@ const CLIMB_QUEUE: u64 = 80_000;
 const CLIMB_FROM: u64 = 150_000;
 const CLIMB_STEP: u64 = 200_000;
 
+/// No path is tried faster.
+const CLIMB_TO: u64 = 100_000_000;
+
 /// A climb takes so long at least, µs: earlier there is no report of it.
 const CLIMB_LEAST: u64 = 600_000;
 
@@ -171,19 +174,26 @@ impl Path {
         self.climb.is_some()
     }
 
-    /// Whether a packet of so many bytes may be sent now.
-    pub fn admits(&mut self, now: u64, bytes: usize) -> bool {
+    /// Time passes: more may be sent.
+    pub fn refill(&mut self, now: u64) {
         let Some(climb) = &mut self.climb else {
-            return true;
+            return;
         };
-        while now.saturating_sub(climb.raised) >= CLIMB_STEP {
+        while climb.rate < CLIMB_TO && now.saturating_sub(climb.raised) >= CLIMB_STEP {
             climb.raised += CLIMB_STEP;
-            climb.rate += climb.rate / 2;
+            climb.rate = (climb.rate + climb.rate / 2).min(CLIMB_TO);
         }
-        let passed = now.saturating_sub(climb.filled);
+        let passed = now.saturating_sub(climb.filled).min(BURST);
         climb.filled = now;
         let most = (climb.rate * BURST / 1_000_000) as i64;
         climb.room = (climb.room + (climb.rate * passed / 1_000_000) as i64).min(most);
+    }
+
+    /// Whether a packet of so many bytes may be sent now.
+    pub fn admits(&mut self, bytes: usize) -> bool {
+        let Some(climb) = &mut self.climb else {
+            return true;
+        };
         if climb.room <= 0 {
             return false;
         }
@@ -259,7 +269,8 @@ mod tests {
     fn sends(path: &mut Path, from: u64, duration: u64) -> u64 {
         let mut bits = 0;
         for now in (from..from + duration).step_by(5_000) {
-            while path.climbing() && path.admits(now, 1_200) {
+            path.refill(now);
+            while path.climbing() && path.admits(1_200) {
                 bits += 1_200 * 8;
             }
         }
@@ -280,7 +291,19 @@ mod tests {
         assert!(rates[6] > 2_000_000, "{rates:?}");
         path.level(8 * CLIMB_STEP);
         assert!(!path.climbing());
-        assert!(path.admits(8 * CLIMB_STEP, 1 << 20));
+        assert!(path.admits(1 << 20));
+    }
+
+    #[test]
+    fn a_climb_is_bounded_however_long_nobody_looked() {
+        let mut path = Path::default();
+        looks(&mut path, 9, 0.8, 20 * MS);
+        path.begin(0);
+        let day = 86_400_000_000;
+        path.refill(day);
+        assert!(path.due().is_some_and(|due| due > day), "not at once again");
+        let sent = sends(&mut path, day, CLIMB_STEP);
+        assert!(sent <= CLIMB_TO + CLIMB_TO / 10, "{sent}");
     }
 
     #[test]

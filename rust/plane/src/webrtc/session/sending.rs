@@ -315,12 +315,13 @@ impl Session {
         let Some(at) = self.video() else {
             return;
         };
-        if !self.path.as_ref().is_some_and(Path::climbing) {
+        let Some(path) = self.path.as_mut().filter(|path| path.climbing()) else {
             return;
-        }
+        };
+        path.refill(now);
         while let Some(path) = &mut self.path
             && let Some(first) = self.outgoing[at].waiting.front()
-            && path.admits(now, first.packet.payload.len())
+            && path.admits(first.packet.payload.len())
             && let Some(first) = self.outgoing[at].waiting.pop_front()
         {
             if first.begins {
