@@ -10,9 +10,7 @@ use _plane::webrtc::session::{Closed, PublishOptions, Transport};
 use _plane::webrtc::shard::Event;
 use std::collections::BTreeSet;
 use str0m::media::{Direction, MediaKind};
-use webrtc_support::{
-    BAD, GOOD, Link, MS, SECOND, START, World, opus, packet, track, view_options,
-};
+use webrtc_support::{BAD, GOOD, Link, MS, SECOND, World, opus, packet, track, view_options};
 
 fn connected(world: &World, id: u64) -> bool {
     world
@@ -355,16 +353,14 @@ fn no_common_codec_is_told_with_both_sides() {
     options.tracks.push(track(0, Kind::Video, h265, 0));
     let client =
         world.client(|api| api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None));
-    let refused = world.shard.view(START, 1, &client.offer, &options);
+    let refused = world.take_viewer(1, &client.offer, &options);
     let Err(Refused::NoCommonCodec { offered, has }) = refused else {
         panic!("{refused:?}");
     };
     assert!(offered.iter().any(|format| format.starts_with("Vp8/90000")));
     assert_eq!(has, ["H265/90000"]);
     assert_eq!(
-        world
-            .shard
-            .publish(START, 1, &client.offer, &PublishOptions::default()),
+        world.take_publisher(1, &client.offer, &PublishOptions::default()),
         Err(Refused::NothingOffered)
     );
     assert!(world.shard.is_empty());
@@ -375,7 +371,7 @@ fn no_common_codec_is_told_with_both_sides() {
         &client.offer[..300],
         &"m=".repeat(40_000),
     ] {
-        assert!(world.shard.view(START, 1, text, &options).is_err());
+        assert!(world.take_viewer(1, text, &options).is_err());
     }
 }
 

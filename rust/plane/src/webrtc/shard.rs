@@ -6,10 +6,7 @@
 //! once, not once a step.
 
 use super::mux::{Dropped, Mux, SessionId};
-use super::session::{
-    Closed, MediaIn, Output, PublishOptions, PublishedTrack, ServerOptions, Session, Transport,
-    ViewOptions, ViewTrack,
-};
+use super::session::{Closed, MediaIn, Output, ServerOptions, Session, Transport, ViewTrack};
 use super::view::Packet;
 use super::{Refused, Timeline};
 use std::cmp::Reverse;
@@ -132,37 +129,8 @@ impl Shard {
         }
     }
 
-    /// Opens a session for a publisher under an id of the caller's; gives the answer and tracks.
-    pub fn publish(
-        &mut self,
-        now: u64,
-        id: SessionId,
-        offer: &str,
-        options: &PublishOptions,
-    ) -> Result<(String, Vec<PublishedTrack>), Refused> {
-        let (server, timeline) = self.terms()?;
-        let (session, answer) = Session::publish(offer, &server, options, timeline, now)?;
-        let tracks = session.tracks();
-        self.admit(now, id, session)?;
-        Ok((answer, tracks))
-    }
-
-    /// Opens a session for a viewer under an id of the caller's; gives the answer.
-    pub fn view(
-        &mut self,
-        now: u64,
-        id: SessionId,
-        offer: &str,
-        options: &ViewOptions,
-    ) -> Result<String, Refused> {
-        let (server, timeline) = self.terms()?;
-        let (session, answer) = Session::view(offer, &server, options, timeline, now)?;
-        self.admit(now, id, session)?;
-        Ok(answer)
-    }
-
     /// What a session is made with, where there is room for one. Making it takes a millisecond or
-    /// two: whoever shares the shard makes it elsewhere and has it admitted.
+    /// two: whoever shares the shard makes it while others use that, and has it admitted.
     pub fn terms(&self) -> Result<(ServerOptions, Timeline), Refused> {
         self.room()?;
         Ok((self.server.clone(), self.timeline))

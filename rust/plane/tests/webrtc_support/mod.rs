@@ -5,7 +5,8 @@ mod media;
 
 pub use media::{opus, packet, track, view_options, vp8};
 
-use _plane::webrtc::session::{ServerOptions, Transport, ViewOptions};
+use _plane::webrtc::Refused;
+use _plane::webrtc::session::{PublishOptions, ServerOptions, Session, Transport, ViewOptions};
 use _plane::webrtc::shard::{Batch, Event, Shard};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -200,12 +201,35 @@ impl World {
             api.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
             api.add_media(MediaKind::Video, Direction::SendOnly, None, None, simulcast)
         });
-        let options = _plane::webrtc::session::PublishOptions::default();
-        let (answer, _) = self
-            .shard
-            .publish(self.now, id, &client.offer, &options)
-            .unwrap();
+        let options = PublishOptions::default();
+        let answer = self.take_publisher(id, &client.offer, &options).unwrap();
         self.answer(client, &answer)
+    }
+
+    /// Has the shard take a publisher's offer; the answer.
+    pub fn take_publisher(
+        &mut self,
+        id: u64,
+        offer: &str,
+        options: &PublishOptions,
+    ) -> Result<String, Refused> {
+        let (server, timeline) = self.shard.terms()?;
+        let (session, answer) = Session::publish(offer, &server, options, timeline, self.now)?;
+        self.shard.admit(self.now, id, session)?;
+        Ok(answer)
+    }
+
+    /// Has the shard take a viewer's offer; the answer.
+    pub fn take_viewer(
+        &mut self,
+        id: u64,
+        offer: &str,
+        options: &ViewOptions,
+    ) -> Result<String, Refused> {
+        let (server, timeline) = self.shard.terms()?;
+        let (session, answer) = Session::view(offer, &server, options, timeline, self.now)?;
+        self.shard.admit(self.now, id, session)?;
+        Ok(answer)
     }
 
     pub fn viewer(&mut self, id: u64, options: &ViewOptions) -> usize {
@@ -213,10 +237,7 @@ impl World {
             api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
             api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None)
         });
-        let answer = self
-            .shard
-            .view(self.now, id, &client.offer, options)
-            .unwrap();
+        let answer = self.take_viewer(id, &client.offer, options).unwrap();
         self.answer(client, &answer)
     }
 
