@@ -122,6 +122,43 @@ fn relays_datagrams_in_order_to_every_reader() {
     });
 }
 
+/// A packet that comes while the first reader begins is the last for a long time: it must not lie
+/// there until the next.
+#[test]
+fn nothing_is_left_behind_while_the_first_reader_begins() {
+    const ROUNDS: u16 = 300;
+    let plane = Plane::new(1, 10_000).unwrap();
+    let channel = plane.open_channel(config());
+    let source = plane.add_source(channel, 0, tracks()).unwrap();
+    let input = plane.add_input(source).unwrap();
+    for n in 0..ROUNDS {
+        plane.push(input, 0, &[&picture(2 * n, 2, 700)]).unwrap();
+        let (server, mut player) = pair();
+        let conn = plane.adopt(server.as_raw_fd(), false, b"", 1_000).unwrap();
+        drop(server);
+        let reader = plane
+            .add_conn_reader(channel, conn, vec![(0, 4, 5)])
+            .unwrap();
+        plane.start_reader(reader);
+        // The moment moves over the time that beginning takes.
+        let moment = Instant::now() + Duration::from_micros(u64::from(n % 100));
+        while Instant::now() < moment {
+            std::hint::spin_loop();
+        }
+        let last = picture(2 * n + 1, 2, 700);
+        plane.push(input, 0, &[&last]).unwrap();
+        player.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut got = Vec::new();
+        while !got.ends_with(&last[12..]) || interleaved(&got).len() < 2 {
+            let mut chunk = [0; 4_096];
+            let count = player.read(&mut chunk).expect("the last picture comes");
+            assert!(count > 0, "round {n}");
+            got.extend_from_slice(&chunk[..count]);
+        }
+        plane.conn_close(conn);
+    }
+}
+
 #[test]
 fn a_connection_carries_messages_and_media_both_ways_in_order() {
     let plane = Plane::new(1, 1_000).unwrap();

@@ -116,6 +116,8 @@ impl Fanout {
     /// A reader begins, or goes on where it stopped.
     pub fn start(&mut self, reader: &ReaderShared, conns: &mut Conns, hub: &Hub, now: u64) {
         reader.state.store(PLAYING, Ordering::Relaxed);
+        // Before it is read what there is: what comes from then on is told to this worker.
+        self.cell.interest(reader.worker, true);
         let (begin, reports) = {
             let channel = lock(&self.cell.state);
             let begin = channel.log(reader.frames).map_or(Begin::default(), |ring| {
@@ -141,7 +143,6 @@ impl Fanout {
         self.packets
             .start(reader.id, begin, &reports, cell, conns, hub);
         self.frames.start(reader.id, begin, &[], cell, conns, hub);
-        self.cell.interest(reader.worker, true);
     }
 
     /// A reader stops for a while.
