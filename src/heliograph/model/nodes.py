@@ -1,0 +1,35 @@
+"""Nodes of a cluster: how they are called."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from typing import NewType
+
+from heliograph.model.errors import MalformedError
+
+NodeId = NewType("NodeId", str)
+"""Sixteen characters of a–z and 2–7: the beginning of the SHA-256 of the node's public key."""
+
+#: Characters of a node's id: 80 bits, so that nobody finds a second key with the same id.
+NODE_ID_LENGTH = 16
+#: Bytes of an Ed25519 public key as they are (RFC 8032).
+PUBLIC_KEY_BYTES = 32
+
+_NODE_ID = re.compile(rf"[a-z2-7]{{{NODE_ID_LENGTH}}}", re.ASCII)
+
+
+def node_id(public_key: bytes) -> NodeId:
+    """The id of the node with this Ed25519 public key, 32 bytes; ``MalformedError`` for others."""
+    if len(public_key) != PUBLIC_KEY_BYTES:
+        raise MalformedError("public key", f"{len(public_key)} bytes instead of 32")
+    digest = base64.b32encode(hashlib.sha256(public_key).digest()).decode("ascii").lower()
+    return NodeId(digest[:NODE_ID_LENGTH])
+
+
+def check_node_id(text: str) -> NodeId:
+    """The id that ``text`` is; ``MalformedError`` where it is none."""
+    if not _NODE_ID.fullmatch(text):
+        raise MalformedError("node id", f"{text[:40]!r} is not 16 characters of a-z and 2-7")
+    return NodeId(text)
