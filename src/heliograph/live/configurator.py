@@ -55,7 +55,7 @@ MAX_LEARNT = 32
 
 @dataclass(slots=True)
 class _Peer:
-    """A neighbour and the link to it."""
+    """A neighbour and the link that is opened to it. Clients open theirs themselves."""
 
     up: bool = False
     connecting: bool = False
@@ -220,7 +220,6 @@ class Configurator:
                 peer.failures += 1
                 for feed in self._feeds.values():
                     feed.sources.pop(node, None)
-                    feed.clients.pop(node, None)
 
     def _pause(self, failures: int) -> float:
         return float(min(self.rules.retry * 2 ** min(failures, 16), self.rules.most_retry))
@@ -229,7 +228,7 @@ class Configurator:
         """Open links to those who are wanted next, and give up those that nobody wants."""
         near: set[str] = set()
         for feed in self._feeds.values():
-            near.update(feed.sources, feed.clients)
+            near.update(feed.sources)
             if not feed.ingest and self._leave_by is None:
                 near.update(self._near(feed, now))
         for node in near:

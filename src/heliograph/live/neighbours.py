@@ -69,7 +69,7 @@ class Ingest:
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
-    """A link to a neighbour stands, or is heard of again."""
+    """The link to a neighbour stands, or something is heard over it again."""
 
     node: str
 
@@ -174,14 +174,14 @@ Event: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Open a link; ``LinkUp`` or ``LinkDown`` follows."""
+    """Open a link, to be its client; ``LinkUp`` or ``LinkDown`` follows."""
 
     node: str
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """Nothing is wanted of the link any more; it may stay for what others want of it."""
+    """Nothing is wanted over the link any more."""
 
     node: str
 
@@ -213,7 +213,7 @@ class TellPath:
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """Say something to a neighbour, over a link that may have to be opened."""
+    """Say something to a neighbour, over whatever link there is or can be."""
 
     node: str
     message: Message

@@ -53,6 +53,9 @@ class Subscribe:
     wire: int
     """How the channel is named on this link, 0–65535; the subscriber's choice."""
     channel: str
+    ready: bool = False
+    """Whether media may come. One that does not know the tracks yet asks once without, and again
+    when it has made ready for the layout it was told."""
     after: tuple[Mark, ...] = ()
     """What the subscriber has: it wants what follows, as far as the ring reaches. Empty: it begins
     at the newest keyframe."""
@@ -240,6 +243,12 @@ def _track(value: object) -> Track:
     )
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
 def _seconds(value: object) -> float:
     if not isinstance(value, int | float) or not 0 <= value <= 86_400:
         raise ValueError
@@ -249,6 +258,7 @@ def _seconds(value: object) -> float:
 _READERS: Mapping[str, Callable[[object], object]] = {
     "wire": lambda value: _integer(value, MAX_WIRE),
     "channel": lambda value: check_channel_name(_text(value)),
+    "ready": _flag,
     "after": lambda value: tuple(_mark(one) for one in _list(value, MAX_TRACKS)),
     "tracks": lambda value: tuple(_track(one) for one in _list(value, MAX_TRACKS)),
     "path": _nodes,

@@ -15,6 +15,7 @@ from heliograph.live.neighbours import (
     Connect,
     Delivering,
     Denied,
+    Disconnect,
     Event,
     Ingest,
     Left,
@@ -53,7 +54,8 @@ class Network:
         self.rules = rules
         self.now = 0.0
         self.nodes: dict[str, Configurator] = {}
-        self.links: set[frozenset[str]] = set()
+        self.links: set[tuple[str, str]] = set()
+        """(who opened it, to whom)."""
         self.cut: set[frozenset[str]] = set()
         self.gone: set[str] = set()
         self.left: set[str] = set()
@@ -68,9 +70,7 @@ class Network:
 
     def add(self, node: str, *sources: str) -> None:
         for pair in [pair for pair in self.links if node in pair]:
-            # What its last life had agreed on, this one knows nothing of.
-            (other,) = pair - {node}
-            self._drop(other, node)
+            self._drop(*pair)  # what its last life had agreed on, this one knows nothing of
         self.nodes[node] = Configurator(node, self.rules)
         self.gone.discard(node)
         self.left.discard(node)
@@ -82,17 +82,12 @@ class Network:
     def kill(self, node: str) -> None:
         """It says nothing any more."""
         self.gone.add(node)
-        for other in self.nodes:
-            if frozenset((node, other)) in self.links:
-                self._silence(other, node)
+        self._silence(node)
 
     def part(self, one: str, other: str) -> None:
         """Cut what joins two nodes."""
-        pair = frozenset((one, other))
-        self.cut.add(pair)
-        if pair in self.links:
-            self._silence(one, other)
-            self._silence(other, one)
+        self.cut.add(frozenset((one, other)))
+        self._silence(one)
 
     def mend(self, one: str, other: str) -> None:
         self.cut.discard(frozenset((one, other)))
@@ -147,19 +142,22 @@ class Network:
             frozenset((one, other)) not in self.cut
         )
 
-    def _silence(self, node: str, other: str) -> None:
+    def _silence(self, node: str) -> None:
+        """A node's links may have broken: that is noticed in a while."""
+
         def notice() -> None:
-            if not self._joined(node, other):
-                self._drop(node, other)
+            for client, server in list(self.links):
+                if node in (client, server) and not self._joined(client, server):
+                    self._drop(client, server)
 
         self._later(SILENCE, notice)
 
-    def _drop(self, node: str, other: str) -> None:
-        self.links.discard(frozenset((node, other)))
-        self.feeding.pop((node, other), None)
-        self.feeding.pop((other, node), None)
-        self.tell(node, LinkSilent(other))
-        self.tell(node, LinkDown(other))
+    def _drop(self, client: str, server: str) -> None:
+        self.links.discard((client, server))
+        self.tell(client, LinkSilent(server))
+        self.tell(client, LinkDown(server))
+        if self.feeding.pop((server, client), 0) is None:
+            self.tell(server, ClientLeft(CHANNEL, client))
 
     def _send(self, node: str, other: str, event: Event) -> None:
         def arrive() -> None:
@@ -184,6 +182,8 @@ class Network:
                         self._answer(source, client, path, only=node)
                 case Tell(other, Finished() | Started() as message):
                     self._send(node, other, Told(node, message))
+                case Disconnect(other):
+                    self.links.discard((node, other))
                 case AskForSources():
                     self.asked[node] = self.asked.get(node, 0) + 1
                 case Left():
@@ -191,21 +191,18 @@ class Network:
 
     def _vanish(self, node: str) -> None:
         self.left.add(node)
-        for other in self.nodes:
-            if frozenset((node, other)) in self.links:
-                self._silence(other, node)
+        self._silence(node)
 
     def _connect(self, node: str, other: str) -> None:
         def arrive() -> None:
             if other in self.nodes and self._joined(node, other):
-                self.links.add(frozenset((node, other)))
+                self.links.add((node, other))
                 self.tell(node, LinkUp(other))
-                self.tell(other, LinkUp(node))
 
         self._later(3 * LATENCY, arrive)
 
     def _subscribe(self, node: str, other: str) -> None:
-        if not self._joined(node, other):
+        if not self._joined(node, other) or (node, other) not in self.links:
             return
         if CHANNEL not in self.nodes[other]._feeds:
             self._send(other, node, Denied(CHANNEL, other))
