@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hmac
-import os
 import secrets
 from enum import Enum
 from pathlib import Path
 
 from heliograph.model.errors import ResourceError
+from heliograph.model.files import write_private
 
 #: Random bytes of a key: 128 bits cannot be guessed, and 22 characters can still be typed.
 KEY_BYTES = 16
@@ -61,24 +61,3 @@ def administrator_key(state_dir: Path) -> tuple[str, bool]:
     except (OSError, UnicodeDecodeError) as error:
         raise ResourceError(f"administrator's key {path}: {error}", subject=str(path)) from error
     return key, True
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file as a whole; nobody but its owner can read it. Raises ``OSError``."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)  # the new name itself has to survive a power cut
-    finally:
-        os.close(directory)

@@ -30,8 +30,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from heliograph.live.keys import write_private
 from heliograph.model.errors import HelioError, ResourceError, SettingsError
+from heliograph.model.files import write_private
 from heliograph.node.addresses import interfaces
 from heliograph.servers.https import Pem
 

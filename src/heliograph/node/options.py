@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from heliograph.live.admission import Limits
-from heliograph.live.keys import new_key, write_private
+from heliograph.live.keys import new_key
 from heliograph.live.options import (
     ChannelOptions,
     Conflict,
@@ -17,6 +17,7 @@ from heliograph.live.options import (
     Transport,
 )
 from heliograph.model.errors import ResourceError
+from heliograph.model.files import write_private
 from heliograph.node.certificates import (
     GivenCertificate,
     OwnCertificate,

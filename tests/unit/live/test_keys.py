@@ -14,9 +14,9 @@ from heliograph.live.keys import (
     judge,
     new_key,
     same_key,
-    write_private,
 )
 from heliograph.model.errors import ResourceError
+from heliograph.model.files import write_private
 
 
 def test_keys_are_long_and_differ() -> None:
