@@ -20,6 +20,7 @@
     ├── SettingsError             a setting is wrong; says which and where
     ├── ResourceError             the machine refuses (port in use, disk full)         503
     └── RemoteError               a server we called failed, refused or fell silent    502
+        └── UnreachableError      nobody was there to be asked: nothing was done       502
 
 Every error carries ``status``, the HTTP-like code to send where a protocol needs one (a
 protocol with other numbers maps it), and ``subject``, the id of what failed.
@@ -154,3 +155,7 @@ class RemoteError(HelioError):
     """A server we called failed, refused us or fell silent."""
 
     status = 502
+
+
+class UnreachableError(RemoteError):
+    """Nobody was there to be asked, so nothing was done: asking somebody else does no harm."""

@@ -1,0 +1,129 @@
+"""Presence over a network in memory that loses things and is cut."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from heliograph.bus import Bus, Event
+from heliograph.bus import directory as directory_module
+from heliograph.bus.memory import MemoryLink, MemoryNetwork
+from heliograph.model.nodes import NodeId
+
+
+async def turns(count: int = 50) -> None:
+    """Let everything be done that is due."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class Nodes:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(directory_module, "BEACON", 0.02)
+        monkeypatch.setattr(directory_module, "RETRY", 0.01)
+        monkeypatch.setattr(directory_module, "PATIENCE", 0.02)
+        self.network = MemoryNetwork()
+        self.buses: list[Bus] = []
+        self.links: list[MemoryLink] = []
+
+    async def add(self, node: str) -> Bus:
+        self.links.append(self.network.link())
+        self.buses.append(Bus(NodeId(node * 16), self.links[-1]))
+        await self.buses[-1].start()
+        return self.buses[-1]
+
+
+@pytest.fixture
+async def net(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Nodes]:
+    made = Nodes(monkeypatch)
+    yield made
+    for bus in made.buses:
+        await bus.close()
+
+
+def kinds(events: list[Event]) -> list[str]:
+    return [type(event).__name__ for event in events]
+
+
+async def test_news_that_are_lost_are_made_up_for(net: Nodes) -> None:
+    one, other = await net.add("a"), await net.add("b")
+    await turns()
+    net.network.lose = lambda key: key.startswith("helio/news/")
+    other.announce("unit", "u", 1)
+    other.announce("unit", "v", 1)
+    await turns()
+    assert one.present("unit") == {}
+    net.network.lose = lambda key: False
+    await asyncio.wait_for(one.until_present("unit", 2), 5)
+    assert one.counters()["books_asked"] == 2
+
+
+async def test_a_cut_takes_names_at_both_ends_and_healing_brings_them_once(net: Nodes) -> None:
+    one, other, third = [await net.add(node) for node in "abc"]
+    for bus in (one, other, third):
+        bus.announce("unit", f"u{bus.node[0]}")
+    await turns()
+    seen: list[Event] = []
+    one.watch("unit", seen.append)
+    assert kinds(seen) == ["Arrived"] * 3
+    net.network.cut(net.links[0], net.links[1])
+    await turns()
+    assert len(one.present("unit")) == len(other.present("unit")) == 2
+    assert len(third.present("unit")) == 3
+    assert kinds(seen[3:]) == ["Gone"]
+    net.network.heal(net.links[0], net.links[1])
+    await turns()
+    assert kinds(seen[4:]) == ["Arrived"]
+    assert one.present("unit") == other.present("unit") == third.present("unit")
+
+
+async def test_a_book_that_is_not_told_is_asked_for_again(
+    net: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await net.add("a")
+    asked: list[str] = []
+    original = MemoryLink.ask
+
+    def lose_first(self: MemoryLink, pattern: str, *rest: object) -> None:
+        asked.append(pattern)
+        original(self, pattern if len(asked) > 2 else "nobody", *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MemoryLink, "ask", lose_first)
+    other = await net.add("b")
+    other.announce("unit", "u", 1)
+    await asyncio.wait_for(one.until_present("unit", 1), 5)
+    assert one.counters()["books_missed"] >= 1
+
+
+async def test_a_killed_node_is_gone_and_the_same_node_started_anew_is_there(net: Nodes) -> None:
+    one, other = await net.add("a"), await net.add("b")
+    other.announce("unit", "u", 1)
+    await turns()
+    seen: list[Event] = []
+    one.watch("unit", seen.append)
+    net.links[1].fail()
+    await turns()
+    again = await net.add("b")
+    again.announce("unit", "u", 1)
+    await turns()
+    assert kinds(seen) == ["Arrived", "Gone", "Arrived"]
+
+
+async def test_what_cannot_be_read_is_counted_and_does_no_harm(net: Nodes) -> None:
+    one, other = await net.add("a"), await net.add("b")
+    await turns()
+    session = net.links[1].session
+    for payload in (b"", b"{}", b"\xff", b'{"version":1,"put":[[1]],"withdrawn":[]}'):
+        net.links[1].put(f"helio/news/{other.node}/{session}", payload)
+    net.links[1].put("helio/news/stranger/0", b"")
+    net.links[1].put(f"helio/talk/{other.node}/a", b"not json")
+    one.subscribe("a", lambda *values: pytest.fail("it was heard"))
+    await turns()
+    net.links[1].put(f"helio/talk/{other.node}/a", b"not json")
+    other.announce("unit", "u", 1)
+    await turns()
+    assert one.present("unit")
+    assert one.counters()["news_unread"] == 5
+    assert one.counters()["unread"] == 1
