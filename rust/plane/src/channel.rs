@@ -3,6 +3,7 @@
 //! Pure: packets and time come in as arguments, events and reports are collected for the caller.
 //! Everything every reader sees is made here, once: numbers, timestamps, sender reports.
 
+mod numbered;
 mod rate;
 mod readers;
 mod relay;
@@ -11,6 +12,7 @@ mod sources;
 mod taps;
 mod track;
 
+pub use numbered::SUCCESSION_STEP;
 pub use taps::Tap;
 pub use track::TrackOut;
 
@@ -81,6 +83,10 @@ pub struct Channel {
     /// Packets refused, whatever the reason.
     pub rejected: u64,
     active: Option<Id>,
+    /// Another unit numbers the current epoch.
+    foreign: bool,
+    /// The highest epoch that was claimed for this unit.
+    claimed: u32,
     frame_users: usize,
     taps: Vec<Tap>,
     rate: Rate,
@@ -105,6 +111,8 @@ impl Channel {
             bytes: 0,
             rejected: 0,
             active: None,
+            foreign: false,
+            claimed: 0,
             frame_users: 0,
             taps: Vec::new(),
             rate: Rate::default(),

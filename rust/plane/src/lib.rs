@@ -26,6 +26,7 @@ pub mod codec;
 pub mod event;
 pub mod frames;
 pub mod net;
+pub mod numbered;
 pub mod numbering;
 pub mod plane;
 #[cfg(feature = "python")]

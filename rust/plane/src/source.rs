@@ -4,6 +4,7 @@
 use crate::codec::{Codec, starts_keyframe};
 use crate::event::Id;
 use crate::frames::ClockMap;
+use crate::numbered::{NumberedSource, Seen};
 use crate::numbering::{Arrival, Numbering};
 use crate::rtp::Header;
 use std::collections::VecDeque;
@@ -124,6 +125,8 @@ pub struct TrackIn {
     key_timestamp: Option<u32>,
     /// Video that has not shown a keyframe in this epoch is held back.
     pub gated: bool,
+    /// Which numbers came, where another unit numbers.
+    pub seen: Option<Seen>,
 }
 
 /// Counters of one way in.
@@ -169,6 +172,8 @@ pub struct Source {
     pub clock_offset: Option<i64>,
     /// Payload bytes and packets refused: unknown payload type, malformed, late.
     pub rejected: u64,
+    /// Another unit numbers its packets.
+    pub numbered: Option<NumberedSource>,
     pending: VecDeque<Pending>,
     pending_bytes: usize,
     has_key: bool,
@@ -205,6 +210,7 @@ impl Source {
                 timestamp_shift: 0,
                 key_timestamp: None,
                 gated: false,
+                seen: None,
             })
             .collect();
         Self {
@@ -217,10 +223,21 @@ impl Source {
             well_since: 0,
             clock_offset: None,
             rejected: 0,
+            numbered: None,
             pending: VecDeque::new(),
             pending_bytes: 0,
             has_key: false,
         }
+    }
+
+    /// The same for packets that another unit numbers.
+    pub fn numbered(id: Id, priority: i64, tracks: Vec<TrackSpec>) -> Self {
+        let mut source = Self::new(id, priority, tracks);
+        source.numbered = Some(NumberedSource::default());
+        for track in &mut source.tracks {
+            track.seen = Some(Seen::default());
+        }
+        source
     }
 
     /// Index of the track with this id.
@@ -228,12 +245,17 @@ impl Source {
         self.tracks.iter().position(|track| track.spec.id == id)
     }
 
-    fn keyed(&self) -> bool {
+    /// Whether readers must begin at a keyframe.
+    pub fn keyed(&self) -> bool {
         self.tracks.iter().any(|track| track.spec.has_keyframes())
     }
 
     /// Whether it could be relayed from this moment on.
     pub fn ready(&self, now: u64) -> bool {
+        if let Some(numbered) = &self.numbered {
+            let well_for = now.saturating_sub(self.well_since);
+            return self.state != State::Silent && numbered.ready(self.keyed(), well_for);
+        }
         self.state != State::Silent
             && (!self.keyed()
                 || self.has_key
@@ -243,6 +265,9 @@ impl Source {
     /// Whether what it kept begins with a keyframe that came just now, so that taking over shows
     /// nothing twice. Sound may take over anywhere.
     pub fn at_key(&self, now: u64) -> bool {
+        if let Some(numbered) = &self.numbered {
+            return numbered.at_key(self.keyed(), now);
+        }
         !self.keyed()
             || self
                 .pending
@@ -250,13 +275,18 @@ impl Source {
                 .is_some_and(|first| first.key && first.arrival == now)
     }
 
-    /// Takes a parsed packet; `data` is the whole packet.
-    pub fn take(&mut self, index: usize, header: &Header, data: &[u8], now: u64) -> Taken {
+    /// A packet came.
+    pub fn heard(&mut self, now: u64) {
         self.last_packet = now;
         if self.state == State::Silent {
             self.state = State::Standby;
             self.well_since = now;
         }
+    }
+
+    /// Takes a parsed packet; `data` is the whole packet.
+    pub fn take(&mut self, index: usize, header: &Header, data: &[u8], now: u64) -> Taken {
+        self.heard(now);
         let track = &mut self.tracks[index];
         let mut restarted = false;
         let number = match track
@@ -355,6 +385,9 @@ impl Source {
     /// The source says nothing any more.
     pub fn fall_silent(&mut self) {
         self.state = State::Silent;
+        if let Some(numbered) = &mut self.numbered {
+            numbered.clear();
+        }
         self.pending.clear();
         self.pending_bytes = 0;
         self.has_key = false;

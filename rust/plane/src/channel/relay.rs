@@ -3,6 +3,7 @@
 use super::reports::REPORT_INTERVAL;
 use super::{Channel, Reject};
 use crate::event::Id;
+use crate::frames::ClockMap;
 use crate::ring::{Item, KEY, MARKER, RTCP};
 use crate::rtp;
 use crate::source::{Kind, Taken};
@@ -35,6 +36,9 @@ impl Channel {
         let header = rtp::parse(data).map_err(|_| Reject::Malformed)?;
         let at = self.index(source).ok_or(Reject::Unknown)?;
         let source = &mut self.sources[at];
+        if source.numbered.is_some() {
+            return Err(Reject::Unknown); // without its epoch and number it is nothing
+        }
         let index = source.track_index(track).ok_or(Reject::Unknown)?;
         if header.payload_type != source.tracks[index].spec.payload_type {
             source.rejected += 1;
@@ -131,11 +135,9 @@ impl Channel {
         }
         out.packets += 1;
         out.octets += (header.end - header.start) as u64;
-        self.packets += 1;
-        self.bytes += data.len() as u64;
-        self.rate.add(data.len(), now);
+        let clock = out.clock;
         let flags = if key { KEY } else { 0 } | if header.marker { MARKER } else { 0 };
-        self.ring.push(Item {
+        let item = Item {
             track: id,
             flags,
             video,
@@ -144,11 +146,21 @@ impl Channel {
             time: u64::from(timestamp),
             arrival: now,
             data: copy,
-        });
-        if video && header.marker {
+        };
+        self.append(item, clock);
+    }
+
+    /// A packet as readers get it goes into the ring and the frames.
+    pub(super) fn append(&mut self, item: Item, clock: Option<ClockMap>) {
+        self.packets += 1;
+        self.bytes += item.data.len() as u64;
+        self.rate.add(item.data.len(), item.arrival);
+        let last_of_picture = item.video && item.flags & MARKER != 0;
+        self.ring.push(item);
+        if last_of_picture {
             self.complete = self.ring.head();
         }
-        if let (Some(frames), Some(clock)) = (&mut self.frames, out.clock)
+        if let (Some(frames), Some(clock)) = (&mut self.frames, clock)
             && let Some(item) = self.ring.get(self.ring.head() - 1)
         {
             frames.take(item, &clock);

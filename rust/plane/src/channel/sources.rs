@@ -72,7 +72,11 @@ impl Channel {
         if let Some(before) = self.active.and_then(|id| self.index(id)) {
             self.sources[before].stand_by();
         }
-        self.epoch += 1;
+        if self.sources[at].numbered.is_some() {
+            self.activate_numbered(at);
+            return;
+        }
+        self.epoch = self.succeed();
         let source = &mut self.sources[at];
         self.active = Some(source.id);
         let pending = source.activate();
@@ -98,7 +102,7 @@ impl Channel {
     }
 
     /// Makes the readers' tracks those of the source; `true` when readers must learn them anew.
-    fn adopt_layout(&mut self, at: usize) -> bool {
+    pub(super) fn adopt_layout(&mut self, at: usize) -> bool {
         let tracks: Vec<TrackSpec> = self.sources[at]
             .tracks
             .iter()

@@ -2,6 +2,7 @@
 
 use super::reports::CNAME;
 use crate::frames::ClockMap;
+use crate::numbered::Seen;
 use crate::rtcp;
 use crate::source::{MAX_HELD_ERROR, TrackSpec};
 use std::hash::{BuildHasher, RandomState};
@@ -37,6 +38,10 @@ pub struct TrackOut {
     pub(super) report_due: u64,
     pub(super) packets: u64,
     pub(super) octets: u64,
+    /// Which numbers another unit's packets had.
+    pub(super) seen: Option<Seen>,
+    /// NTP time of the latest report that came with them.
+    pub(super) reported: u64,
 }
 
 impl TrackOut {
@@ -54,6 +59,8 @@ impl TrackOut {
             report_due: 0,
             packets: 0,
             octets: 0,
+            seen: None,
+            reported: 0,
         }
     }
 
@@ -77,7 +84,7 @@ impl TrackOut {
             rate: self.spec.clock_rate,
         });
         self.report_due = now;
-        (self.newest, self.stepped, self.steps_back) = (None, None, 0);
+        self.forget_order();
         begun
     }
 
@@ -121,6 +128,11 @@ impl TrackOut {
         {
             self.last_timestamp = Some(timestamp);
         }
+    }
+
+    /// What was seen of the order of pictures is over.
+    pub(super) fn forget_order(&mut self) {
+        (self.newest, self.stepped, self.steps_back) = (None, None, 0);
     }
 
     /// Whether its pictures come in another order than they are shown in.

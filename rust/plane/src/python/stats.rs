@@ -1,10 +1,11 @@
 //! Numbers for Python: of everything, of a channel and its sources, of a reader.
 
 use crate::event::Id;
+use crate::numbered::Seen;
 use crate::numbering::Numbering;
 use crate::plane::{Plane, state_name};
 use crate::reader::{AUDIO_ONLY, PAUSED, PLAYING};
-use crate::source::Source;
+use crate::source::{Source, TrackIn};
 use crate::{clock, lock};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -133,12 +134,11 @@ struct SourceNumbers {
 }
 
 fn source_numbers(source: &Source, now: u64) -> SourceNumbers {
-    let sum = |count: fn(&Numbering) -> u64| {
-        source
-            .tracks
-            .iter()
-            .map(|track| count(&track.numbering))
-            .sum::<u64>() as i64
+    // A track is numbered here or elsewhere; the other counter stays 0.
+    let sum = |here: fn(&Numbering) -> u64, elsewhere: fn(&Seen) -> u64| {
+        let of =
+            |track: &TrackIn| here(&track.numbering) + track.seen.as_ref().map_or(0, elsewhere);
+        source.tracks.iter().map(of).sum::<u64>() as i64
     };
     let jitter = source
         .tracks
@@ -151,11 +151,17 @@ fn source_numbers(source: &Source, now: u64) -> SourceNumbers {
         priority: source.priority,
         numbers: [
             ("source", source.id as i64),
-            ("packets", sum(|one| one.received)),
-            ("lost", sum(Numbering::lost)),
-            ("duplicates", sum(|one| one.duplicates)),
-            ("reordered", sum(|one| one.reordered)),
-            ("rejected", source.rejected as i64 + sum(|one| one.rejected)),
+            ("packets", sum(|one| one.received, |one| one.received)),
+            ("lost", sum(Numbering::lost, Seen::lost)),
+            (
+                "duplicates",
+                sum(|one| one.duplicates, |one| one.duplicates),
+            ),
+            ("reordered", sum(|one| one.reordered, |one| one.reordered)),
+            (
+                "rejected",
+                source.rejected as i64 + sum(|one| one.rejected, |one| one.rejected),
+            ),
             ("jitter_us", jitter.unwrap_or(0) as i64),
             (
                 "last_packet_age_ms",
