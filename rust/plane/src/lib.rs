@@ -10,6 +10,7 @@
 //! python        the boundary (PyO3)
 //! plane         what Python calls; the table of channels, readers, connections
 //! net           epoll threads, sockets, batches of system calls
+//! mesh          links between reflectors; webrtc: sessions of browsers
 //! channel       sources, ring, frames, clocks; numbering; codec; rtp; rtcp
 //! ```
 
@@ -25,6 +26,7 @@ pub mod clock;
 pub mod codec;
 pub mod event;
 pub mod frames;
+pub mod mesh;
 pub mod net;
 pub mod numbered;
 pub mod numbering;
