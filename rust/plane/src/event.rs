@@ -70,6 +70,35 @@ pub enum Event {
         /// Why, in a few words.
         reason: &'static str,
     },
+    /// Both ends of a mesh link hear each other.
+    MeshUp {
+        /// Which.
+        link: Id,
+    },
+    /// A message came on a mesh link.
+    MeshMessage {
+        /// Which.
+        link: Id,
+        /// The message.
+        data: Vec<u8>,
+    },
+    /// Nothing is heard of a mesh link's peer.
+    MeshSilent {
+        /// Which.
+        link: Id,
+    },
+    /// The peer is heard again.
+    MeshBack {
+        /// Which.
+        link: Id,
+    },
+    /// A mesh link is over.
+    MeshClosed {
+        /// Which.
+        link: Id,
+        /// Why, in one word.
+        reason: &'static str,
+    },
     /// A tap that was empty holds something.
     TapReady {
         /// Which.

@@ -6,6 +6,7 @@ mod channels;
 mod connections;
 mod endpoints;
 mod hub;
+pub mod mesh;
 mod readers;
 pub mod rtc;
 mod sources;

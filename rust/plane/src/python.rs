@@ -3,6 +3,7 @@
 #![allow(clippy::needless_pass_by_value, clippy::too_many_arguments)]
 
 mod convert;
+mod mesh;
 mod rtc;
 mod stats;
 mod tls;
@@ -81,6 +82,19 @@ impl Plane {
     fn add_source(&self, channel: Id, priority: i64, tracks: Vec<Spec>) -> PyResult<Id> {
         let tracks: PyResult<Vec<TrackSpec>> = tracks.into_iter().map(track).collect();
         Ok(self.0.add_source(channel, priority, tracks?)?)
+    }
+
+    fn add_mesh_source(&self, channel: Id, priority: i64, tracks: Vec<Spec>) -> PyResult<Id> {
+        let tracks: PyResult<Vec<TrackSpec>> = tracks.into_iter().map(track).collect();
+        Ok(self.0.add_mesh_source(channel, priority, tracks?)?)
+    }
+
+    fn channel_marks(&self, py: Python<'_>, channel: Id) -> PyResult<Vec<(u8, u32, u64)>> {
+        Ok(py.detach(|| self.0.channel_marks(channel))?)
+    }
+
+    fn claim_epoch(&self, channel: Id, epoch: u32) -> PyResult<()> {
+        Ok(self.0.claim_epoch(channel, epoch)?)
     }
 
     fn remove_source(&self, py: Python<'_>, source: Id) {
@@ -280,6 +294,10 @@ impl Plane {
         rtc::open(&self.0, py, &address, &candidates, tcp, capacity)
     }
 
+    fn mesh_open(&self, py: Python<'_>, address: String) -> PyResult<mesh::MeshPort> {
+        mesh::open(&self.0, py, &address)
+    }
+
     #[pyo3(signature = (fd, chain, key, *, connections = 20_000, handshake_ms = 5_000))]
     fn tls_open(
         &self,
@@ -310,6 +328,8 @@ impl Plane {
 mod _plane {
     #[pymodule_export]
     use super::Plane;
+    #[pymodule_export]
+    use super::mesh::MeshPort;
     #[pymodule_export]
     use super::rtc::RtcPort;
     #[pymodule_export]

@@ -14,6 +14,7 @@ use crate::clock;
 use crate::event::Id;
 use crate::net::endpoint::Endpoint;
 use crate::net::fanout::{Conns, Fanout};
+use crate::net::mesh::MeshPort;
 use crate::net::rtc::RtcPort;
 use crate::net::sys::{Epoll, Headers, Ready, Receiver};
 use crate::plane::Hub;
@@ -42,6 +43,7 @@ pub struct Worker {
     conns: Conns,
     endpoints: HashMap<Id, Arc<Endpoint>>,
     rtc_ports: HashMap<Id, Arc<RtcPort>>,
+    mesh_ports: HashMap<Id, Arc<MeshPort>>,
     fanouts: HashMap<Id, Fanout>,
     due: BTreeSet<(u64, Id)>,
     receiver: Receiver,
@@ -63,6 +65,7 @@ impl Worker {
             conns: HashMap::new(),
             endpoints: HashMap::new(),
             rtc_ports: HashMap::new(),
+            mesh_ports: HashMap::new(),
             fanouts: HashMap::new(),
             due: BTreeSet::new(),
             receiver: Receiver::default(),
@@ -89,6 +92,9 @@ impl Worker {
             for due in self.rtc_ports.values().filter_map(|port| port.due()) {
                 wake = wake.min(due);
             }
+            for due in self.mesh_ports.values().filter_map(|port| port.due()) {
+                wake = wake.min(due);
+            }
             ready.clear();
             if let Err(error) = self.epoll.wait(wake.saturating_sub(now), &mut ready) {
                 // Only a broken epoll can fail here; without it the thread has no work.
@@ -103,6 +109,7 @@ impl Worker {
             self.run_rtc(now); // what publishers sent is news for others
             self.notice_dirty(now);
             self.run_rtc(now);
+            self.run_mesh(now);
             while let Some((due, id)) = self.due.first().copied() {
                 if due > now {
                     break;

@@ -23,6 +23,8 @@ pub struct ChannelCell {
     pub(super) interested: Box<[AtomicBool]>,
     pub(super) watched: Box<[AtomicBool]>,
     pub(super) dirty: Box<[AtomicBool]>,
+    /// Mesh links that carry the channel on, by worker.
+    pub(super) carried: Box<[AtomicUsize]>,
 }
 
 /// What was sent in one go.
@@ -54,6 +56,7 @@ impl ChannelCell {
             interested: flags(),
             watched: flags(),
             dirty: flags(),
+            carried: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
         }
     }
 
@@ -80,6 +83,16 @@ impl ChannelCell {
     /// As [`ChannelCell::interest`], for viewers by WebRTC.
     pub fn interest_rtc(&self, worker: usize, wanted: bool) {
         self.watched[worker].store(wanted, Ordering::SeqCst);
+    }
+
+    /// One more link of a worker carries the channel on.
+    pub fn carry(&self, worker: usize) {
+        self.carried[worker].fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// One less.
+    pub fn drop_carrier(&self, worker: usize) {
+        self.carried[worker].fetch_sub(1, Ordering::SeqCst);
     }
 
     /// A worker has taken notice.

@@ -91,7 +91,8 @@ impl Hub {
     pub fn notify(&self, cell: &Arc<ChannelCell>, from: Option<usize>) {
         for (index, worker) in self.workers.iter().enumerate() {
             let wanted = cell.interested[index].load(Ordering::SeqCst)
-                || cell.watched[index].load(Ordering::SeqCst);
+                || cell.watched[index].load(Ordering::SeqCst)
+                || cell.carried[index].load(Ordering::SeqCst) > 0;
             if wanted && !cell.dirty[index].swap(true, Ordering::SeqCst) {
                 lock(&worker.dirty).push(Arc::clone(cell));
                 if from != Some(index) {

@@ -3,6 +3,7 @@
 use super::ChannelCell;
 use crate::event::Id;
 use crate::net::endpoint::Endpoint;
+use crate::net::mesh::MeshPort;
 use crate::net::rtc::RtcPort;
 use crate::net::sys::SockAddr;
 use crate::net::tls::TlsPort;
@@ -36,6 +37,7 @@ pub(super) struct Tables {
     pub(super) rtc_ports: HashMap<Id, Arc<RtcPort>>,
     /// WebRTC sessions to their ports.
     pub(super) sessions: HashMap<Id, Id>,
+    pub(super) mesh_ports: HashMap<Id, Arc<MeshPort>>,
     pub(super) tls_ports: Vec<Arc<TlsPort>>,
 }
 

@@ -75,6 +75,13 @@ pub(super) fn event(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>
         }
         Event::RtcState { session, state } => ("rtc-state", session, state).into_pyobject(py),
         Event::RtcClosed { session, reason } => ("rtc-closed", session, reason).into_pyobject(py),
+        Event::MeshUp { link } => ("mesh-up", link).into_pyobject(py),
+        Event::MeshMessage { link, data } => {
+            ("mesh-message", link, PyBytes::new(py, &data)).into_pyobject(py)
+        }
+        Event::MeshSilent { link } => ("mesh-silent", link).into_pyobject(py),
+        Event::MeshBack { link } => ("mesh-back", link).into_pyobject(py),
+        Event::MeshClosed { link, reason } => ("mesh-closed", link, reason).into_pyobject(py),
         Event::TapReady { reader } => ("tap-ready", reader).into_pyobject(py),
     }
 }

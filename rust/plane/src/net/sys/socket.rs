@@ -70,6 +70,24 @@ pub fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(TcpListener::from(socket))
 }
 
+/// Begins a TCP connection; it stands, or failed, when the socket can be written.
+pub fn tcp_connect(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = socket(address, libc::SOCK_STREAM)?;
+    let address = SockAddr::new(address, false);
+    // SAFETY: the address is readable for the stated length.
+    let begun = check(unsafe {
+        libc::connect(
+            socket.as_raw_fd(),
+            (&raw const address.storage).cast(),
+            address.length,
+        )
+    });
+    match begun {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket),
+    }
+}
+
 /// The port a socket is bound to.
 pub fn local_port(fd: RawFd) -> io::Result<u16> {
     let mut address = SockAddr::unset();

@@ -35,6 +35,9 @@ impl Worker {
             for port in self.rtc_ports.values() {
                 port.dirty(&cell, now);
             }
+            for port in self.mesh_ports.values() {
+                port.dirty(&cell, now);
+            }
             if let Some(fanout) = self.fanouts.get_mut(&cell.id) {
                 let before = fanout.due();
                 fanout.dirty(now);
@@ -46,6 +49,14 @@ impl Worker {
 
     pub(super) fn run_rtc(&mut self, now: u64) {
         for port in self.rtc_ports.values() {
+            if port.due().is_some_and(|due| due <= now) {
+                port.run(&self.hub, &mut self.headers, now);
+            }
+        }
+    }
+
+    pub(super) fn run_mesh(&mut self, now: u64) {
+        for port in self.mesh_ports.values() {
             if port.due().is_some_and(|due| due <= now) {
                 port.run(&self.hub, &mut self.headers, now);
             }

@@ -18,6 +18,10 @@ impl Worker {
             port.receive(&mut self.receiver, clock::now());
             return;
         }
+        if let Some(port) = self.mesh_ports.get(&id) {
+            port.receive(&self.hub, &mut self.receiver, clock::now());
+            return;
+        }
         let Some(endpoint) = self.endpoints.get(&id).cloned() else {
             return;
         };
@@ -57,6 +61,10 @@ impl Worker {
     pub(super) fn receive_control(&mut self, id: Id) {
         if let Some(port) = self.rtc_ports.get(&id) {
             port.receive_streams(clock::now());
+            return;
+        }
+        if let Some(port) = self.mesh_ports.get(&id) {
+            port.receive_streams(&self.hub, clock::now());
             return;
         }
         let Some(endpoint) = self.endpoints.get(&id).cloned() else {

@@ -4,6 +4,7 @@ use super::{CONTROL, MEDIA, STREAM, Worker};
 use crate::event::{Event, Id};
 use crate::net::conn::Conn;
 use crate::net::endpoint::{Endpoint, Route};
+use crate::net::mesh::MeshPort;
 use crate::net::rtc::RtcPort;
 use crate::net::sys::SockAddr;
 use crate::reader::ReaderShared;
@@ -48,6 +49,10 @@ pub enum Command {
     AddRtc(Arc<RtcPort>),
     /// Serve it no more.
     RemoveRtc(Id),
+    /// Serve a port for mesh links.
+    AddMesh(Arc<MeshPort>),
+    /// Serve it no more.
+    RemoveMesh(Id),
     /// End the thread.
     Stop,
 }
@@ -156,6 +161,8 @@ impl Worker {
             }
             Command::AddRtc(port) => self.add_rtc(port),
             Command::RemoveRtc(id) => self.remove_rtc(id),
+            Command::AddMesh(port) => self.add_mesh(port),
+            Command::RemoveMesh(id) => self.remove_mesh(id),
             Command::Stop => self.stopping = true,
         }
     }
@@ -175,6 +182,20 @@ impl Worker {
             if let Some(fd) = port.streams_fd() {
                 self.epoll.remove(fd);
             }
+        }
+    }
+
+    fn add_mesh(&mut self, port: Arc<MeshPort>) {
+        let _ = self.epoll.add(port.fd(), port.id << 2 | MEDIA);
+        let _ = self.epoll.add(port.streams_fd(), port.id << 2 | CONTROL);
+        self.mesh_ports.insert(port.id, port);
+    }
+
+    fn remove_mesh(&mut self, id: Id) {
+        if let Some(port) = self.mesh_ports.remove(&id) {
+            port.farewell(&self.hub, &mut self.headers);
+            self.epoll.remove(port.fd());
+            self.epoll.remove(port.streams_fd());
         }
     }
 }

@@ -1,0 +1,324 @@
+//! One link with what it carries: where the peer is, which channels go out, what comes feeds.
+
+use super::streams::Streams;
+use crate::event::Id;
+use crate::lock;
+use crate::mesh::link::Link;
+use crate::plane::ChannelCell;
+use crate::ring::{Item, RTCP};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What one channel sends at a time: less than a common receive buffer holds (212 KB), so that a
+/// replay from the ring arrives whole.
+const SERVE_BYTES: usize = 48 << 10;
+/// How often, µs, while it is behind: together 77 Mbit/s.
+const SERVE_INTERVAL: u64 = 5_000;
+
+/// A connection is tried again after so long, µs: the peer was told of the link when we were, and
+/// more often than this would only cost it work.
+const RECONNECT: u64 = 250_000;
+
+/// What the peer may have missed before it was last heard, µs: the way there.
+const REWIND: u64 = 100_000;
+
+/// Where what comes under a number goes.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The channel.
+    pub cell: Arc<ChannelCell>,
+    /// Its source.
+    pub source: Id,
+    /// The source's input.
+    pub input: Id,
+}
+
+/// Where a peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// An address.
+    Udp(SocketAddr),
+    /// A connection.
+    Tcp(u64),
+}
+
+/// What serving counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ServeCounters {
+    /// Items the ring forgot before the link took them.
+    pub overtaken: u64,
+    /// Messages the kernel would not send; each is a few datagrams, which are repaired.
+    pub send_errors: u64,
+}
+
+/// A channel that goes out.
+#[derive(Debug)]
+struct Serve {
+    wire: u16,
+    cell: Arc<ChannelCell>,
+    cursor: u64,
+    /// What the peer has of each track: nothing up to it is sent, while the cursor is before `until`.
+    marks: Vec<(u8, u32, u64)>,
+    /// Tracks that the peer has nothing of begin here.
+    entry: u64,
+    until: u64,
+    /// What timestamps mean is said before the first packet.
+    opened: bool,
+}
+
+/// A link. See the module.
+#[derive(Debug)]
+pub struct Peer {
+    pub link: Link,
+    pub place: Option<Place>,
+    pub takes: HashMap<u16, Route>,
+    pub counters: ServeCounters,
+    serves: Vec<Serve>,
+    serve_due: Option<u64>,
+    tcp: bool,
+    /// Where to connect to, and when.
+    connect: Option<SocketAddr>,
+    connect_due: u64,
+    worker: usize,
+}
+
+impl Peer {
+    pub fn new(
+        link: Link,
+        peer: Option<SocketAddr>,
+        tcp: bool,
+        connect: bool,
+        worker: usize,
+        now: u64,
+    ) -> Self {
+        let address = peer.filter(|_| connect);
+        Self {
+            link,
+            place: address.filter(|_| !tcp).map(Place::Udp),
+            takes: HashMap::new(),
+            counters: ServeCounters::default(),
+            serves: Vec::new(),
+            serve_due: None,
+            tcp,
+            connect: address.filter(|_| tcp),
+            connect_due: now,
+            worker,
+        }
+    }
+
+    // ---- where the peer is
+
+    /// A datagram newer than all before came from here; where the peer was.
+    pub fn follow(&mut self, from: Place) -> Option<Place> {
+        if self.tcp == matches!(from, Place::Tcp(_)) {
+            self.place.replace(from)
+        } else {
+            None
+        }
+    }
+
+    /// Makes the connection, when it is time.
+    pub fn connect(&mut self, id: Id, streams: &mut Streams, now: u64) {
+        if let Some(address) = self.connect
+            && self.place.is_none()
+            && self.connect_due <= now
+            && !self.link.closed()
+        {
+            self.connect_due = now + RECONNECT;
+            self.place = streams.connect(address, id).map(Place::Tcp);
+        }
+    }
+
+    /// A connection ended.
+    pub fn disconnected(&mut self, token: u64, now: u64) {
+        if self.place == Some(Place::Tcp(token)) {
+            self.place = None;
+            self.connect_due = self.connect_due.max(now);
+        }
+    }
+
+    // ---- channels that go out
+
+    /// A channel goes out under a number from now on.
+    pub fn serve(
+        &mut self,
+        wire: u16,
+        cell: &Arc<ChannelCell>,
+        after: &[(u8, u32, u64)],
+        now: u64,
+    ) {
+        // First: a packet that comes while the ring is looked at is told of.
+        cell.carry(self.worker);
+        self.stop(wire);
+        let channel = lock(&cell.state);
+        let ring = &channel.ring;
+        let serve = Serve {
+            wire,
+            cell: Arc::clone(cell),
+            cursor: if after.is_empty() {
+                ring.entry()
+            } else {
+                ring.tail()
+            },
+            marks: after.to_vec(),
+            entry: ring.entry(),
+            until: ring.head(),
+            opened: false,
+        };
+        drop(channel);
+        self.serves.push(serve);
+        self.woken(now);
+    }
+
+    /// It does not any more.
+    pub fn stop(&mut self, wire: u16) {
+        self.serves.retain(|serve| {
+            if serve.wire == wire {
+                serve.cell.drop_carrier(self.worker);
+            }
+            serve.wire != wire
+        });
+    }
+
+    pub fn stop_all(&mut self) {
+        for serve in self.serves.drain(..) {
+            serve.cell.drop_carrier(self.worker);
+        }
+    }
+
+    /// A channel has news.
+    pub fn dirty(&mut self, cell: Id, now: u64) {
+        if self.serves.iter().any(|serve| serve.cell.id == cell) {
+            self.woken(now);
+        }
+    }
+
+    /// There may be something to be sent.
+    pub fn woken(&mut self, now: u64) {
+        if !self.serves.is_empty() {
+            self.serve_due = Some(self.serve_due.map_or(now, |due| due.min(now)));
+        }
+    }
+
+    /// The peer is silent: what was sent since it was heard is sent again when it is back, out of
+    /// the ring, which reaches further than the repair.
+    pub fn rewind(&mut self, now: u64) {
+        let heard = u64::try_from(self.link.counters(now).heard).unwrap_or(0);
+        let since = now.saturating_sub(heard + REWIND);
+        for serve in &mut self.serves {
+            let channel = lock(&serve.cell.state);
+            let lost = |position: u64| {
+                channel
+                    .ring
+                    .get(position)
+                    .is_some_and(|item| item.arrival >= since)
+            };
+            while serve.cursor > 0 && lost(serve.cursor - 1) {
+                serve.cursor -= 1;
+            }
+        }
+    }
+
+    /// When [`Peer::run`] has something to do.
+    pub fn due(&self) -> Option<u64> {
+        if self.link.closed() {
+            return Some(0); // it is to be forgotten
+        }
+        let connect = (self.connect.is_some() && self.place.is_none()).then_some(self.connect_due);
+        [self.link.due(), self.serve_due, connect]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Sends what is due.
+    pub fn run(&mut self, streams: &Streams, now: u64) {
+        self.link.run(now);
+        if self.serve_due.is_none_or(|due| due > now) || !self.link.hears() || self.link.closed() {
+            if !self.link.hears() {
+                self.serve_due = None; // it is woken when the peer is
+            }
+            return;
+        }
+        self.serve_due = None;
+        for serve in &mut self.serves {
+            if let Some(Place::Tcp(token)) = self.place
+                && !streams.room(token)
+            {
+                return; // it is woken when there is
+            }
+            if serve.pump(&mut self.link, &mut self.counters, now) {
+                self.serve_due = Some(now + SERVE_INTERVAL);
+            }
+        }
+    }
+}
+
+impl Serve {
+    /// Whether the peer lacks an item.
+    fn wanted(&self, position: u64, item: &Item) -> bool {
+        if position >= self.until || self.marks.is_empty() {
+            return true;
+        }
+        if item.flags & RTCP != 0 {
+            return self.opened;
+        }
+        match self.marks.iter().find(|(track, ..)| *track == item.track) {
+            Some((_, epoch, number)) => (item.epoch, item.number) > (*epoch, *number),
+            None => position >= self.entry,
+        }
+    }
+
+    /// Sends a part of what the link has not taken; `true` if there is more.
+    fn pump(&mut self, link: &mut Link, counters: &mut ServeCounters, now: u64) -> bool {
+        let channel = lock(&self.cell.state);
+        let ring = &channel.ring;
+        if self.cursor < ring.tail() {
+            // What a joining peer asked for and is not held any more was never promised.
+            if self.opened {
+                counters.overtaken += ring.tail() - self.cursor;
+            }
+            self.cursor = ring.tail();
+        }
+        let mut bytes = 0;
+        let mut items: Vec<Arc<Item>> = Vec::new();
+        for item in ring.from(self.cursor) {
+            if bytes >= SERVE_BYTES {
+                break;
+            }
+            if self.wanted(self.cursor, item) {
+                bytes += item.data.len();
+                items.push(Arc::clone(item));
+            }
+            self.cursor += 1;
+        }
+        let more = self.cursor < ring.head();
+        let mut opening = Vec::new();
+        if let Some(first) = items.first()
+            && !self.opened
+        {
+            self.opened = true;
+            for out in &channel.layout {
+                opening.extend(out.report(now).map(|report| Item {
+                    track: out.spec.id,
+                    flags: RTCP,
+                    video: false,
+                    epoch: first.epoch,
+                    number: 0,
+                    time: 0,
+                    arrival: now,
+                    data: report.into(),
+                }));
+            }
+        }
+        drop(channel);
+        for item in &opening {
+            link.media(self.wire, item, now);
+        }
+        for item in &items {
+            link.media(self.wire, item, now);
+        }
+        more
+    }
+}

@@ -1,0 +1,172 @@
+//! What Python calls about mesh links and about channels that other units number.
+
+use super::{Gone, Plane};
+use crate::clock;
+use crate::event::Id;
+use crate::lock;
+use crate::mesh::control::Refused;
+use crate::mesh::link::Counters;
+use crate::net::mesh::{MeshPort, PortCounters, Route, ServeCounters, Terms};
+use crate::net::worker::Command;
+use crate::source::TrackSpec;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Why a link or a message was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// No such port, link, channel or input.
+    Gone(Id),
+    /// The message is too long, or too many wait.
+    Refused(Refused),
+    /// Another link of the port has this name.
+    NameInUse(u32),
+}
+
+impl From<Gone> for NotTaken {
+    fn from(gone: Gone) -> Self {
+        Self::Gone(gone.0)
+    }
+}
+
+impl Plane {
+    /// Announces a source whose packets another unit numbers.
+    pub fn add_mesh_source(
+        &self,
+        channel: Id,
+        priority: i64,
+        tracks: Vec<TrackSpec>,
+    ) -> Result<Id, Gone> {
+        let cell = self.cell(channel)?;
+        let id = self.hub.id();
+        lock(&self.hub.tables).sources.insert(id, channel);
+        lock(&cell.state).add_numbered_source(id, priority, tracks);
+        Ok(id)
+    }
+
+    /// What of each track is complete: (track, epoch, number).
+    pub fn channel_marks(&self, channel: Id) -> Result<Vec<(u8, u32, u64)>, Gone> {
+        self.with_channel(channel, |channel| channel.marks(clock::now()))
+    }
+
+    /// The next source of this unit gets an epoch above this.
+    pub fn claim_epoch(&self, channel: Id, epoch: u32) -> Result<(), Gone> {
+        self.with_channel(channel, |channel| channel.claim_epoch(epoch))
+    }
+
+    /// Binds a port for mesh links, by UDP and TCP; its id and number.
+    pub fn mesh_open(&self, address: SocketAddr) -> io::Result<(Id, u16)> {
+        let id = self.hub.id();
+        let worker = self.hub.pick_worker();
+        let port = Arc::new(MeshPort::bind(id, worker, address)?);
+        lock(&self.hub.tables)
+            .mesh_ports
+            .insert(id, Arc::clone(&port));
+        let number = port.port();
+        self.hub.order(worker, Command::AddMesh(port));
+        Ok((id, number))
+    }
+
+    /// Closes it; the peers of its links are told.
+    pub fn mesh_shut(&self, id: Id) {
+        let port = lock(&self.hub.tables).mesh_ports.remove(&id);
+        if let Some(port) = port {
+            self.hub.order(port.worker, Command::RemoveMesh(id));
+        }
+    }
+
+    fn mesh_port(&self, id: Id) -> Result<Arc<MeshPort>, Gone> {
+        let tables = lock(&self.hub.tables);
+        tables.mesh_ports.get(&id).cloned().ok_or(Gone(id))
+    }
+
+    fn mesh_wake(&self, port: &MeshPort) {
+        self.hub.workers[port.worker].wake.raise();
+    }
+
+    /// Opens our end of a link.
+    pub fn mesh_link(&self, port: Id, terms: Terms) -> Result<Id, NotTaken> {
+        let port = self.mesh_port(port)?;
+        let id = self.hub.id();
+        let name = terms.options.local;
+        if !port.link(id, terms, clock::now()) {
+            return Err(NotTaken::NameInUse(name));
+        }
+        self.mesh_wake(&port);
+        Ok(id)
+    }
+
+    /// Queues a message for the peer.
+    pub fn mesh_send(&self, port: Id, link: Id, message: &[u8]) -> Result<(), NotTaken> {
+        let port = self.mesh_port(port)?;
+        port.send(link, message)
+            .ok_or(Gone(link))?
+            .map_err(NotTaken::Refused)?;
+        self.mesh_wake(&port);
+        Ok(())
+    }
+
+    /// A channel goes out under a number, after what the peer has.
+    pub fn mesh_serve(
+        &self,
+        port: Id,
+        link: Id,
+        wire: u16,
+        channel: Id,
+        after: &[(u8, u32, u64)],
+    ) -> Result<(), Gone> {
+        let port = self.mesh_port(port)?;
+        let cell = self.cell(channel)?;
+        port.serve(link, wire, &cell, after, clock::now())
+            .ok_or(Gone(link))?;
+        self.mesh_wake(&port);
+        Ok(())
+    }
+
+    /// It does not any more.
+    pub fn mesh_stop(&self, port: Id, link: Id, wire: u16) {
+        if let Ok(port) = self.mesh_port(port) {
+            port.stop(link, wire);
+        }
+    }
+
+    /// What comes under a number feeds an input.
+    pub fn mesh_take(&self, port: Id, link: Id, wire: u16, input: Id) -> Result<(), Gone> {
+        let port = self.mesh_port(port)?;
+        let (source, cell) = self.input_cell(input)?;
+        let route = Route {
+            cell,
+            source,
+            input,
+        };
+        port.take(link, wire, route).ok_or(Gone(link))
+    }
+
+    /// It feeds none any more.
+    pub fn mesh_release(&self, port: Id, link: Id, wire: u16) {
+        if let Ok(port) = self.mesh_port(port) {
+            port.release(link, wire);
+        }
+    }
+
+    /// Ends a link; the peer is told.
+    pub fn mesh_close_link(&self, port: Id, link: Id) {
+        if let Ok(port) = self.mesh_port(port) {
+            port.close_link(link);
+            self.mesh_wake(&port);
+        }
+    }
+
+    /// What a link counts.
+    pub fn mesh_stats(&self, port: Id, link: Id) -> Result<(Counters, ServeCounters), Gone> {
+        self.mesh_port(port)?
+            .stats(link, clock::now())
+            .ok_or(Gone(link))
+    }
+
+    /// What a port counts.
+    pub fn mesh_counters(&self, port: Id) -> Result<PortCounters, Gone> {
+        Ok(self.mesh_port(port)?.counters())
+    }
+}
