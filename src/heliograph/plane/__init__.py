@@ -5,7 +5,7 @@ in ``plane.twin`` the same surface in plain Python for tests, ``PlaneLoop`` carr
 events into an asyncio loop. Imports ``model`` only; ``live`` and everything above may import it.
 """
 
-from heliograph.plane.api import Plane, RtcPort, TlsPort, open_plane
+from heliograph.plane.api import MeshPort, Plane, RtcPort, TlsPort, open_plane
 from heliograph.plane.loop import PlaneLoop
 from heliograph.plane.types import (
     ChannelSilent,
@@ -14,6 +14,12 @@ from heliograph.plane.types import (
     ControlReceived,
     EventsLost,
     InputStats,
+    MeshBack,
+    MeshClosed,
+    MeshMessage,
+    MeshSilent,
+    MeshStats,
+    MeshUp,
     PlaneEvent,
     PlaneTotals,
     ReaderClosed,
@@ -37,6 +43,13 @@ __all__ = [
     "ControlReceived",
     "EventsLost",
     "InputStats",
+    "MeshBack",
+    "MeshClosed",
+    "MeshMessage",
+    "MeshPort",
+    "MeshSilent",
+    "MeshStats",
+    "MeshUp",
     "Plane",
     "PlaneEvent",
     "PlaneLoop",

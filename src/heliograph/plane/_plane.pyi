@@ -7,7 +7,7 @@ System failures raise ``OSError`` with errno. Addresses are numeric, IPv4 or IPv
 
 from typing import Literal, TypeAlias, final
 
-__all__ = ["Plane", "RtcPort", "TlsPort"]
+__all__ = ["MeshPort", "Plane", "RtcPort", "TlsPort"]
 
 #: (track id 0–255, "video"|"audio"|"data", codec name as ``model.media.Codec``, clock rate,
 #:  payload type, parameter sets sent out of band as NAL units without start codes,
@@ -31,6 +31,11 @@ _Viewed: TypeAlias = tuple[int, str, str, int, int, str, int]
 #: ("tap-ready", reader)                    read_tap has something, where it had nothing
 #: ("rtc-state", session, state: str)       "connected" | "disconnected": nothing heard for 8 s
 #: ("rtc-closed", session, reason: str)     it is gone; for a viewer after its "reader-closed"
+#: ("mesh-up", link)                        both ends of a mesh link hear each other
+#: ("mesh-message", link, message: bytes)
+#: ("mesh-silent", link)                    nothing is heard of its peer; before "mesh-up": for 2 s
+#: ("mesh-back", link)                      the peer is heard again
+#: ("mesh-closed", link, reason: str)       "peer": the peer ended it; "malformed": it sent nonsense
 #: ("overflow", dropped: int)               events lost because Python did not drain
 _Event: TypeAlias = tuple[str | int | bool | bytes, ...]
 
@@ -72,6 +77,20 @@ class Plane:
         ``tracks`` are as the source sends them. Readers see one payload type for the channel's
         life: that of the first source of the format.
         """
+    def add_mesh_source(self, channel: int, priority: int, tracks: list[_TrackSpec]) -> int:
+        """Announce a source whose packets another unit numbered; they are relayed as they are.
+
+        Its inputs are fed by ``MeshPort.take``. Epoch, number and RTP header of a packet are kept;
+        of copies over several inputs the first counts; packets of epochs that are over are dropped.
+        ``tracks`` are as readers at the numbering unit see them. "source-active" is told for each
+        epoch.
+        """
+    def channel_marks(self, channel: int) -> list[tuple[int, int, int]]:
+        """What is here: (track, epoch, number), nothing before the number missing that a ring of
+        this channel's depth may still hold. ``MeshPort.serve`` at another unit goes on after it."""
+    def claim_epoch(self, channel: int, epoch: int) -> None:
+        """The next source of this unit that is relayed gets an epoch above this. After packets that
+        another unit numbered it goes on with their numbers (256 left out) and timestamps."""
     def remove_source(self, source: int) -> None: ...
     def add_input(self, source: int) -> int:
         """One way by which a source's packets come. Several are copies: first arrival wins."""
@@ -167,6 +186,10 @@ class Plane:
         is listened on as well (RFC 6544), for at most ``capacity`` connections.
         """
 
+    # mesh links
+    def mesh_open(self, address: str) -> MeshPort:
+        """Bind a port (``host:port``, port 0: any) for mesh links, by UDP and by TCP."""
+
     # HTTPS
     def tls_open(
         self,
@@ -188,6 +211,60 @@ class Plane:
     def totals(self) -> dict[str, int]: ...
     def channel_stats(self, channel: int) -> dict[str, int | list[dict[str, int | str]]]: ...
     def reader_stats(self, reader: int) -> dict[str, int | str]: ...
+
+@final
+class MeshPort:
+    """Mesh links on one port; made by ``Plane.mesh_open``. A link's id is never reused.
+
+    ``serve``, ``take``, ``send`` and ``stats`` of a link that is gone raise ``KeyError``.
+    """
+
+    @property
+    def port(self) -> int: ...
+    def link(
+        self,
+        local: int,
+        remote: int,
+        peer: str,
+        send_key: bytes,
+        receive_key: bytes,
+        *,
+        tcp: bool = False,
+        connect: bool = True,
+        keepalive_ms: int = 50,
+        silence_ms: int = 200,
+    ) -> int:
+        """Open our end of a link; the peer opens its own with names and keys exchanged.
+
+        ``local``, ``remote``: 32-bit names by which datagrams name the link at either end;
+        ``ValueError`` when ``local`` is in use here. Keys, new ones for each link: 16 bytes for
+        AES-128-GCM, 32 for ChaCha20-Poly1305. ``peer``: ``host:port``; without ``connect`` the peer
+        speaks first (by TCP: makes the connection) and is answered wherever it is, and ``peer`` may
+        be empty. Nothing is served while the peer is silent; what it may have missed is then sent
+        out of the channels' rings.
+        """
+    def send(self, link: int, message: bytes) -> None:
+        """Send a message of at most 64 KiB: reliable, in order, a "mesh-message" at the peer.
+
+        ``ValueError``: too long; ``BlockingIOError``: 4 MiB wait already.
+        """
+    def serve(self, link: int, wire: int, channel: int, after: list[tuple[int, int, int]]) -> None:
+        """Send a channel's packets under the number ``wire`` (0–65535), until ``stop``.
+
+        They begin after (track, epoch, number), as far as the ring reaches; tracks that are not
+        named, or all without ``after``, at the newest keyframe.
+        """
+    def stop(self, link: int, wire: int) -> None: ...
+    def take(self, link: int, wire: int, input: int) -> None:
+        """Feed an input with what comes under ``wire``: of a mesh source as it is, of any other
+        source numbered anew here."""
+    def release(self, link: int, wire: int) -> None: ...
+    def close_link(self, link: int) -> None:
+        """Tell the peer and forget the link; no event tells of it here."""
+    def stats(self, link: int) -> dict[str, int]: ...
+    def counters(self) -> dict[str, int]: ...
+    def close(self) -> None:
+        """Close the port; the peers of its links are told."""
 
 @final
 class RtcPort:

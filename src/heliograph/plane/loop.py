@@ -14,6 +14,11 @@ from heliograph.plane.types import (
     ConnectionClosed,
     ControlReceived,
     EventsLost,
+    MeshBack,
+    MeshClosed,
+    MeshMessage,
+    MeshSilent,
+    MeshUp,
     PlaneEvent,
     ReaderClosed,
     RtcClosed,
@@ -35,6 +40,7 @@ Handler = Callable[[PlaneEvent], None]
 ConnEvent = ControlReceived | ConnectionClosed
 ReaderEvent = ReaderClosed | TapReady
 RtcEvent = RtcState | RtcClosed
+MeshEvent = MeshUp | MeshMessage | MeshSilent | MeshBack | MeshClosed
 ChannelEvent = SourceActive | SourceSilent | ChannelSilent
 
 _E = TypeVar("_E")
@@ -59,6 +65,7 @@ class PlaneLoop:
         self._conns: dict[int, Callable[[ConnEvent], None]] = {}
         self._readers: dict[int, Callable[[ReaderEvent], None]] = {}
         self._rtc: dict[int, Callable[[RtcEvent], None]] = {}
+        self._mesh: dict[int, Callable[[MeshEvent], None]] = {}
         self._lost: list[Callable[[EventsLost], None]] = []
 
     def start(self) -> None:
@@ -96,6 +103,10 @@ class PlaneLoop:
         """Call ``handler`` for the states and the end of a WebRTC session."""
         self._rtc[session] = handler
 
+    def on_mesh(self, link: int, handler: Callable[[MeshEvent], None]) -> None:
+        """Call ``handler`` for the states, the messages and the end of a mesh link."""
+        self._mesh[link] = handler
+
     def on_lost(self, handler: Callable[[EventsLost], None]) -> None:
         """Call ``handler`` when events were lost and state is to be asked for anew."""
         self._lost.append(handler)
@@ -114,6 +125,9 @@ class PlaneLoop:
 
     def forget_rtc(self, session: int) -> None:
         self._rtc.pop(session, None)
+
+    def forget_mesh(self, link: int) -> None:
+        self._mesh.pop(link, None)
 
     def pump(self) -> int:
         """Take one batch and dispatch it; the number taken.
@@ -154,6 +168,15 @@ class PlaneLoop:
                 self._call(self._rtc.get(session), event)
             case RtcClosed(session=session):
                 self._call(self._rtc.pop(session, None), event)
+            case (
+                MeshUp(link=link)
+                | MeshMessage(link=link)
+                | MeshSilent(link=link)
+                | MeshBack(link=link)
+            ):
+                self._call(self._mesh.get(link), event)
+            case MeshClosed(link=link):
+                self._call(self._mesh.pop(link, None), event)
             case EventsLost(count=count):
                 log.warning("plane events lost", count=count)
                 for handler in list(self._lost):

@@ -88,6 +88,44 @@ class RtcClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class MeshUp:
+    """Both ends of a mesh link hear each other."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeshMessage:
+    """A message came on a mesh link."""
+
+    link: int
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MeshSilent:
+    """Nothing is heard of a mesh link's peer, or never was."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeshBack:
+    """A mesh link's peer is heard again."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeshClosed:
+    """A mesh link is over."""
+
+    link: int
+    reason: str
+    """``peer``: the peer ended it; ``malformed``: it sent nonsense."""
+
+
+@dataclass(frozen=True, slots=True)
 class EventsLost:
     """Events were dropped because they were not drained; state is to be asked for anew."""
 
@@ -104,6 +142,11 @@ PlaneEvent: TypeAlias = (
     | TapReady
     | RtcState
     | RtcClosed
+    | MeshUp
+    | MeshMessage
+    | MeshSilent
+    | MeshBack
+    | MeshClosed
     | EventsLost
 )
 
@@ -117,6 +160,11 @@ _EVENTS: Mapping[str, type[PlaneEvent]] = {
     "tap-ready": TapReady,
     "rtc-state": RtcState,
     "rtc-closed": RtcClosed,
+    "mesh-up": MeshUp,
+    "mesh-message": MeshMessage,
+    "mesh-silent": MeshSilent,
+    "mesh-back": MeshBack,
+    "mesh-closed": MeshClosed,
     "overflow": EventsLost,
 }
 
@@ -298,6 +346,46 @@ class ChannelStats:
         counters = {name: raw[name] for name in _names(cls) if name in raw and name != "sources"}
         sources = tuple(SourceStats.of(source) for source in raw.get("sources", ()))
         return cls(**counters, sources=sources)
+
+
+@dataclass(frozen=True, slots=True)
+class MeshStats(_Counters):
+    """Counters of one end of a mesh link."""
+
+    sent_datagrams: int = 0
+    """Datagrams, repairs and reports included."""
+    sent_bytes: int = 0
+    """Their UDP payload."""
+    sent_items: int = 0
+    """Packets of channels."""
+    sent_repairs: int = 0
+    """Datagrams sent again because the peer asked."""
+    sent_repair_bytes: int = 0
+    repairs_refused: int = 0
+    """Asked for too late, or more than the share of the link that repairs may take."""
+    send_errors: int = 0
+    overtaken: int = 0
+    """Packets that a ring forgot before the link took them."""
+    received_datagrams: int = 0
+    received_bytes: int = 0
+    received_items: int = 0
+    lost: int = 0
+    """Datagrams that did not come in their turn."""
+    repaired: int = 0
+    """Of these, came after they were asked for."""
+    late: int = 0
+    """Of these, came by themselves."""
+    given_up: int = 0
+    """Of these, never came."""
+    broken: int = 0
+    """Long packets of which a part never came."""
+    replayed: int = 0
+    """Datagrams refused because they came before."""
+    forged: int = 0
+    """Datagrams refused because the peer did not seal them."""
+    round_trip_us: int = 0
+    heard_ms: int = -1
+    """Since the peer was heard; -1 for never."""
 
 
 @dataclass(frozen=True, slots=True)

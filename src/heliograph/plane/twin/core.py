@@ -112,6 +112,21 @@ class Core:
         self.sources[source.id] = owner, source
         return source.id
 
+    def add_mesh_source(self, channel: int, priority: int, tracks: Sequence[TrackSpec]) -> int:
+        return self.add_source(channel, priority, tracks)  # without links nothing ever feeds it
+
+    def channel_marks(self, channel: int) -> list[tuple[int, int, int]]:
+        owner = self.channels[channel]
+        return [
+            (track, owner.epoch, out.next_number - 1)
+            for track, out in owner.out.items()
+            if out.next_number > 0
+        ]
+
+    def claim_epoch(self, channel: int, epoch: int) -> None:
+        owner = self.channels[channel]
+        owner.epoch = max(owner.epoch, epoch)
+
     def remove_source(self, source: int) -> None:
         entry = self.sources.get(source)
         if entry is not None:

@@ -11,7 +11,7 @@ import errno
 from collections.abc import Sequence
 from typing import Any
 
-from heliograph.plane.api import RtcPort, TlsPort
+from heliograph.plane.api import MeshPort, RtcPort, TlsPort
 from heliograph.plane.twin.network import Network
 from heliograph.plane.twin.reader import ConnReader, Reader, Tap, UdpReader
 
@@ -48,6 +48,12 @@ class TwinPlane(Network):
     ) -> RtcPort:
         """Not simulated: cryptography and congestion control have no twin."""
         raise OSError(errno.EOPNOTSUPP, "the twin plane has no WebRTC")
+
+    # mesh links
+
+    def mesh_open(self, address: str) -> MeshPort:
+        """Not simulated: what links do to packets is the native plane's to show."""
+        raise OSError(errno.EOPNOTSUPP, "the twin plane has no mesh links")
 
     # HTTPS
 
