@@ -347,6 +347,21 @@ def test_new_reader_starts_at_the_last_keyframe_held(harness: Harness) -> None:
     assert items[0][5] & KEY
 
 
+def test_who_comes_after_a_flush_begins_with_what_comes_next(harness: Harness) -> None:
+    channel, _, input = open_video(harness)
+    camera = Camera()
+    harness.plane.push(input, 0, camera.gop(3))
+    ((track, epoch, newest),) = harness.until(lambda: harness.plane.channel_marks(channel))
+    harness.plane.flush_channel(channel)
+    tap = playing_tap(harness, channel)
+    harness.plane.push(input, 0, camera.gop(2))
+    items = harness.read(tap, 2)
+    assert [item[:3] for item in items] == [
+        (track, epoch, newest + 1),
+        (track, epoch, newest + 2),
+    ]
+
+
 def test_paused_reader_gets_nothing_and_goes_on_at_a_keyframe(harness: Harness) -> None:
     channel, _, input = open_video(harness)
     tap = playing_tap(harness, channel)

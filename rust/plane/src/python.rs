@@ -93,6 +93,10 @@ impl Plane {
         Ok(py.detach(|| self.0.channel_marks(channel))?)
     }
 
+    fn flush_channel(&self, py: Python<'_>, channel: Id) -> PyResult<()> {
+        Ok(py.detach(|| self.0.flush_channel(channel))?)
+    }
+
     fn claim_epoch(&self, channel: Id, epoch: u32) -> PyResult<()> {
         Ok(self.0.claim_epoch(channel, epoch)?)
     }

@@ -141,6 +141,13 @@ impl Ring {
         self.tail = position;
     }
 
+    /// Forgets everything; positions count on.
+    pub fn clear(&mut self) {
+        self.tail = self.head();
+        self.items.clear();
+        (self.bytes, self.key) = (0, None);
+    }
+
     /// Forgets that a reader may begin at the last key item: what follows is of another format.
     pub fn forget_key(&mut self) {
         self.key = None;

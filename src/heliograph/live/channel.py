@@ -68,15 +68,17 @@ class Channel:
         index: int = 0,
         configured: bool = True,
         standing: Standing | None = None,
+        elsewhere: bool = False,
     ) -> None:
         """``index``: place among the channels, from which its multicast group follows.
         ``configured``: from the settings rather than made by the API. ``standing``: how it stands
-        in the catalogue.
+        in the catalogue. ``elsewhere``: another node of the cluster keeps it.
         """
         self.name = name
         self.options = options
         self.index = index
         self.configured = configured
+        self.elsewhere = elsewhere
         self.standing = standing
         """Owner, who may view, hashes of stream keys; replaced when they change. None where there
         is no catalogue: a channel of the server, for everybody to see."""
@@ -102,6 +104,7 @@ class Channel:
         self._server_load = server_load or self.load
         self._observe = observe or (lambda event: None)
         self._active: Publishing | None = None
+        self._told_on_air = False
         self.plane_channel = self.plane.open_channel(
             depth_ms=options.depth_ms,
             max_bytes=options.max_bytes,
@@ -164,9 +167,10 @@ class Channel:
         for id in leaving:
             self.dismiss(self.publishings[id], "replaced")
         outward = self._outward(tracks)
-        derived = derivable(tracks)
+        derived = () if kind is PublishKind.MESH else derivable(tracks)
         specs = [TrackSpec.of(t, parameter_sets(t), aac_lengths(t)) for t in (*tracks, *derived)]
-        source = self.plane.add_source(self.plane_channel, priority, [*specs])
+        add = self.plane.add_mesh_source if kind is PublishKind.MESH else self.plane.add_source
+        source = add(self.plane_channel, priority, [*specs])
         publishing = Publishing(
             next(_ids),
             self,
@@ -213,7 +217,7 @@ class Channel:
         if self._active is publishing:
             self._active = None
             if not self.publishings:
-                self._move(Trigger.SILENT)
+                self._silent()
         log.info("publisher left", channel=self.name, reason=reason, id=publishing.id)
         self._observe(LiveEvent("publisher-left", self.name, reason))
 
@@ -233,6 +237,14 @@ class Channel:
             )
             for t in tracks
         )
+
+    def tell_on_air(self, on_air: bool) -> None:
+        """Another node says that it has the channel on air, whether its media come here or not."""
+        self._told_on_air = on_air
+        if on_air:
+            self._move(Trigger.SOURCE_ACTIVE)
+        elif self._active is None:
+            self._move(Trigger.SILENT)
 
     @property
     def active(self) -> Publishing | None:
@@ -506,7 +518,7 @@ class Channel:
                     log.warning("source silent", channel=self.name, peer=publishing.peer)
             case ChannelSilent():
                 self._active = None
-                self._move(Trigger.SILENT)
+                self._silent()
 
     def _source_active(self, source: int) -> None:
         publishing = self._by_source(source)
@@ -514,9 +526,11 @@ class Channel:
             return
         publishing.silent = False
         publishing.started = True
-        self._active = publishing
+        before, self._active = (self.state, self._active), publishing
         self._set_tracks(self._outward(publishing.tracks), publishing.derived)
         self._move(Trigger.SOURCE_ACTIVE)
+        if before[0] is State.ON_AIR and before[1] is not publishing:
+            self._observe(LiveEvent("source", self.name, publishing.kind.value))
 
     def _by_source(self, source: int) -> Publishing | None:
         return next((p for p in self.publishings.values() if p.source == source), None)
@@ -542,6 +556,10 @@ class Channel:
             except KeyError:
                 self.remove_reader(reader, "closed")
                 reader.hooks.closed("closed")
+
+    def _silent(self) -> None:
+        if not self._told_on_air:  # nobody needs its media here just now
+            self._move(Trigger.SILENT)
 
     def _move(self, trigger: Trigger) -> None:
         state = TRANSITIONS.get((self.state, trigger), self.state)

@@ -304,8 +304,7 @@ class Configurator:
         path = self._own_path(feed)
         if path != feed.path:
             feed.path = path
-            if feed.clients:
-                self._orders.append(TellPath(channel, path))
+            self._orders.append(TellPath(channel, path))
 
     def _choose(self, feed: _Feed, now: float) -> tuple[str, ...]:
         """The sources that the channel should have, as far as they can be reached."""

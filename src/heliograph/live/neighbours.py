@@ -204,7 +204,7 @@ class UnsubscribeFrom:
 
 @dataclass(frozen=True, slots=True)
 class TellPath:
-    """Tell the channel's clients by which way it comes to them."""
+    """The way by which the channel comes has changed: its clients are to be told."""
 
     channel: str
     path: tuple[str, ...]

@@ -26,6 +26,8 @@ class PublishKind(StrEnum):
     RTMP = "rtmp"
     PULL = "pull"
     RTP = "rtp"
+    MESH = "mesh"
+    """From other nodes, where it has its numbers from."""
     PUSH = "push"
     """From Python, such as the demo pattern."""
 
@@ -72,6 +74,12 @@ class Publishing:
         input = self.channel.plane.add_input(self.source)
         self.inputs.append(input)
         return input
+
+    def drop_input(self, input: int) -> None:
+        """Take no packets by one of its ways any more."""
+        if input in self.inputs:
+            self.inputs.remove(input)
+            self.channel.plane.remove_input(input)
 
     def drop_inputs(self) -> None:
         """Take no packets for now; the source stays announced."""

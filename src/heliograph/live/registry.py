@@ -79,14 +79,22 @@ class Channels:
     # changes
 
     def create(
-        self, name: str, options: ChannelOptions | None = None, standing: Standing | None = None
+        self,
+        name: str,
+        options: ChannelOptions | None = None,
+        standing: Standing | None = None,
+        *,
+        elsewhere: bool = False,
     ) -> Channel:
-        """Open a channel that does not stand in the settings; ``roster`` keeps those."""
+        """Open a channel that does not stand in the settings; ``roster`` keeps those, and where
+        it is kept ``elsewhere``, another node of the cluster does."""
         check_channel_name(name)
         if name in self._channels:
             raise ConflictError(f"channel {name!r} exists already", subject=name)
         self.check_room()
-        return self._open(name, options or ChannelOptions(), standing, configured=False)
+        return self._open(
+            name, options or ChannelOptions(), standing, configured=False, elsewhere=elsewhere
+        )
 
     def check_room(self) -> None:
         """``BusyError`` where there are as many channels as the server takes."""
@@ -154,7 +162,13 @@ class Channels:
     # opening and ending
 
     def _open(
-        self, name: str, options: ChannelOptions, standing: Standing | None, *, configured: bool
+        self,
+        name: str,
+        options: ChannelOptions,
+        standing: Standing | None,
+        *,
+        configured: bool,
+        elsewhere: bool = False,
     ) -> Channel:
         # The lowest free place, so that multicast groups stay few and the same over restarts.
         index = next(i for i in range(len(self._indices) + 1) if i not in self._indices)
@@ -168,6 +182,7 @@ class Channels:
             index=index,
             configured=configured,
             standing=standing,
+            elsewhere=elsewhere,
         )
         self._indices.add(index)
         self._channels[name] = channel

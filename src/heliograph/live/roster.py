@@ -90,6 +90,7 @@ class Roster:
                 for channel in self.channels
                 if channel.name not in standings
                 and not channel.configured
+                and not channel.elsewhere
                 and name in (None, channel.name)
             ]
             for one in gone:

@@ -38,9 +38,9 @@ class LiveEvent:
     """Something happened to a channel; for the log, pages and metrics."""
 
     kind: str
-    """``state``, ``tracks``, ``publisher-joined``, ``publisher-left``, ``reader-joined``,
-    ``reader-left``, ``channel-opened``, ``channel-closed``, ``changed`` (title, options, owner or
-    who may view)."""
+    """``state``, ``source`` (another publisher is relayed), ``tracks``, ``publisher-joined``,
+    ``publisher-left``, ``reader-joined``, ``reader-left``, ``channel-opened``, ``channel-closed``,
+    ``changed`` (title, options, owner or who may view)."""
     channel: str
     """The channel's name."""
     detail: str = ""

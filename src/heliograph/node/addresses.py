@@ -31,6 +31,29 @@ def candidates(host: str, public: Iterable[str] = ()) -> list[str]:
     return [f"[{one}]:0" if one.version == 6 else f"{one}:0" for one in usable][:MAX_CANDIDATES]
 
 
+def nearest(theirs: Iterable[str]) -> list[str]:
+    """Addresses of another machine, those in a network of ours first, else in their order; what
+    is no address is left out, and its own loopback where it has others."""
+    ours = [
+        ipaddress.ip_network(f"{address.ip if isinstance(address.ip, str) else address.ip[0]}"
+                             f"/{address.network_prefix}", strict=False)
+        for adapter in ifaddr.get_adapters()
+        for address in adapter.ips
+    ]  # fmt: skip
+    found = []
+    for text in theirs:
+        try:
+            found.append(ipaddress.ip_address(text))
+        except ValueError:
+            continue
+    found = [one for one in found if not one.is_loopback] or found
+
+    def far(one: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+        return not any(one.version == net.version and one in net for net in ours)
+
+    return [str(one) for one in sorted(found, key=far)]
+
+
 def interfaces() -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
     """Addresses of the machine's interfaces, those that others can reach first."""
     return sorted(_interfaces(), key=_rank)

@@ -6,7 +6,7 @@ events into an asyncio loop. Imports ``model`` only; ``live`` and everything abo
 """
 
 from heliograph.plane.api import MeshPort, Plane, RtcPort, TlsPort, open_plane
-from heliograph.plane.loop import PlaneLoop
+from heliograph.plane.loop import MeshEvent, PlaneLoop
 from heliograph.plane.types import (
     ChannelSilent,
     ChannelStats,
@@ -45,6 +45,7 @@ __all__ = [
     "InputStats",
     "MeshBack",
     "MeshClosed",
+    "MeshEvent",
     "MeshMessage",
     "MeshPort",
     "MeshSilent",

@@ -88,6 +88,8 @@ class Plane:
     def channel_marks(self, channel: int) -> list[tuple[int, int, int]]:
         """What is here: (track, epoch, number), nothing before the number missing that a ring of
         this channel's depth may still hold. ``MeshPort.serve`` at another unit goes on after it."""
+    def flush_channel(self, channel: int) -> None:
+        """Forget what was relayed: who comes next begins with what comes next."""
     def claim_epoch(self, channel: int, epoch: int) -> None:
         """The next source of this unit that is relayed gets an epoch above this. After packets that
         another unit numbered it goes on with their numbers (256 left out) and timestamps."""

@@ -10,6 +10,7 @@ from heliograph.web import (
     errors,
     hls,
     keys,
+    mesh,
     metrics,
     pages,
     reference,
@@ -51,6 +52,7 @@ def create_app(context: WebContext) -> FastAPI:
     app.include_router(accounts.router)
     app.include_router(channels.router)
     app.include_router(keys.router)
+    app.include_router(mesh.router)
     app.include_router(server.router)
     app.include_router(metrics.router)
     app.include_router(signalling.router)

@@ -19,6 +19,7 @@ from heliograph.live.webrtc import Rtc
 from heliograph.plane import PlaneLoop
 
 if TYPE_CHECKING:
+    from heliograph.web.mesh import MeshView
     from heliograph.web.pictures import Pictures
 
 #: The pages as the build leaves them.
@@ -57,6 +58,8 @@ class WebContext:
     """None: no chat."""
     pictures: Pictures | None = None
     """None: channels have no pictures."""
+    mesh: MeshView | None = None
+    """None: this node is alone."""
     ready: Callable[[], bool] = lambda: True
     """Whether every part of the server runs."""
     rtmp_counters: Callable[[], Mapping[str, int]] = dict

@@ -32,6 +32,15 @@ impl Channel {
         video.map(|out| out.spec.id).collect()
     }
 
+    /// Forgets what was relayed: who comes next begins with what comes next.
+    pub fn flush(&mut self) {
+        self.ring.clear();
+        self.complete = self.ring.head();
+        if let Some(frames) = &mut self.frames {
+            frames.ring.clear();
+        }
+    }
+
     /// Where a reader begins, and the next sequence number and timestamp of each track there.
     pub fn entry(&self, now: u64) -> (u64, Vec<(u8, u16, u32)>) {
         let position = self.ring.entry();

@@ -1,6 +1,7 @@
 //! What Python calls about mesh links and about channels that other units number.
 
 use super::{Gone, Plane};
+use crate::channel::Channel;
 use crate::clock;
 use crate::event::Id;
 use crate::lock;
@@ -53,6 +54,11 @@ impl Plane {
     /// The next source of this unit gets an epoch above this.
     pub fn claim_epoch(&self, channel: Id, epoch: u32) -> Result<(), Gone> {
         self.with_channel(channel, |channel| channel.claim_epoch(epoch))
+    }
+
+    /// Forgets what a channel relayed.
+    pub fn flush_channel(&self, channel: Id) -> Result<(), Gone> {
+        self.with_channel(channel, Channel::flush)
     }
 
     /// Binds a port for mesh links, by UDP and TCP; its id and number.

@@ -253,6 +253,32 @@ class WebrtcSettings(Section):
     """Offers from one address; more are refused with 429. Half of it may come at once."""
 
 
+class MeshSettings(Section):
+    """Links between the machines of a cluster, by which channels travel."""
+
+    host: Address = IPv4Address("0.0.0.0")
+    """Address to listen on; `::` for IPv6 and IPv4."""
+    port: Port = 7450
+    """Port for UDP, and for TCP; 0: any that is free for both."""
+    public_addresses: Annotated[tuple[Address, ...], Field(strict=False, max_length=8)] = ()
+    """Addresses other nodes reach this one by; else those of its interfaces."""
+    tcp: bool = False
+    """Whether the links that this node opens go by TCP: where UDP does not pass."""
+    redundancy: int = Field(default=1, ge=1, le=4)
+    """Neighbours that send a channel here at a time. With 2 the death of one is not noticed, for
+    twice the bandwidth."""
+    keepalive_ms: int = Field(default=50, ge=10, le=1000)
+    """A link never says nothing for longer, in ms."""
+    silence_ms: int = Field(default=200, ge=40, le=10_000)
+    """A neighbour that says nothing for so long, in ms, is replaced."""
+
+    @model_validator(mode="after")
+    def _check(self) -> MeshSettings:
+        if self.silence_ms < 2 * self.keepalive_ms:
+            raise _fail("must be at least twice mesh.keepalive_ms", "silence_ms")
+        return self
+
+
 class PlaneSettings(Section):
     """The packet plane. Most of these are defaults that a channel may change for itself."""
 
@@ -403,6 +429,7 @@ class Settings(Section):
     chat: ChatSettings = Field(default_factory=ChatSettings)
     rtmp: RtmpSettings = Field(default_factory=RtmpSettings)
     webrtc: WebrtcSettings = Field(default_factory=WebrtcSettings)
+    mesh: MeshSettings = Field(default_factory=MeshSettings)
     plane: PlaneSettings = Field(default_factory=PlaneSettings)
     access: AccessSettings = Field(default_factory=AccessSettings)
     authority: AuthoritySettings = Field(default_factory=AuthoritySettings)

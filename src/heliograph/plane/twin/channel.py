@@ -52,6 +52,12 @@ class Ring:
             self.key = self.end
         self.items.append(item)
 
+    def clear(self) -> None:
+        """Forget everything; positions count on."""
+        self.base = self.end
+        self.items.clear()
+        self.key = -1
+
     def trim(self, oldest_arrival: int, max_bytes: int) -> None:
         """Keep what is young or not older than the last keyframe, and never above ``max_bytes``."""
         size = self.size

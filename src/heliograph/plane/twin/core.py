@@ -123,6 +123,11 @@ class Core:
             if out.next_number > 0
         ]
 
+    def flush_channel(self, channel: int) -> None:
+        owner = self.channels[channel]
+        owner.packets.clear()
+        owner.frames.clear()
+
     def claim_epoch(self, channel: int, epoch: int) -> None:
         owner = self.channels[channel]
         owner.epoch = max(owner.epoch, epoch)

@@ -1,0 +1,109 @@
+"""This node's part in the cluster's media: its mesh port, its reflector, the channels it shares."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from heliograph import __version__
+from heliograph.bus import Bus
+from heliograph.bus.identity import Identity
+from heliograph.live.links import LinkOptions, Links
+from heliograph.live.neighbours import Rules
+from heliograph.live.reflector import Reflector
+from heliograph.live.registry import Channels
+from heliograph.live.shared import SharedChannels
+from heliograph.live.trees import Branch
+from heliograph.model.errors import ResourceError
+from heliograph.node.addresses import candidates, nearest
+from heliograph.node.settings.schema import MeshSettings
+from heliograph.plane import PlaneLoop
+
+log = structlog.get_logger(__name__)
+
+NODE = "node"
+"""Kind of the announcement by which a node tells where it is."""
+
+
+class Mesh:
+    """Opened once the bus and the channels are there."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        bus: Bus,
+        loop: PlaneLoop,
+        channels: Channels,
+        settings: MeshSettings,
+    ) -> None:
+        """``ResourceError`` where the port cannot be opened."""
+        host = f"[{settings.host}]" if settings.host.version == 6 else str(settings.host)
+        address = f"{host}:{settings.port}"
+        try:
+            port = loop.plane.mesh_open(address)
+        except OSError as error:
+            raise ResourceError(
+                f"cannot listen for mesh links at {address}: {error.strerror or error} (mesh.port)",
+                subject="mesh.port",
+            ) from error
+        self.port = port.port
+        self._bus = bus
+        options = LinkOptions(
+            tcp=settings.tcp,
+            keepalive_ms=settings.keepalive_ms,
+            silence_ms=settings.silence_ms,
+        )
+        public = [str(one) for one in settings.public_addresses]
+        found = candidates(str(settings.host), public)
+        hosts = public or [one.rpartition(":")[0].strip("[]") for one in found]
+        self.name = socket.gethostname()
+        self._here = bus.announce(
+            NODE, self.name, {"hosts": hosts, "mesh": port.port, "version": __version__}
+        )
+        self.links = Links(identity.key, bus, loop, port, self._where, options)
+        self.reflector = Reflector(
+            identity.node,
+            channels,
+            self.links,
+            self._sources,
+            Rules(redundancy=settings.redundancy),
+        )
+        self.shared = SharedChannels(bus, channels, self.reflector, self.name)
+        log.info("mesh listens", node=identity.node, port=port.port, addresses=hosts)
+
+    def _where(self, node: str) -> Sequence[str]:
+        for (one, _), value in self._bus.present(NODE).items():
+            if one == node and isinstance(value, dict) and isinstance(value.get("hosts"), list):
+                return nearest(str(host) for host in value["hosts"])
+        return ()
+
+    async def _sources(self, channel: str, tried: Sequence[str]) -> Sequence[str]:
+        return await self.shared.sources(channel, tried)
+
+    async def tree(self, channel: str) -> tuple[Branch, ...]:
+        """How a channel reaches its viewers over all nodes."""
+        return await self.shared.tree(channel)
+
+    def describe(self) -> dict[str, Any]:
+        """For the API: links and what crosses them."""
+        return {
+            "node": self._bus.node,
+            "name": self.name,
+            "port": self.port,
+            "links": [link.describe() for link in self.links],
+            "channels": self.reflector.describe(),
+            "counters": {**self.links.counters, **self.shared.counters},
+        }
+
+    async def leave(self) -> None:
+        """Leave in order: neighbours find other sources first; bounded."""
+        await self.reflector.leave()
+
+    async def close(self) -> None:
+        """End all links."""
+        self._here.close()
+        await self.shared.close()
+        await self.reflector.close()

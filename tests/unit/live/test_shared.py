@@ -1,0 +1,93 @@
+"""A channel of one node, watched and published at others."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from tests.unit.live.mesh_site import NAME, OnAir, nodes, until
+
+from heliograph.live.publish import PublishKind
+
+
+async def test_what_is_published_at_one_node_is_watched_at_another_byte_for_byte():
+    async with nodes(2) as (one, other):
+        one.keep()
+        air = OnAir(one.publish())
+        await until(other.has)
+        assert other.channel.state == "on_air"
+        here, there = one.watch(), other.watch()
+        await until(lambda: len(there.packets) > 60)
+        await air.stop()
+        await until(lambda: there.numbers[-1:] == here.numbers[-1:])
+        common = there.numbers
+        assert common == list(range(common[0], common[-1] + 1))
+        assert there.data == here.data[-len(there.data) :]
+
+
+async def test_media_cross_a_link_only_while_somebody_watches(monkeypatch):
+    monkeypatch.setattr("heliograph.live.reflector.LINGER", 0.2)
+    async with nodes(2) as (one, other):
+        one.keep()
+        air = OnAir(one.publish())
+        await until(other.has)
+        (link,) = other.links
+        sent = air.sent
+        await until(lambda: air.sent > sent + 30)
+        assert link.describe()["received_items"] == 0
+        assert other.channel.state == "on_air"
+        viewer = other.watch()
+        await until(lambda: len(viewer.packets) > 10)
+        viewer.leave()
+        await until(lambda: not other.reflector._feeds[NAME].awake)
+        await asyncio.sleep(0.1)
+        items, sent = link.describe()["received_items"], air.sent
+        await until(lambda: air.sent > sent + 30)
+        assert link.describe()["received_items"] == items
+        assert other.channel.state == "on_air"
+        again = other.watch()
+        await until(lambda: len(again.packets) > 10)
+        first = again.packets[0][3]
+        assert first[12] & 31 == 5  # it begins at a keyframe, and not at what was shown before
+        assert again.numbers[0] > viewer.numbers[-1] + 20
+        await air.stop()
+
+
+async def test_the_same_channel_goes_on_when_somebody_publishes_at_another_node():
+    async with nodes(3) as (one, other, third):
+        one.keep(conflict="replace")
+        first = one.publish()
+        air = OnAir(first)
+        await until(lambda: other.has() and third.has())
+        viewer = third.watch()
+        await until(lambda: len(viewer.packets) > 20)
+        await air.stop()
+        first.close()
+        again = OnAir(other.publish())
+        count = len(viewer.packets)
+        await until(lambda: len(viewer.packets) > count + 30)
+        epochs = [epoch for _, epoch, _, _ in viewer.packets]
+        assert epochs == sorted(epochs)
+        assert len(set(epochs)) == 2
+        assert viewer.packets[[*epochs].index(epochs[-1])][3][12] & 31 == 5
+        await until(lambda: one.channel.state == "on_air")
+        assert one.channel.active is None or one.channel.active.kind is PublishKind.MESH
+        await again.stop()
+
+
+async def test_a_channel_goes_when_its_keeper_closes_it(monkeypatch):
+    monkeypatch.setattr("heliograph.live.shared.KEEP", 0.1)
+    async with nodes(2) as (one, other):
+        one.keep()
+        await until(lambda: other.channels.find(NAME))
+        one.channels.delete(NAME)
+        await until(lambda: other.channels.find(NAME) is None)
+
+
+async def test_what_is_changed_at_the_keeper_is_changed_everywhere():
+    async with nodes(2) as (one, other):
+        channel = one.keep(title="Before")
+        await until(lambda: other.channels.find(NAME))
+        one.channels.change(channel, replace(channel.options, title="After"), None)
+        await until(lambda: other.channel.title == "After")
+        assert not other.channel.options.key
