@@ -168,19 +168,21 @@ class PlaneLoop:
                 self._call(self._rtc.get(session), event)
             case RtcClosed(session=session):
                 self._call(self._rtc.pop(session, None), event)
-            case (
-                MeshUp(link=link)
-                | MeshMessage(link=link)
-                | MeshSilent(link=link)
-                | MeshBack(link=link)
-            ):
-                self._call(self._mesh.get(link), event)
-            case MeshClosed(link=link):
-                self._call(self._mesh.pop(link, None), event)
-            case EventsLost(count=count):
-                log.warning("plane events lost", count=count)
-                for handler in list(self._lost):
-                    self._call(handler, event)
+            case MeshUp() | MeshMessage() | MeshSilent() | MeshBack() | MeshClosed():
+                self._dispatch_mesh(event)
+            case EventsLost():
+                self._dispatch_lost(event)
+
+    def _dispatch_mesh(self, event: MeshEvent) -> None:
+        handler = self._mesh.get(event.link)
+        if isinstance(event, MeshClosed):
+            self._mesh.pop(event.link, None)
+        self._call(handler, event)
+
+    def _dispatch_lost(self, event: EventsLost) -> None:
+        log.warning("plane events lost", count=event.count)
+        for handler in list(self._lost):
+            self._call(handler, event)
 
     def _call(self, handler: Callable[[_E], None] | None, event: _E) -> None:
         if handler is None:
