@@ -4,7 +4,7 @@ use crate::net::sys::EventFd;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Identifies a channel, source, input, endpoint, connection or reader; never reused.
 pub type Id = u64;
@@ -106,11 +106,16 @@ pub enum Event {
     },
 }
 
+/// Bytes of mesh messages that may wait for Python: four times what one link may have queued.
+const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
 /// The queue between the plane's threads and Python.
 #[derive(Debug)]
 pub struct Events {
     queue: Mutex<VecDeque<Event>>,
     capacity: usize,
+    /// Of mesh messages that wait.
+    message_bytes: AtomicUsize,
     dropped: AtomicU64,
     /// All events ever lost.
     pub lost: AtomicU64,
@@ -123,6 +128,7 @@ impl Events {
         Ok(Self {
             queue: Mutex::new(VecDeque::new()),
             capacity,
+            message_bytes: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             signal: EventFd::new()?,
@@ -143,6 +149,9 @@ impl Events {
             return;
         }
         let first = queue.is_empty();
+        if let Event::MeshMessage { data, .. } = &event {
+            self.message_bytes.fetch_add(data.len(), Ordering::Relaxed);
+        }
         queue.push_back(event);
         drop(queue);
         if first {
@@ -150,12 +159,23 @@ impl Events {
         }
     }
 
+    /// Whether mesh messages have to wait at their senders: what was taken must not be lost.
+    pub fn crowded(&self) -> bool {
+        self.message_bytes.load(Ordering::Relaxed) >= MAX_MESSAGE_BYTES
+            || crate::lock(&self.queue).len() * 2 >= self.capacity
+    }
+
     /// Takes up to `limit` events, and how many were lost since the last call.
     pub fn drain(&self, limit: usize) -> (Vec<Event>, u64) {
         let mut queue = crate::lock(&self.queue);
         self.signal.clear();
         let count = limit.min(queue.len());
-        let events = queue.drain(..count).collect();
+        let events: Vec<Event> = queue.drain(..count).collect();
+        for event in &events {
+            if let Event::MeshMessage { data, .. } = event {
+                self.message_bytes.fetch_sub(data.len(), Ordering::Relaxed);
+            }
+        }
         if !queue.is_empty() {
             self.signal.raise();
         }
@@ -176,5 +196,25 @@ mod tests {
         let (taken, lost) = events.drain(10);
         assert_eq!((taken.len(), lost), (2, 3));
         assert_eq!(events.drain(10), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn messages_wait_at_their_senders_when_many_wait_here() {
+        let events = Events::new(1_000).unwrap();
+        let message = || Event::MeshMessage {
+            link: 1,
+            data: vec![0; 1 << 16],
+        };
+        for _ in 0..MAX_MESSAGE_BYTES >> 16 {
+            assert!(!events.crowded());
+            events.push(message());
+        }
+        assert!(events.crowded());
+        events.drain(1);
+        assert!(!events.crowded());
+        for channel in 0..500 {
+            events.push(Event::ChannelSilent { channel });
+        }
+        assert!(events.crowded());
     }
 }

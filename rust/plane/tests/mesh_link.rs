@@ -183,6 +183,19 @@ fn messages_outlast_a_cut_that_repairs_do_not() {
 }
 
 #[test]
+fn messages_that_are_not_taken_come_later() {
+    let mut network = Network::new(Weather::default(), Weather::default(), 3);
+    network.ends[1].crowded = true;
+    network.ends[0].send(b"first").unwrap();
+    network.ends[0].send(b"second").unwrap();
+    network.run(2_000_000);
+    assert!(network.messages(1).is_empty());
+    network.ends[1].crowded = false;
+    network.run(3_000_000);
+    assert_eq!(network.messages(1), [&b"first"[..], b"second"]);
+}
+
+#[test]
 fn long_packets_are_cut_and_joined() {
     let lossy = Weather {
         loss: 0.1,

@@ -93,6 +93,8 @@ pub struct Link {
     pub delivered: Vec<Delivered>,
     /// What happened.
     pub events: Vec<Event>,
+    /// Messages are not taken now; the peer sends them again.
+    pub crowded: bool,
     key: Key,
     sender: Sender,
     receiver: Receiver,
@@ -109,6 +111,8 @@ pub struct Link {
     /// The peer's newest stamp, and when it came.
     stamp: (u32, u64),
     heard: Option<u64>,
+    /// Until when the peer is known to have heard us.
+    confirmed: u64,
     up: bool,
     closed: bool,
     items: u64,
@@ -123,6 +127,7 @@ impl Link {
             outgoing: Vec::new(),
             delivered: Vec::new(),
             events: Vec::new(),
+            crowded: false,
             key: options.receive,
             sender: Sender::new(options.send, options.remote, now),
             receiver: Receiver::default(),
@@ -138,6 +143,7 @@ impl Link {
             silent_due: Some(now + FIRST_SILENCE.max(options.silence_us)),
             stamp: (0, 0),
             heard: None,
+            confirmed: now,
             up: false,
             closed: false,
             items: 0,
@@ -150,9 +156,16 @@ impl Link {
         self.up
     }
 
-    /// Whether the peer is heard now.
-    pub fn hears(&self) -> bool {
-        self.up && self.silent_due.is_some()
+    /// Whether both ends hear each other now, as far as is known: a way may be cut in one direction
+    /// only, which the peer's reports tell.
+    pub fn hears(&self, now: u64) -> bool {
+        let patience = self.silence + self.round_trip.usual();
+        self.up && self.silent_due.is_some() && now.saturating_sub(self.confirmed) < patience
+    }
+
+    /// Until when the peer is known to have heard us.
+    pub fn confirmed(&self) -> u64 {
+        self.confirmed
     }
 
     /// Whether it is over.
@@ -217,6 +230,7 @@ impl Link {
                 self.wires
                     .take(counter, media, part, data, &mut self.delivered);
             }
+            Body::Control(..) if self.crowded => {}
             Body::Control(offset, data) => match self.inbox.take(offset, data) {
                 Ok(messages) => {
                     self.events.extend(messages.into_iter().map(Event::Message));
@@ -242,6 +256,8 @@ impl Link {
             let sent = now as u32 | 1;
             let away = sent.wrapping_sub(report.echo).saturating_sub(report.held);
             self.round_trip.measured(u64::from(away));
+            let then = now.saturating_sub(u64::from(report.held));
+            self.confirmed = self.confirmed.max(then);
             if !self.up {
                 self.up = true;
                 self.silent_due = Some(now + self.silence);

@@ -38,6 +38,8 @@ pub struct PortCounters {
     pub links: usize,
     /// TCP connections now.
     pub connections: usize,
+    /// Datagrams that links took.
+    pub taken: u64,
     /// Datagrams that are none of a link, or name none of this port.
     pub foreign: u64,
     /// Datagrams refused because their seal is wrong.
@@ -215,7 +217,7 @@ impl MeshPort {
     /// Takes what waits at the socket.
     pub fn receive(&self, hub: &Hub, receiver: &mut Receiver, now: u64) {
         let mut state = lock(&self.state);
-        let mut news = News::default();
+        let mut news = News::new(hub);
         for _ in 0..RECEIVE_ROUNDS {
             let count = receiver.receive(self.fd()).unwrap_or(0);
             for n in 0..count {
@@ -235,7 +237,7 @@ impl MeshPort {
     pub fn receive_streams(&self, hub: &Hub, now: u64) {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
-        let mut news = News::default();
+        let mut news = News::new(hub);
         let mut came = std::mem::take(&mut state.streams.came);
         state.streams.receive(now, &mut came);
         for (token, data) in came.drain(..) {
@@ -266,7 +268,7 @@ impl MeshPort {
         let mut state = lock(&self.state);
         let state = &mut *state;
         state.streams.expire(now);
-        let mut news = News::default();
+        let mut news = News::new(hub);
         for (id, peer) in &mut state.peers {
             peer.connect(*id, &mut state.streams, now);
             peer.run(&state.streams, now);
@@ -338,9 +340,18 @@ impl MeshPort {
 struct News {
     links: Vec<Id>,
     touched: Vec<Arc<ChannelCell>>,
+    /// Python is behind with events.
+    crowded: bool,
 }
 
 impl News {
+    fn new(hub: &Hub) -> Self {
+        Self {
+            crowded: hub.events.crowded(),
+            ..Self::default()
+        }
+    }
+
     fn notify(&self, hub: &Hub, from: Option<usize>) {
         for cell in &self.touched {
             hub.notify(cell, from);
@@ -360,10 +371,12 @@ impl State {
             self.counters.foreign += 1;
             return;
         };
+        peer.link.crowded = news.crowded;
         match peer.link.receive(&header, data, now) {
             Ok(newest) => {
+                self.counters.taken += 1;
                 if newest {
-                    let before = peer.follow(from);
+                    let before = peer.follow(from, now);
                     self.streams.own(from, before, id);
                 }
                 if news.links.last() != Some(&id) {
@@ -400,11 +413,8 @@ impl State {
                     news.touched.push(Arc::clone(&route.cell));
                 }
             }
+            peer.listen(now);
             for event in std::mem::take(&mut peer.link.events) {
-                if event == LinkEvent::Silent {
-                    peer.rewind(now);
-                }
-                peer.woken(now);
                 let link = *id;
                 hub.events.push(match event {
                     LinkEvent::Up => Event::MeshUp { link },

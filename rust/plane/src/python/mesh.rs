@@ -168,6 +168,7 @@ impl MeshPort {
         for (name, count) in [
             ("links", counters.links as u64),
             ("connections", counters.connections as u64),
+            ("taken", counters.taken),
             ("foreign", counters.foreign),
             ("forged", counters.forged),
             ("replayed", counters.replayed),

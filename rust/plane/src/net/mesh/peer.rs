@@ -20,7 +20,7 @@ const SERVE_INTERVAL: u64 = 5_000;
 /// more often than this would only cost it work.
 const RECONNECT: u64 = 250_000;
 
-/// What the peer may have missed before it was last heard, µs: the way there.
+/// What the peer may have missed before it heard us last, µs: disorder on the way there.
 const REWIND: u64 = 100_000;
 
 /// Where what comes under a number goes.
@@ -81,6 +81,8 @@ pub struct Peer {
     connect: Option<SocketAddr>,
     connect_due: u64,
     worker: usize,
+    /// Both ends hear each other.
+    hears: bool,
 }
 
 impl Peer {
@@ -104,18 +106,21 @@ impl Peer {
             connect: address.filter(|_| tcp),
             connect_due: now,
             worker,
+            hears: false,
         }
     }
 
     // ---- where the peer is
 
     /// A datagram newer than all before came from here; where the peer was.
-    pub fn follow(&mut self, from: Place) -> Option<Place> {
-        if self.tcp == matches!(from, Place::Tcp(_)) {
-            self.place.replace(from)
-        } else {
-            None
+    pub fn follow(&mut self, from: Place, now: u64) -> Option<Place> {
+        if self.tcp != matches!(from, Place::Tcp(_)) {
+            return None;
         }
+        if self.place != Some(from) {
+            self.woken(now);
+        }
+        self.place.replace(from)
     }
 
     /// Makes the connection, when it is time.
@@ -201,23 +206,20 @@ impl Peer {
         }
     }
 
-    /// The peer is silent: what was sent since it was heard is sent again when it is back, out of
-    /// the ring, which reaches further than the repair.
-    pub fn rewind(&mut self, now: u64) {
-        let heard = u64::try_from(self.link.counters(now).heard).unwrap_or(0);
-        let since = now.saturating_sub(heard + REWIND);
-        for serve in &mut self.serves {
-            let channel = lock(&serve.cell.state);
-            let lost = |position: u64| {
-                channel
-                    .ring
-                    .get(position)
-                    .is_some_and(|item| item.arrival >= since)
-            };
-            while serve.cursor > 0 && lost(serve.cursor - 1) {
-                serve.cursor -= 1;
+    /// Notes whether both ends hear each other. What was sent since they did is sent again when they
+    /// do, out of the ring, which reaches further than the repair.
+    pub fn listen(&mut self, now: u64) {
+        let hears = self.link.hears(now);
+        if self.hears && !hears {
+            let since = self.link.confirmed().saturating_sub(REWIND);
+            for serve in &mut self.serves {
+                serve.rewind(since);
             }
         }
+        if hears && !self.hears {
+            self.woken(now);
+        }
+        self.hears = hears;
     }
 
     /// When [`Peer::run`] has something to do.
@@ -235,13 +237,14 @@ impl Peer {
     /// Sends what is due.
     pub fn run(&mut self, streams: &Streams, now: u64) {
         self.link.run(now);
-        if self.serve_due.is_none_or(|due| due > now) || !self.link.hears() || self.link.closed() {
-            if !self.link.hears() {
-                self.serve_due = None; // it is woken when the peer is
-            }
+        self.listen(now);
+        if self.serve_due.is_none_or(|due| due > now) {
             return;
         }
         self.serve_due = None;
+        if self.place.is_none() || !self.hears || self.link.closed() {
+            return; // it is woken when that changes
+        }
         for serve in &mut self.serves {
             if let Some(Place::Tcp(token)) = self.place
                 && !streams.room(token)
@@ -256,6 +259,16 @@ impl Peer {
 }
 
 impl Serve {
+    /// Goes back to what came since an instant.
+    fn rewind(&mut self, since: u64) {
+        let channel = lock(&self.cell.state);
+        while let Some(item) = channel.ring.get(self.cursor.wrapping_sub(1))
+            && item.arrival >= since
+        {
+            self.cursor -= 1;
+        }
+    }
+
     /// Whether the peer lacks an item.
     fn wanted(&self, position: u64, item: &Item) -> bool {
         if position >= self.until || self.marks.is_empty() {
