@@ -3,13 +3,16 @@
 
 mod port_support;
 
+use _plane::channel::Channel;
 use _plane::codec::Codec;
 use _plane::net::rtc::streams::{MAX_STRANGERS_PER_ADDRESS, STRANGER_LIFE};
 use _plane::reader::{AUDIO_ONLY, PLAYING};
+use _plane::ring::{Item, KEY, RTCP};
 use _plane::webrtc::Refused;
 use port_support::{Peer, Site, Way, until};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -243,6 +246,80 @@ fn simulcast_gives_each_viewer_its_layer_and_others_the_best() {
         items.iter().all(|item| item.track < 2),
         "no layer of its own"
     );
+}
+
+#[test]
+fn renditions_below_the_best_are_relayed_where_they_are_wanted() {
+    let mut site = Site::empty(V4, V4);
+    let mut publisher = Peer::publisher(&mut site, V4, &["l", "m", "h"]);
+    let plane = &site.plane;
+    // A channel of its own for what is below the best.
+    let spec = |channel: &mut Channel| channel.sources[0].tracks[0].spec.clone();
+    let spec = plane.with_channel(site.channel, spec).unwrap();
+    let config = plane.with_channel(site.channel, |channel| channel.config);
+    let aside = plane.open_channel(config.unwrap());
+    let source = plane.add_source(aside, 0, vec![spec]).unwrap();
+    let input = plane.add_input(source).unwrap();
+    plane
+        .rtc_attach_lower(publisher.id, input, 0, 0, 1)
+        .unwrap();
+    let [main, below] = [site.channel, aside].map(|channel| {
+        let tap = plane.add_tap(channel, vec![], false, 8_192).unwrap();
+        plane.start_reader(tap);
+        tap
+    });
+    // Sizes, numbers and keyframes of what came.
+    let read = |tap| {
+        let (items, lost) = plane.read_tap(tap, 100_000).unwrap();
+        assert_eq!(lost, 0);
+        let media = items.into_iter().filter(|item| item.flags & RTCP == 0);
+        let look = |item: Arc<Item>| (item.data.len() - 12, item.number, item.flags & KEY != 0);
+        media.map(look).collect::<Vec<_>>()
+    };
+    let mut numbers = Vec::new();
+    let mut shows = |publisher: &mut Peer, tap, layers: &[&str], size| {
+        until("the rendition", || {
+            publisher.send_layers(layers);
+            publisher.run(Duration::from_millis(10));
+            let came = read(tap);
+            if tap == below {
+                numbers.extend(came.iter().map(|one| one.1));
+            }
+            came.last().is_some_and(|last| last.0 == size)
+        });
+    };
+    until("on air", || {
+        publisher.turn();
+        publisher.connected
+    });
+    let all = ["l", "m", "h"];
+    shows(&mut publisher, main, &all, 900);
+    shows(&mut publisher, below, &all, 500);
+    shows(&mut publisher, below, &["l", "h"], 200);
+    shows(&mut publisher, below, &all, 500);
+    complete(&numbers, 20);
+    let epoch = plane.with_channel(aside, |channel| channel.epoch);
+    assert_eq!(epoch.unwrap(), 1, "one stream through all changes");
+    read(below);
+    plane.rtc_want_keyframe(site.port, aside, 0).unwrap();
+    until("the keyframe asked for", || {
+        publisher.send_layers(&all);
+        publisher.run(Duration::from_millis(10));
+        read(below).iter().any(|one| one.2)
+    });
+    // Nobody wants it any more; the channel's picture goes on.
+    plane.close_channel(aside);
+    assert!(
+        plane
+            .rtc_attach_lower(publisher.id, input, 0, 0, 1)
+            .is_err()
+    );
+    read(main);
+    until("more of it", || {
+        publisher.send_layers(&all);
+        publisher.run(Duration::from_millis(10));
+        !read(main).is_empty()
+    });
 }
 
 /// STUN, DTLS and SRTP as real peers send them, mutated.

@@ -286,6 +286,13 @@ class RtcPort:
         """Let a publisher's tracks feed an input: (index of the track in the answer, track id). Of
         a track in several simulcast layers the best that comes feeds the input; viewers of this
         port get the one that their way has room for."""
+    def attach_lower(self, session: int, input: int, place: int, track: int, below: int) -> None:
+        """Let the layer so many places ``below`` the best of those that come feed a track of
+        another channel's input too, until that is removed; the last one where they are fewer.
+        ``place`` as for ``attach``; ``KeyError`` where that track has one layer only."""
+    def want_keyframe(self, channel: int, track: int) -> None:
+        """Ask the publisher that feeds a channel's track, or ``attach_lower``'s, for a keyframe;
+        requests that come together, or soon after another, are one."""
     def view(self, channel: int, offer: str, tracks: list[_Viewed]) -> tuple[int, str]:
         """Open a viewer's session: (session, which is also the reader's id; answer). It plays from
         when it is connected. Where the channel's publisher sends layers, bandwidth is estimated."""

@@ -5,6 +5,7 @@
 //! keyframes find the publisher that can answer them.
 
 mod audience;
+mod lower;
 mod publisher;
 mod state;
 pub mod streams;
@@ -163,6 +164,24 @@ impl RtcPort {
     /// A publisher's track, by its place in the answer, feeds a source's.
     pub fn attach(&self, session: Id, place: usize, route: Arc<Route>) {
         lock(&self.state).attach(session, place, route);
+    }
+
+    /// The layer so many places below the best of a publisher's track feeds a source's too; `false`
+    /// where that track comes in one layer only, or the session has ended.
+    pub fn attach_lower(
+        &self,
+        session: Id,
+        place: usize,
+        below: usize,
+        route: Arc<Route>,
+        now: u64,
+    ) -> bool {
+        lock(&self.state).attach_lower(session, place, below, route, now)
+    }
+
+    /// Nothing that was attached below the best feeds this input any more.
+    pub fn detach(&self, input: Id) {
+        lock(&self.state).detach(input);
     }
 
     /// Opens a viewer's session on its channel.

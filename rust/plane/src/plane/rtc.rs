@@ -106,6 +106,34 @@ impl Plane {
         Ok(())
     }
 
+    /// The layer so many places below the best of the publisher's track at `place` feeds a track of
+    /// an input too, until that is removed.
+    pub fn rtc_attach_lower(
+        &self,
+        session: Id,
+        input: Id,
+        place: usize,
+        track: u8,
+        below: usize,
+    ) -> Result<(), Gone> {
+        let port = self.rtc_of(session)?;
+        let (source, cell) = self.input_cell(input)?;
+        let route = Arc::new(Route::new(&cell, source, input, track));
+        if port.attach_lower(session, place, below, route, clock::now()) {
+            Ok(())
+        } else {
+            Err(Gone(session))
+        }
+    }
+
+    /// A channel's track is asked for a keyframe, if a publisher of this port feeds it.
+    pub fn rtc_want_keyframe(&self, port: Id, channel: Id, track: u8) -> Result<(), Gone> {
+        let port = self.rtc_port(port)?;
+        port.want_keyframe(channel, track);
+        self.rtc_wake(&port);
+        Ok(())
+    }
+
     /// Opens a viewer's session on a channel: its id, which is the reader's, and the answer.
     pub fn rtc_view(
         &self,

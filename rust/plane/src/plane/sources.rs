@@ -75,15 +75,17 @@ impl Plane {
     }
 
     pub(super) fn detach(&self, input: Id) {
-        let endpoints: Vec<_> = {
+        let (endpoints, ports): (Vec<_>, Vec<_>) = {
             let mut tables = lock(&self.hub.tables);
             tables.inputs.remove(&input);
-            tables
-                .endpoints
-                .values()
-                .map(|(endpoint, _)| Arc::clone(endpoint))
-                .collect()
+            let endpoints = tables.endpoints.values();
+            let endpoints = endpoints.map(|(endpoint, _)| Arc::clone(endpoint));
+            let ports = tables.rtc_ports.values().cloned();
+            (endpoints.collect(), ports.collect())
         };
+        for port in ports {
+            port.detach(input);
+        }
         for endpoint in endpoints {
             endpoint.detach(input);
         }

@@ -131,6 +131,27 @@ impl RtcPort {
         Ok(())
     }
 
+    fn attach_lower(
+        &self,
+        py: Python<'_>,
+        session: Id,
+        input: Id,
+        place: usize,
+        track: u8,
+        below: usize,
+    ) -> PyResult<()> {
+        py.detach(|| {
+            self.plane
+                .rtc_attach_lower(session, input, place, track, below)
+        })?;
+        Ok(())
+    }
+
+    fn want_keyframe(&self, py: Python<'_>, channel: Id, track: u8) -> PyResult<()> {
+        py.detach(|| self.plane.rtc_want_keyframe(self.id, channel, track))?;
+        Ok(())
+    }
+
     fn view(
         &self,
         py: Python<'_>,

@@ -1,5 +1,5 @@
-//! Of a publisher's simulcast layers, the one for readers that cannot choose (RTSP, WebSocket, HLS):
-//! the best that comes.
+//! Of a publisher's simulcast layers, the one for readers that cannot choose (RTSP, WebSocket): the
+//! best that comes; and, for those who choose among renditions themselves (HLS), those below it.
 //!
 //! A browser begins with its smallest layer, adds the others as its way proves wide enough, and
 //! leaves them out again when it is not. Readers see one stream through all of that: numbers and
@@ -65,6 +65,8 @@ impl Flow {
 #[derive(Debug)]
 pub struct Feed {
     flows: Vec<Flow>,
+    /// All layers, the better ones first.
+    order: Vec<usize>,
     current: Option<usize>,
     numbers: Renumber,
     asked: Option<u64>,
@@ -75,6 +77,7 @@ impl Feed {
     pub fn new(layers: usize, clock_rate: u32, start: u16) -> Self {
         Self {
             flows: vec![Flow::default(); layers],
+            order: (0..layers).collect(),
             current: None,
             numbers: Renumber::new(clock_rate, start),
             asked: None,
@@ -101,10 +104,39 @@ impl Feed {
         self.flows.get(layer).map_or(0, |flow| flow.rate)
     }
 
+    /// The layer at a place among those that come, the best being at 0; the last one where they are
+    /// fewer. One that was not measured yet has no place, unless none was.
+    pub fn at(&self, place: usize, now: u64) -> Option<usize> {
+        let comes = |layer: &&usize| self.comes(**layer, now);
+        let measured = |layer: &&usize| self.rate(**layer) > 0;
+        let all = || self.order.iter().filter(comes);
+        let known = all().filter(measured).count();
+        if known == 0 {
+            return all().take(place + 1).last().copied();
+        }
+        let mut sorted = all().filter(measured);
+        sorted.nth(place.min(known - 1)).copied()
+    }
+
+    /// A layer goes before another when it clearly is the better one.
+    fn sort(&mut self) {
+        for place in (1..self.order.len()).rev() {
+            let (better, worse) = (self.order[place - 1], self.order[place]);
+            if self.exceeds(worse, better) {
+                self.order.swap(place - 1, place);
+            }
+        }
+    }
+
+    fn exceeds(&self, layer: usize, other: usize) -> bool {
+        self.rate(layer) * 100 > self.rate(other) * (100 + MARGIN_PERCENT)
+    }
+
     /// Takes a packet of a layer: the number and timestamp it gets in the one stream, if it is
     /// relayed there.
     pub fn take(&mut self, layer: usize, packet: &Packet, now: u64) -> Option<(u64, u32)> {
         self.flows.get_mut(layer)?.take(packet.payload.len(), now);
+        self.sort();
         if self.current != Some(layer) {
             if !packet.key || !self.better(layer, now) {
                 return None;
@@ -120,8 +152,7 @@ impl Feed {
         let Some(current) = self.current else {
             return true; // a small picture is better than none
         };
-        !self.comes(current, now)
-            || self.rate(layer) * 100 > self.rate(current) * (100 + MARGIN_PERCENT)
+        !self.comes(current, now) || self.exceeds(layer, current)
     }
 
     /// The layer that would be better than what is relayed, when it is time to ask for its keyframe.
@@ -139,6 +170,69 @@ impl Feed {
     }
 }
 
+/// A rendition below the best: the layer at its place among those that come, as one stream through
+/// all changes, like that of a [`Feed`].
+#[derive(Debug)]
+pub struct Rung {
+    place: usize,
+    current: Option<usize>,
+    numbers: Renumber,
+    asked: Option<u64>,
+}
+
+impl Rung {
+    /// So many places below the best; numbers go on from `start`.
+    pub fn new(place: usize, clock_rate: u32, start: u16) -> Self {
+        Self {
+            place,
+            current: None,
+            numbers: Renumber::new(clock_rate, start),
+            asked: None,
+        }
+    }
+
+    /// The layer it shows.
+    pub fn current(&self) -> Option<usize> {
+        self.current
+    }
+
+    /// What is added to the timestamps of that layer.
+    pub fn timestamp_shift(&self) -> u32 {
+        self.numbers.timestamp_shift()
+    }
+
+    /// Takes a packet of a layer that `feed` has taken: the number and timestamp it gets in this
+    /// rendition, if it belongs there.
+    pub fn take(
+        &mut self,
+        feed: &Feed,
+        layer: usize,
+        packet: &Packet,
+        now: u64,
+    ) -> Option<(u64, u32)> {
+        if self.current != Some(layer) {
+            if !packet.key || feed.at(self.place, now) != Some(layer) {
+                return None;
+            }
+            self.current = Some(layer);
+            self.asked = None;
+            self.numbers.restart();
+        }
+        self.numbers.take(packet)
+    }
+
+    /// The layer that belongs here and is not shown yet, when it is time to ask for its keyframe.
+    pub fn wanted(&mut self, feed: &Feed, now: u64) -> Option<usize> {
+        let layer = feed.at(self.place, now)?;
+        let asked = self.asked.is_some_and(|asked| now < asked + ASK_AGAIN);
+        if asked || self.current == Some(layer) {
+            return None;
+        }
+        self.asked = Some(now);
+        Some(layer)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +243,8 @@ mod tests {
     /// Three layers, each with its own numbers and timestamps, 20 pictures a second.
     struct Publisher {
         feed: Feed,
+        rung: Rung,
+        below: Vec<(usize, u64, u32)>,
         now: u64,
         numbers: [u64; 3],
         relayed: Vec<(usize, u64, u32)>,
@@ -159,6 +255,8 @@ mod tests {
         fn new() -> Self {
             Self {
                 feed: Feed::new(3, 90_000, 7),
+                rung: Rung::new(1, 90_000, 70),
+                below: Vec::new(),
                 now: 5_000_000,
                 numbers: [100, 60_000, 9_000_000],
                 relayed: Vec::new(),
@@ -187,7 +285,12 @@ mod tests {
                     if let Some((number, timestamp)) = self.feed.take(layer, &packet, self.now) {
                         self.relayed.push((layer, number, timestamp));
                     }
+                    let taken = self.rung.take(&self.feed, layer, &packet, self.now);
+                    if let Some((number, timestamp)) = taken {
+                        self.below.push((layer, number, timestamp));
+                    }
                 }
+                keys.extend(self.rung.wanted(&self.feed, self.now));
                 if let Some(layer) = self.feed.wanted(self.now) {
                     self.asked.push(layer);
                     keys.push(layer);
@@ -252,5 +355,36 @@ mod tests {
             publisher.send(&[0, 1, 2], 500, vec![0, 1]);
         }
         assert_eq!(publisher.feed.current(), Some(2));
+    }
+    #[test]
+    fn the_rendition_below_is_the_next_best_and_goes_on_with_what_comes() {
+        let mut publisher = Publisher::new();
+        let mut shown = |layers: &[usize], ms, keys| {
+            publisher.send(layers, ms, keys);
+            let first = publisher.below[0].1;
+            let numbers = publisher.below.iter().map(|one| one.1);
+            assert!(numbers.eq(first..first + publisher.below.len() as u64));
+            let steps = publisher.below.windows(2);
+            assert!(
+                steps
+                    .into_iter()
+                    .all(|two| two[1].2.wrapping_sub(two[0].2) < 90_000 * 2)
+            );
+            (publisher.feed.current(), publisher.rung.current())
+        };
+        assert_eq!(
+            shown(&[0], 3_000, vec![0]),
+            (Some(0), Some(0)),
+            "the only one"
+        );
+        assert_eq!(shown(&[0, 1], 3_000, vec![]), (Some(1), Some(0)));
+        assert_eq!(shown(&[0, 1, 2], 4_000, vec![]), (Some(2), Some(1)));
+        assert_eq!(shown(&[0, 2], 3_000, vec![]), (Some(2), Some(0)));
+        assert_eq!(
+            shown(&[2], 3_000, vec![]),
+            (Some(2), Some(2)),
+            "nothing is below it"
+        );
+        assert_eq!(shown(&[0, 1, 2], 5_000, vec![]), (Some(2), Some(1)));
     }
 }

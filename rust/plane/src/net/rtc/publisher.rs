@@ -1,6 +1,8 @@
 //! What a publisher's streams feed: a source's track each, or, with simulcast, one track by the best
-//! layer that comes and viewers by WebRTC by all of them.
+//! layer that comes, viewers by WebRTC by all of them, and renditions below the best where they are
+//! wanted ([`super::lower`]).
 
+use super::lower::Lower;
 use crate::codec::{Codec, starts_keyframe};
 use crate::event::Id;
 use crate::lock;
@@ -49,13 +51,15 @@ pub(super) struct Simulcast {
     /// Where the best of them goes.
     pub(super) route: Arc<Route>,
     pub(super) feed: Feed,
+    /// Renditions below the best that somebody wants.
+    pub(super) lowers: Vec<Lower>,
     layers: Vec<Layer>,
     codec: Codec,
-    clock_rate: u32,
-    payload_type: u8,
+    pub(super) clock_rate: u32,
+    pub(super) payload_type: u8,
     ssrc: u32,
     /// Added to the publisher's wall clock to get ours, µs.
-    offset: Option<i64>,
+    pub(super) offset: Option<i64>,
     reported: Option<(usize, u64)>,
 }
 
@@ -72,6 +76,7 @@ impl Simulcast {
         let clock_rate = track.format.clock_rate;
         Self {
             feed: Feed::new(track.rids.len(), clock_rate, random as u16 & 0x7fff),
+            lowers: Vec::new(),
             layers: layers.collect(),
             codec: track.format.codec,
             clock_rate,
@@ -159,7 +164,12 @@ impl Simulcast {
         }
     }
 
-    fn wall(&self, media: &MediaIn) -> Option<u64> {
+    /// A layer's clock by its latest sender report: NTP and RTP timestamp.
+    pub(super) fn clock(&self, layer: usize) -> Option<(u64, u32)> {
+        self.layers[layer].clock
+    }
+
+    pub(super) fn wall(&self, media: &MediaIn) -> Option<u64> {
         let (ntp, rtp) = self.layers[media.layer].clock?;
         let units = i64::from(media.timestamp.wrapping_sub(rtp) as i32);
         let us = units * 1_000_000 / i64::from(self.clock_rate.max(1));

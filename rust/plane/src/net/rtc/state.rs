@@ -91,6 +91,34 @@ impl State {
         publisher.simulcasts.insert(place, simulcast);
     }
 
+    /// The layer so many places below the best of a publisher's track feeds an input too.
+    pub(super) fn attach_lower(
+        &mut self,
+        session: Id,
+        place: usize,
+        below: usize,
+        route: Arc<Route>,
+        now: u64,
+    ) -> bool {
+        let publisher = self.publishers.get_mut(&session);
+        let simulcast = publisher.and_then(|publisher| publisher.simulcasts.get_mut(&place));
+        let found = simulcast.is_some();
+        if let Some(simulcast) = simulcast {
+            simulcast.lower(below, route, now);
+        }
+        found
+    }
+
+    /// Nothing feeds this input any more.
+    pub(super) fn detach(&mut self, input: Id) {
+        let publishers = self.publishers.values_mut();
+        for simulcast in publishers.flat_map(|publisher| publisher.simulcasts.values_mut()) {
+            for wanted in simulcast.drop_lower(input) {
+                self.keyframes.remove(wanted);
+            }
+        }
+    }
+
     /// Gives viewers what is new.
     pub(super) fn serve(&mut self, now: u64) {
         let State {
@@ -143,14 +171,7 @@ impl State {
                     }
                 }
                 for (place, simulcast) in &publisher.simulcasts {
-                    let layer = if simulcast.route.track == track {
-                        simulcast.feed.current()
-                    } else {
-                        simulcast.layer(track)
-                    };
-                    if simulcast.route.cell.id == channel
-                        && let Some(layer) = layer
-                    {
+                    for layer in simulcast.answering(channel, track) {
                         shard.request_keyframe(now, *session, *place, layer);
                     }
                 }
@@ -213,6 +234,17 @@ impl State {
             if let Some(layer) = simulcast.feed.wanted(now) {
                 self.shard.request_keyframe(now, id, media.track, layer);
             }
+            let (shard, keyframes) = (&mut self.shard, &mut self.keyframes);
+            simulcast.spread(
+                media,
+                &packet,
+                hub,
+                now,
+                |layer| {
+                    shard.request_keyframe(now, id, media.track, layer);
+                },
+                |wanted| keyframes.arrived(wanted),
+            );
             let route = Arc::clone(&simulcast.route);
             if relayed {
                 if let Some(report) = simulcast.report() {
@@ -298,6 +330,10 @@ impl State {
             for simulcast in publisher.simulcasts.values() {
                 for layer in simulcast.ids() {
                     self.keyframes.remove((simulcast.route.cell.id, layer));
+                }
+                for lower in &simulcast.lowers {
+                    let route = &lower.route;
+                    self.keyframes.remove((route.cell.id, route.track));
                 }
             }
         }
