@@ -2,9 +2,11 @@
 
 ``segmenter`` says where parts and segments begin, ``playlist`` keeps the history of a rendition and
 shows it, ``reload`` what to answer to blocking requests, ``multivariant`` lists the choices,
-``timing`` finds decoding times, ``rendition`` puts all together.
+``timing`` finds decoding times, ``rendition`` puts all together; ``beats`` and ``aligned`` keep
+several renditions in step.
 """
 
+from heliograph.protocols.hls.beats import Beats
 from heliograph.protocols.hls.multivariant import Audio, Variant
 from heliograph.protocols.hls.playlist import (
     MediaPlaylist,
@@ -28,6 +30,7 @@ from heliograph.protocols.hls.timing import Timing, gaps_of, reorder_depth, usua
 __all__ = [
     "Answer",
     "Audio",
+    "Beats",
     "Directives",
     "MediaPlaylist",
     "Part",

@@ -21,6 +21,8 @@ SKIP_TARGETS = 6
 PART_SEGMENTS = 3
 #: Seconds by which sums of durations may be off, as these are quotients.
 SLACK = 1e-6
+#: Seconds that a missing segment is said to last at least: none lasts no time.
+MIN_GAP = 0.1
 #: Segments of one playlist, whatever they last.
 MAX_SEGMENTS = 1000
 
@@ -49,11 +51,13 @@ class Segment:
     """Whether times or format start anew with it."""
     parts: list[ListedPart] = field(default_factory=list)
     """In order."""
+    gap: float = 0.0
+    """Seconds that are missing; then there are no parts."""
 
     @property
     def duration(self) -> float:
         """Seconds so far."""
-        return sum(part.duration for part in self.parts)
+        return sum(part.duration for part in self.parts) or self.gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,20 @@ class MediaPlaylist:
         self._growing = None
         return self._expire()
 
+    def begin(self, first: int, discontinuities: int) -> None:
+        """Where another rendition's numbers have come to, before the first part."""
+        self._first, self.discontinuities = first, discontinuities
+
+    def gap(self, seconds: float, *, init: int, discontinuity: bool) -> list[int]:
+        """A segment is missing; gives as ``add`` does. ``ValueError`` while one grows."""
+        if self._growing is not None or not self._segments:
+            raise ValueError("a gap within a segment")
+        seconds = min(max(seconds, MIN_GAP), float(self.targets.duration))
+        msn = self.next_part[0]
+        missing = Segment(msn, self.edge, init, discontinuity, gap=seconds)
+        self._segments.append(missing)
+        return self._expire()
+
     def end(self) -> None:
         """Nothing more comes; what is growing is a segment now."""
         if self._growing is not None:
@@ -165,7 +183,19 @@ class MediaPlaylist:
     def last_part(self) -> tuple[int, int] | None:
         """Segment and part listed last."""
         segment = self._growing or (self._segments[-1] if self._segments else None)
-        return None if segment is None else (segment.msn, len(segment.parts) - 1)
+        return None if segment is None else (segment.msn, max(0, len(segment.parts) - 1))
+
+    @property
+    def edge(self) -> int:
+        """When what is listed ends, microseconds since 1970; 0 before anything is."""
+        segment = self._growing or (self._segments[-1] if self._segments else None)
+        return 0 if segment is None else segment.began + round(segment.duration * 1e6)
+
+    @property
+    def last_duration(self) -> float:
+        """Seconds of the newest segment; 0 before there is one."""
+        segment = self._growing or (self._segments[-1] if self._segments else None)
+        return 0.0 if segment is None else segment.duration
 
     @property
     def first_msn(self) -> int:
@@ -231,6 +261,8 @@ class MediaPlaylist:
                 line = f"#EXT-X-PART:DURATION={_seconds(part.duration)}"
                 line += f',URI="{part_uri(segment.msn, index)}"'
                 out.append(line + (",INDEPENDENT=YES" if part.independent else ""))
+        if segment.gap:
+            out.append("#EXT-X-GAP")
         if segment is not self._growing:
             out += [f"#EXTINF:{_seconds(segment.duration)},", segment_uri(segment.msn)]
         return out

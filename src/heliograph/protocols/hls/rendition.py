@@ -9,6 +9,8 @@ from dataclasses import replace
 
 from heliograph.model.errors import MalformedError, UnsupportedError
 from heliograph.model.media import Kind, Track
+from heliograph.protocols.hls.aligned import AlignedSegmenter
+from heliograph.protocols.hls.beats import Beats
 from heliograph.protocols.hls.playlist import MediaPlaylist, Report, init_uri, part_uri, segment_uri
 from heliograph.protocols.hls.segmenter import Part, Segmenter, Targets
 from heliograph.protocols.mp4 import Entry, Muxer, TimedUnit, describe, writable
@@ -17,6 +19,8 @@ from heliograph.protocols.mp4 import Entry, Muxer, TimedUnit, describe, writable
 MAX_BYTES = 64 << 20
 #: Initialization segments kept: those of what is listed, when formats change every few seconds.
 MAX_INITS = 16
+#: Segments by which bit rates are measured: half a minute.
+MEASURED = 16
 
 
 _NAME = re.compile(r"(init|s|p)([0-9]{1,18})(?:\.([0-9]{1,9}))?\.(?:mp4|m4s)", re.ASCII)
@@ -41,12 +45,19 @@ class Rendition:
         *,
         window: float = 30.0,
         max_bytes: int = MAX_BYTES,
+        beats: Beats | None = None,
     ) -> None:
-        """``window``: seconds of segments listed; as many again are kept for slow readers."""
+        """``window``: seconds of segments listed; as many again are kept for slow readers.
+        ``beats``: what it keeps step with, where it is one of several."""
         _check(tracks)
         self.playlist = MediaPlaylist(targets, window=window)
         """What is listed, and where it ends."""
-        self.segmenter = Segmenter(tracks, targets)
+        self._beats = beats
+        self.segmenter = (
+            Segmenter(tracks, targets)
+            if beats is None
+            else AlignedSegmenter(tracks, targets, beats)
+        )
         """What cuts; its counters are worth reporting."""
         self.entries: tuple[Entry, ...] = ()
         """The tracks as written now; empty before the first keyframe."""
@@ -65,6 +76,7 @@ class Rendition:
         self._parts: dict[tuple[int, int], bytes] = {}
         self._counts: dict[int, int] = {}  # parts of each segment that is whole
         self._gone: deque[int] = deque()
+        self._sizes: deque[tuple[float, int]] = deque(maxlen=MEASURED)
         self._max_bytes = max_bytes
         # Seconds of the leading track and the wall clock: of its last unit, and where a run began.
         self._seen: tuple[float, int] | None = None
@@ -88,7 +100,7 @@ class Rendition:
                 self.malformed += 1
                 return []
             if entries != self.entries:
-                made += [self._keep(part) for part in self.segmenter.restart()]
+                made += self._interrupt(unit.dts / self._lead.clock_rate)
                 self._begin(entries)
         if self._muxer is not None:
             made += [self._keep(part) for part in self.segmenter.push(unit)]
@@ -124,6 +136,31 @@ class Rendition:
             self._muxer, self.entries = None, ()
         return made
 
+    def _interrupt(self, time: float) -> list[tuple[int, int]]:
+        segmenter = self.segmenter
+        if isinstance(segmenter, AlignedSegmenter):
+            return [self._keep(part) for part in segmenter.interrupt(time)]
+        return [self._keep(part) for part in segmenter.restart()]
+
+    def interrupt(self, time: float) -> list[tuple[int, int]]:
+        """Another source, from ``time`` (seconds) on, for the renditions beside it as well.
+
+        Gives the part that ends with this, if there is one.
+        """
+        return self._interrupt(time + self._shift)
+
+    def skip(self, number: int, wall: int) -> list[tuple[int, int]]:
+        """Nothing comes while others go on: list segments up to this number as missing.
+
+        ``wall``: when the next one begins, microseconds since 1970. Gives as ``push`` does.
+        """
+        assert isinstance(self.segmenter, AlignedSegmenter)
+        if self.playlist.last_part is None or self.segmenter.msn >= number:
+            return []
+        made = [self._keep(part) for part in self.segmenter.skip(number)]
+        self._fill(number + 1, wall)
+        return made
+
     def end(self) -> list[tuple[int, int]]:
         """Nothing more comes: finish the last part and close the playlist."""
         made = [self._keep(part) for part in self.segmenter.restart()]
@@ -149,19 +186,53 @@ class Rendition:
         self._sequence += 1
         data = self._written(part)
         began = self._origin[1] + round((part.start - self._origin[0]) * 1e6)
+        if part.index == 0:
+            self._fill(part.msn, began)
         gone = self.playlist.add(part, wall=began, init=self._init)
         name = part.msn, part.index
         self._parts[name] = data
         self.kept += len(data)
         if part.last:
             self._counts[part.msn] = part.index + 1
-        self._gone += gone
+            self._measure(part.msn)
+        self._expire(gone)
+        return name
+
+    def _expire(self, gone: Sequence[int]) -> None:
+        self._gone += (msn for msn in gone if msn in self._counts)
         listed = len(self._counts) - len(self._gone)
         while self._gone and (len(self._gone) > listed or self.kept > self._max_bytes):
             self._forget(self._gone.popleft())
         while self.kept > self._max_bytes and (early := self.playlist.shorten()):
             self._forget(early[0])
-        return name
+
+    def _fill(self, number: int, wall: int) -> None:
+        """List what is missing before a segment that begins at ``wall``."""
+        beats, playlist = self._beats, self.playlist
+        if beats is None:
+            return
+        if playlist.last_part is None:
+            playlist.begin(number, beats.breaks_before(number))
+            return
+        while (missing := playlist.next_part[0]) < number:
+            share = (wall - playlist.edge) / 1e6 / (number - missing)
+            gone = playlist.gap(share, init=self._init, discontinuity=beats.is_break(missing))
+            self._expire(gone)
+
+    def _measure(self, msn: int) -> None:
+        size = sum(len(self._parts[msn, index]) for index in range(self._counts[msn]))
+        self._sizes.append((self.playlist.last_duration, size))
+
+    @property
+    def rates(self) -> tuple[int, int]:
+        """Bits a second of its segments: the peak, and the average; of what is there before the
+        first is whole."""
+        sizes = [(seconds, size) for seconds, size in self._sizes if seconds > 0.5]
+        if not sizes:
+            sizes = [(max(0.2, self.playlist.last_duration), self.kept)]
+        peak = max(size / seconds for seconds, size in sizes)
+        average = sum(size for _, size in sizes) / sum(seconds for seconds, _ in sizes)
+        return round(8 * peak), round(8 * average)
 
     def _written(self, part: Part) -> bytes:
         assert self._muxer is not None
