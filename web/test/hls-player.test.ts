@@ -39,7 +39,7 @@ class FakeHls {
   recoverMediaError = (): void => void this.calls.push("recover");
 }
 
-vi.mock("hls.js/light", () => ({
+vi.mock("hls.js", () => ({
   default: FakeHls,
   Events: { ERROR: "error", FRAG_BUFFERED: "buffered" },
   ErrorTypes: { MEDIA_ERROR: "media" },

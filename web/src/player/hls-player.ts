@@ -1,6 +1,6 @@
 /** Low-latency HLS, shown by a video element: by hls.js, or by the browser itself where that cannot run. */
 
-import type { ErrorData, HlsConfig, default as HlsJs } from "hls.js/light";
+import type { ErrorData, HlsConfig, default as HlsJs } from "hls.js";
 import type { Address } from "./address";
 import { codecName } from "./codecs";
 import { ElementPlayer } from "./element-player";
@@ -41,7 +41,7 @@ const CONFIG: Partial<HlsConfig> = {
   manifestLoadPolicy: ONCE,
 };
 
-type Module = typeof import("hls.js/light");
+type Module = typeof import("hls.js");
 
 /** Whether the browser plays HLS by itself. */
 export const nativeHls = (video: HTMLVideoElement): boolean => video.canPlayType(MIME) !== "";
@@ -126,7 +126,7 @@ export class HlsPlayer extends ElementPlayer {
     if (this.state !== "reconnecting" && this.state !== "waiting") this.become("connecting");
     let module: Module;
     try {
-      module = await import("hls.js/light");
+      module = await import("hls.js");
     } catch {
       // The server is away, or was replaced by a newer one.
       if (current()) await this.refused(0, generation);
