@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from heliograph.live.admission import Holder
 from heliograph.live.grants import Grant
+from heliograph.live.layers import Layers
 from heliograph.model.media import Track
 from heliograph.plane import SourceStats
 
@@ -51,6 +52,8 @@ class Publishing:
     """What the server can make of its sound beside them."""
     agent: str = field(default="", kw_only=True)
     """What the publisher's program calls itself; set by whoever made it, where it is known."""
+    layers: Layers | None = field(default=None, kw_only=True, repr=False)
+    """Where its picture comes in several sizes; None where there is one."""
     grant: Grant | None = field(default=None, kw_only=True, repr=False)
     """Why it was let in; None for the server's own sources."""
     on_closed: Callable[[str], None] | None = field(default=None, repr=False)

@@ -14,6 +14,7 @@ import structlog
 
 from heliograph.live.channel import Channel
 from heliograph.live.grants import Grant
+from heliograph.live.layers import Layers
 from heliograph.live.offers import OfferLimits, Offers
 from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.readers import Reader, ReaderHooks
@@ -169,7 +170,8 @@ class Rtc:
         except (KeyError, ValueError) as error:
             _refuse(error)
         tracks: list[Track] = []
-        for kind, codec, rate, channels, fmtp, payload_type, _layers in described:
+        layers: Layers | None = None
+        for kind, codec, rate, channels, fmtp, payload_type, rids in described:
             track = Track(
                 len(tracks),
                 Kind(kind),
@@ -181,6 +183,8 @@ class Rtc:
                 parse_parameters(fmtp),
             )
             tracks.append(track)
+            if layers is None and len(rids) > 1:
+                layers = Layers(self._loop, self.port, id, track.id, track, len(rids))
         session = RtcSession(self, _new_name(), id, channel, peer, answer)
         try:
             session.publishing = channel.publish(
@@ -189,6 +193,7 @@ class Rtc:
             session.publishing.agent = agent
             places = [(track.id, track.id) for track in tracks]
             self.port.attach(id, session.publishing.add_input(), places)
+            session.publishing.layers = layers
         except BaseException as error:
             self.port.close_session(id)
             if isinstance(error, KeyError):  # the session or the channel ended meanwhile

@@ -12,7 +12,6 @@ from fastapi import APIRouter, Request, Response
 from heliograph.live.channel import Channel
 from heliograph.live.grants import Grant
 from heliograph.model.errors import HelioError
-from heliograph.model.media import Kind
 from heliograph.protocols.hls import parse_directives
 from heliograph.web.access import Context, viewer
 from heliograph.web.context import WebContext
@@ -31,6 +30,7 @@ _KEEP = "max-age=3600, immutable"
 #: Pages of other sites may play: keys are shown explicitly, never by cookies.
 _CORS = cors(methods="GET, OPTIONS", headers="Authorization, Range", exposed="Retry-After")
 
+_REPORT = "#EXT-X-RENDITION-REPORT:"
 _URI = re.compile(r'URI="([^"]*)"')
 
 
@@ -61,13 +61,15 @@ def _enter(
 
 
 def with_suffix(playlist: str, suffix: str) -> str:
-    """A media playlist with something added to all its URIs."""
+    """A media playlist with something added to the URIs of all media."""
     if not suffix:
         return playlist
     lines = [
-        _URI.sub(lambda match: f'URI="{match[1]}{suffix}"', line)
-        if line.startswith("#")
-        else line + suffix
+        line + suffix
+        if not line.startswith("#")
+        else line
+        if line.startswith(_REPORT)  # another playlist: it has its own
+        else _URI.sub(lambda match: f'URI="{match[1]}{suffix}"', line)
         for line in playlist.splitlines()
     ]
     return "\n".join(lines) + "\n"
@@ -134,13 +136,15 @@ async def get_media(
 
     async def make() -> Response:
         channel, grant = await viewer(request, context, name, "hls", ask=False)
-        output = context.hls.find(channel, rendition)
+        output, place = context.hls.find(channel, rendition)
         if file == "media.m3u8":
             _enter(request, context, channel, grant, fresh=False)
-            text = await output.playlist(parse_directives(request.query_params))
+            directives = parse_directives(request.query_params)
+            named = suffix_of(request, viewer=request.query_params.get("viewer", ""))
+            text = await output.playlist(directives, place, named)
             return _playlist(with_suffix(text, suffix_of(request)))
-        data = await output.resource(file)
-        video = any(track.kind is Kind.VIDEO for track in channel.tracks)
+        data = await output.resource(file, place)
+        video = output.pictures(place)
         visibility = "public" if channel.open_to_all else "private"
         return Response(
             data,

@@ -38,10 +38,14 @@ _PLAY = """
 """
 
 
-def judge(url: str, seconds: float, directory: Path) -> Program:
-    """Follow a channel's playlists and judge them by hls-parser's strict rules."""
+def judge(url: str, seconds: float, directory: Path, *, uneven: bool = False) -> Program:
+    """Follow a channel's playlists and judge them by hls-parser's strict rules.
+
+    ``uneven``: pictures come when the camera has them, so that some parts are short.
+    """
     assert (NODE / "node_modules" / "hls-parser").is_dir(), "make interop installs hls-parser"
     argv = ["node", str(NODE / "judge.mjs"), url, f"{seconds:g}"]
+    argv += ["uneven"] if uneven else []
     return Program("hls-parser", argv, directory)
 
 
@@ -67,6 +71,38 @@ class HlsJs:
     def errors(self) -> list[tuple[bool, str]]:
         """What the player complained of: whether it gave up, and why."""
         return [(fatal, why) for fatal, why in self.tab.evaluate("() => seen.errors")]
+
+    @property
+    def height(self) -> int:
+        """Lines of the picture that is shown."""
+        found: int = self.tab.evaluate("() => document.querySelector('video').videoHeight")
+        return found
+
+    @property
+    def heights(self) -> list[int]:
+        """Lines of the pictures offered."""
+        found: list[int] = self.tab.evaluate("() => hls.levels.map((level) => level.height)")
+        return found
+
+    @property
+    def frames(self) -> int:
+        """Pictures decoded so far."""
+        found: int = self.tab.evaluate(
+            "() => document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames"
+        )
+        return found
+
+    @property
+    def stalls(self) -> int:
+        """Times it had nothing to show."""
+        return [why for _, why in self.errors].count("bufferStalledError")
+
+    def choose(self, height: int) -> None:
+        """Play the picture of this size from the next segment on."""
+        self.tab.evaluate(
+            "(height) => { hls.nextLevel = hls.levels.findIndex((l) => l.height === height); }",
+            height,
+        )
 
     @property
     def delay(self) -> float:

@@ -19,7 +19,7 @@ from tests.contract.rtp import rtp
 from tests.unit.web import site as sites
 from tests.unit.web.site import AUDIO, VIDEO, Site
 
-from heliograph.live import hls
+from heliograph.live import hls, hls_output
 from heliograph.live.hls import Hls
 from heliograph.live.hls_viewers import GONE
 from heliograph.live.options import ChannelOptions
@@ -27,6 +27,7 @@ from heliograph.live.publish import Publishing
 from heliograph.live.readers import ReaderKind
 from heliograph.live.transcoding import Transcodes
 from heliograph.model.media import Codec, Kind, Track
+from heliograph.protocols.hls import Answer
 
 #: Films are sent as fast as they can be, with pauses that are no silence.
 running = functools.partial(sites.running, silence_ms=20_000)
@@ -36,10 +37,10 @@ PCMA = Track(1, Kind.AUDIO, Codec.PCMA, 8000, 8, channels=1)
 
 
 @functools.cache
-def units(seconds: float, bframes: int = 0) -> list[tuple[int, bytes]]:
+def units(seconds: float, bframes: int = 0, height: int = 96) -> list[tuple[int, bytes]]:
     """Frame numbers and access units (Annex B) of 25 pictures a second, in decoding order."""
     encoder = av.CodecContext.create("libx264", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = 128, 96, "yuv420p"
+    encoder.width, encoder.height, encoder.pix_fmt = height * 4 // 3, height, "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
     encoder.options = {
         "preset": "ultrafast",
@@ -47,7 +48,7 @@ def units(seconds: float, bframes: int = 0) -> list[tuple[int, bytes]]:
     }
     found = []
     for number in range(round(seconds * 25)):
-        picture = np.full((96, 128, 3), number % 256, np.uint8)
+        picture = np.full((height, height * 4 // 3, 3), number % 256, np.uint8)
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
         frame.pts = number
         found += [(packet.pts, bytes(packet)) for packet in encoder.encode(frame)]
@@ -220,11 +221,11 @@ async def test_no_more_requests_wait_than_allowed(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_request_that_waits_in_vain_is_given_up(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(hls, "give_up_after", lambda playlist: 0.05)
+    monkeypatch.setattr(hls_output, "give_up_after", lambda playlist: 0.05)
     monkeypatch.setattr(
-        hls,
+        hls_output,
         "answer_part",
-        lambda playlist, msn, index, waited: hls.Answer.BUSY if waited >= 0.05 else hls.Answer.WAIT,
+        lambda playlist, msn, index, waited: Answer.BUSY if waited >= 0.05 else Answer.WAIT,
     )
     async with running() as site:
         _, media = await watched(site)
@@ -343,7 +344,7 @@ async def test_sound_that_files_cannot_carry_is_left_out():
 
 
 async def test_rendition_ends_after_the_last_request(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(hls, "IDLE", 0.2)
+    monkeypatch.setattr(hls_output, "IDLE", 0.2)
     async with running() as site:
         source, media = await watched(site)
         assert {reader.kind for reader in site.channel.readers.values()} == {"tap", "hls"}
