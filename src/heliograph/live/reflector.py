@@ -73,8 +73,8 @@ MAX_UNSAID = 1_000
 #: Seconds that whoever knows more sources has to name them.
 ASK_TIMEOUT = 2.0
 
-#: Names more sources for a channel, given those that were tried.
-Ask = Callable[[str, tuple[str, ...]], Awaitable[Sequence[str]]]
+#: Names sources for a channel, the best first.
+Ask = Callable[[str], Awaitable[Sequence[str]]]
 
 
 @dataclass(slots=True)
@@ -246,7 +246,7 @@ class Reflector:
     async def _find(self, channel: str, tried: tuple[str, ...]) -> None:
         try:
             async with asyncio.timeout(ASK_TIMEOUT):
-                found = await self._ask(channel, tried)
+                found = await self._ask(channel)
         except (HelioError, TimeoutError) as error:
             log.warning("no sources were named", channel=channel, error=str(error))
             return

@@ -12,7 +12,6 @@ import asyncio
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -154,6 +153,9 @@ class SharedChannels:
 
     async def tree(self, channel: str) -> tuple[Branch, ...]:
         """How a channel reaches its viewers over all nodes."""
+        return grow(await self._places(channel))
+
+    async def _places(self, channel: str) -> list[Place]:
         answers = await self._bus.ask(PLACE, channel)
         places = []
         for node, value in answers:
@@ -161,7 +163,7 @@ class SharedChannels:
                 places.append(Place.read(node, value))
             except MalformedError as error:
                 log.warning("node not understood", node=node, error=error.message)
-        return grow(places)
+        return places
 
     # what others have
 
@@ -259,10 +261,19 @@ class SharedChannels:
                     channel.dismiss(publishing, "replaced")
         self._reflector.want(name, [node for node in ranked if node != self._bus.node])
 
-    async def sources(self, channel: str, tried: Sequence[str]) -> list[str]:
-        """For the reflector: where else a channel may be had, best first."""
+    async def sources(self, channel: str) -> list[str]:
+        """Where the channel may be had, best first: where it enters, then whoever has its media,
+        those nearest to the ingest before others."""
         ingests = self._ingests.get(channel, {})
-        return sorted(ingests, key=lambda node: (-ingests[node], node))
+        ranked = sorted(ingests, key=lambda node: (-ingests[node], node))
+        places = [
+            place
+            for place in await self._places(channel)
+            if place.media and place.path and self._bus.node not in place.path
+        ]
+        nearest = sorted(places, key=lambda place: (len(place.path), place.viewers, place.node))
+        found = (*ranked, *(place.node for place in nearest))
+        return [node for node in dict.fromkeys(found) if node != self._bus.node]
 
 
 def _digest(channel: Channel) -> str:

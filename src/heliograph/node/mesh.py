@@ -80,8 +80,8 @@ class Mesh:
                 return nearest(str(host) for host in value["hosts"])
         return ()
 
-    async def _sources(self, channel: str, tried: Sequence[str]) -> Sequence[str]:
-        return await self.shared.sources(channel, tried)
+    async def _sources(self, channel: str) -> Sequence[str]:
+        return await self.shared.sources(channel)
 
     async def tree(self, channel: str) -> tuple[Branch, ...]:
         """How a channel reaches its viewers over all nodes."""

@@ -89,36 +89,35 @@ class Node:
         self.loop = PlaneLoop(self.plane)
         self.channels = Channels(self.loop)
         self.port = self.plane.mesh_open("127.0.0.1:0")
+        self.unreachable: set[str] = set()
+        """Nodes that cannot be greeted from here."""
         self._network, self._rules, self._options = network, rules, options
-        self.dead = False
+        self._stopped = False
 
     async def start(self) -> None:
         self.loop.start()
         self.bus = await self._network.bus(self.node)
-        self.links = Links(
-            self.key, self.bus, self.loop, self.port, lambda node: ["127.0.0.1"], self._options
-        )
+        self.links = Links(self.key, self.bus, self.loop, self.port, self._where, self._options)
 
-        async def ask(channel: str, tried: Sequence[str]) -> Sequence[str]:
-            return await self.shared.sources(channel, tried)
+        async def ask(channel: str) -> Sequence[str]:
+            return await self.shared.sources(channel)
 
         self.reflector = Reflector(self.node, self.channels, self.links, ask, self._rules)
         self.shared = SharedChannels(self.bus, self.channels, self.reflector)
 
+    def _where(self, node: str) -> list[str]:
+        return [] if node in self.unreachable else ["127.0.0.1"]
+
     async def stop(self) -> None:
-        if self.dead:
+        if self._stopped:
             return
-        self.dead = True
+        self._stopped = True
         await self.shared.close()
         await self.reflector.close()
         await self.bus.close()
         self.channels.close()
         self.loop.stop()
         self.plane.close()
-
-    def kill(self) -> None:
-        """Say nothing any more to anybody, as a process that was killed."""
-        self.port.close()  # tells its peers, as a kill does not: they have other links to test that
 
     @property
     def channel(self) -> Channel:

@@ -75,6 +75,24 @@ async def test_the_same_channel_goes_on_when_somebody_publishes_at_another_node(
         await again.stop()
 
 
+async def test_who_cannot_reach_the_ingest_gets_the_channel_by_whoever_has_it():
+    async with nodes(3) as (one, between, far):
+        far.unreachable.add(one.node)
+        one.keep()
+        air = OnAir(one.publish())
+        await until(lambda: between.has() and far.channels.find(NAME))
+        near = between.watch()
+        await until(lambda: len(near.packets) > 5)
+        await until(far.has)
+        viewer = far.watch()
+        await until(lambda: len(viewer.packets) > 30)
+        assert far.reflector.configurator.path(NAME) == (one.node, between.node, far.node)
+        (tree,) = await far.shared.tree(NAME)
+        assert (tree.place.node, tree.branches[0].place.node) == (one.node, between.node)
+        assert tree.branches[0].branches[0].place.node == far.node
+        await air.stop()
+
+
 async def test_a_channel_goes_when_its_keeper_closes_it(monkeypatch):
     monkeypatch.setattr("heliograph.live.shared.KEEP", 0.1)
     async with nodes(2) as (one, other):
