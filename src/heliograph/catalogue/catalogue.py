@@ -15,6 +15,7 @@ from heliograph.catalogue.channels import Channels, StreamKeys
 from heliograph.catalogue.context import Context, utc_now
 from heliograph.catalogue.engine import Database
 from heliograph.catalogue.history import History
+from heliograph.catalogue.joins import JoinTokens
 from heliograph.catalogue.passwords import Passwords
 from heliograph.catalogue.permits import Permits
 from heliograph.catalogue.sessions import Sessions
@@ -35,6 +36,7 @@ class Catalogue:
         self.permits = Permits(context)
         self.history = History(context)
         self.audit = Audit(context)
+        self.join_tokens = JoinTokens(context)
 
     @classmethod
     async def open(
@@ -84,6 +86,7 @@ class Catalogue:
         """Remove what has expired. To be called at the start and every hour or so."""
         await self.sessions.prune()
         await self.permits.prune()
+        await self.join_tokens.prune()
         await self.audit.prune()
 
     async def close(self) -> None:

@@ -180,6 +180,22 @@ class SecretRow(Base):
     retired: Mapped[datetime | None]
 
 
+class JoinTokenRow(Base):
+    """Tokens by which nodes join the cluster."""
+
+    __tablename__ = "join_tokens"
+    __table_args__ = (UniqueConstraint("token_id"), Index(None, "expires"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    token_id: Mapped[str] = mapped_column(String(16))
+    verifier: Mapped[bytes] = mapped_column(LargeBinary)
+    """Checks requests made with the token, and cannot make any."""
+    created: Mapped[datetime]
+    expires: Mapped[datetime]
+    node: Mapped[str | None] = mapped_column(String(16))
+    """Which node it was used by."""
+
+
 class AuditRow(Base):
     __tablename__ = "audit_log"
     __table_args__ = (Index(None, "at"), Index(None, "subject"), Index(None, "actor"))

@@ -189,6 +189,17 @@ class ChatMute:
 
 
 @dataclass(frozen=True, slots=True)
+class JoinTokenRecord:
+    """A token by which a node joins the cluster; the token itself is not stored."""
+
+    id: str
+    created: datetime
+    expires: datetime
+    node: str | None
+    """Id of the node that used it; None: nobody yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class AuditEntry:
     """One line of the audit log."""
 
