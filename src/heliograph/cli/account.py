@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import getpass
-import os
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from heliograph.catalogue.values import Role
+from heliograph.cli.api import HERE, KeyOption, ServerOption, ask
 from heliograph.cli.console import JsonOption, new_app, print_json, print_table
-from heliograph.model.errors import MalformedError, RemoteError, ResourceError, UnauthorizedError
+from heliograph.model.errors import MalformedError
 
 app = new_app("Show, make and change accounts of a running server.")
 
-#: Seconds a server on the same network may take; hashing a password takes a part of one.
-PATIENCE = 10.0
-
-ServerOption = Annotated[
-    str, typer.Option("--server", envvar="HELIO_SERVER", help="Address of the server's pages.")
-]
-KeyOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--key-file", help="File with the administrator's key; else $HELIO_ADMINISTRATOR_KEY."
-    ),
-]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="What is typed to sign in.")]
-HERE = "http://127.0.0.1:8080"
 
 
 @app.command("list")
@@ -39,7 +25,7 @@ def show(server: ServerOption = HERE, key: KeyOption = None, as_json: JsonOption
     found: list[dict[str, Any]] = []
     while True:
         after = found[-1]["name"] if found else ""
-        page = _ask("GET", server, f"/accounts?limit=500&after={quote(after)}", key)["accounts"]
+        page = ask("GET", server, f"/accounts?limit=500&after={quote(after)}", key)["accounts"]
         found += page
         if len(page) < 500:
             break
@@ -63,7 +49,7 @@ def add(
 ) -> None:
     """Make an account; the password is asked for, or read from standard input."""
     body = {"name": name, "password": _password(), "role": role.value, "display_name": display_name}
-    made = _ask("POST", server, "/accounts", key, body)
+    made = ask("POST", server, "/accounts", key, body)
     print(f"{made['name']}: {made['role']}")
 
 
@@ -75,7 +61,7 @@ def disable(
     key: KeyOption = None,
 ) -> None:
     """Let an account sign in no more; it is signed out everywhere."""
-    _ask("PATCH", server, f"/accounts/{quote(name, safe='')}", key, {"disabled": not undo})
+    ask("PATCH", server, f"/accounts/{quote(name, safe='')}", key, {"disabled": not undo})
     print(f"{name}: {'may sign in' if undo else 'disabled'}")
 
 
@@ -83,7 +69,7 @@ def disable(
 def password(name: NameArgument, server: ServerOption = HERE, key: KeyOption = None) -> None:
     """Set a new password, asked for or read from standard input."""
     path = f"/accounts/{quote(name, safe='')}"
-    _ask("PATCH", server, path, key, {"password": _password()})
+    ask("PATCH", server, path, key, {"password": _password()})
     print(f"{name}: has a new password, and is signed out everywhere")
 
 
@@ -95,38 +81,3 @@ def _password() -> str:
     if getpass.getpass("Again: ") != first:
         raise MalformedError("password", "the two are not the same")
     return first
-
-
-def _key(file: Path | None) -> str:
-    if file is None:
-        key = os.environ.get("HELIO_ADMINISTRATOR_KEY", "")
-    else:
-        try:
-            key = file.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ResourceError(f"{file}: {error}", subject=str(file)) from None
-    if not key:
-        raise UnauthorizedError("the administrator's key is needed: --key-file FILE")
-    return key
-
-
-def _ask(
-    method: str, server: str, path: str, file: Path | None, body: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """Ask the API; ``RemoteError`` says what it answered instead."""
-    import httpx
-
-    url = f"{server.rstrip('/')}/api/v1{path}"
-    headers = {"Authorization": f"Bearer {_key(file)}"}
-    try:
-        answer = httpx.request(
-            method, url, json=body, headers=headers, timeout=PATIENCE, trust_env=False
-        )
-        found: dict[str, Any] = answer.json()
-        if answer.is_success:
-            return found
-        raise RemoteError(found["error"]["message"], subject=url)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise RemoteError(f"no answer from {url}: {error}", subject=url) from None
-    except (ValueError, KeyError, TypeError):
-        raise RemoteError(f"{server} is not a Heliograph server", subject=url) from None

@@ -4,49 +4,21 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from tests.unit.cli.serving import Api, serving
 
 from heliograph.cli import FAILED, REFUSED, main
 
 ANNA = {"name": "anna", "display_name": "Anna", "role": "broadcaster", "disabled": None}
 
 
-class Api(BaseHTTPRequestHandler):
-    """Notes what is asked, and answers with what is set."""
-
-    status, body = 200, b"{}"
-    asked: list[tuple[str, str, str, object]]
-
-    def answer(self) -> None:
-        length = int(self.headers.get("content-length", "0"))
-        given = json.loads(self.rfile.read(length)) if length else None
-        key = self.headers.get("authorization", "")
-        self.asked.append((self.command, self.path, key, given))
-        self.send_response(self.status)
-        self.send_header("content-length", str(len(self.body)))
-        self.end_headers()
-        self.wfile.write(self.body)
-
-    do_GET = do_POST = do_PATCH = answer
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def api() -> Iterator[tuple[type[Api], str]]:
-    handler = type("Handler", (Api,), {"asked": []})
-    with HTTPServer(("127.0.0.1", 0), handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever)
-        thread.start()
-        yield handler, f"http://127.0.0.1:{httpd.server_port}"
-        httpd.shutdown()
-        thread.join()
+    with serving() as found:
+        yield found
 
 
 @pytest.fixture

@@ -1,0 +1,45 @@
+"""An HTTP server that notes what commands ask, and answers with what is set."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+
+class Api(BaseHTTPRequestHandler):
+    """Notes what is asked, and answers with what is set."""
+
+    status, body = 200, b"{}"
+    asked: list[tuple[str, str, str, object]]
+
+    def answer(self) -> None:
+        length = int(self.headers.get("content-length", "0"))
+        given = json.loads(self.rfile.read(length)) if length else None
+        key = self.headers.get("authorization", "")
+        self.asked.append((self.command, self.path, key, given))
+        self.send_response(self.status)
+        self.send_header("content-length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    do_GET = do_POST = do_PATCH = answer
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[tuple[type[Api], str]]:
+    """Its handler, and its address."""
+    handler = type("Handler", (Api,), {"asked": []})
+    with HTTPServer(("127.0.0.1", 0), handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        try:
+            yield handler, f"http://127.0.0.1:{httpd.server_port}"
+        finally:
+            httpd.shutdown()
+            thread.join()
