@@ -376,6 +376,10 @@ class Bus:
         """Everything announced, by kind, name and node."""
         return self._directory.names("*")
 
+    def nodes(self) -> int:
+        """How many nodes are there, with this one."""
+        return self._directory.nodes()
+
     async def until_present(
         self, kind: str, count: int = 1, timeout: float = MAX_TIMEOUT
     ) -> list[Name]:

@@ -135,6 +135,10 @@ class Directory:
         """Whether the node is there, as far as is known."""
         return bool(self._table.current(NodeId(node)))
 
+    def nodes(self) -> int:
+        """How many are there, with this one."""
+        return len(self._table)
+
     def watch(self, kind: str, handler: Callable[[Event], None]) -> Undo:
         """Tell of what is there, and of what changes from now on."""
         watcher = (kind, handler)

@@ -22,6 +22,8 @@ COMMANDS = {
     "serve": "Run the server.",
     "channels": "Show the channels of a running server.",
     "account": "Show, make and change accounts of a running server.",
+    "token": "Make a token by which a machine joins the cluster.",
+    "names": "Show what the nodes of the cluster announce.",
     "publish": "Send a file, a device or a test pattern to a channel.",
     "probe": "Measure an RTSP source: tracks, rate, loss, jitter, delay.",
     "bench": "Measure how many viewers a server carries.",

@@ -21,6 +21,13 @@ def command(
     demo: Annotated[
         bool, typer.Option("--demo", help="Also run the channel “demo”, a test pattern.")
     ] = False,
+    join: Annotated[
+        list[str] | None,
+        typer.Option("--join", metavar="tls/HOST:PORT", help="Join the cluster of this node."),
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option("--token", help="Token of helio token, for the first time.")
+    ] = None,
     state: Annotated[
         Path | None, typer.Option("--state", help="Directory for what must outlive the process.")
     ] = None,
@@ -31,6 +38,10 @@ def command(
     options: dict[str, tuple[str, object]] = {}
     if demo:
         options["demo"] = ("--demo", True)
+    if join:
+        options["cluster.join"] = ("--join", join)
+    if token is not None:
+        options["cluster.token"] = ("--token", token)
     if state is not None:
         options["server.state_dir"] = ("--state", str(state))
 
@@ -63,6 +74,8 @@ def greet(server: Server) -> None:
     if server.certificate is not None and server.certificate.current.own:
         # A browser warns of it once, and shows the same in its details.
         rows.append(("Certificate", f"SHA-256 {server.certificate.current.fingerprint}"))
+    if server.cluster.active:
+        rows.append(("Node", f"{server.cluster.node}, bus at port {server.settings.cluster.port}"))
     if server.key_is_new:
         rows.append(("Administrator's key", f"{server.administrator_key}   (shown this once)"))
     else:

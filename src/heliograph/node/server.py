@@ -33,6 +33,7 @@ from heliograph.node import logs
 from heliograph.node.addresses import candidates
 from heliograph.node.authority import open_authority
 from heliograph.node.certificates import PERIOD, Keeper
+from heliograph.node.cluster import RENEW_PERIOD, Cluster, open_cluster
 from heliograph.node.demo import Demo
 from heliograph.node.options import (
     DEMO,
@@ -84,6 +85,7 @@ class Server:
         self.administrator_key = ""
         self.key_is_new = False
         """Whether the administrator's key was made at this start."""
+        self.cluster: Cluster
         self.catalogue: Catalogue
         self.channels: Channels
         self.roster: Roster
@@ -119,6 +121,7 @@ class Server:
         )
         housekeeping.start()
         self._undo.append(("housekeeping", housekeeping.stop))
+        await self._open_cluster()
         plane = open_plane(workers=settings.plane.worker_count())
         self._undo.append(("plane", plane.close))
         loop = PlaneLoop(plane)
@@ -174,6 +177,8 @@ class Server:
             ready=lambda: self.ready,
             lost_log_lines=logs.lost_lines,
             https=self._https_figures,
+            cluster=self.cluster,
+            http_port=lambda: self.http.port,
         )
         chat = self._open_chat(context)
         self.http = HttpServer(create_app(context), context, http_options(settings), chat)
@@ -192,6 +197,14 @@ class Server:
             self._demo.start()
             self._undo.append(("demo", self._demo.stop))
         self.ready = True
+
+    async def _open_cluster(self) -> None:
+        self.cluster = await open_cluster(self.settings)
+        self._undo.append(("bus", self.cluster.close))
+        self.cluster.serve(self.catalogue)
+        renewal = Periodic("node's certificate", RENEW_PERIOD, self.cluster.renew, at_once=True)
+        renewal.start()
+        self._undo.append(("node's certificate", renewal.stop))
 
     def _open_gate(self) -> Gate:
         found = open_authority(self.settings)

@@ -12,6 +12,7 @@ from heliograph.web import (
     keys,
     mesh,
     metrics,
+    nodes,
     pages,
     reference,
     server,
@@ -46,13 +47,14 @@ def create_app(context: WebContext) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.context = context
-    context.counters.update(sign_ins=0, sign_ins_refused=0)
+    context.counters.update(sign_ins=0, sign_ins_refused=0, joins=0, joins_refused=0)
     errors.install(app)
     app.include_router(sessions.router)
     app.include_router(accounts.router)
     app.include_router(channels.router)
     app.include_router(keys.router)
     app.include_router(mesh.router)
+    app.include_router(nodes.router)
     app.include_router(server.router)
     app.include_router(metrics.router)
     app.include_router(signalling.router)

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from heliograph.bus import Bus, Name
 from heliograph.catalogue.catalogue import Catalogue
+from heliograph.catalogue.values import Actor, JoinTokenRecord
 from heliograph.live.chat_rooms import Chats
 from heliograph.live.gate import Gate
 from heliograph.live.hls import Hls
@@ -24,6 +26,46 @@ if TYPE_CHECKING:
 
 #: The pages as the build leaves them.
 STATIC = Path(__file__).parent / "static"
+
+
+class TokenFace(Protocol):
+    """A token by which a node may join, just made."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def expires(self) -> datetime: ...
+    @property
+    def bus_port(self) -> int:
+        """Of this node: where others join."""
+        ...
+
+
+class ClusterFace(Protocol):
+    """What the pages know of the cluster that this node is in."""
+
+    bus: Bus
+
+    @property
+    def node(self) -> str:
+        """This node's id."""
+        ...
+
+    async def names(self) -> list[Name]:
+        """Everything that nodes announce."""
+        ...
+
+    async def make_token(self, port: int, lifetime: float, *, by: Actor) -> TokenFace:
+        """A token by which one node may join; ``port``: of this server, by HTTP."""
+        ...
+
+    async def tokens(self) -> list[JoinTokenRecord]:
+        """Those made before."""
+        ...
+
+    async def join(self, body: Mapping[str, str], address: str) -> dict[str, str]:
+        """Let the node of a request in: its certificates."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +111,10 @@ class WebContext:
     """Figures of HTTPS, for the metrics; empty without it."""
     counters: Counter[str] = field(default_factory=Counter)
     """What the HTTP server counts, for the metrics."""
+    cluster: ClusterFace | None = None
+    """None: no bus."""
+    http_port: Callable[[], int] = lambda: 0
+    """The port really listened on by HTTP."""
     static: Path = STATIC
     """Directory of the built pages."""
 

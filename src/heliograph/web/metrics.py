@@ -94,6 +94,7 @@ class ServerCollector(Collector):
             context.loop.handler_errors,
         )
         yield from self._parts()
+        yield from self._bus()
         yield from self._webrtc()
         yield from self._https()
         yield from self._access()
@@ -122,6 +123,14 @@ class ServerCollector(Collector):
         if context.pictures is not None:
             for name, value in sorted(context.pictures.counters().items()):
                 yield CounterMetricFamily(f"helio_pictures_{name}", "Counter of pictures.", value)
+
+    def _bus(self) -> Iterator[Metric]:
+        cluster = self._context.cluster
+        if cluster is None:
+            return
+        for name, value in sorted(cluster.bus.counters().items()):
+            yield CounterMetricFamily(f"helio_bus_{name}", "Counter of the bus.", value)
+        yield GaugeMetricFamily("helio_bus_nodes", "Nodes seen.", cluster.bus.nodes())
 
     def _webrtc(self) -> Iterator[Metric]:
         rtc = self._context.rtc

@@ -294,6 +294,33 @@ class TestShowing:
         assert markdown().strip() in REFERENCE.read_text(), "helio config reference"
 
 
+class TestCluster:
+    def test_join_switches_the_cluster_on(self):
+        assert not load(env={}, default_files=()).settings.cluster.active
+        joined = load(
+            env={}, sets=("cluster.join=tls/a.example:7447,tls/[::1]:1",)
+        ).settings.cluster
+        assert joined.active
+        assert joined.places() == [("a.example", 7447), ("[::1]", 1)]
+
+    @pytest.mark.parametrize(
+        "place", ["", "a:1", "tcp/a:1", "tls/a", "tls/a:0", "tls/a:70000", "tls/a b:1", "tls/::1:1"]
+    )
+    def test_places_are_checked(self, place: str):
+        with pytest.raises(SettingsError, match=r"cluster\.join\[0\]|cluster\.join"):
+            load(env={}, options={"cluster.join": ("--join", [place])}, default_files=())
+
+    def test_its_port_is_its_own_where_there_is_a_network(self):
+        load(env={}, sets=("cluster.port=8080",), default_files=())
+        with pytest.raises(SettingsError, match=r"cluster\.port"):
+            load(env={}, sets=("cluster.port=8080", "cluster.enabled=true"), default_files=())
+
+    def test_the_token_is_not_shown(self):
+        loaded = load(env={"HELIO_CLUSTER__TOKEN": "heliosecret"}, default_files=())
+        shown = f"{list(effective(loaded))} {masked(loaded.settings)} {loaded.settings!r}"
+        assert "heliosecret" not in shown
+
+
 class TestDiff:
     @staticmethod
     def settings(*channels: dict) -> Settings:

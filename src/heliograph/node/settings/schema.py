@@ -351,6 +351,55 @@ class AuthoritySettings(Section):
     """Shown to the authority as a bearer token."""
 
 
+class ClusterSettings(Section):
+    """Several machines as one: the bus by which its nodes talk. See [cluster](cluster.md)."""
+
+    enabled: bool = False
+    """Whether other machines may join this one; `join` switches it on by itself. Without it there
+    is no network for it."""
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
+    """How this node is called, 1 to 64 letters, digits, `.`, `_` or `-`; empty: the host name."""
+    host: Address = IPv4Address("0.0.0.0")
+    """Address to listen on for other nodes; `::` for IPv6 and IPv4."""
+    port: int = Field(default=7447, ge=1, le=65535)
+    """TCP port for that."""
+    join: Annotated[tuple[str, ...], Field(strict=False, max_length=16)] = ()
+    """Nodes of the cluster to join, each `tls/HOST:PORT`. One is enough; with more this node comes
+    back also while one is down."""
+    token: SecretStr | None = None
+    """Token of `helio token`, for the first time: the certificate that it brings is kept in the
+    state directory."""
+    lease_ms: int = Field(default=1000, ge=200, le=60_000)
+    """Other nodes count this one as gone when they hear nothing of it for so many ms."""
+    scouting: bool = True
+    """Whether nodes on the same local network find each other by multicast."""
+
+    @field_validator("join")
+    @classmethod
+    def _check_join(cls, join: tuple[str, ...]) -> tuple[str, ...]:
+        for index, place in enumerate(join):
+            if split_place(place) is None:
+                raise _fail("must be tls/HOST:PORT", index)
+        return join
+
+    @property
+    def active(self) -> bool:
+        """Whether there is a network for the bus."""
+        return self.enabled or bool(self.join)
+
+    def places(self) -> list[tuple[str, int]]:
+        """Hosts and ports to join by."""
+        return [found for place in self.join if (found := split_place(place)) is not None]
+
+
+def split_place(text: str) -> tuple[str, int] | None:
+    """Host and port of ``tls/HOST:PORT``; None where it is none. IPv6 addresses are in brackets."""
+    found = re.fullmatch(r"tls/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", text, re.ASCII)
+    if found is None or not 0 < int(found[2]) <= 65535:
+        return None
+    return found[1], int(found[2])
+
+
 class SourceSettings(Section):
     """One source that the server fetches by itself."""
 
@@ -433,6 +482,7 @@ class Settings(Section):
     plane: PlaneSettings = Field(default_factory=PlaneSettings)
     access: AccessSettings = Field(default_factory=AccessSettings)
     authority: AuthoritySettings = Field(default_factory=AuthoritySettings)
+    cluster: ClusterSettings = Field(default_factory=ClusterSettings)
     channels: Annotated[tuple[ChannelSettings, ...], Field(strict=False)] = ()
     """Channels, each in a `[[channels]]` table of the file."""
 
@@ -451,9 +501,16 @@ class Settings(Section):
             for name, port in (("http", self.http.port), ("rtsp", self.rtsp.port)):
                 if self.rtmp.port == port:
                     raise _fail(f"is {name}.port already", "rtmp", "port")
+        if self.cluster.active and self.cluster.port in self._tcp_ports():
+            raise _fail("is the port of another server already", "cluster", "port")
         if self.https.enabled and self.https.port:
             rtmp = self.rtmp.port if self.rtmp.enabled else 0
             for name, port in (("http", self.http.port), ("rtsp", self.rtsp.port), ("rtmp", rtmp)):
                 if self.https.port == port:
                     raise _fail(f"is {name}.port already", "https", "port")
         return self
+
+    def _tcp_ports(self) -> set[int]:
+        rtmp = self.rtmp.port if self.rtmp.enabled else 0
+        https = self.https.port if self.https.enabled else 0
+        return {self.http.port, self.rtsp.port, rtmp, https} - {0}
