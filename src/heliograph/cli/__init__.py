@@ -23,6 +23,7 @@ COMMANDS = {
     "channels": "Show the channels of a running server.",
     "account": "Show, make and change accounts of a running server.",
     "token": "Make a token by which a machine joins the cluster.",
+    "tree": "Draw the nodes by which a channel reaches its viewers.",
     "names": "Show what the nodes of the cluster announce.",
     "publish": "Send a file, a device or a test pattern to a channel.",
     "probe": "Measure an RTSP source: tracks, rate, loss, jitter, delay.",

@@ -35,7 +35,7 @@ class Rules:
     retry: float = 0.5
     """Until one that refused or was not reached is tried again; doubled each time."""
     most_retry: float = 8.0
-    confirm: float = 5.0
+    confirm: float = 4.0
     """How long one that leaves goes on forwarding for clients that do not confirm."""
     ask: float = 1.0
     """Between two requests for more alternatives while no source is left."""

@@ -175,6 +175,7 @@ class Roster:
     def own(self, name: str) -> Channel:
         """A channel that can be changed here; ``ForbiddenError`` for one of the settings."""
         channel = self.channels.get(name)
+        _kept_here(channel)
         if channel.configured:
             raise ForbiddenError(
                 f"channel {name!r} stands in the settings; change it there", subject=name
@@ -312,11 +313,20 @@ class Roster:
     def _visible(self, name: str) -> None:
         """``ConflictError`` where the row is another's than the live channel's."""
         channel = self.channels.get(name)
+        _kept_here(channel)
         standing = channel.standing
         if standing is None or (channel.configured and not standing.record.configured):
             raise ConflictError(
                 f"channel {name!r} of the settings hides one made by the API", subject=name
             )
+
+
+def _kept_here(channel: Channel) -> None:
+    if channel.elsewhere:
+        raise ForbiddenError(
+            f"channel {channel.name!r} is kept by another node; change it there",
+            subject=channel.name,
+        )
 
 
 def _stored(options: ChannelOptions) -> Mapping[str, Any]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from typing import Any
 
 import structlog
 
-from heliograph import __version__
 from heliograph.bus import Bus
 from heliograph.bus.identity import Identity
 from heliograph.live.links import LinkOptions, Links
@@ -24,8 +22,8 @@ from heliograph.plane import PlaneLoop
 
 log = structlog.get_logger(__name__)
 
-NODE = "node"
-"""Kind of the announcement by which a node tells where it is."""
+MESH = "mesh"
+"""Kind of the announcement by which a node tells where its mesh port is."""
 
 
 class Mesh:
@@ -38,8 +36,9 @@ class Mesh:
         loop: PlaneLoop,
         channels: Channels,
         settings: MeshSettings,
+        name: str,
     ) -> None:
-        """``ResourceError`` where the port cannot be opened."""
+        """``name``: what people call this node. ``ResourceError`` where the port cannot be opened."""
         host = f"[{settings.host}]" if settings.host.version == 6 else str(settings.host)
         address = f"{host}:{settings.port}"
         try:
@@ -59,10 +58,8 @@ class Mesh:
         public = [str(one) for one in settings.public_addresses]
         found = candidates(str(settings.host), public)
         hosts = public or [one.rpartition(":")[0].strip("[]") for one in found]
-        self.name = socket.gethostname()
-        self._here = bus.announce(
-            NODE, self.name, {"hosts": hosts, "mesh": port.port, "version": __version__}
-        )
+        self.name = name
+        self._here = bus.announce(MESH, name, {"hosts": hosts, "port": port.port})
         self.links = Links(identity.key, bus, loop, port, self._where, options)
         self.reflector = Reflector(
             identity.node,
@@ -75,7 +72,7 @@ class Mesh:
         log.info("mesh listens", node=identity.node, port=port.port, addresses=hosts)
 
     def _where(self, node: str) -> Sequence[str]:
-        for (one, _), value in self._bus.present(NODE).items():
+        for (one, _), value in self._bus.present(MESH).items():
             if one == node and isinstance(value, dict) and isinstance(value.get("hosts"), list):
                 return nearest(str(host) for host in value["hosts"])
         return ()

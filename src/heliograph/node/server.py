@@ -33,8 +33,9 @@ from heliograph.node import logs
 from heliograph.node.addresses import candidates
 from heliograph.node.authority import open_authority
 from heliograph.node.certificates import PERIOD, Keeper
-from heliograph.node.cluster import RENEW_PERIOD, Cluster, open_cluster
+from heliograph.node.cluster import RENEW_PERIOD, Cluster, node_name, open_cluster
 from heliograph.node.demo import Demo
+from heliograph.node.mesh import Mesh
 from heliograph.node.options import (
     DEMO,
     certificate_source,
@@ -86,6 +87,8 @@ class Server:
         self.key_is_new = False
         """Whether the administrator's key was made at this start."""
         self.cluster: Cluster
+        self.mesh: Mesh | None = None
+        """None: this node is alone."""
         self.catalogue: Catalogue
         self.channels: Channels
         self.roster: Roster
@@ -132,6 +135,8 @@ class Server:
         gate = self._open_gate()
         self.roster = Roster(self.channels, self.catalogue, gate)
         await self.roster.open(self.state_dir)
+        if self.cluster.active:
+            self._open_mesh(loop)
         upkeep = Periodic("rights", UPKEEP_S, self.roster.upkeep)
         upkeep.start()
         self._undo.append(("rights", upkeep.stop))
@@ -178,6 +183,7 @@ class Server:
             lost_log_lines=logs.lost_lines,
             https=self._https_figures,
             cluster=self.cluster,
+            mesh=self.mesh,
             http_port=lambda: self.http.port,
         )
         chat = self._open_chat(context)
@@ -196,7 +202,15 @@ class Server:
             self._demo = Demo(DEMO, self.rtsp.port, configured[DEMO].key)
             self._demo.start()
             self._undo.append(("demo", self._demo.stop))
+        if self.mesh is not None:  # neighbours go elsewhere before anything stops
+            self._undo.append(("mesh departure", self.mesh.leave))
         self.ready = True
+
+    def _open_mesh(self, loop: PlaneLoop) -> None:
+        cluster, settings = self.cluster, self.settings
+        name = node_name(settings)
+        self.mesh = Mesh(cluster.identity, cluster.bus, loop, self.channels, settings.mesh, name)
+        self._undo.append(("mesh", self.mesh.close))
 
     async def _open_cluster(self) -> None:
         self.cluster = await open_cluster(self.settings)
