@@ -9,6 +9,7 @@ is where the channel comes from, and any node may be the next.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 from collections import Counter
@@ -38,6 +39,12 @@ DOCUMENT = "channel.document"
 PLACE = "channel.place"
 """The bus's method that tells how a channel comes to a node."""
 
+KEYFRAME = "channel.keyframe"
+"""The bus's method that gives the newest key access unit of a channel's picture."""
+
+#: Bytes of a key access unit that is given away: one of 1080p has a fifth, and a message of the
+#: bus takes little more.
+MAX_KEYFRAME = 700 << 10
 #: Seconds between attempts to get a document.
 RETRY = 1.0
 #: Seconds that a channel stays open here after its keeper has gone: it may only have restarted.
@@ -67,6 +74,7 @@ class SharedChannels:
         self._registrations = [
             bus.serve(DOCUMENT, self._document),
             bus.serve(PLACE, self._place),
+            bus.serve(KEYFRAME, self._keyframe),
             bus.watch(CHANNEL, self._keeper),
             bus.watch(INGEST, self._ingest),
         ]
@@ -150,6 +158,32 @@ class SharedChannels:
             "viewers": channel.places,
             "media": channel.active is not None,
         }
+
+    async def _keyframe(self, request: Request) -> dict[str, str]:
+        name = request.value
+        channel = self._channels.find(name) if isinstance(name, str) else None
+        found = None if channel is None else channel.picture_source()
+        if found is None or len(found[1]) > MAX_KEYFRAME:
+            raise NotFoundError("there is no picture of that channel", subject=str(name)[:80])
+        track, unit = found
+        return {"codec": track.codec.value, "unit": base64.b64encode(unit).decode("ascii")}
+
+    async def picture(self, channel: Channel) -> tuple[str, bytes] | None:
+        """Codec and key access unit of a channel, of where it enters while its media do not come
+        here; None without one."""
+        found = channel.picture_source()
+        if found is not None:
+            return found[0].codec.value, found[1]
+        ingests = self._ingests.get(channel.name, {})
+        for node in sorted(ingests, key=lambda one: -ingests[one]):
+            if node == self._bus.node:
+                continue
+            try:
+                answer = await self._bus.call(node, KEYFRAME, channel.name)
+                return str(answer["codec"]), base64.b64decode(answer["unit"])
+            except (HelioError, KeyError, TypeError, ValueError):
+                continue  # a picture is not worth a complaint
+        return None
 
     async def tree(self, channel: str) -> tuple[Branch, ...]:
         """How a channel reaches its viewers over all nodes."""

@@ -38,7 +38,10 @@ class Mesh:
         settings: MeshSettings,
         name: str,
     ) -> None:
-        """``name``: what people call this node. ``ResourceError`` where the port cannot be opened."""
+        """``name``: what people call this node.
+
+        ``ResourceError`` where the port cannot be opened.
+        """
         host = f"[{settings.host}]" if settings.host.version == 6 else str(settings.host)
         address = f"{host}:{settings.port}"
         try:

@@ -161,6 +161,8 @@ class Server:
         self._undo.append(("transcodes", transcodes.close))
         rtc = self._open_rtc(plane, loop, transcodes)
         pictures = Pictures()
+        if self.mesh is not None:
+            pictures.source = self.mesh.shared.picture
         self._undo.append(("pictures", pictures.close))
         context = WebContext(
             channels=self.channels,

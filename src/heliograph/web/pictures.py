@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import structlog
 
@@ -29,6 +30,15 @@ MAX_JPEG = 1 << 20
 _COMMAND = (sys.executable, "-m", "heliograph.web.picture_worker")
 
 
+#: Codec and newest key access unit of a channel; None without one.
+Source: TypeAlias = Callable[[Channel], Awaitable[tuple[str, bytes] | None]]
+
+
+async def _own(channel: Channel) -> tuple[str, bytes] | None:
+    found = channel.picture_source()
+    return None if found is None else (found[0].codec.value, found[1])
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
     made: float
@@ -45,6 +55,8 @@ class Pictures:
         timeout: float = TIMEOUT,
         command: Sequence[str] = _COMMAND,
     ) -> None:
+        self.source: Source = _own
+        """Where key access units come from."""
         self.made = self.failed = self.crashed = self.refused = 0
         self._clock = clock
         self._timeout = timeout
@@ -91,9 +103,9 @@ class Pictures:
         jpeg = None
         try:
             async with self._turn:
-                source = channel.picture_source()
-                if source is not None and source[0].codec.value in DECODERS:
-                    jpeg = await self._ask(source[0].codec.value, source[1])
+                source = await self.source(channel)
+                if source is not None and source[0] in DECODERS:
+                    jpeg = await self._ask(*source)
                     if jpeg is None:
                         self.failed += 1
                     else:

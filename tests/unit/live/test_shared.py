@@ -75,6 +75,20 @@ async def test_the_same_channel_goes_on_when_somebody_publishes_at_another_node(
         await again.stop()
 
 
+async def test_a_channel_has_a_picture_where_its_media_do_not_come():
+    async with nodes(2) as (one, other):
+        one.keep()
+        air = OnAir(one.publish())
+        await until(other.has)
+        await until(lambda: one.channel.picture_source())
+        assert other.channel.picture_source() is None
+        found = await other.shared.picture(other.channel)
+        assert found == await one.shared.picture(one.channel)
+        assert found is not None
+        assert found[0] == "h264"
+        await air.stop()
+
+
 async def test_who_cannot_reach_the_ingest_gets_the_channel_by_whoever_has_it():
     async with nodes(3) as (one, between, far):
         far.unreachable.add(one.node)

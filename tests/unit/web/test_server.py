@@ -89,6 +89,8 @@ async def test_description_of_the_api_names_every_endpoint():
             "/api/v1/audit",
             "/api/v1/channels",
             "/api/v1/channels/{name}",
+            "/api/v1/channels/{name}/tree",
+            "/api/v1/mesh",
             "/api/v1/channels/{name}/keys",
             "/api/v1/channels/{name}/keys/{id}",
             "/api/v1/channels/{name}/tokens",

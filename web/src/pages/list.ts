@@ -318,7 +318,7 @@ export class ChannelList extends LitElement {
         ? [
             count(channel.readers, "viewer", "viewers"),
             onAir === null ? "" : `for ${duration(onAir)}`,
-            bitrate(channel.bitrate),
+            channel.bitrate ? bitrate(channel.bitrate) : "",
           ]
         : channel.state === "waiting"
           ? [
