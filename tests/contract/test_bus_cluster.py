@@ -336,3 +336,15 @@ def test_zenoh_understands_every_key_of_the_configuration(tmp_path: Path) -> Non
     config = zenoh.Config()
     for key, value in configuration(site.options(site.identity("one"), 7447)).items():
         config.insert_json5(key, json.dumps(value))
+
+
+async def test_who_starts_before_the_node_that_it_joins_finds_it_later(site: ZenohSite) -> None:
+    port = free_port()
+    early = await Bus.open(
+        site.options(site.identity("early"), free_port(), join=(f"127.0.0.1:{port}",))
+    )
+    site.buses.append(early)
+    late = await Bus.open(site.options(site.identity("late"), port, join=()))
+    site.buses.append(late)
+    await until(lambda: nodes(early) == nodes(late) == {early.node, late.node})
+    await settle(early, late)

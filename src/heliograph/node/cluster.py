@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from heliograph import __version__
-from heliograph.bus import Bus, BusOptions, Name, Request
+from heliograph.bus import Arrived, Bus, BusOptions, Changed, Event, Name, Request
 from heliograph.bus.authority import CERTIFICATE_FILE, Authority, check
 from heliograph.bus.identity import NODE_CERTIFICATE_FILE, Identity
 from heliograph.bus.joining import LIFETIME, MAX_LIFETIME, JoinRequest, JoinToken
@@ -30,6 +31,9 @@ from heliograph.model.errors import (
     UnreachableError,
     WrongStateError,
 )
+from heliograph.node.addresses import interfaces
+from heliograph.node.known import MAX_ADDRESSES, SAVE_PERIOD, KnownNodes
+from heliograph.node.periodic import Periodic
 from heliograph.node.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -66,13 +70,31 @@ class Cluster:
         self.identity = identity
         self.active = settings.cluster.active
         """Whether there may be other nodes."""
+        self.known = KnownNodes(identity.directory)
+        """Where other nodes were seen."""
         self._bus_port = settings.cluster.port
         self._catalogue: Catalogue | None = None
+        self._saves = Periodic("known nodes", SAVE_PERIOD, self.known.save)
 
     @property
     def node(self) -> str:
         """This node's id."""
         return self.identity.node
+
+    def show(self, settings: Settings, known: KnownNodes) -> None:
+        """Announce this node, and remember where others are from now on."""
+        self.known = known
+        self._saves = Periodic("known nodes", SAVE_PERIOD, known.save)
+        self._saves.start()
+        self.bus.watch(NODE, self._seen)
+        value = {"version": __version__, "roles": ["all"], "address": own_address(settings)}
+        self.bus.announce(NODE, node_name(settings), value)
+
+    def _seen(self, event: Event) -> None:
+        value = event.name.value
+        if isinstance(event, Arrived | Changed) and event.name.node != self.node:
+            address = value.get("address") if isinstance(value, dict) else None
+            self.known.note(address, time.time())
 
     async def names(self) -> list[Name]:
         """Everything that nodes announce."""
@@ -106,8 +128,8 @@ class Cluster:
         """Those made before."""
         return [] if self._catalogue is None else await self._catalogue.join_tokens.list()
 
-    async def join(self, body: Mapping[str, str], address: str) -> dict[str, str]:
-        """Let the node of a request in: the certificates that it needs.
+    async def join(self, body: Mapping[str, str], address: str) -> dict[str, Json]:
+        """Let the node of a request in: its certificates, and where the other nodes are.
 
         ``body`` as ``JoinToken.request`` makes it, ``address`` where it came from. Errors as of
         ``JoinRequest.parse`` and ``JoinTokens.redeem``; ``RemoteError`` where the authority's node
@@ -123,7 +145,13 @@ class Cluster:
             request.token, request.node, request.name, request.proves, address
         )
         log.info("node joins", node=request.node, name=request.name, address=address)
-        return _certificates(authority, request.public_key)
+        return _certificates(authority, request.public_key) | {"nodes": self._addresses()}
+
+    def _addresses(self) -> list[str]:
+        """Where the nodes are that can be seen from here."""
+        values = self.bus.present(NODE).values()
+        found = (value.get("address") for value in values if isinstance(value, dict))
+        return [address for address in found if isinstance(address, str)][:MAX_ADDRESSES]
 
     async def renew(self) -> None:
         """Get the next certificate when this one ends soon; it is used from the next start on."""
@@ -146,7 +174,7 @@ class Cluster:
             self.identity.join(answer["authority"], answer["certificate"], now)
         log.info("node's certificate renewed; start the server anew before the old one ends")
 
-    async def _ask_authority(self, method: str, value: Json) -> dict[str, str]:
+    async def _ask_authority(self, method: str, value: Json) -> dict[str, Json]:
         for node, _ in self.bus.present(AUTHORITY):
             found = await self.bus.call(node, method, value, timeout=PATIENCE)
             if isinstance(found, dict) and {"authority", "certificate"} <= set(found):
@@ -184,10 +212,12 @@ class Cluster:
 
     async def close(self) -> None:
         """Leave."""
+        await self._saves.stop()
+        await self.known.save()
         await self.bus.close()
 
 
-def _certificates(authority: Authority, public_key: bytes) -> dict[str, str]:
+def _certificates(authority: Authority, public_key: bytes) -> dict[str, Json]:
     now = datetime.now(UTC)
     return {
         "authority": authority.certificate,
@@ -213,26 +243,30 @@ async def open_cluster(settings: Settings) -> Cluster:
     if not wanted.join:
         await asyncio.to_thread(identity.found, now)
     credentials = await asyncio.to_thread(identity.credentials, now)
+    known = KnownNodes(identity.directory)
+    await asyncio.to_thread(known.load, now.timestamp())
     if credentials is None:
         if not wanted.join:
             raise SettingsError("cluster.join: this node is of a cluster; name one of its nodes")
         if wanted.token is None:
             raise SettingsError("cluster.token is needed to join for the first time: helio token")
-        await _enrol(identity, settings)
+        for address in await _enrol(identity, settings):
+            known.note(address, now.timestamp())
         credentials = await asyncio.to_thread(identity.credentials, datetime.now(UTC))
     host = f"[{wanted.host}]" if wanted.host.version == 6 else str(wanted.host)
+    join = tuple(f"{host}:{port}" for host, port in wanted.places())
     bus = await Bus.open(
         BusOptions(
             identity.node,
             credentials,
             (f"{host}:{wanted.port}",),
-            tuple(f"{host}:{port}" for host, port in wanted.places()),
+            join + known.addresses(without=(*join, own_address(settings))),
             lease=wanted.lease_ms / 1000,
             scouting=wanted.scouting,
         )
     )
     cluster = Cluster(bus, identity, settings)
-    bus.announce(NODE, node_name(settings), {"version": __version__, "roles": ["all"]})
+    cluster.show(settings, known)
     log.info("cluster", node=identity.node, port=wanted.port, join=list(wanted.join))
     return cluster
 
@@ -243,8 +277,18 @@ def node_name(settings: Settings) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", text)[:64] or NODE
 
 
-async def _enrol(identity: Identity, settings: Settings) -> None:
-    """Ask the nodes to be joined, one after the other, for a certificate."""
+def own_address(settings: Settings) -> str:
+    """``HOST:PORT`` by which other nodes find this one."""
+    wanted = settings.cluster
+    host = settings.server.public_host
+    if not host:
+        bound = wanted.host
+        host = str(next(iter(interfaces()), bound) if bound.is_unspecified else bound)
+    return f"[{host}]:{wanted.port}" if ":" in host else f"{host}:{wanted.port}"
+
+
+async def _enrol(identity: Identity, settings: Settings) -> list[Any]:
+    """Ask the nodes to be joined, one after the other, for a certificate; where others are."""
     import httpx  # it takes a while to load, and most servers ask nobody
 
     wanted = settings.cluster
@@ -275,7 +319,8 @@ async def _enrol(identity: Identity, settings: Settings) -> None:
                 continue
             await asyncio.to_thread(identity.join, authority, certificate, now)
             log.info("joined", node=identity.node, by=host)
-            return
+            nodes = found.get("nodes")
+            return nodes[:MAX_ADDRESSES] if isinstance(nodes, list) else []
     raise refusal
 
 

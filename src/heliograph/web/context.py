@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from heliograph.bus import Bus, Name
 from heliograph.catalogue.catalogue import Catalogue
@@ -63,8 +63,8 @@ class ClusterFace(Protocol):
         """Those made before."""
         ...
 
-    async def join(self, body: Mapping[str, str], address: str) -> dict[str, str]:
-        """Let the node of a request in: its certificates."""
+    async def join(self, body: Mapping[str, str], address: str) -> dict[str, Any]:
+        """Let the node of a request in: its certificates, and where the other nodes are."""
         ...
 
 

@@ -71,6 +71,7 @@ class Join(BaseModel):
 class Joined(BaseModel):
     authority: str = Field(description="Certificate of the cluster's authority, PEM.")
     certificate: str = Field(description="The node's, PEM.")
+    nodes: list[str] = Field([], description="`HOST:PORT` of the nodes that are there.")
 
 
 def _cluster(context: Context) -> ClusterFace:
@@ -132,7 +133,7 @@ async def create_token(
 @router.post(
     "/nodes/join", response_model=Joined, responses=answers(400, 401, 409, 410, 429, 502, 503)
 )
-async def join(given: Join, request: Request, context: Context, cluster: Found) -> dict[str, str]:
+async def join(given: Join, request: Request, context: Context, cluster: Found) -> dict[str, Any]:
     """Join the cluster; asked by a node that was given a token. Guessing is slowed: 429."""
     try:
         found = await cluster.join(given.model_dump(), peer_of(request))

@@ -148,6 +148,8 @@ async def test_a_node_joins_by_any_node_with_pages(first: Machine, tmp_path: Pat
             settings(tmp_path / "3", join=[second.place], token=here.text(), name="third")
         )
         await until(lambda: len(first.cluster.bus.present("node")) == 3)
+        places = {one.place.removeprefix("tls/") for one in (first, second)}
+        assert set(third.known.addresses()) == places, "told in the answer, and seen"
         await third.close()
         await first.cluster.close()
         await until(lambda: not second.cluster.bus.present("authority"))
