@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +22,7 @@ async def main(directory: str, port: str, *join: str) -> None:
     identity = Identity.load(Path(directory))
     credentials = identity.credentials(datetime.now(UTC))
     bus = await Bus.open(
-        BusOptions(identity.node, credentials, (f"127.0.0.1:{port}",), tuple(join))
+        BusOptions(identity.node, credentials, (f"127.0.0.1:{port}",), tuple(join), stall=1.0)
     )
 
     async def echo(request: Request) -> Json:
@@ -30,7 +31,11 @@ async def main(directory: str, port: str, *join: str) -> None:
     def seen(event: Event) -> None:
         print(type(event).__name__, event.name.name, flush=True)
 
+    async def stand(request: Request) -> Json:
+        time.sleep(request.value)  # noqa: ASYNC251 - the loop is to stand still
+
     bus.serve("echo", echo)
+    bus.serve("stand", stand)
     bus.watch("unit", seen)
     bus.announce("unit", Path(directory).name)
     print("ready", flush=True)

@@ -132,6 +132,20 @@ async def test_a_frozen_node_is_noticed_within_its_lease_and_is_back_when_it_goe
     assert kinds == [["Arrived", "Gone", "Arrived"]] * 2
 
 
+async def test_a_node_whose_event_loop_stands_still_is_gone_until_it_goes_on(
+    site: ZenohSite, unit: Node
+) -> None:
+    bus = site.buses[0]
+    watch = Watch(bus)
+    began = time.monotonic()
+    with pytest.raises(RemoteError):
+        await bus.call(unit.id, "stand", 4, timeout=0.5)
+    assert await watch.gone() - began < 3
+    await until(lambda: bus.present("unit"))
+    assert time.monotonic() - began > 3.5
+    assert await bus.call(unit.id, "echo", 1) == 1
+
+
 async def test_a_killed_first_node_leaves_the_others_together_and_is_joined_again(
     site: ZenohSite,
 ) -> None:

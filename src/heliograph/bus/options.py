@@ -12,6 +12,11 @@ from heliograph.model.nodes import NodeId
 LEASE = 1.0
 
 
+#: Seconds that the event loop may stand still until the node counts as gone: full collections of
+#: garbage and slow disks take a fraction of it.
+STALL = 3.0
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """Files by which nodes of one cluster know each other; PEM, not encrypted."""
@@ -40,6 +45,8 @@ class BusOptions:
     """``HOST:PORT`` of nodes to connect to; one is enough, it tells of the others."""
     lease: float = LEASE
     """Seconds after which others count this node as gone when they hear nothing of it."""
+    stall: float = STALL
+    """Seconds of a standing event loop after which this node takes itself for gone."""
     scouting: bool = False
     """Whether nodes of the same local network are found by multicast."""
     scouting_address: str = field(default="224.0.0.224:7446")

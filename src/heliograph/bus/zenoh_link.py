@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import json
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -28,6 +29,7 @@ from zenoh.handlers import Callback
 from heliograph.bus.inbox import Inbox
 from heliograph.bus.link import Question, Undo
 from heliograph.bus.options import BusOptions
+from heliograph.bus.watchdog import Watchdog
 from heliograph.bus.wire import MAX_MESSAGE
 from heliograph.model.errors import ResourceError
 
@@ -148,6 +150,8 @@ class ZenohLink:
         self._inbox: Inbox
         self._open = False
         self._refused = 0
+        self._tokens: set[_Token] = set()
+        self._watchdog = Watchdog(options.stall, self._hide, self._show)
 
     async def open(self) -> None:
         """Begin; ``ResourceError`` where it cannot listen or read its files."""
@@ -163,12 +167,15 @@ class ZenohLink:
         except TimeoutError:
             raise ResourceError(f"bus: not begun within {OPENING:g} s", subject="bus") from None
         self._open = True
+        if self._options.credentials is not None:  # alone there is nobody to be misled
+            self._watchdog.start()
 
     async def close(self) -> None:
         """End; bounded, as threads that wait for a frozen node must not hold us up."""
         if not self._open:
             return
         self._open = False
+        self._watchdog.close()
         self._inbox.close()
         try:
             async with asyncio.timeout(CLOSING):
@@ -243,7 +250,27 @@ class ZenohLink:
 
     def declare(self, key: str) -> Undo:
         """Show a token."""
-        return self._ending(self._zenoh.liveliness().declare_token(key))
+        token = _Token(self._zenoh, key)
+        token.show()
+        self._tokens.add(token)
+
+        def undo() -> None:
+            self._tokens.discard(token)
+            if self._open:
+                token.hide()
+
+        return undo
+
+    def _hide(self) -> None:
+        """The event loop stands still: called in the watchdog's thread."""
+        for token in [*self._tokens]:
+            token.hide()
+
+    def _show(self) -> None:
+        if self._open:
+            log.warning("event loop stood still; this node was gone for others")
+            for token in self._tokens:
+                token.show()
 
     def watch(self, pattern: str, seen: Callable[[str, bool], None]) -> Undo:
         """Be told of tokens. One that is lost at the bound would never be told again: none is."""
@@ -259,7 +286,11 @@ class ZenohLink:
 
     def counters(self) -> Mapping[str, int]:
         """What found no room, and what Zenoh refused."""
-        return {"lost": self._inbox.lost, "refused": self._refused}
+        return {
+            "lost": self._inbox.lost,
+            "refused": self._refused,
+            "stalls": self._watchdog.stalls,
+        }
 
     def _ending(self, declared: Any) -> Undo:  # noqa: ANN401 - what Zenoh declares
         def undo() -> None:
@@ -270,6 +301,29 @@ class ZenohLink:
             declared = None
 
         return undo
+
+
+class _Token:
+    """A token that is shown or hidden, by two threads."""
+
+    def __init__(self, session: zenoh.Session, key: str) -> None:
+        self._session = session
+        self._key = key
+        self._lock = threading.Lock()
+        self._shown: zenoh.LivelinessToken | None = None
+
+    def show(self) -> None:
+        """Twice is once."""
+        with self._lock:
+            if self._shown is None:
+                self._shown = self._session.liveliness().declare_token(self._key)
+
+    def hide(self) -> None:
+        """Twice is once."""
+        with self._lock, contextlib.suppress(zenoh.ZError):
+            if self._shown is not None:
+                self._shown.undeclare()  # type: ignore[no-untyped-call] # so in its stub
+            self._shown = None
 
 
 class _ZenohQuestion:
