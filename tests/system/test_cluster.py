@@ -83,6 +83,10 @@ class Node:
             stdin=subprocess.DEVNULL,
         ).stdout
 
+    def nodes(self) -> set[str]:
+        """Names of all nodes that this one sees."""
+        return {one["name"] for one in json.loads(self.helio("names", "node", "--json"))}
+
     def state_of(self, channel: str = "demo") -> str:
         assert self.served is not None
         try:
@@ -118,6 +122,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[Node, Node]]:
         yield first, second
         for node in (second, first):
             assert node.served is not None
+            assert token not in node.served.log.read_text()
             assert stop(node.process) == 0, node.served.log.read_text()
             assert "Traceback" not in node.served.log.read_text()
     finally:
@@ -193,6 +198,7 @@ def test_what_is_published_at_the_other_node_is_watched_at_the_first(
     assert refused.returncode != 0
 
 
+@pytest.mark.timeout(150)
 def test_a_viewer_stays_while_the_node_of_the_publisher_is_killed_and_returns(
     cluster: tuple[Node, Node],
     publish: Callable[[Node], subprocess.Popen[bytes]],
@@ -215,11 +221,13 @@ def test_a_viewer_stays_while_the_node_of_the_publisher_is_killed_and_returns(
         until("pictures come", lambda: seen() > 30)
         first.kill()
         until("the silence is noticed", lambda: second.state_of() == "waiting")
+        until("it is gone for others", lambda: second.nodes() == {"second"})
         assert viewer.poll() is None
         before = seen()
         first.start()
         publish(first)
         until("pictures come again", lambda: seen() > before + 30)
+        assert first.nodes() == second.nodes() == {"first", "second"}
         assert viewer.poll() is None
     finally:
         stop(viewer)

@@ -164,8 +164,7 @@ class Directory:
             return
         node, session = found
         events, _ = (self._table.arrived if there else self._table.gone)(node, session)
-        if there and len(self._table.sessions()) > 1:
-            log.debug("node seen", node=node, session=session)
+        log.info("node is there" if there else "node is gone", node=node, session=session)
         self._emit(events)
         self._want()
 
