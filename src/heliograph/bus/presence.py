@@ -240,14 +240,16 @@ class Table:
         state.newest = max(state.newest, news.version)
         book = state.book
         if book is not None and not news.empty and news.version == book.version + 1:
-            before = dict(book.entries)
+            touched = {*news.withdrawn, *((kind, name) for kind, name, _ in news.put)}
+            before = {place: book.entries[place] for place in touched if place in book.entries}
             book.version = news.version
             for place in news.withdrawn:
                 book.entries.pop(place, None)
             for kind, name, value in news.put:
                 book.entries[kind, name] = value
+            after = {place: book.entries[place] for place in touched if place in book.entries}
             if session == at.shown:
-                return self._events(node, before, book.entries), _lacking(state)
+                return self._events(node, before, after), _lacking(state)
         return [], session == at.shown and _lacking(state)
 
     def book(self, node: NodeId, session: str, news: News) -> Outcome:
