@@ -86,7 +86,8 @@ class Relay:
     """A middleman that can swallow everything, and change the address that one end sees."""
 
     def __init__(self) -> None:
-        self.cut = False
+        self.cut: set[str] = set()
+        """Ways on which nothing comes through: ``there`` from the one that connects, ``back``."""
         self._front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._front.bind(("127.0.0.1", 0))
         self._front.settimeout(0.05)
@@ -115,14 +116,14 @@ class Relay:
         while self._running:
             with contextlib.suppress(OSError):
                 data, self._client = self._front.recvfrom(2048)
-                if not self.cut:
+                if "there" not in self.cut:
                     self._back.sendto(data, self._target)
 
     def _here(self) -> None:
         while self._running:
             with contextlib.suppress(OSError):
                 data = self._back.recv(2048)
-                if not self.cut and self._client is not None:
+                if "back" not in self.cut and self._client is not None:
                     self._front.sendto(data, self._client)
 
     def close(self) -> None:
@@ -258,8 +259,9 @@ def test_silence_is_told_where_nobody_answers(units: tuple[Unit, Unit]) -> None:
     other.harness.event(MeshUp, link=there)
 
 
+@pytest.mark.parametrize("cut", [{"there", "back"}, {"there"}], ids=["both", "one-way"])
 def test_a_cut_is_told_and_what_it_swallowed_comes_out_of_the_ring(
-    units: tuple[Unit, Unit], relayed: Relay
+    units: tuple[Unit, Unit], relayed: Relay, cut: set[str]
 ) -> None:
     one, other = units
     source = one.harness.plane.add_source(one.channel, 0, [VIDEO])
@@ -274,14 +276,14 @@ def test_a_cut_is_told_and_what_it_swallowed_comes_out_of_the_ring(
     camera = Camera()
     one.harness.plane.push(input, 0, camera.gop(10))
     numbers = [item[2] for item in other.harness.read(tap, 10)]
-    relayed.cut = True
+    relayed.cut = cut
     one.harness.plane.push(input, 0, [camera.frame() for _ in range(10)])
-    one.harness.event(MeshSilent, link=here)
     other.harness.event(MeshSilent, link=there)
+    if "back" in cut:
+        one.harness.event(MeshSilent, link=here)
     one.harness.plane.push(input, 0, [camera.frame() for _ in range(10)])
     one.harness.wait(1.2)  # longer than anything is kept for repair
-    relayed.cut = False
-    one.harness.event(MeshBack, link=here)
+    relayed.cut = set()
     other.harness.event(MeshBack, link=there)
     numbers += [item[2] for item in other.harness.read(tap, 20)]
     assert numbers == list(range(numbers[0], numbers[0] + 30))
