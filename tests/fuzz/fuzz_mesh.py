@@ -52,7 +52,7 @@ def one_input(data: bytes) -> None:
         how, size, data = data[0], data[1] if len(data) > 1 else 0, data[2:]
         piece, data = data[:size], data[size:]
         kind = how & 7
-        if 1 <= kind <= 5:
+        if 1 <= kind <= 6:
             counter += 1 + (how >> 3)
             space = 1 << 63 if kind >= 4 else 0
             piece = sealed(name, kind, space | counter, piece)

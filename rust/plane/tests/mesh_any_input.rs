@@ -6,12 +6,13 @@ mod mesh_support;
 use _plane::mesh::wire::{Body, FEEDBACK, Header, Kind, MAX_PARTS, Media, Report};
 use proptest::prelude::*;
 
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     Kind::Media,
     Kind::Part,
     Kind::Control,
     Kind::Report,
     Kind::Goodbye,
+    Kind::Wish,
 ];
 
 fn media() -> impl Strategy<Value = Media> {
@@ -58,7 +59,7 @@ proptest! {
         }
         for kind in KINDS {
             if let Ok(body) = Body::parse(kind, &data)
-                && kind != Kind::Goodbye
+                && !matches!(kind, Kind::Goodbye | Kind::Wish)
             {
                 let mut again = Vec::new();
                 body.write(&mut again);
@@ -76,6 +77,7 @@ proptest! {
         round(&Body::Part(media, index % count, count, &data));
         round(&Body::Control(offset, &data));
         round(&Body::Report(report));
+        round(&Body::Wish(media.wire, media.track));
     }
 
 }
@@ -88,7 +90,7 @@ proptest! {
     #[test]
     fn a_link_takes_anything_its_peer_seals(
         bodies in prop::collection::vec(
-            (0_usize..5, prop::collection::vec(any::<u8>(), 0..90), 0..20_000_u64, media(), report()),
+            (0_usize..6, prop::collection::vec(any::<u8>(), 0..90), 0..20_000_u64, media(), report()),
             1..60,
         ),
     ) {
@@ -102,8 +104,9 @@ proptest! {
                 Kind::Control => Body::Control(counter, &data),
                 Kind::Report => Body::Report(report),
                 Kind::Goodbye => Body::Goodbye,
+                Kind::Wish => Body::Wish(media.wire, media.track),
             };
-            let feedback = matches!(body.kind(), Kind::Report | Kind::Goodbye);
+            let feedback = matches!(body.kind(), Kind::Report | Kind::Goodbye | Kind::Wish);
             let counter = if feedback { FEEDBACK | counter } else { counter };
             let datagram = key.seal(1, counter, &body);
             let header = Header::parse(&datagram).unwrap();

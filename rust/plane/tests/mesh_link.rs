@@ -274,3 +274,12 @@ fn replays_and_forgeries_are_refused_and_counted() {
     );
     assert_eq!(network.came[1].len(), 1);
 }
+
+#[test]
+fn a_wish_for_a_keyframe_reaches_the_sender() {
+    let mut network = Network::new(Weather::default(), Weather::default(), 1);
+    network.run(300_000);
+    network.ends[1].wish(3, 2);
+    network.run(30_000);
+    assert_eq!(network.ends[0].wishes, [(3, 2)]);
+}

@@ -93,6 +93,8 @@ pub struct Link {
     pub delivered: Vec<Delivered>,
     /// What happened.
     pub events: Vec<Event>,
+    /// Keyframes the peer needs of what we send: (wire channel, track).
+    pub wishes: Vec<(u16, u8)>,
     /// Messages are not taken now; the peer sends them again.
     pub crowded: bool,
     key: Key,
@@ -127,6 +129,7 @@ impl Link {
             outgoing: Vec::new(),
             delivered: Vec::new(),
             events: Vec::new(),
+            wishes: Vec::new(),
             crowded: false,
             key: options.receive,
             sender: Sender::new(options.send, options.remote, now),
@@ -240,6 +243,7 @@ impl Link {
             },
             Body::Report(report) => self.hear(&report, now),
             Body::Goodbye => self.end("peer"),
+            Body::Wish(wire, track) => self.wishes.push((wire, track)),
         }
         self.settle();
         newest
@@ -312,6 +316,12 @@ impl Link {
             let body = Body::Part(media, index, count, part);
             self.outgoing.push(self.sender.seal(&body, now));
         }
+    }
+
+    /// Asks for a keyframe. It is not repaired: who still waits asks again.
+    pub fn wish(&mut self, wire: u16, track: u8) {
+        let wish = self.sender.seal_feedback(&Body::Wish(wire, track));
+        self.outgoing.push(wish);
     }
 
     /// Queues a message.

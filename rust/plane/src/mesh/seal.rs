@@ -47,7 +47,7 @@ impl Key {
         let size = match body {
             Body::Media(_, data) | Body::Part(.., data) | Body::Control(_, data) => data.len(),
             Body::Report(report) => 10 * report.runs.len(),
-            Body::Goodbye => 0,
+            Body::Goodbye | Body::Wish(..) => 0,
         };
         let mut data = Vec::with_capacity(HEADER + 40 + size + TAG);
         data.extend_from_slice(&head);

@@ -49,6 +49,8 @@ pub enum Kind {
     Report = 4,
     /// The sender ends the link.
     Goodbye = 5,
+    /// A keyframe is needed of what the receiver sends.
+    Wish = 6,
 }
 
 /// Why bytes are not a datagram of a link.
@@ -78,6 +80,7 @@ impl Header {
             3 => Kind::Control,
             4 => Kind::Report,
             5 => Kind::Goodbye,
+            6 => Kind::Wish,
             _ => return Err(Malformed),
         };
         let mut rest = Reader(&data[2..]);
@@ -86,7 +89,7 @@ impl Header {
             link: rest.u32()?,
             counter: rest.u64()?,
         };
-        let feedback = matches!(kind, Kind::Report | Kind::Goodbye);
+        let feedback = matches!(kind, Kind::Report | Kind::Goodbye | Kind::Wish);
         if feedback == (header.counter >= FEEDBACK) {
             Ok(header)
         } else {
@@ -153,6 +156,8 @@ pub enum Body<'a> {
     Report(Report),
     /// The end.
     Goodbye,
+    /// A keyframe of a wire channel's track.
+    Wish(u16, u8),
 }
 
 /// Takes numbers off the front.
@@ -238,7 +243,9 @@ impl<'a> Body<'a> {
             }
             Kind::Control => Self::Control(rest.u64()?, rest.0),
             Kind::Report => return rest.report().map(Self::Report),
-            Kind::Goodbye => return Ok(Self::Goodbye), // what later versions add is ignored
+            // What later versions add to these is ignored.
+            Kind::Goodbye => return Ok(Self::Goodbye),
+            Kind::Wish => return Ok(Self::Wish(rest.u16()?, rest.u8()?)),
         };
         match &body {
             Self::Media(_, data) | Self::Part(.., data) | Self::Control(_, data)
@@ -258,6 +265,7 @@ impl<'a> Body<'a> {
             Self::Control(..) => Kind::Control,
             Self::Report(_) => Kind::Report,
             Self::Goodbye => Kind::Goodbye,
+            Self::Wish(..) => Kind::Wish,
         }
     }
 
@@ -279,6 +287,10 @@ impl<'a> Body<'a> {
             }
             Self::Report(report) => report.write(out),
             Self::Goodbye => {}
+            Self::Wish(wire, track) => {
+                out.extend_from_slice(&wire.to_be_bytes());
+                out.push(*track);
+            }
         }
     }
 }

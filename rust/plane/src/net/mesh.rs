@@ -15,6 +15,7 @@ use crate::mesh::link::{Counters, Event as LinkEvent, Link, Options, Refusal};
 use crate::mesh::wire::Header;
 use crate::net::worker::count;
 use crate::plane::{ChannelCell, Hub};
+use crate::webrtc::keyframes::MIN_SPACING;
 use peer::{Peer, Place};
 pub use peer::{Route, ServeCounters};
 use std::collections::HashMap;
@@ -69,6 +70,8 @@ pub struct Terms {
 struct State {
     peers: HashMap<Id, Peer>,
     names: HashMap<u32, Id>,
+    /// When a keyframe was asked for last: of which channel's track.
+    asked: HashMap<(Id, u8), u64>,
     streams: Streams,
     counters: PortCounters,
 }
@@ -116,6 +119,7 @@ impl MeshPort {
             state: Mutex::new(State {
                 peers: HashMap::new(),
                 names: HashMap::new(),
+                asked: HashMap::new(),
                 streams,
                 counters: PortCounters::default(),
             }),
@@ -216,8 +220,8 @@ impl MeshPort {
 
     /// Takes what waits at the socket.
     pub fn receive(&self, hub: &Hub, receiver: &mut Receiver, now: u64) {
-        let mut state = lock(&self.state);
         let mut news = News::new(hub);
+        let mut state = lock(&self.state);
         for _ in 0..RECEIVE_ROUNDS {
             let count = receiver.receive(self.fd()).unwrap_or(0);
             for n in 0..count {
@@ -230,14 +234,15 @@ impl MeshPort {
             }
         }
         state.tell(&mut news, hub, now);
-        news.notify(hub, Some(self.worker));
+        drop(state);
+        news.pass_on(hub, Some(self.worker), now);
     }
 
     /// Takes what waits at connections.
     pub fn receive_streams(&self, hub: &Hub, now: u64) {
+        let mut news = News::new(hub);
         let mut guard = lock(&self.state);
         let state = &mut *guard;
-        let mut news = News::new(hub);
         let mut came = std::mem::take(&mut state.streams.came);
         state.streams.receive(now, &mut came);
         for (token, data) in came.drain(..) {
@@ -246,7 +251,8 @@ impl MeshPort {
         state.streams.came = came;
         state.notice_streams(now);
         state.tell(&mut news, hub, now);
-        news.notify(hub, Some(self.worker));
+        drop(guard);
+        news.pass_on(hub, Some(self.worker), now);
     }
 
     /// New packets are in a channel's ring.
@@ -254,6 +260,25 @@ impl MeshPort {
         for peer in lock(&self.state).peers.values_mut() {
             peer.dirty(cell.id, now);
         }
+    }
+
+    /// A keyframe of a channel's track is needed: the peers that feed the channel are asked; `true` if
+    /// there are any, and none was asked just before.
+    pub fn wish(&self, channel: Id, track: u8, now: u64) -> bool {
+        let mut state = lock(&self.state);
+        let State { peers, asked, .. } = &mut *state;
+        asked.retain(|_, when| now.saturating_sub(*when) < MIN_SPACING);
+        if asked.contains_key(&(channel, track)) {
+            return false;
+        }
+        let mut any = false;
+        for peer in peers.values_mut() {
+            any |= peer.wish(channel, track);
+        }
+        if any {
+            asked.insert((channel, track), now);
+        }
+        any
     }
 
     /// When [`MeshPort::run`] has something to do.
@@ -265,10 +290,10 @@ impl MeshPort {
 
     /// Does what is due: serves channels, lets links speak, hears what they say.
     pub fn run(&self, hub: &Hub, headers: &mut Headers, now: u64) {
-        let mut state = lock(&self.state);
-        let state = &mut *state;
-        state.streams.expire(now);
         let mut news = News::new(hub);
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        state.streams.expire(now);
         for (id, peer) in &mut state.peers {
             peer.connect(*id, &mut state.streams, now);
             peer.run(&state.streams, now);
@@ -279,8 +304,9 @@ impl MeshPort {
         state.tell(&mut news, hub, now);
         self.flush(state, hub, headers);
         state.bury();
+        drop(guard);
         // What was told here is news to this very thread, which has looked already.
-        news.notify(hub, None);
+        news.pass_on(hub, None, now);
     }
 
     /// Says goodbye to everybody: the port is about to close.
@@ -340,6 +366,8 @@ impl MeshPort {
 struct News {
     links: Vec<Id>,
     touched: Vec<Arc<ChannelCell>>,
+    /// Keyframes that peers need of channels' tracks.
+    wishes: Vec<(Id, u8)>,
     /// Python is behind with events.
     crowded: bool,
 }
@@ -352,9 +380,13 @@ impl News {
         }
     }
 
-    fn notify(&self, hub: &Hub, from: Option<usize>) {
+    /// Tells others. The port is not locked meanwhile: who is asked for keyframes asks ports.
+    fn pass_on(&self, hub: &Hub, from: Option<usize>, now: u64) {
         for cell in &self.touched {
             hub.notify(cell, from);
+        }
+        for (channel, track) in &self.wishes {
+            hub.want_keyframe(*channel, *track, now);
         }
     }
 }
@@ -414,6 +446,7 @@ impl State {
                 }
             }
             peer.listen(now);
+            news.wishes.extend(peer.wishes());
             for event in std::mem::take(&mut peer.link.events) {
                 let link = *id;
                 hub.events.push(match event {

@@ -330,6 +330,11 @@ impl RtcPort {
         }
     }
 
+    /// Keyframes that were asked for since the last call: (channel, track).
+    pub fn take_asked(&self) -> Vec<(Id, u8)> {
+        std::mem::take(&mut lock(&self.state).asked)
+    }
+
     /// Lets every session speak that has something to say; whether one did.
     fn turn(&self, state: &mut State, hub: &Hub, headers: &mut Headers, now: u64) -> bool {
         let mut batch = std::mem::take(&mut state.batch);

@@ -6,6 +6,7 @@ use crate::channel::Channel;
 use crate::event::{Events, Id};
 use crate::lock;
 use crate::net::endpoint::Route;
+use crate::net::mesh::MeshPort;
 use crate::net::rtc::RtcPort;
 use crate::net::sys::EventFd;
 use crate::net::worker::{Command, count};
@@ -204,16 +205,29 @@ impl Hub {
     /// A reader begins: a publisher that sends keyframes on request only is asked for one, unless
     /// the newest is fresh.
     pub fn freshen(&self, cell: &ChannelCell, now: u64) {
-        let ports: Vec<Arc<RtcPort>> = lock(&self.tables).rtc_ports.values().cloned().collect();
-        if ports.is_empty() {
-            return;
-        }
         // Not in the loop's head, where the channel would stay locked while ports are: the threads
         // that serve ports lock the other way round.
         let stale = lock(&cell.state).stale_video(now);
         for track in stale {
-            for port in &ports {
-                port.want_keyframe(cell.id, track);
+            self.want_keyframe(cell.id, track, now);
+        }
+    }
+
+    /// Somebody needs a keyframe: a publisher here is asked for one, and units that feed the channel.
+    pub fn want_keyframe(&self, channel: Id, track: u8, now: u64) {
+        let ports: Vec<Arc<RtcPort>> = lock(&self.tables).rtc_ports.values().cloned().collect();
+        for port in ports {
+            port.want_keyframe(channel, track);
+            self.workers[port.worker].wake.raise();
+        }
+        self.wish(channel, track, now);
+    }
+
+    /// Units that feed a channel by mesh links are asked for a keyframe.
+    pub fn wish(&self, channel: Id, track: u8, now: u64) {
+        let ports: Vec<Arc<MeshPort>> = lock(&self.tables).mesh_ports.values().cloned().collect();
+        for port in ports {
+            if port.wish(channel, track, now) {
                 self.workers[port.worker].wake.raise();
             }
         }

@@ -124,8 +124,12 @@ impl Plane {
     ) -> Result<(), Gone> {
         let port = self.mesh_port(port)?;
         let cell = self.cell(channel)?;
-        port.serve(link, wire, &cell, after, clock::now())
+        let now = clock::now();
+        port.serve(link, wire, &cell, after, now)
             .ok_or(Gone(link))?;
+        if after.is_empty() {
+            self.hub.freshen(&cell, now); // the peer begins at a keyframe, as readers do
+        }
         self.mesh_wake(&port);
         Ok(())
     }

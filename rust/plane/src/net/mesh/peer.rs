@@ -222,13 +222,34 @@ impl Peer {
         self.hears = hears;
     }
 
+    /// Asks for a keyframe, if the peer feeds the channel.
+    pub fn wish(&mut self, channel: Id, track: u8) -> bool {
+        let feeds = self.takes.iter().filter(|(_, to)| to.cell.id == channel);
+        let wires: Vec<u16> = feeds.map(|(wire, _)| *wire).collect();
+        for wire in &wires {
+            self.link.wish(*wire, track);
+        }
+        !wires.is_empty()
+    }
+
+    /// Keyframes that the peer needs: (channel, track).
+    pub fn wishes(&mut self) -> Vec<(Id, u8)> {
+        let serves = &self.serves;
+        let known = |(wire, track)| {
+            let serve = serves.iter().find(|serve| serve.wire == wire)?;
+            Some((serve.cell.id, track))
+        };
+        self.link.wishes.drain(..).filter_map(known).collect()
+    }
+
     /// When [`Peer::run`] has something to do.
     pub fn due(&self) -> Option<u64> {
         if self.link.closed() {
             return Some(0); // it is to be forgotten
         }
         let connect = (self.connect.is_some() && self.place.is_none()).then_some(self.connect_due);
-        [self.link.due(), self.serve_due, connect]
+        let says = (!self.link.outgoing.is_empty()).then_some(0);
+        [self.link.due(), self.serve_due, connect, says]
             .into_iter()
             .flatten()
             .min()

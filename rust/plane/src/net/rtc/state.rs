@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) viewers: HashMap<Id, Arc<ReaderShared>>,
     pub(super) audiences: HashMap<Id, Audience>,
     pub(super) keyframes: Keyframes<Wanted>,
+    /// Asked for here, and to be asked for at units that feed the channels.
+    pub(super) asked: Vec<Wanted>,
     pub(super) streams: Option<Streams>,
     pub(super) batch: Batch,
     pub(super) scratch: Vec<u8>,
@@ -63,6 +65,7 @@ impl State {
             viewers: HashMap::new(),
             audiences: HashMap::new(),
             keyframes: Keyframes::default(),
+            asked: Vec::new(),
             streams,
             batch: Batch::default(),
             scratch: Vec::new(),
@@ -161,9 +164,11 @@ impl State {
             keyframes,
             publishers,
             shard,
+            asked,
             ..
         } = self;
         keyframes.poll(now, |(channel, track)| {
+            asked.push((channel, track));
             for (session, publisher) in publishers.iter() {
                 for ((place, layer), route) in &publisher.routes {
                     if route.cell.id == channel && route.track == track {

@@ -51,6 +51,9 @@ impl Worker {
         for port in self.rtc_ports.values() {
             if port.due().is_some_and(|due| due <= now) {
                 port.run(&self.hub, &mut self.headers, now);
+                for (channel, track) in port.take_asked() {
+                    self.hub.wish(channel, track, now);
+                }
             }
         }
     }
