@@ -10,9 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import av
+import pytest
 from tests.unit.web.site import AUDIO, VIDEO, Site
 from tests.unit.web.test_hls import INDEX, Film, film, running, units
 
+from heliograph.live import hls_ladder
 from heliograph.live.layers import Layers, Lower
 from heliograph.plane.types import TapFlag, TapItem
 
@@ -64,23 +66,26 @@ class Two(Layers):
         self.count = 2
         self.opened: list[Small] = []
         self.asked: list[int] = []
+        self.muted = False
         self._site = site
 
     def open(self, below: int, ready: Callable[[], None], capacity: int) -> Small:
         assert below == 1
         self.opened.append(Small(self._site, ready))
+        self.opened[-1].muted = self.muted
         return self.opened[-1]
 
     def ask(self, channel: int) -> None:
         self.asked.append(channel)
 
 
-async def layered(site: Site, *tracks: Any) -> tuple[Film, Two, str]:
+async def layered(site: Site, *tracks: Any, muted: bool = False) -> tuple[Film, Two, str]:
     """A film in two sizes that somebody watches, its layers, and the multivariant playlist."""
     units(40, 0, 96)
     units(40, 0, 48)
     made = await film(site, *tracks, seconds=1)
     layers = Two(site)
+    layers.muted = muted
     made.publishing.layers = layers
     asked = asyncio.create_task(site.get(INDEX))
     while not asked.done():
@@ -196,6 +201,29 @@ async def test_a_layer_that_fails_for_a_while_leaves_a_gap() -> None:
         assert [one[1] for one in after[-2:]] == [begun[one[4]] for one in after[-2:]]
         gone = small.rpartition("/")[0] + "/" + missing[0]
         assert (await site.get(gone)).status_code == 404
+
+
+async def test_a_layer_that_comes_later_joins_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hls_ladder, "COMPANY", 0.2)
+    async with running() as site:
+        source, layers, index = await layered(site, VIDEO, muted=True)
+        assert index.count("STREAM-INF") == 1
+        (large,) = uris(index)
+        source.send(5)
+        await listed(site, large, 1)
+        source._units = list(units(40, 0, 192))[50:]  # a discontinuity before it comes
+        source.send(5)
+        await listed(site, large, 4)
+        layers.opened[0].muted = False
+        source.send(8)
+        large, small = uris((await site.get(INDEX)).text)
+        playlist = await listed(site, small, 6)
+        found = segments(playlist)
+        known = {one[4]: one for one in segments(await listed(site, large, 6))}
+        assert found[0][4] != "s0.m4s"
+        assert [one[1] for one in found[1:]] == [known[one[4]][1] for one in found[1:]]
+        assert "#EXT-X-DISCONTINUITY-SEQUENCE:1\n" in playlist
+        assert {frame.width for frame in await pictures(site, small, playlist)} == {64}
 
 
 async def test_where_one_format_changes_all_have_the_discontinuity() -> None:

@@ -102,6 +102,7 @@ class MediaPlaylist:
         self.discontinuities = 0
         """EXT-X-DISCONTINUITY-SEQUENCE: how many were before the first segment listed."""
         self._window = max(window, 3.0 * targets.duration)
+        self._ahead = first  # added to the numbers of parts
         self._first = first
         self._segments: deque[Segment] = deque()  # whole ones
         self._growing: Segment | None = None
@@ -115,12 +116,12 @@ class MediaPlaylist:
         ``init``: number of the initialization segment it needs. Raises ``ValueError`` out of order.
         """
         growing = self._growing
-        if self.ended or (part.msn + self._first, part.index) != self.next_part:
+        if self.ended or (part.msn + self._ahead, part.index) != self.next_part:
             raise ValueError(f"part {part.index} of segment {part.msn} where {self.next_part} is")
         if growing is None:
             changed = self._segments and self._segments[-1].init != init
             growing = self._growing = Segment(
-                part.msn + self._first, wall, init, part.discontinuity or bool(changed)
+                part.msn + self._ahead, wall, init, part.discontinuity or bool(changed)
             )
         growing.parts.append(ListedPart(part.duration, part.independent))
         if not part.last:
@@ -130,7 +131,7 @@ class MediaPlaylist:
         return self._expire()
 
     def begin(self, first: int, discontinuities: int) -> None:
-        """Where another rendition's numbers have come to, before the first part."""
+        """The number of the first part to come, where other renditions have come to."""
         self._first, self.discontinuities = first, discontinuities
 
     def gap(self, seconds: float, *, init: int, discontinuity: bool) -> list[int]:
