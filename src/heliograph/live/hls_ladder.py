@@ -49,8 +49,9 @@ MAX_SOUND_BYTES = 4 << 20
 #: Seconds from when a segment may begin until a keyframe is asked for: publishers that send one
 #: every two seconds by themselves are not bothered.
 ASK_AFTER = 0.25
-#: Seconds for which the multivariant playlist waits for the renditions beside the first.
-COMPANY = 3.0
+#: Seconds for which the multivariant playlist waits for the pictures beside the first, and for the
+#: sound: its process may have to start, and who is not told of it never hears any.
+COMPANY, SOUND_COMPANY = 3.0, 10.0
 #: Browsers take pictures when the camera has them: so much more than the usual distance is common,
 #: and a part must have room for it in its last 15 %.
 UNEVEN = 1.25
@@ -252,10 +253,12 @@ class Ladder(Output):
 
         def look(waited: float) -> Answer:
             begun = [rendition.playlist.last_part is not None for rendition in self.renditions]
-            vain = waited >= COMPANY or self.channel.state is not State.ON_AIR
-            return Answer.NOW if all(begun) or vain else Answer.WAIT
+            pictures, sound = begun[: len(self._lowers) + 1], begun[len(self._lowers) + 1 :]
+            there = (all(pictures) or waited >= COMPANY) and (all(sound) or waited >= SOUND_COMPANY)
+            on_air = self.channel.state is State.ON_AIR
+            return Answer.NOW if there or not on_air else Answer.WAIT
 
-        await self._until(look, COMPANY)
+        await self._until(look, (COMPANY, SOUND_COMPANY))
         return self._listed(suffix)
 
     def _listed(self, suffix: str) -> str:

@@ -364,9 +364,9 @@ class Output(ReaderHooks):
         await self._until(look)
         return self.renditions[place]
 
-    async def _until(self, look: Callable[[float], Answer], patience: float = 0.0) -> None:
+    async def _until(self, look: Callable[[float], Answer], patience: Sequence[float] = ()) -> None:
         """Wait until ``look``, given the seconds waited, has an answer; ``patience``: after how
-        many it may have one without news, if that is sooner than usual."""
+        many it may have one without news, where that is sooner than usual."""
         began = self._hls.clock()
         while True:
             self.touch()
@@ -391,8 +391,7 @@ class Output(ReaderHooks):
             until = FIRST_PATIENCE
             if self.renditions:
                 until = give_up_after(self.renditions[0].playlist)
-            if waited < patience:
-                until = patience
+            until = next((one for one in patience if waited < one), until)
             with self._hls.waiting():
                 try:
                     async with asyncio.timeout(max(0.01, until - waited)):
