@@ -44,6 +44,16 @@ _TICK = """
 }
 """
 
+#: Bytes of sound that the player has decoded.
+_HEARD = """
+() => {
+  const all = (root) => [...root.querySelectorAll("*")].flatMap((e) =>
+    [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
+  const videos = all(document).filter((e) => e.localName === "video");
+  return Math.max(...videos.map((video) => video.webkitAudioDecodedByteCount ?? 0));
+}
+"""
+
 _PLAYER = """
 () => {
   const player = document.querySelector("helio-watch")?.shadowRoot?.querySelector("helio-player");
@@ -153,4 +163,10 @@ def test_half_the_size_is_sent_as_well_when_that_is_ticked(
         return [row.get("layer") for row in rows]
 
     wait_until(lambda: layer() == ["full"], PATIENCE, "the larger of two pictures")
-    assert watcher.evaluate(_PLAYER)["width"] == 1280
+    wait_until(lambda: watcher.evaluate(_PLAYER)["width"] == 1280, PATIENCE, "its size")
+    # By HLS they are two renditions, with the sound beside them.
+    by_hls = chromium.open(f"{server.http}/watch/clip?way=hls")
+    plays(by_hls, "hls")
+    wait_until(lambda: by_hls.evaluate(_HEARD) > 0, PATIENCE, "its sound")
+    for tab in (watcher, by_hls, owner):
+        tab.close()
