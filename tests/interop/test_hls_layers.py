@@ -25,6 +25,16 @@ RELOADS = 8.0
 #: Lines of the fake camera's picture, and of half of it.
 FULL, HALF = 720, 360
 
+#: Lets a publisher send one of its layers, or not.
+_ACTIVATE = """
+([rid, active]) => {
+  const sender = pc.getSenders().find((one) => one.track.kind === "video");
+  const parameters = sender.getParameters();
+  parameters.encodings.find((one) => one.rid === rid).active = active;
+  return sender.setParameters(parameters);
+}
+"""
+
 
 def two_sizes(serve: Callable[..., Server], chromium: Chromium) -> tuple[Server, webrtc.Peer, str]:
     """A channel that a browser sends in two sizes, both of which are there; its address."""
@@ -93,5 +103,27 @@ def test_hls_js_changes_between_layers_without_a_gap(
         print(f"{lines}: {player.delay:.2f} s behind, {player.errors}")
         assert player.stalls == stalls
     assert [why for fatal, why in player.errors if fatal] == []
+    player.tab.close()
+    publisher.close()
+
+
+def test_players_go_on_when_the_browser_stops_a_layer(
+    serve: Callable[..., Server], run: Keep, chromium: Chromium, tmp_path: Path
+) -> None:
+    _server, publisher, url = two_sizes(serve, chromium)
+    player = hls.HlsJs(chromium, url)
+    wait_until(lambda: player.frames > 30, PATIENCE, "pictures by hls.js")
+    player.choose(FULL)
+    wait_until(lambda: player.height == FULL, PATIENCE, "the larger picture")
+    judge = hls.judge(url, 3 * RELOADS, tmp_path, uneven=True)
+    run(judge)
+    for active, lines in ((False, HALF), (True, FULL)):
+        publisher.tab.evaluate(_ACTIVATE, ["full", active])
+        wait_until(lambda lines=lines: player.height == lines, PATIENCE, f"{lines} lines")
+        shown = player.frames
+        wait_until(lambda shown=shown: player.frames > shown + 60, PATIENCE, "it goes on")
+    print(player.errors)
+    assert [why for fatal, why in player.errors if fatal] == []
+    assert judge.wait(PATIENCE) == 0, judge.log[-4000:]
     player.tab.close()
     publisher.close()
