@@ -1,0 +1,117 @@
+"""Viewers: who gets which place, for how long it is kept, and what becomes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from heliograph.manager import transitions as t
+from heliograph.manager.decisions.growing import grant_one, top_up
+from heliograph.manager.draft import Decision, Draft
+from heliograph.manager.ranking import refusal, seat_group, seat_unit
+from heliograph.manager.view import Amounts, Cluster, Reservation, State, View
+from heliograph.model.errors import BusyError
+
+#: Seconds for which a place is kept: a page on a slow path has asked, has shaken hands and is
+#: seated in less; who has not come by then will not.
+RESERVATION_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Joined(Decision):
+    """A place was found."""
+
+    reservation: Reservation | None = None
+    """Always there; the base has fields with defaults."""
+
+
+def join(
+    view: View, name: str, id: str, now: float, *, location: str = "", origin: str = ""
+) -> Joined:
+    """Keep a place for a viewer on the least loaded unit with one, and grow before they run out.
+
+    ``id`` names the reservation: unique, and not to be guessed. ``origin``: the unit this viewer
+    was sent away from, or that died under him: one of the places held for its viewers is his.
+    ``NotFoundError`` where the channel is not open, ``BusyError`` where a budget is spent; its
+    ``subject`` says which.
+    """
+    draft = Draft(view)
+    channel = draft.channel(name)
+    held = _held(draft, name, origin, now) if origin else None
+    if held is not None:
+        draft.do(t.Lapse(held.id, held.unit, 1, now))
+        unit, index = held.unit, held.index
+    else:
+        found = seat_unit(draft, channel, location)
+        if found is None:
+            _lapse(draft, now)
+            found = seat_unit(draft, draft.channels[name], location)
+        if found is None and grant_one(draft, name, now) is not None:
+            found = seat_unit(draft, draft.channels[name], location)
+        if found is None:
+            raise refusal(draft, draft.channels[name])
+        unit, index = found, seat_group(draft, draft.channels[name], found)
+    draft.do(t.Reserve(id, name, unit, index, now + RESERVATION_S))
+    top_up(draft, name, now, unit)
+    done = draft.decision()
+    return Joined(done.view, done.transitions, draft.units[unit].reservations[id])
+
+
+def _held(draft: Draft, name: str, origin: str, now: float) -> Reservation | None:
+    for id, unit in draft.channels[name].holds.items():
+        hold = draft.units[unit].reservations[id]
+        if hold.origin is not None and hold.origin.unit == origin and hold.expires > now:
+            return hold
+    return None
+
+
+def take(view: View, id: str, unit: str) -> Decision:
+    """Seat somebody on a place kept for him; ``NotFoundError`` where it lapsed or was taken."""
+    draft = Draft(view)
+    draft.do(t.Take(id, unit))
+    return draft.decision()
+
+
+def cancel(view: View, id: str, unit: str, now: float) -> Decision:
+    """Give up what is left of a reservation; harmless where nothing is."""
+    draft = Draft(view)
+    reservation = draft.unit(unit).reservations.get(id)
+    if reservation is not None:
+        draft.do(t.Lapse(id, unit, reservation.count, now))
+    return draft.decision()
+
+
+def leave(view: View, unit: str, index: int, now: float, count: int = 1) -> Decision:
+    """Count viewers of a group out."""
+    draft = Draft(view)
+    draft.do(t.Leave(unit, index, count, now))
+    return draft.decision()
+
+
+def lapse(view: View, now: float) -> Decision:
+    """Give up the places for which nobody came in time; to be called every second or so."""
+    draft = Draft(view)
+    _lapse(draft, now)
+    return draft.decision()
+
+
+def _lapse(draft: Draft, now: float) -> None:
+    late = [
+        one
+        for unit in draft.units.values()
+        for one in unit.reservations.values()
+        if one.expires <= now
+    ]
+    for one in late:
+        draft.do(t.Lapse(one.id, one.unit, one.count, now))
+
+
+def admit(cluster: Cluster, unit: str, cost: Amounts) -> None:
+    """Return where a unit may spend ``cost`` more, else raise ``BusyError`` with the budget.
+
+    For what is no viewer: a recording, a sound made anew, a picture.
+    """
+    machine = cluster.units.get(unit)
+    lacks = "units" if machine is None or machine.state is not State.UP else machine.lacks(cost)
+    if lacks:
+        said = "takes nothing more" if lacks == "units" else f"has no {lacks} left"
+        raise BusyError(f"unit {unit!r} {said}", subject=lacks, retry_after=int(RESERVATION_S))
