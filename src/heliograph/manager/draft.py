@@ -284,7 +284,8 @@ class Draft:
     def drop_reservation(self, reservation: Reservation) -> None:
         """Forget a reservation; its places are another matter."""
         machine = self.units[reservation.unit]
-        kept = {key: one for key, one in machine.reservations.items() if key != reservation.id}
+        kept = dict(machine.reservations)
+        del kept[reservation.id]
         self.put(reservation.unit, reservations=kept)
         channel = self.channels[reservation.channel]
         if reservation.id in channel.holds:

@@ -27,15 +27,14 @@ def load(unit: Unit) -> float:
     return unit.used[0] / (unit.budgets.limits[0] or 1)
 
 
-def mean_load(cluster: Cluster) -> float:
-    """Of the units that may be given something."""
-    loads = [load(unit) for unit in cluster.units.values() if unit.state is State.UP]
-    return sum(loads) / len(loads) if loads else 0.0
-
-
-def is_ahead(unit: Unit, mean: float) -> bool:
-    """Whether others had better grow in its place."""
-    return load(unit) > max(BUSY, mean + AHEAD)
+def ahead_load(cluster: Cluster) -> float:
+    """The load above which a unit had better leave growth to others."""
+    total = count = 0.0
+    for unit in cluster.units.values():
+        if unit.state is State.UP:
+            total += unit.used[0] / (unit.budgets.limits[0] or 1)
+            count += 1
+    return max(BUSY, total / (count or 1) + AHEAD)
 
 
 def distances(location: str) -> Callable[[str], int]:
@@ -57,6 +56,11 @@ def distances(location: str) -> Callable[[str], int]:
         return steps
 
     return distance
+
+
+def bandwidth_band(unit: Unit) -> int:
+    """The first of what ``rank`` looks at; it alone tells most units apart."""
+    return unit.used[0] * BANDWIDTH_BANDS // (unit.budgets.limits[0] or 1)
 
 
 def rank(unit: Unit, distance: int) -> tuple[int, int, int, float, str]:
@@ -96,9 +100,8 @@ def seat_unit(
         unit = units[id]
         if unit.state is not State.UP or unit.lacks(seat):
             continue
-        # Most are told apart by their band alone; this loop is what a decision to join costs.
-        limits = unit.budgets.limits
-        if best is not None and unit.used[0] * BANDWIDTH_BANDS // (limits[0] or 1) > best[0]:
+        # This loop is what a decision to join costs.
+        if best is not None and bandwidth_band(unit) > best[0]:
             continue
         key = rank(unit, distance(unit.location))
         if best is None or key < best:
@@ -159,6 +162,8 @@ def choose_parent(
                 first, second = depth, steps
             case Order.NEAR:
                 first, second = steps, depth
+        if best is not None and (first, second) > best[:2]:
+            continue
         key = (first, second, rank(unit, steps))
         if best is None or key < best:
             best = key

@@ -204,7 +204,10 @@ class Unit:
     def room(self, cost: Amounts) -> int:
         """How often ``cost`` fits."""
         used, limits = self.used, self.budgets.limits
-        return max(0, min((limits[i] - used[i]) // cost[i] for i in range(3) if cost[i] > 0))
+        fits = (limits[0] - used[0]) // (cost[0] or 1)
+        fits = min(fits, (limits[1] - used[1]) // (cost[1] or 1))
+        fits = min(fits, (limits[2] - used[2]) // (cost[2] or 1))
+        return fits if fits > 0 else 0
 
     def free_index(self) -> int | None:
         """The lowest group nobody has; None where all are granted."""

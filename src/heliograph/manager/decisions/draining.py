@@ -94,10 +94,13 @@ def _move_source(draft: Draft, name: str, unit: str, now: float) -> None:
 
 
 def _held(draft: Draft, name: str, source: GroupId) -> int:
-    """Places kept elsewhere for viewers of a group."""
-    holds = draft.channels[name].holds
-    kept = (draft.units[unit].reservations[id] for id, unit in holds.items())
-    return sum(hold.count for hold in kept if hold.origin == source)
+    """Places kept for viewers of a group, on units that are not to go themselves."""
+    held = 0
+    for id, unit in draft.channels[name].holds.items():
+        hold = draft.units[unit].reservations[id]
+        if hold.origin == source and draft.units[unit].state is not State.DRAINING:
+            held += hold.count
+    return held
 
 
 def remove(view: View, unit: str) -> Decision:

@@ -7,18 +7,18 @@ from collections.abc import Collection
 from heliograph.manager import transitions as t
 from heliograph.manager.draft import Decision, Draft
 from heliograph.manager.ranking import (
+    ahead_load,
+    bandwidth_band,
     choose_parent,
     cut_off,
     distances,
-    is_ahead,
     load,
-    mean_load,
     rank,
     refusal,
     usable,
 )
 from heliograph.manager.tree import depths
-from heliograph.manager.view import Branch, Channel, GroupId, State, Unit, View
+from heliograph.manager.view import Amounts, Branch, Channel, GroupId, State, Unit, View
 from heliograph.model.errors import BusyError, MalformedError
 
 #: Free places below which a channel gets another group: somebody joins while it is granted.
@@ -112,12 +112,12 @@ def grant_one(
     unit, which is linked into the tree. A unit far busier than the mean comes last.
     """
     channel = draft.channels[name]
-    mean = mean_load(draft)
-    own = _best_carrier(draft, channel, mean, origin, exclude)
-    if own is not None and not is_ahead(draft.units[own], mean):
+    ahead = ahead_load(draft)
+    own = _best_carrier(draft, channel, ahead, origin, exclude)
+    if own is not None and load(draft.units[own]) <= ahead:
         return _grant(draft, name, own, now)
     other = best_newcomer(draft, channel, origin or own, exclude)
-    if other is not None and (own is None or not is_ahead(draft.units[other], mean)):
+    if other is not None and (own is None or load(draft.units[other]) <= ahead):
         found = _grant_on(draft, name, now, draft.units[other], origin or own, exclude)
         if found is not None:
             return found
@@ -125,7 +125,7 @@ def grant_one(
 
 
 def _best_carrier(
-    draft: Draft, channel: Channel, mean: float, origin: str | None, exclude: Collection[str]
+    draft: Draft, channel: Channel, ahead: float, origin: str | None, exclude: Collection[str]
 ) -> str | None:
     cut = cut_off(channel)
     best: tuple[bool, bool, float, str] | None = None
@@ -133,7 +133,7 @@ def _best_carrier(
         unit = draft.units[id]
         if id in cut or id in exclude or not _may_grow(unit, channel, branch):
             continue
-        key = (is_ahead(unit, mean), id != origin, load(unit), id)
+        key = (load(unit) > ahead, id != origin, load(unit), id)
         if best is None or key < best:
             best = key
     return None if best is None else best[3]
@@ -152,20 +152,28 @@ def best_newcomer(
     draft: Draft, channel: Channel, origin: str | None = None, exclude: Collection[str] = ()
 ) -> str | None:
     """The unit that had best carry the channel next; None where nobody can."""
-    first = channel.seat.plus(channel.carry)
+    seat = channel.seat
+    first = seat.plus(channel.carry)
     near = draft.units[origin].location if origin is not None and origin in draft.units else ""
     distance = distances(near)
+    whole: dict[int, Amounts] = {}
     best: tuple[bool, tuple[int, int, int, float, str]] | None = None
     for id, unit in draft.units.items():
+        budgets = unit.budgets
         if (
             unit.state is not State.UP
             or id in channel.branches
             or id in exclude
-            or len(unit.groups) >= unit.budgets.groups
+            or len(unit.groups) >= budgets.groups
             or unit.lacks(first)
         ):
             continue
-        key = (unit.room(channel.seat) <= unit.budgets.places, rank(unit, distance(unit.location)))
+        if budgets.places not in whole:
+            whole[budgets.places] = seat.times(budgets.places).plus(channel.carry)
+        short = bool(unit.lacks(whole[budgets.places]))
+        if best is not None and (short, bandwidth_band(unit)) > (best[0], best[1][0]):
+            continue
+        key = (short, rank(unit, distance(unit.location)))
         if best is None or key < best:
             best = key
     return None if best is None else best[1][4]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from heliograph.manager import transitions as t
 from heliograph.manager.decisions.growing import grant_one, top_up
@@ -20,8 +20,8 @@ RESERVATION_S = 10.0
 class Joined(Decision):
     """A place was found."""
 
-    reservation: Reservation | None = None
-    """Always there; the base has fields with defaults."""
+    reservation: Reservation = field(kw_only=True)
+    """What is kept."""
 
 
 def join(
@@ -53,13 +53,15 @@ def join(
     draft.do(t.Reserve(id, name, unit, index, now + RESERVATION_S))
     top_up(draft, name, now, unit)
     done = draft.decision()
-    return Joined(done.view, done.transitions, draft.units[unit].reservations[id])
+    kept = draft.units[unit].reservations[id]
+    return Joined(done.view, done.transitions, reservation=kept)
 
 
 def _held(draft: Draft, name: str, origin: str, now: float) -> Reservation | None:
     for id, unit in draft.channels[name].holds.items():
         hold = draft.units[unit].reservations[id]
-        if hold.origin is not None and hold.origin.unit == origin and hold.expires > now:
+        meant = hold.origin is not None and hold.origin.unit == origin
+        if meant and hold.expires > now and draft.units[unit].state is State.UP:
             return hold
     return None
 

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from heliograph.live.admission import RETRY_AFTER
 from heliograph.manager import transitions as t
 from heliograph.manager.draft import Decision, Draft
-from heliograph.manager.ranking import choose_parent
+from heliograph.manager.ranking import choose_parent, rank
 from heliograph.manager.tree import below
-from heliograph.manager.view import Branch, View
+from heliograph.manager.view import Branch, State, View
 
 
 def mend(view: View, name: str) -> Decision:
@@ -23,8 +23,8 @@ def mend(view: View, name: str) -> Decision:
 def mend_tree(draft: Draft, name: str, avoid: Collection[str] = ()) -> None:
     """As ``mend``; ``avoid``: units from which others shall take the channel no more.
 
-    A unit for which there is no parent within the bounds keeps the one it has, so that its
-    viewers go on; where it has none, that is a refusal, and the next call tries again.
+    A unit for which there is no parent within the bounds is refused, and the next call tries
+    again; it keeps the one it has, so that its viewers go on.
     """
     channel = draft.channels[name]
     if channel.ingest is None:
@@ -36,28 +36,17 @@ def mend_tree(draft: Draft, name: str, avoid: Collection[str] = ()) -> None:
     heads += _loops(draft.channels[name].branches, reach, heads)
     # The tallest first: what is flat finds a place anywhere.
     queue = sorted(heads, key=lambda unit: (-_height(draft, name, unit), unit))
+    rebuilt = False
     while queue:
         unit = queue.pop(0)
-        channel = draft.channels[name]
-        under = below(channel.branches, unit)
-        near = {id: depth for id, depth in reach.items() if id not in under}
-        whole = max(under.values())
-        for height in sorted({whole, 0}, reverse=True):
-            parent = choose_parent(
-                draft,
-                channel,
-                near,
-                unit,
-                origin=_grandparent(draft, name, unit),
-                height=height,
-                exclude=avoid,
-            )
-            if parent is not None:
-                break
-        old = channel.branches[unit].parent
+        parent = _parent(draft, name, unit, reach, avoid)
+        old = draft.channels[name].branches[unit].parent
         if parent is None:
+            if not rebuilt and _rebuild(draft, name, avoid):
+                return
+            rebuilt = True
+            draft.do(t.Refuse(name, "tree", 1, RETRY_AFTER, unit))
             if old is None or old not in reach:
-                draft.do(t.Refuse(name, "tree", 1, RETRY_AFTER, unit))
                 continue
             parent = old
         if parent != old:
@@ -65,6 +54,61 @@ def mend_tree(draft: Draft, name: str, avoid: Collection[str] = ()) -> None:
         further: list[str] = []
         _walk(draft, name, unit, reach[parent] + 1, reach, further, avoid)
         queue += further
+
+
+def _parent(
+    draft: Draft, name: str, unit: str, reach: Mapping[str, int], avoid: Collection[str]
+) -> str | None:
+    """For a unit with all below it, or else for it alone."""
+    channel = draft.channels[name]
+    under = below(channel.branches, unit)
+    near = {id: depth for id, depth in reach.items() if id not in under}
+    origin = _grandparent(channel.branches, unit)
+    for height in sorted({max(under.values()), 0}, reverse=True):
+        parent = choose_parent(
+            draft, channel, near, unit, origin=origin, height=height, exclude=avoid
+        )
+        if parent is not None:
+            return parent
+    return None
+
+
+def _rebuild(draft: Draft, name: str, avoid: Collection[str]) -> bool:
+    """The flattest tree there is, where joining piece by piece did not come out.
+
+    Units that may pass the channel on come first, and fill it from the root on. False, and
+    nothing is moved, where even so not all find a place: those left out would keep a parent
+    whose place was given away.
+    """
+    channel = draft.channels[name]
+    assert channel.ingest is not None
+    branches, policy, seat = channel.branches, channel.policy, channel.seat
+    reach = {channel.ingest: 0}
+    room: dict[str, int] = {}
+    for id, branch in branches.items():
+        unit, kept = draft.units[id], len(branch.children)
+        more = unit.room(seat) if unit.state is State.UP else 0
+        room[id] = 0 if id in avoid else min(policy.max_fan_out, kept + more)
+    moves: dict[str, str] = {}
+    for id in sorted(branches, key=lambda one: (-room[one], rank(draft.units[one], 0))):
+        if id in reach:
+            continue
+        old = branches[id].parent
+        open_ones = (
+            (depth, parent != old, rank(draft.units[parent], 0), parent)
+            for parent, depth in reach.items()
+            if depth < policy.max_depth and room[parent] > 0
+        )
+        best = min(open_ones, default=None)
+        if best is None:
+            return False
+        moves[id] = best[3]
+        room[best[3]] -= 1
+        reach[id] = best[0] + 1
+    for id, parent in moves.items():  # from the root on, so that no ring closes on the way
+        if branches[id].parent != parent:
+            draft.do(t.Link(name, id, parent))
+    return True
 
 
 def _walk(
@@ -103,9 +147,8 @@ def _height(draft: Draft, name: str, unit: str) -> int:
     return max(below(draft.channels[name].branches, unit).values())
 
 
-def _grandparent(draft: Draft, name: str, unit: str) -> str | None:
+def _grandparent(branches: Mapping[str, Branch], unit: str) -> str | None:
     """Who fed the one that fed it: what was above is likely to be near."""
-    branches = draft.channels[name].branches
     parent = branches.get(branches[unit].parent or "")
     return None if parent is None else parent.parent
 
