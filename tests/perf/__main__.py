@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from tests.perf import report
-from tests.perf.scenarios import SCENARIOS, Plan
+from tests.perf.scenarios import SCENARIOS, WITHOUT_SERVER, Plan
 from tests.perf.servers import ROOT, Floor, GStreamer, Heliograph, Place, Server
 
 #: Above this share of the server's core taken by others, figures are marked.
@@ -70,15 +70,17 @@ def doubts(plan: Plan) -> list[str]:
 def main() -> int:
     """Measure, print, write; 1 when a bound was missed or a server could not be measured."""
     options = arguments()
+    names = tuple(options.only or SCENARIOS)
+    serving = any(name not in WITHOUT_SERVER for name in names)
     cores = os.sched_getaffinity(0)
-    if not {0, 1} <= cores:
+    if serving and not {0, 1} <= cores:
         print(f"cores 0 and 1 are needed, this process may use {sorted(cores)}", file=sys.stderr)
         return 2
     wanted = options.server or ["heliograph", "gstreamer", "floor"]
     servers: list[Server] = []
     failed = False
     for server in (Heliograph(), GStreamer(), Floor()):
-        if server.name not in wanted:
+        if server.name not in wanted or not serving:
             continue
         if reason := server.missing():
             print(f"{server.name} is left out: {reason}", file=sys.stderr)
@@ -87,13 +89,14 @@ def main() -> int:
         servers.append(server)
     with tempfile.TemporaryDirectory(prefix="helio-bench-") as directory:
         work = Path(directory)
-        place = Place(options.load or build(), work)
+        load = options.load or (build() if serving else work / "helio-load")
+        place = Place(load, work)
         runs = options.runs or (1 if options.quick else 3)
         say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
         plan = Plan(place, tuple(servers), options.quick, runs, say)
         where, commit = report.machine(), report.commit(ROOT)
         print(f"{where}; commit {commit}; median of {runs}")
-        for name in options.only or SCENARIOS:
+        for name in names:
             say(name)
             try:
                 result = SCENARIOS[name](plan)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tests.perf import proc, search
 from tests.perf.browser import first_frame
 from tests.perf.figures import Figure, Result, at_least, at_most, compare, middle
+from tests.perf.manager import manager
 from tests.perf.plan import Plan, ms
 from tests.perf.servers import FLOOR, Floor, GStreamer, Server, Setting
 from tests.perf.trial import Load, Trial
@@ -289,6 +290,9 @@ def _beside_silence(plan: Plan, server: Server, count: int) -> list[Trial]:
     return plan.trials(server, Setting(), load, beside=tuple(command))
 
 
+#: Scenarios that need no server, no load generator and no cores of their own.
+WITHOUT_SERVER = ("manager",)
+
 SCENARIOS: dict[str, Callable[[Plan], Result]] = {
     "relay-udp-pps": relay_udp_pps,
     "rtsp-udp": rtsp_udp,
@@ -301,4 +305,5 @@ SCENARIOS: dict[str, Callable[[Plan], Result]] = {
     "whep": whep,
     "whip-delay": whip_delay,
     "first-frame": first_frame,
+    "manager": manager,
 }
