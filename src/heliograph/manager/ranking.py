@@ -176,8 +176,8 @@ def choose_parent(
 def shortage(cluster: Cluster, channel: Channel) -> str:
     """The budget that keeps most units from one more viewer.
 
-    ``places`` (all groups are granted and full), ``bandwidth``, ``cpu``, ``memory``, ``tree`` (no
-    unit that has the channel may pass it on) or ``units`` (none is up).
+    ``places`` (all groups are granted and full), ``bandwidth``, ``cpu``, ``memory``, ``tree`` (a
+    unit has room, and none that has the channel may pass it on) or ``units`` (none is up).
     """
     cut = cut_off(channel)
     spent: Counter[str] = Counter()
@@ -195,6 +195,8 @@ def shortage(cluster: Cluster, channel: Channel) -> str:
             spent["tree"] += 1
     if not spent:
         return "units"
+    if "tree" in spent:  # there is room; what keeps viewers from it is the shape of the tree
+        return "tree"
     return min(spent, key=lambda budget: (-spent[budget], budget))
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate
 from statistics import fmean, pstdev
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from heliograph.manager import transitions as t
 from heliograph.manager.decisions import (
@@ -126,7 +126,9 @@ class Simulation:
         self.now = 0.0
         self._clock = clock
         self._random = random.Random(scenario.seed)
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        # Names of methods, not closures: of plain values the collector of garbage forgets that
+        # they are there, and does not spend the decisions' time on a million of them.
+        self._events: list[tuple[float, int, str, tuple[Any, ...]]] = []
         self._count = self._viewers = 0
         self._sitting: dict[Seat, set[int]] = defaultdict(set)
         self._seats: dict[int, Seat] = {}
@@ -147,39 +149,39 @@ class Simulation:
             bitrate = self._random.choice(BITRATES)
             self._go(open_channel(self.view, name, bitrate, 0.0, scenario.policy))
         end = scenario.fill_s + scenario.churn_s
-        self._at(0.0, lambda: self._arrivals(end))
-        self._at(1.0, lambda: self._every(1.0, end, self._lapse))
-        self._at(SHRINK_EVERY, lambda: self._every(SHRINK_EVERY, end, self._shrink))
-        self._at(scenario.fill_s + 2 * SEATING[1], self._peak)
+        self._at(0.0, "_arrivals", end)
+        self._at(1.0, "_every", 1.0, end, "_lapse")
+        self._at(SHRINK_EVERY, "_every", SHRINK_EVERY, end, "_shrink")
+        self._at(scenario.fill_s + 2 * SEATING[1], "_peak")
         for count, what in (
-            (scenario.deaths, self._death),
-            (scenario.drains, self._drain_one),
-            (scenario.presses, self._press),
+            (scenario.deaths, "_death"),
+            (scenario.drains, "_drain_one"),
+            (scenario.presses, "_press"),
         ):
             for _ in range(count):
                 self._at(
                     scenario.fill_s + (0.1 + 0.5 * self._random.random()) * scenario.churn_s, what
                 )
         while self._events:
-            at, _, what = heapq.heappop(self._events)
+            at, _, what, arguments = heapq.heappop(self._events)
             if at > end:
                 break
             self.now = at
-            what()
+            getattr(self, what)(*arguments)
         self._check()
         return self.outcome
 
-    def _at(self, when: float, what: Callable[[], None]) -> None:
+    def _at(self, when: float, what: str, *arguments: Any) -> None:  # noqa: ANN401 - of ``what``
         self._count += 1
-        heapq.heappush(self._events, (when, self._count, what))
+        heapq.heappush(self._events, (when, self._count, what, arguments))
 
-    def _in(self, bounds: tuple[float, float], what: Callable[[], None]) -> None:
-        self._at(self.now + self._random.uniform(*bounds), what)
+    def _in(self, bounds: tuple[float, float], what: str, *arguments: Any) -> None:  # noqa: ANN401
+        self._at(self.now + self._random.uniform(*bounds), what, *arguments)
 
-    def _every(self, seconds: float, end: float, what: Callable[[], None]) -> None:
-        what()
+    def _every(self, seconds: float, end: float, what: str) -> None:
+        getattr(self, what)()
         if self.now + seconds <= end:
-            self._at(self.now + seconds, lambda: self._every(seconds, end, what))
+            self._at(self.now + seconds, "_every", seconds, end, what)
 
     def _go(self, decision: Decision) -> Decision:
         self.view = decision.view
@@ -202,12 +204,12 @@ class Simulation:
         self._watching[viewer] = name, self._site()
         self._join(viewer)
         stay = self._random.expovariate(1 / scenario.stay_s)
-        self._at(max(self.now, scenario.fill_s) + stay, lambda: self._leave(viewer))
+        self._at(max(self.now, scenario.fill_s) + stay, "_leave", viewer)
         filling = self.now < scenario.fill_s
         rate = scenario.viewers / (scenario.fill_s if filling else scenario.stay_s)
         gap = 1 / rate if filling else self._random.expovariate(rate)
         if self.now + gap < end:
-            self._at(self.now + gap, lambda: self._arrivals(end))
+            self._at(self.now + gap, "_arrivals", end)
 
     def _join(self, viewer: int, origin: str = "") -> None:
         if viewer not in self._watching or viewer in self._seats:
@@ -226,13 +228,13 @@ class Simulation:
         self._go(done)
         if self._random.random() >= LOST_ON_THE_WAY:
             kept = done.reservation
-            self._in(SEATING, lambda: self._take(viewer, kept.id, kept.unit, kept.index))
+            self._in(SEATING, "_take", viewer, kept.id, kept.unit, kept.index)
 
     def _take(self, viewer: int, id: str, unit: str, index: int) -> None:
         try:
             self._go(take(self.view, id, unit))
         except NotFoundError:  # the unit has died
-            self._in(NOTICING, lambda: self._join(viewer, unit))
+            self._in(NOTICING, "_join", viewer, unit)
             return
         if viewer in self._watching:
             self._sit(viewer, (unit, index))
@@ -275,8 +277,8 @@ class Simulation:
         for index in groups:
             for viewer in self._sitting.pop((unit, index), ()):
                 del self._seats[viewer]
-                self._in(NOTICING, lambda viewer=viewer: self._join(viewer, unit))  # type: ignore[misc]
-        self._at(self.now + AWAY, lambda: self._return(unit))
+                self._in(NOTICING, "_join", viewer, unit)
+        self._at(self.now + AWAY, "_return", unit)
         self._check()
 
     def _return(self, unit: str) -> None:
@@ -286,7 +288,7 @@ class Simulation:
         unit = self._some_unit()
         if unit is not None:
             self._go(press(self.view, unit, True))
-            self._at(self.now + PRESSURE, lambda: self._release(unit))
+            self._at(self.now + PRESSURE, "_release", unit)
 
     def _release(self, unit: str) -> None:
         self._go(press(self.view, unit, False))
@@ -303,15 +305,15 @@ class Simulation:
         self._go(done)
         for one in done.transitions:
             if isinstance(one, t.MoveIngest):
-                self._in(MOVING, lambda one=one: self._enter(one))  # type: ignore[misc]
+                self._in(MOVING, "_enter", one)
             elif isinstance(one, t.MoveViewers):
                 for _ in range(one.count):
-                    self._in(MOVING, lambda one=one: self._move(one))  # type: ignore[misc]
+                    self._in(MOVING, "_move", one)
         if progress(self.view, unit).done:
             self.outcome.drained += 1
-            self._at(self.now + AWAY, lambda: self._return(unit))
+            self._at(self.now + AWAY, "_return", unit)
         else:
-            self._at(self.now + 1.0, lambda: self._drain(unit))
+            self._at(self.now + 1.0, "_drain", unit)
 
     def _enter(self, one: t.MoveIngest) -> None:
         if self.view.channels[one.channel].next_ingest == one.target:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from heliograph.manager import transitions as t
-from heliograph.manager.decisions.growing import best_newcomer, grant_one
+from heliograph.manager.decisions.growing import best_newcomer
 from heliograph.manager.decisions.mending import mend_tree
 from heliograph.manager.decisions.shrinking import prune
 from heliograph.manager.draft import Decision, Draft
@@ -60,10 +60,15 @@ def plant(draft: Draft, name: str, now: float) -> bool:
     if unit is None:
         return False
     draft.do(t.Ingest(name, unit))
-    index = draft.units[unit].free_index()
-    if index is not None:
-        draft.do(t.Grant(name, unit, index, draft.units[unit].budgets.places, now))
+    grant_first(draft, name, unit, now)
     return True
+
+
+def grant_first(draft: Draft, name: str, unit: str, now: float) -> None:
+    """Grant the lowest free group of a unit; ``best_newcomer`` has seen that there is one."""
+    index = draft.units[unit].free_index()
+    assert index is not None
+    draft.do(t.Grant(name, unit, index, draft.units[unit].budgets.places, now))
 
 
 def successor(draft: Draft, name: str, now: float, leaving: str | None = None) -> str | None:
@@ -84,7 +89,13 @@ def successor(draft: Draft, name: str, now: float, leaving: str | None = None) -
             best = key
     if best is not None:
         return best[2][4]
-    if channel.ingest is None:
+    if channel.ingest is None or leaving is None:
         return None
-    granted = grant_one(draft, name, now, exclude=() if leaving is None else (leaving,))
-    return None if granted is None else granted.unit
+    further = best_newcomer(draft, channel, leaving, (leaving,))
+    if further is not None:
+        # One copy more, for the moment until the source has moved: nobody else has the channel.
+        if draft.units[leaving].lacks(channel.seat):
+            return None
+        draft.do(t.Link(name, further, leaving))
+        grant_first(draft, name, further, now)
+    return further
