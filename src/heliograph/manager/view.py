@@ -29,8 +29,8 @@ BANDWIDTH = 900_000_000
 CPU = 1_000_000
 #: Bytes a unit may use for viewers and rings where the settings say nothing.
 MEMORY = 2_000_000_000
-#: Mesh links from the ingest unit to the farthest one. Each adds a keyframe-free hop of a few
-#: milliseconds; 8 units a unit reach 4 000 units in four.
+#: Mesh links from the ingest unit to the farthest one. Each adds some milliseconds; where a unit
+#: feeds 8 others, four links reach 4 000 units.
 MAX_DEPTH = 4
 #: Units that take a channel from one unit. Small, so that the death of one moves few links.
 MAX_FAN_OUT = 8
