@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from dataclasses import replace
 
@@ -41,6 +42,17 @@ def test_views_stay_sound_through_deaths_drains_and_pressure(order: Order) -> No
     assert set(outcome.refused) <= {"tree"}  # channels whose only unit is under pressure
     assert outcome.refused.total() < 10
     assert outcome.drained == 2
+
+
+def test_decisions_leave_nothing_to_the_collector_of_garbage() -> None:
+    simulation = Simulation(SMALL, lambda: 0.0)
+    gc.collect()
+    gc.disable()
+    try:
+        simulation.run()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_the_same_seed_is_the_same_run() -> None:
