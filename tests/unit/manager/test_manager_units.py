@@ -136,6 +136,21 @@ def test_the_only_unit_of_a_channel_is_drained_onto_another() -> None:
     assert check(view) == []
 
 
+def test_a_source_that_drains_with_all_its_units_moves_below_the_nearest_with_room() -> None:
+    view = opened(cluster(4, groups=2), Policy(2, 2))
+    for unit in ("2", "3"):
+        view = apply(view, t.Link("yard", unit, "1"), t.Grant("yard", unit, 0, 10, 0.0))
+    for unit in ("2", "3"):
+        view = apply(view, t.ChangeState(unit, State.DRAINING))
+    view = d.drain(view, "1", 1.0).view
+    assert check(view) == []
+    assert view.channels["yard"].next_ingest == "4"
+    assert view.channels["yard"].branches["4"].parent == "2"
+    view = d.move_ingest(view, "yard", "4").view
+    assert check(view) == []
+    assert depths(view.channels["yard"])["4"] == 0
+
+
 def test_draining_orders_once_what_has_not_happened_yet() -> None:
     first = d.drain(spread_out(), "2", 10.0)
     assert first.transitions

@@ -8,6 +8,7 @@ from heliograph.manager.decisions.mending import mend_tree
 from heliograph.manager.decisions.shrinking import prune
 from heliograph.manager.draft import Decision, Draft
 from heliograph.manager.ranking import cut_off, rank, refusal
+from heliograph.manager.tree import depths
 from heliograph.manager.view import Policy, State, View
 from heliograph.model.errors import MalformedError
 from heliograph.model.media import check_channel_name
@@ -93,9 +94,13 @@ def successor(draft: Draft, name: str, now: float, leaving: str | None = None) -
         return None
     further = best_newcomer(draft, channel, leaving, (leaving,))
     if further is not None:
-        # One copy more, for the moment until the source has moved: nobody else has the channel.
-        if draft.units[leaving].lacks(channel.seat):
-            return None
-        draft.do(t.Link(name, further, leaving))
-        grant_first(draft, name, further, now)
-    return further
+        # All that have the channel are to go, or under pressure: the nearest to the root with room
+        # makes one copy more, for the moment until the source has moved.
+        for id, depth in depths(channel).items():
+            narrow = len(channel.branches[id].children) >= channel.policy.max_fan_out
+            deep = depth >= channel.policy.max_depth
+            if not narrow and not deep and not draft.units[id].lacks(channel.seat):
+                draft.do(t.Link(name, further, id))
+                grant_first(draft, name, further, now)
+                return further
+    return None
