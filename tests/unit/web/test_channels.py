@@ -12,7 +12,7 @@ from heliograph.live.options import ChannelOptions, LiveOptions
 
 
 async def test_channel_on_air_is_listed_with_what_it_carries():
-    async with running(context={"rtsp_port": 8554, "rtmp_port": 1935}) as site:
+    async with running(context={"rtsp_port": 8554, "rtmp_port": 1935}, silence_ms=10_000) as site:
         publishing = site.publish(VIDEO, AUDIO)
         publishing.push(0, site.camera.gop(3))
         await site.until(lambda: site.channel.state == "on_air")
