@@ -68,17 +68,17 @@ class Channel:
         index: int = 0,
         configured: bool = True,
         standing: Standing | None = None,
-        elsewhere: bool = False,
+        keeper: str = "",
     ) -> None:
         """``index``: place among the channels, from which its multicast group follows.
         ``configured``: from the settings rather than made by the API. ``standing``: how it stands
-        in the catalogue. ``elsewhere``: another node of the cluster keeps it.
+        in the catalogue. ``keeper``: the node of the cluster that keeps it; empty: this one.
         """
         self.name = name
         self.options = options
         self.index = index
         self.configured = configured
-        self.elsewhere = elsewhere
+        self.keeper = keeper
         self.standing = standing
         """Owner, who may view, hashes of stream keys; replaced when they change. None where there
         is no catalogue: a channel of the server, for everybody to see."""
@@ -118,6 +118,11 @@ class Channel:
 
     def __repr__(self) -> str:
         return f"Channel({self.name!r}, {self.state})"
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another node keeps it, in its settings or its catalogue."""
+        return bool(self.keeper)
 
     @property
     def title(self) -> str:

@@ -129,6 +129,7 @@ class Reflector:
         self.configurator = Configurator(node, rules)
         self.left = asyncio.Event()
         """Set when a planned departure is over."""
+        self._leaving = False
         self._channels = channels
         self._links = links
         self._ask = ask
@@ -159,6 +160,7 @@ class Reflector:
 
     async def leave(self) -> None:
         """Leave in order: neighbours find other sources while this node goes on forwarding."""
+        self._leaving = True
         self._handle(Leave())
         await self.left.wait()
 
@@ -317,7 +319,10 @@ class Reflector:
         marks = self._marks(channel) if ready and feed.current else ()
         if ready and inflow.input is not None:
             inflow.before = self._packets(channel).get(inflow.input, 0)
-        inflow.link.say(Subscribe(inflow.wire, channel, ready, marks))
+        found = self._channels.find(channel)
+        if found is not None:
+            keeper = found.keeper or self.node
+            inflow.link.say(Subscribe(inflow.wire, channel, keeper, ready, marks))
 
     def _packets(self, channel: str) -> dict[int, int]:
         """Packets that came by each input."""
@@ -435,7 +440,7 @@ class Reflector:
 
     def _serve(self, link: MeshLink, asked: Subscribe) -> None:
         channel = self._channels.find(asked.channel)
-        if channel is None or self.left.is_set():
+        if channel is None or (channel.keeper or self.node) != asked.keeper or self._leaving:
             link.say(Refused(asked.wire, "the channel is not here"))
             return
         known = self._serving.get((link, asked.wire))

@@ -84,16 +84,16 @@ class Channels:
         options: ChannelOptions | None = None,
         standing: Standing | None = None,
         *,
-        elsewhere: bool = False,
+        keeper: str = "",
     ) -> Channel:
-        """Open a channel that does not stand in the settings; ``roster`` keeps those, and where
-        it is kept ``elsewhere``, another node of the cluster does."""
+        """Open a channel that does not stand in the settings; ``roster`` keeps those, and those
+        with a ``keeper`` that node of the cluster."""
         check_channel_name(name)
         if name in self._channels:
             raise ConflictError(f"channel {name!r} exists already", subject=name)
         self.check_room()
         return self._open(
-            name, options or ChannelOptions(), standing, configured=False, elsewhere=elsewhere
+            name, options or ChannelOptions(), standing, configured=False, keeper=keeper
         )
 
     def check_room(self) -> None:
@@ -168,7 +168,7 @@ class Channels:
         standing: Standing | None,
         *,
         configured: bool,
-        elsewhere: bool = False,
+        keeper: str = "",
     ) -> Channel:
         # The lowest free place, so that multicast groups stay few and the same over restarts.
         index = next(i for i in range(len(self._indices) + 1) if i not in self._indices)
@@ -182,7 +182,7 @@ class Channels:
             index=index,
             configured=configured,
             standing=standing,
-            elsewhere=elsewhere,
+            keeper=keeper,
         )
         self._indices.add(index)
         self._channels[name] = channel

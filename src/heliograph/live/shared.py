@@ -13,6 +13,7 @@ import base64
 import hashlib
 import json
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -45,8 +46,9 @@ KEYFRAME = "channel.keyframe"
 #: Bytes of a key access unit that is given away: one of 1080p has a fifth, and a message of the
 #: bus takes little more.
 MAX_KEYFRAME = 700 << 10
-#: Seconds between attempts to get a document.
+#: Seconds between attempts to get a document, doubled each time.
 RETRY = 1.0
+MOST_RETRY = 30.0
 #: Seconds that a channel stays open here after its keeper has gone: it may only have restarted.
 KEEP = 30.0
 
@@ -65,8 +67,8 @@ class SharedChannels:
         """Our own channels, as others see them."""
         self._digests: dict[str, str] = {}
         self._entering: dict[str, Announcement] = {}
-        self._ingests: dict[str, dict[str, int]] = {}
-        """Where channels enter: epochs by node."""
+        self._ingests: dict[str, dict[str, _Entrance]] = {}
+        """Where channels of a name enter, by node."""
         self._keepers: dict[str, dict[str, None]] = {}
         """Nodes that keep a channel, other than this one."""
         self._fetching: dict[str, asyncio.Task[None]] = {}
@@ -141,17 +143,14 @@ class SharedChannels:
             if known is not None:
                 self._entering.pop(channel.name).close()
             return
-        value = {"epoch": channel.stats().epoch}
+        value = {"epoch": channel.stats().epoch, "keeper": self._keeper_of(channel)}
         if known is None:
             self._entering[channel.name] = self._bus.announce(INGEST, channel.name, value)
         else:
             known.update(value)
 
     async def _place(self, request: Request) -> dict[str, Any]:
-        name = request.value
-        channel = self._channels.find(name) if isinstance(name, str) else None
-        if channel is None:
-            raise NotFoundError("no such channel is offered here", subject=str(name)[:80])
+        channel = self._asked_for(request)
         return {
             "name": self.name,
             "path": self._reflector.configurator.path(channel.name),
@@ -160,13 +159,26 @@ class SharedChannels:
         }
 
     async def _keyframe(self, request: Request) -> dict[str, str]:
-        name = request.value
-        channel = self._channels.find(name) if isinstance(name, str) else None
-        found = None if channel is None else channel.picture_source()
+        channel = self._asked_for(request)
+        found = channel.picture_source()
         if found is None or len(found[1]) > MAX_KEYFRAME:
-            raise NotFoundError("there is no picture of that channel", subject=str(name)[:80])
+            raise NotFoundError("there is no picture of that channel", subject=channel.name)
         track, unit = found
         return {"codec": track.codec.value, "unit": base64.b64encode(unit).decode("ascii")}
+
+    def _asked_for(self, request: Request) -> Channel:
+        """The channel that another node means: the one of that name with the same keeper."""
+        value = request.value
+        name, keeper = value if isinstance(value, list) and len(value) == 2 else ("", "")
+        channel = self._channels.find(name) if isinstance(name, str) else None
+        if channel is None or self._keeper_of(channel) != keeper:
+            raise NotFoundError("no such channel is offered here", subject=str(name)[:80])
+        return channel
+
+    def _keeper_of(self, channel: Channel) -> str:
+        return channel.keeper or self._bus.node
+
+    # what all have together
 
     async def picture(self, channel: Channel) -> tuple[str, bytes] | None:
         """Codec and key access unit of a channel, of where it enters while its media do not come
@@ -174,23 +186,23 @@ class SharedChannels:
         found = channel.picture_source()
         if found is not None:
             return found[0].codec.value, found[1]
-        ingests = self._ingests.get(channel.name, {})
-        for node in sorted(ingests, key=lambda one: -ingests[one]):
+        for node in self._entrances(channel):
             if node == self._bus.node:
                 continue
             try:
-                answer = await self._bus.call(node, KEYFRAME, channel.name)
+                meant = [channel.name, self._keeper_of(channel)]
+                answer = await self._bus.call(node, KEYFRAME, meant)
                 return str(answer["codec"]), base64.b64decode(answer["unit"])
             except (HelioError, KeyError, TypeError, ValueError):
                 continue  # a picture is not worth a complaint
         return None
 
-    async def tree(self, channel: str) -> tuple[Branch, ...]:
-        """How a channel reaches its viewers over all nodes."""
-        return grow(await self._places(channel))
+    async def tree(self, name: str) -> tuple[Branch, ...]:
+        """How a channel that is offered here reaches its viewers over all nodes."""
+        return grow(await self._places(self._channels.get(name)))
 
-    async def _places(self, channel: str) -> list[Place]:
-        answers = await self._bus.ask(PLACE, channel)
+    async def _places(self, channel: Channel) -> list[Place]:
+        answers = await self._bus.ask(PLACE, [channel.name, self._keeper_of(channel)])
         places = []
         for node, value in answers:
             try:
@@ -199,6 +211,29 @@ class SharedChannels:
                 log.warning("node not understood", node=node, error=error.message)
         return places
 
+    async def sources(self, name: str) -> list[str]:
+        """Where a channel may be had, best first: where it enters, then whoever has its media,
+        those nearest to the ingest before others."""
+        channel = self._channels.get(name)
+        places = [
+            place
+            for place in await self._places(channel)
+            if place.media and place.path and self._bus.node not in place.path
+        ]
+        nearest = sorted(places, key=lambda place: (len(place.path), place.viewers, place.node))
+        found = (*self._entrances(channel), *(place.node for place in nearest))
+        return [node for node in dict.fromkeys(found) if node != self._bus.node]
+
+    def _entrances(self, channel: Channel) -> list[str]:
+        """Nodes at which it enters, that of the newest epoch first."""
+        keeper = self._keeper_of(channel)
+        found = {
+            node: one.epoch
+            for node, one in self._ingests.get(channel.name, {}).items()
+            if one.keeper == keeper
+        }
+        return sorted(found, key=lambda node: (-found[node], node))
+
     # what others have
 
     def _keeper(self, event: Arrived | Changed | Gone) -> None:
@@ -206,63 +241,80 @@ class SharedChannels:
         if node == self._bus.node:
             return
         keepers = self._keepers.setdefault(name, {})
-        if isinstance(event, Gone):
+        if not isinstance(event, Gone):
+            keepers[node] = None
+        else:
             keepers.pop(node, None)
             if not keepers:
                 del self._keepers[name]
-                self._close_later(name)
-            return
-        keepers[node] = None
-        timer = self._closing.pop(name, None)
-        if timer is not None:
-            timer.cancel()
         channel = self._channels.find(name)
-        if (channel is None or channel.elsewhere) and name not in self._fetching:
-            task = asyncio.get_running_loop().create_task(
-                self._fetch(name), name=f"document {name}"
-            )
-            self._fetching[name] = task
+        if channel is not None and channel.keeper == node:
+            timer = self._closing.pop(name, None)
+            if timer is not None:
+                timer.cancel()
+            if isinstance(event, Gone):
+                self._close_later(name)
+        if not isinstance(event, Gone):
+            if isinstance(event, Arrived) and channel is not None and channel.keeper != node:
+                log.warning("another node keeps a channel of this name", channel=name, node=node)
+            self._look(name)
+
+    def _look(self, name: str) -> None:
+        """See what others keep under a name."""
+        if name in self._keepers and name not in self._fetching:
+            channel = self._channels.find(name)
+            if channel is None or channel.elsewhere:
+                self._fetching[name] = asyncio.get_running_loop().create_task(
+                    self._fetch(name), name=f"document {name}"
+                )
 
     async def _fetch(self, name: str) -> None:
         """Open a channel that another node keeps, or bring it up to date."""
+        pause = RETRY
         try:
             while keepers := self._keepers.get(name):
-                node = next(iter(keepers))
+                channel = self._channels.find(name)
+                node = next(iter(keepers)) if channel is None else channel.keeper
+                if node not in keepers:
+                    break  # the name is another's as long as that one is open
                 try:
-                    found, options, standing = documents.read(
-                        await self._bus.call(node, DOCUMENT, name)
-                    )
-                    channel = self._channels.find(found)
-                    if channel is None:
-                        self._channels.create(found, options, standing, elsewhere=True)
-                    elif channel.elsewhere:
-                        self._channels.change(channel, options, standing)
+                    await self._learn(node, name)
                     break
                 except HelioError as error:
                     self.counters["documents_failed"] += 1
                     log.warning("channel not learnt", channel=name, node=node, error=error.message)
                     keepers.pop(node, None)  # another may know it as well; this one comes last
                     keepers[node] = None
-                    await asyncio.sleep(RETRY)
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, MOST_RETRY)
         finally:
             del self._fetching[name]
         self._follow(name)
 
+    async def _learn(self, node: str, name: str) -> None:
+        found, options, standing = documents.read(await self._bus.call(node, DOCUMENT, name))
+        channel = self._channels.find(found)
+        if channel is None:
+            self._channels.create(found, options, standing, keeper=node)
+        elif channel.keeper == node:
+            self._channels.change(channel, options, standing)
+
     def _close_later(self, name: str) -> None:
+        """Its keeper has gone; it may only have restarted."""
         channel = self._channels.find(name)
         if channel is None or not channel.elsewhere:
             return
 
         def close() -> None:
             self._closing.pop(name, None)
-            found = self._channels.find(name)
-            if found is None or not found.elsewhere or self._keepers.get(name):
+            if self._channels.find(name) is not channel:
                 return
-            if self._ingests.get(name):  # it goes on without its keeper
+            if self._entrances(channel):  # it goes on without its keeper
                 self._close_later(name)
                 return
             self._reflector.unwant(name)
             self._channels.delete(name)
+            self._look(name)  # another may keep one of the same name
 
         self._closing[name] = asyncio.get_running_loop().call_later(KEEP, close)
 
@@ -272,7 +324,7 @@ class SharedChannels:
         if isinstance(event, Gone):
             ingests.pop(node, None)
         else:
-            ingests[node] = _epoch(event.name)
+            ingests[node] = _Entrance.read(event.name)
         if not ingests:
             del self._ingests[name]
         self._follow(name)
@@ -280,42 +332,36 @@ class SharedChannels:
     def _follow(self, name: str) -> None:
         """Take the channel from where its newest epoch enters; that may be here."""
         channel = self._channels.find(name)
-        ingests = self._ingests.get(name)
-        if channel is None or not ingests:
+        ranked = [] if channel is None else self._entrances(channel)
+        if channel is None or not ranked or ranked[0] == self._bus.node:
             return
-        ranked = sorted(ingests, key=lambda node: (-ingests[node], node))
-        newest = ranked[0]
-        if newest == self._bus.node:
-            return
-        channel.plane.claim_epoch(channel.plane_channel, ingests[newest])
-        if self._bus.node in ingests:
+        newest = self._ingests[name][ranked[0]]
+        channel.plane.claim_epoch(channel.plane_channel, newest.epoch)
+        if self._bus.node in ranked:
             # Somebody publishes elsewhere by now: there is one way in at a time.
             for publishing in list(channel.publishings.values()):
                 if publishing.kind is not PublishKind.MESH:
                     channel.dismiss(publishing, "replaced")
         self._reflector.want(name, [node for node in ranked if node != self._bus.node])
 
-    async def sources(self, channel: str) -> list[str]:
-        """Where the channel may be had, best first: where it enters, then whoever has its media,
-        those nearest to the ingest before others."""
-        ingests = self._ingests.get(channel, {})
-        ranked = sorted(ingests, key=lambda node: (-ingests[node], node))
-        places = [
-            place
-            for place in await self._places(channel)
-            if place.media and place.path and self._bus.node not in place.path
-        ]
-        nearest = sorted(places, key=lambda place: (len(place.path), place.viewers, place.node))
-        found = (*ranked, *(place.node for place in nearest))
-        return [node for node in dict.fromkeys(found) if node != self._bus.node]
+
+@dataclass(frozen=True, slots=True)
+class _Entrance:
+    """What a node says of a channel that enters there."""
+
+    epoch: int
+    keeper: str
+
+    @classmethod
+    def read(cls, name: Name) -> _Entrance:
+        value = name.value if isinstance(name.value, dict) else {}
+        epoch, keeper = value.get("epoch"), value.get("keeper")
+        return cls(
+            epoch if isinstance(epoch, int) and 0 <= epoch < 1 << 32 else 0,
+            keeper if isinstance(keeper, str) else "",
+        )
 
 
 def _digest(channel: Channel) -> str:
     text = json.dumps(documents.write(channel), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _epoch(name: Name) -> int:
-    value = name.value
-    epoch = value.get("epoch") if isinstance(value, dict) else None
-    return epoch if isinstance(epoch, int) else 0

@@ -107,6 +107,26 @@ async def test_who_cannot_reach_the_ingest_gets_the_channel_by_whoever_has_it():
         await air.stop()
 
 
+async def test_two_channels_of_one_name_stay_apart():
+    async with nodes(3) as (one, other, third):
+        ours, theirs = one.keep(title="Ours"), other.keep(title="Theirs")
+        first, second = OnAir(one.publish()), OnAir(other.publish())
+        await until(third.has)
+        assert third.channel.keeper in (one.node, other.node)
+        keeper = one if third.channel.keeper == one.node else other
+        here, there = keeper.watch(), third.watch()
+        await until(lambda: len(there.packets) > 30)
+        await until(lambda: here.numbers[-1] >= there.numbers[-1])
+        assert there.data[0] in here.data
+        assert (ours.title, theirs.title) == ("Ours", "Theirs")
+        for channel in (ours, theirs):
+            assert not channel.elsewhere
+            (publishing,) = channel.publishings.values()
+            assert publishing.kind is PublishKind.PUSH
+        await first.stop()
+        await second.stop()
+
+
 async def test_a_channel_goes_when_its_keeper_closes_it(monkeypatch):
     monkeypatch.setattr("heliograph.live.shared.KEEP", 0.1)
     async with nodes(2) as (one, other):

@@ -26,8 +26,8 @@ VIDEO = Track(0, Kind.VIDEO, Codec.H264, 90000, 96, fmtp={"packetization-mode": 
 AUDIO = Track(1, Kind.AUDIO, Codec.OPUS, 48000, 97, channels=2, encoding="opus")
 
 MESSAGES = [
-    Subscribe(7, "show", True, (Mark(0, 3, 1 << 63), Mark(1, 3, 0))),
-    Subscribe(0, "show"),
+    Subscribe(7, "show", A, True, (Mark(0, 3, 1 << 63), Mark(1, 3, 0))),
+    Subscribe(0, "show", B),
     Unsubscribe(65_535),
     Layout(7, (VIDEO, AUDIO), (A, B)),
     Layout(7, (), ()),
@@ -61,6 +61,7 @@ def test_what_a_newer_neighbour_adds_is_left_unread():
         ('{"type": "subscribe", "wire": 65536, "channel": "a"}', "wire is not valid"),
         ('{"type": "subscribe", "wire": true, "channel": "a"}', "wire is not valid"),
         ('{"type": "subscribe", "wire": 1, "channel": "a", "after": [[0, 1]]}', "after"),
+        ('{"type": "subscribe", "wire": 1, "channel": "a", "keeper": "A"}', "keeper is not valid"),
         ('{"type": "subscribe", "wire": 1, "channel": "../a"}', "channel name"),
         ('{"type": "subscribe", "wire": 1, "channel": "a", "ready": 1}', "ready is not valid"),
         ('{"type": "path", "wire": 1, "path": ["A"]}', "path is not valid"),
