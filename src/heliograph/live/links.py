@@ -210,19 +210,18 @@ class Links:
             self._greetings[node] = task
 
     async def _greet(self, node: str) -> None:
+        self.counters["greetings_sent"] += 1
         try:
-            self.counters["greetings_sent"] += 1
-            link = await self._agree(node)
+            self._ours[node] = await self._agree(node)
+            return
         except HelioError as error:
-            self.counters["greetings_failed"] += 1
             log.warning("neighbour not reached", node=node, error=error.message)
-            link = None
+        except (OSError, ValueError) as error:  # the plane takes no such link
+            log.error("link not opened", node=node, error=str(error))
         finally:
             del self._greetings[node]
-        if link is None:
-            self.on_failed(node)
-        else:
-            self._ours[node] = link
+        self.counters["greetings_failed"] += 1
+        self.on_failed(node)
 
     async def _agree(self, node: str) -> MeshLink:
         addresses = self._where(node)

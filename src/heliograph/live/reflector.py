@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
 from heliograph.live.channel import Channel
 from heliograph.live.configurator import Configurator
+from heliograph.live.flows import Feed, Inflow, Neighbours, Outflow
 from heliograph.live.links import Links, MeshLink
 from heliograph.live.neighbours import (
     Answered,
@@ -34,6 +34,7 @@ from heliograph.live.neighbours import (
     LinkSilent,
     LinkUp,
     Order,
+    Returned,
     Rules,
     SubscribeTo,
     Tell,
@@ -43,7 +44,7 @@ from heliograph.live.neighbours import (
     Unwanted,
     Wanted,
 )
-from heliograph.live.publish import Publishing, PublishKind
+from heliograph.live.publish import PublishKind
 from heliograph.live.registry import Channels
 from heliograph.live.states import LiveEvent
 from heliograph.model.errors import HelioError
@@ -68,6 +69,8 @@ TICK = 0.05
 #: Seconds that media still come after the last who watched here has gone: somebody who changes
 #: the way or loads the page anew is back by then.
 LINGER = 10.0
+#: Seconds that a link stands on when nothing is wanted over it any more.
+PARTING = 1.0
 #: Things to say to neighbours to whom no link stands yet.
 MAX_UNSAID = 1_000
 #: Seconds that whoever knows more sources has to name them.
@@ -75,43 +78,6 @@ ASK_TIMEOUT = 2.0
 
 #: Names sources for a channel, the best first.
 Ask = Callable[[str], Awaitable[Sequence[str]]]
-
-
-@dataclass(slots=True)
-class _Inflow:
-    """A neighbour that sends a channel here."""
-
-    link: MeshLink
-    wire: int
-    input: int | None = None
-    """At the plane; None until the tracks are known."""
-    delivering: bool = False
-    before: int = 0
-    """Packets that had come by the input when it was asked for."""
-
-
-@dataclass(slots=True)
-class _Outflow:
-    """A channel that a neighbour gets from here."""
-
-    channel: str
-    media: bool = False
-    """Whether it asked for the media too."""
-
-
-@dataclass(slots=True)
-class _Feed:
-    """A channel that comes from elsewhere, or went out of date here."""
-
-    tracks: tuple[Track, ...] = ()
-    publishing: Publishing | None = None
-    inflows: dict[str, _Inflow] = field(default_factory=dict)
-    awake: bool = False
-    """Whether somebody needs its media; until then neighbours only tell of it."""
-    current: bool = False
-    """Whether media have come since it is awake: others can go on after what is here."""
-    asleep_at: float | None = None
-    """When nobody will have needed them for a while."""
 
 
 class Reflector:
@@ -133,10 +99,12 @@ class Reflector:
         self._channels = channels
         self._links = links
         self._ask = ask
-        self._feeds: dict[str, _Feed] = {}
-        self._serving: dict[tuple[MeshLink, int], _Outflow] = {}
+        self._feeds: dict[str, Feed] = {}
+        self._serving: dict[tuple[MeshLink, int], Outflow] = {}
         """Channels that go to neighbours, by link and the neighbour's number."""
         self._unsaid: list[tuple[str, Message]] = []
+        self._parting: dict[str, asyncio.TimerHandle] = {}
+        """Links that are to end, by neighbour."""
         self._tasks: set[asyncio.Task[None]] = set()
         links.on_up = self._link_up
         links.on_silent = lambda link: self._tell_of(link, LinkSilent(link.node))
@@ -158,15 +126,29 @@ class Reflector:
         self._drop_source(channel, "not wanted any more")
         self._feeds.pop(channel, None)
 
-    async def leave(self) -> None:
-        """Leave in order: neighbours find other sources while this node goes on forwarding."""
+    async def leave(self) -> dict[str, Neighbours]:
+        """Leave in order: neighbours find other sources while this node goes on forwarding.
+
+        Gives the neighbours it had, for ``come_back``.
+        """
         self._leaving = True
+        names = {*self._feeds, *(outflow.channel for outflow in self._serving.values())}
+        before = {
+            name: Neighbours(self.configurator.sources(name), self.configurator.clients(name))
+            for name in sorted(names)
+        }
         self._handle(Leave())
         await self.left.wait()
+        return before
+
+    def come_back(self, channel: str, before: Neighbours) -> None:
+        """Tell the neighbours that a channel had here before that this node is back."""
+        self._handle(Returned(channel, before.sources, before.clients))
 
     async def close(self) -> None:
         """End at once."""
-        self._ticking.cancel()
+        for timer in (self._ticking, *self._parting.values()):
+            timer.cancel()
         self._unsubscribe()
         for task in list(self._tasks):
             task.cancel()
@@ -206,11 +188,10 @@ class Reflector:
         for order in orders:
             match order:
                 case Connect(node):
+                    self._stay(node)
                     self._links.open(node)
                 case Disconnect(node):
-                    link = self._links.to(node)
-                    if link is not None:
-                        self._links.end(link, "not needed")
+                    self._part(node)
                 case SubscribeTo(channel, node):
                     self._subscribe_to(channel, node)
                 case UnsubscribeFrom(channel, node):
@@ -219,6 +200,23 @@ class Reflector:
                     self._tell_path(channel, path)
                 case _:
                     self._speak(order)
+
+    def _part(self, node: str) -> None:
+        """End a link in a while: what was said last is to arrive, and it may be needed again."""
+        self._stay(node)
+
+        def end() -> None:
+            del self._parting[node]
+            link = self._links.to(node)
+            if link is not None:
+                self._links.end(link, "not needed")
+
+        self._parting[node] = asyncio.get_running_loop().call_later(PARTING, end)
+
+    def _stay(self, node: str) -> None:
+        timer = self._parting.pop(node, None)
+        if timer is not None:
+            timer.cancel()
 
     def _tell_path(self, channel: str, path: tuple[str, ...]) -> None:
         for link, wire in self._served(channel):
@@ -306,15 +304,15 @@ class Reflector:
         link = self._links.to(node)
         if link is None or not link.up:
             return  # it has just ended; the configurator is told of that
-        feed = self._feeds.setdefault(channel, _Feed())
-        inflow = _Inflow(link, link.name(channel))
+        feed = self._feeds.setdefault(channel, Feed())
+        inflow = Inflow(link, link.name(channel))
         feed.inflows[node] = inflow
         if feed.publishing is not None:
             self._let_in(feed, inflow)
         self._wake(channel)
         self._ask_for(channel, feed, inflow)
 
-    def _ask_for(self, channel: str, feed: _Feed, inflow: _Inflow) -> None:
+    def _ask_for(self, channel: str, feed: Feed, inflow: Inflow) -> None:
         ready = inflow.input is not None and feed.awake
         marks = self._marks(channel) if ready and feed.current else ()
         if ready and inflow.input is not None:
@@ -350,7 +348,7 @@ class Reflector:
                 if inflow.input is not None:
                     self._ask_for(channel, feed, inflow)
 
-    def _fall_asleep(self, channel: str, feed: _Feed) -> None:
+    def _fall_asleep(self, channel: str, feed: Feed) -> None:
         feed.awake, feed.current, feed.asleep_at = False, False, None
         for inflow in feed.inflows.values():
             inflow.delivering = False
@@ -366,7 +364,7 @@ class Reflector:
             return ()
         return tuple(Mark(*one) for one in found.plane.channel_marks(found.plane_channel))
 
-    def _let_in(self, feed: _Feed, inflow: _Inflow) -> None:
+    def _let_in(self, feed: Feed, inflow: Inflow) -> None:
         """Let what a neighbour sends feed the channel's source."""
         assert feed.publishing is not None
         inflow.input = feed.publishing.add_input()
@@ -384,7 +382,7 @@ class Reflector:
             self._let_in(feed, inflow)
             self._ask_for(channel, feed, inflow)
 
-    def _make_source(self, channel: str, feed: _Feed, tracks: tuple[Track, ...]) -> None:
+    def _make_source(self, channel: str, feed: Feed, tracks: tuple[Track, ...]) -> None:
         found = self._channels.find(channel)
         if found is None:
             return
@@ -407,7 +405,7 @@ class Reflector:
             feed.inflows[node].link.say(Unsubscribe(feed.inflows[node].wire))
             self._end_inflow(feed, node)
 
-    def _end_inflow(self, feed: _Feed, node: str) -> None:
+    def _end_inflow(self, feed: Feed, node: str) -> None:
         inflow = feed.inflows.pop(node)
         inflow.link.forget(inflow.wire)
         if inflow.input is not None and feed.publishing is not None:
@@ -423,7 +421,7 @@ class Reflector:
             self._end_inflow(feed, link.node)
         self._handle(Denied(channel, link.node))
 
-    def _look_for_media(self, name: str, feed: _Feed) -> None:
+    def _look_for_media(self, name: str, feed: Feed) -> None:
         """Tell the configurator of neighbours whose first media have come."""
         waiting = [
             (node, inflow)
@@ -444,7 +442,7 @@ class Reflector:
             link.say(Refused(asked.wire, "the channel is not here"))
             return
         known = self._serving.get((link, asked.wire))
-        outflow = known or _Outflow(channel.name)
+        outflow = known or Outflow(channel.name)
         self._serving[link, asked.wire] = outflow
         if known is None:
             self._lay_out(link, asked.wire, channel)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import structlog
 
 from heliograph.bus import Bus
 from heliograph.bus.identity import Identity
+from heliograph.live.flows import Neighbours
 from heliograph.live.links import LinkOptions, Links
 from heliograph.live.neighbours import Rules
 from heliograph.live.reflector import Reflector
 from heliograph.live.registry import Channels
 from heliograph.live.shared import SharedChannels
 from heliograph.live.trees import Branch
-from heliograph.model.errors import ResourceError
+from heliograph.model.errors import HelioError, ResourceError
+from heliograph.model.files import write_private
+from heliograph.model.media import check_channel_name
+from heliograph.model.nodes import check_node_id
 from heliograph.node.addresses import candidates, nearest
 from heliograph.node.settings.schema import MeshSettings
 from heliograph.plane import PlaneLoop
@@ -24,6 +31,10 @@ log = structlog.get_logger(__name__)
 
 MESH = "mesh"
 """Kind of the announcement by which a node tells where its mesh port is."""
+
+
+#: What is kept of an orderly end, beside the node's key.
+NEIGHBOURS_FILE = "neighbours.json"
 
 
 class Mesh:
@@ -72,6 +83,8 @@ class Mesh:
             Rules(redundancy=settings.redundancy),
         )
         self.shared = SharedChannels(bus, channels, self.reflector, self.name)
+        self._kept = identity.directory / NEIGHBOURS_FILE
+        self._come_back()
         log.info("mesh listens", node=identity.node, port=port.port, addresses=hosts)
 
     def _where(self, node: str) -> Sequence[str]:
@@ -99,8 +112,27 @@ class Mesh:
         }
 
     async def leave(self) -> None:
-        """Leave in order: neighbours find other sources first; bounded."""
-        await self.reflector.leave()
+        """Leave in order: neighbours find other sources first; bounded. Who they were is kept for
+        the next start."""
+        before = await self.reflector.leave()
+        told = {name: asdict(one) for name, one in before.items()}
+        try:
+            await asyncio.to_thread(write_private, self._kept, json.dumps(told) + "\n")
+        except OSError as error:
+            log.warning("neighbours not kept", file=str(self._kept), error=str(error))
+
+    def _come_back(self) -> None:
+        """Tell the neighbours of before the last orderly end that this node is back."""
+        try:
+            told = json.loads(self._kept.read_text("utf-8"))
+            for name, one in told.items():
+                nodes = [tuple(map(check_node_id, one[side])) for side in ("sources", "clients")]
+                self.reflector.come_back(check_channel_name(name), Neighbours(*nodes))
+            self._kept.unlink()
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, HelioError) as error:
+            log.warning("neighbours of before not known", file=str(self._kept), error=str(error))
 
     async def close(self) -> None:
         """End all links."""

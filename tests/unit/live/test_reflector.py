@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.live.mesh_site import NAME, Node, OnAir, Viewer, nodes, until
 
+from heliograph.live.flows import Neighbours
 from heliograph.live.neighbours import Rules
 from heliograph.model.errors import MalformedError
 
@@ -35,7 +36,8 @@ async def test_a_relay_that_leaves_in_order_is_not_missed():
         air = await diamond(ingest, left, right, last)
         control, viewer = ingest.watch(), last.watch()
         await until(lambda: len(viewer.packets) > 60)
-        await left.reflector.leave()
+        before = await left.reflector.leave()
+        assert before == {NAME: Neighbours((ingest.node,), (last.node,))}
         assert last.reflector.configurator.path(NAME) == (ingest.node, right.node, last.node)
         await left.stop()
         count = len(viewer.packets)
@@ -43,6 +45,24 @@ async def test_a_relay_that_leaves_in_order_is_not_missed():
         await air.stop()
         await until(lambda: viewer.numbers[-1] == control.numbers[-1])
         assert whole(viewer)
+
+
+async def test_a_relay_that_comes_back_has_its_place_again():
+    async with nodes(4, Rules(well=1e6)) as (ingest, left, right, last):
+        air = await diamond(ingest, left, right, last)
+        viewer = last.watch()
+        await until(lambda: len(viewer.packets) > 30)
+        link = last.links.to(left.node)
+        assert link is not None
+        last.links.end(link, "cut")
+        await until(lambda: last.reflector.configurator.sources(NAME) == (right.node,))
+        await until(lambda: left.links.any(last.node) is None)
+        left.reflector.come_back(NAME, Neighbours((ingest.node,), (last.node,)))
+        await until(lambda: last.reflector.configurator.sources(NAME) == (left.node,))
+        count = len(viewer.packets)
+        await until(lambda: len(viewer.packets) > count + 30)
+        assert whole(viewer)
+        await air.stop()
 
 
 async def test_a_link_that_breaks_costs_nothing_that_a_ring_still_holds():
