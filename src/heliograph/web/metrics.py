@@ -39,6 +39,17 @@ _WEBRTC = (
     ("foreign", "Datagrams for no WebRTC session."),
     ("malformed", "Datagrams at the WebRTC port of no protocol it speaks."),
 )
+_MESH = (
+    ("sent_bytes", "UDP payload sent on a link."),
+    ("received_bytes", "UDP payload that came on it."),
+    ("sent_items", "Packets of channels sent on it."),
+    ("received_items", "Packets of channels that came on it."),
+    ("lost", "Datagrams that did not come in their turn."),
+    ("repaired", "Of these, came when they were asked for."),
+    ("given_up", "Of these, never came."),
+    ("forged", "Datagrams refused because the neighbour did not seal them."),
+    ("replayed", "Datagrams refused because they came before."),
+)
 _HTTPS = (
     ("accepted", "connections", "Connections to the HTTPS port."),
     ("secured", "handshakes", "Handshakes of TLS done."),
@@ -95,6 +106,7 @@ class ServerCollector(Collector):
         )
         yield from self._parts()
         yield from self._bus()
+        yield from self._mesh()
         yield from self._webrtc()
         yield from self._https()
         yield from self._access()
@@ -131,6 +143,25 @@ class ServerCollector(Collector):
         for name, value in sorted(cluster.bus.counters().items()):
             yield CounterMetricFamily(f"helio_bus_{name}", "Counter of the bus.", value)
         yield GaugeMetricFamily("helio_bus_nodes", "Nodes seen.", cluster.bus.nodes())
+
+    def _mesh(self) -> Iterator[Metric]:
+        mesh = self._context.mesh
+        if mesh is None:
+            return
+        found = mesh.describe()
+        links = GaugeMetricFamily("helio_mesh_links", "Links now.", labels=["state"])
+        up = sum(link["up"] for link in found["links"])
+        links.add_metric(["up"], up)
+        links.add_metric(["silent"], len(found["links"]) - up)
+        yield links
+        for name, value in sorted(found["counters"].items()):
+            yield CounterMetricFamily(f"helio_mesh_{name}", "Counter of the mesh.", value)
+        for name, text in _MESH:
+            family = CounterMetricFamily(f"helio_mesh_link_{name}", text, labels=["node", "way"])
+            for link in found["links"]:
+                way = "from" if link["ours"] else "to"
+                family.add_metric([link["node"], way], link.get(name, 0))
+            yield family
 
     def _webrtc(self) -> Iterator[Metric]:
         rtc = self._context.rtc

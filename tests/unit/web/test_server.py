@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 
 from prometheus_client.parser import text_string_to_metric_families
-from tests.unit.web.site import Site, running
+from tests.unit.web.site import ADMIN, Site, running
 
 
 async def metrics(site: Site) -> dict[tuple[str, ...], float]:
@@ -143,3 +143,29 @@ async def test_unexpected_fault_is_told_without_details():
         assert "secret" not in answer.text
         assert answer.json()["error"]["status"] == 500
         assert (await site.get("/healthz")).status_code == 200
+
+
+async def test_metrics_of_mesh_links_name_the_neighbour():
+    class View:
+        def describe(self):
+            links = [
+                {"node": "a" * 16, "ours": True, "up": True, "repaired": 3},
+                {"node": "b" * 16, "ours": False, "up": False},
+            ]
+            return {"links": links, "counters": {"greetings_sent": 1}}
+
+        async def tree(self, channel):
+            return ()
+
+    async with running(context={"mesh": View()}) as site:
+        text = (await site.get("/metrics", headers=ADMIN)).text
+        assert 'helio_mesh_links{state="up"} 1.0' in text
+        assert 'helio_mesh_links{state="silent"} 1.0' in text
+        assert f'helio_mesh_link_repaired_total{{node="{"a" * 16}",way="from"}} 3.0' in text
+        assert "helio_mesh_greetings_sent_total 1.0" in text
+        answer = await site.get("/api/v1/channels/demo/tree", headers=ADMIN)
+        assert answer.json() == {"channel": "demo", "viewers": 0, "trees": []}
+        assert (await site.get("/api/v1/channels/demo/tree")).status_code == 401
+        assert (await site.get("/api/v1/mesh", headers=ADMIN)).json()["links"][0]["up"]
+    async with running() as site:
+        assert (await site.get("/api/v1/mesh", headers=ADMIN)).status_code == 404
