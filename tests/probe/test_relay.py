@@ -127,6 +127,9 @@ class Viewer:
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait()
+        self._thread.join(5)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
 
 @pytest.fixture

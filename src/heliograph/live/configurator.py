@@ -366,15 +366,16 @@ class Configurator:
 
     def _ask(self, channel: str, feed: _Feed, now: float) -> None:
         """Ask for other alternatives while none of those known gives the channel."""
-        given = feed.ingest or any(source.path for source in feed.sources.values())
-        trying = any(
-            self._peer(node).connecting
-            or (node in feed.sources and not self._late(feed.sources[node], now))
+        if feed.ingest or not feed.wanted:
+            return
+        subscribed = [source for node, source in feed.sources.items() if self._peer(node).up]
+        given = any(source.path for source in subscribed)
+        # One that could not be reached before is not waited for.
+        trying = any(not self._late(source, now) for source in subscribed) or any(
+            self._peer(node).connecting and not self._peer(node).failures
             for node in feed.candidates
         )
-        if given or trying or not feed.wanted:
-            return
-        if feed.asked is None or now - feed.asked >= self.rules.ask:
+        if not given and not trying and (feed.asked is None or now - feed.asked >= self.rules.ask):
             feed.asked = now
             self._orders.append(AskForSources(channel, feed.candidates))
 

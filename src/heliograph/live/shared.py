@@ -49,6 +49,9 @@ MAX_KEYFRAME = 700 << 10
 #: Seconds between attempts to get a document, doubled each time.
 RETRY = 1.0
 MOST_RETRY = 30.0
+#: Seconds that nodes have to say how a channel comes to them. Where a source is missing, who has
+#: died a moment ago is not waited for.
+TREE_TIMEOUT, SOURCES_TIMEOUT = 2.0, 0.2
 #: Seconds that a channel stays open here after its keeper has gone: it may only have restarted.
 KEEP = 30.0
 
@@ -201,8 +204,9 @@ class SharedChannels:
         """How a channel that is offered here reaches its viewers over all nodes."""
         return grow(await self._places(self._channels.get(name)))
 
-    async def _places(self, channel: Channel) -> list[Place]:
-        answers = await self._bus.ask(PLACE, [channel.name, self._keeper_of(channel)])
+    async def _places(self, channel: Channel, timeout: float = TREE_TIMEOUT) -> list[Place]:
+        meant = [channel.name, self._keeper_of(channel)]
+        answers = await self._bus.ask(PLACE, meant, timeout)
         places = []
         for node, value in answers:
             try:
@@ -217,7 +221,7 @@ class SharedChannels:
         channel = self._channels.get(name)
         places = [
             place
-            for place in await self._places(channel)
+            for place in await self._places(channel, SOURCES_TIMEOUT)
             if place.media and place.path and self._bus.node not in place.path
         ]
         nearest = sorted(places, key=lambda place: (len(place.path), place.viewers, place.node))
