@@ -23,7 +23,7 @@ from tests.interop.peers.clip import Clip
 from tests.interop.peers.network import Network, Peer
 from tests.interop.peers.program import Program, wait_until
 
-pytestmark = [pytest.mark.probe, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.probe, pytest.mark.timeout(300)]
 
 Keep = Callable[[Program], Program]
 

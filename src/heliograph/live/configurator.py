@@ -368,7 +368,11 @@ class Configurator:
         """Ask for other alternatives while none of those known gives the channel."""
         if feed.ingest or not feed.wanted:
             return
-        subscribed = [source for node, source in feed.sources.items() if self._peer(node).up]
+        subscribed = [
+            source
+            for node, source in feed.sources.items()
+            if self._peer(node).up and not self._peer(node).leaving
+        ]
         given = any(source.path for source in subscribed)
         # One that could not be reached before is not waited for.
         trying = any(not self._late(source, now) for source in subscribed) or any(

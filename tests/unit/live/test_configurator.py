@@ -94,6 +94,28 @@ def test_who_leaves_names_its_own_sources_where_its_clients_have_no_other():
     assert network.sources(D) == (A,)
 
 
+def test_others_are_asked_for_when_the_only_source_leaves():
+    network = Network()
+    network.add(S)
+    network.ingest(S)
+    network.add(A, S)
+    network.add(D, A)
+    network.run(1)
+    network.part(D, S)
+    network.add(B, S)
+    network.run(1)
+    asked = network.asked[D]
+    network.tell(A, Leave())
+    network.run(0.3)
+    assert network.asked[D] > asked
+    network.tell(D, Wanted(CHANNEL, (A, B)))  # what the answer was
+    for _ in range(50):
+        network.run(0.01)
+        assert network.fed(D)
+    assert network.sources(D) == (B,)
+    assert A in network.left
+
+
 def test_who_leaves_does_not_wait_for_ever():
     network = tree()
     network.add(D, A)
