@@ -33,12 +33,21 @@ def until(what: str, condition: Callable[[], Any], patience: float = PATIENCE) -
         time.sleep(0.05)
 
 
+#: Ports given away: what was free and is not listened on yet must not be given again.
+_given: set[int] = set()
+
+
 def free_port(pair: bool = False) -> int:
     """A TCP port nobody listens on; an even one for a pair of UDP ports."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port + port % 2 if pair else port
+    while True:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            port: int = sock.getsockname()[1]
+        port += port % 2 if pair else 0
+        wanted = {port, port + 1} if pair else {port}
+        if not wanted & _given:
+            _given.update(wanted)
+            return port
 
 
 @dataclass

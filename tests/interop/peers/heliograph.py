@@ -18,20 +18,26 @@ KEY = "a-publishers-key"
 START_PATIENCE = 20.0
 
 
+#: Ports given away: what was free and is not listened on yet must not be given again.
+_given: set[int] = set()
+
+
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, *, pair: bool = False) -> int:
     """Give a port that nobody has at the moment; with ``pair``, an even one and its next."""
     while True:
         with socket.socket(socket.AF_INET, kind) as one, socket.socket(socket.AF_INET, kind) as two:
             one.bind(("127.0.0.1", 0))
             port: int = one.getsockname()[1]
-            if not pair:
-                return port
-            try:
-                if port % 2 == 0:
-                    two.bind(("127.0.0.1", port + 1))
-                    return port
-            except OSError:
+            wanted = {port, port + 1} if pair else {port}
+            if wanted & _given or (pair and port % 2):
                 continue
+            if pair:
+                try:
+                    two.bind(("127.0.0.1", port + 1))
+                except OSError:
+                    continue
+            _given.update(wanted)
+            return port
 
 
 def _toml(value: object) -> str:
