@@ -181,21 +181,14 @@ def test_what_is_published_at_the_other_node_is_watched_at_the_first(
     until("it is on air there", lambda: first.state_of() == "on_air")
     assert lost(first.probe()) == 0
     refused = subprocess.run(
-        [
-            *HELIO,
-            "publish",
-            "pattern",
-            "demo",
-            "--url",
-            f"{second.rtsp}/demo",
-            "--key",
-            "wrong-key",
-        ],
+        [*HELIO, "publish", "pattern", "demo", "--url", second.rtsp, "--key", "wrong-key"],
         capture_output=True,
+        text=True,
         timeout=PATIENCE,
         stdin=subprocess.DEVNULL,
     )
-    assert refused.returncode != 0
+    assert refused.returncode == 3
+    assert "key" in refused.stderr
 
 
 @pytest.mark.timeout(150)
