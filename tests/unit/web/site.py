@@ -187,7 +187,7 @@ async def running(
     state_dir: Path | None = None,
     context: dict[str, Any] | None = None,
     live: LiveOptions | None = None,
-    silence_ms: int = 300,
+    silence_ms: int = 60_000,
     chat_limits: ChatLimits | None = None,
     chat_options: ChatOptions | None = None,
     offers: OfferLimits | None = None,
