@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from heliograph.model.files import write_private
-from heliograph.node.settings.schema import split_place
+from heliograph.node.settings.cluster import split_place
 
 log = structlog.get_logger(__name__)
 

@@ -24,7 +24,7 @@ from heliograph.model.files import write_private
 from heliograph.model.media import check_channel_name
 from heliograph.model.nodes import check_node_id
 from heliograph.node.addresses import candidates, nearest
-from heliograph.node.settings.schema import MeshSettings
+from heliograph.node.settings.cluster import MeshSettings
 from heliograph.plane import PlaneLoop
 
 log = structlog.get_logger(__name__)

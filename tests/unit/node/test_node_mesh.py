@@ -19,7 +19,7 @@ from heliograph.live.registry import Channels
 from heliograph.model.errors import ResourceError
 from heliograph.node.addresses import nearest
 from heliograph.node.mesh import NEIGHBOURS_FILE, Mesh
-from heliograph.node.settings.schema import MeshSettings
+from heliograph.node.settings.cluster import MeshSettings
 from heliograph.plane import PlaneLoop, open_plane
 
 SETTINGS = MeshSettings(host=IPv4Address("127.0.0.1"), port=0)

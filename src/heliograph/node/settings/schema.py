@@ -7,88 +7,36 @@ from __future__ import annotations
 
 import os
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from heliograph.model.errors import MalformedError
-from heliograph.model.media import check_channel_name
+from heliograph.node.settings.base import (
+    ANYWHERE,
+    Address,
+    ChannelName,
+    Key,
+    Millis,
+    Networks,
+    PathSetting,
+    Port,
+    Section,
+    fail,
+)
+from heliograph.node.settings.cluster import ClusterSettings, MeshSettings
 
 #: More worker threads than this gain nothing: the kernel's send path is the cost long before.
 MAX_WORKERS = 8
-#: A stream key shorter than this can be guessed.
-MIN_KEY_LENGTH = 8
 #: What a browser, a camera's menu and a table row can still show.
 MAX_TITLE = 200
-
-
-def _fail(message: str, *where: str | int) -> PydanticCustomError:
-    """Build a validation error; ``where`` leads from the validated value to the member at fault."""
-    return PydanticCustomError("setting", "{reason}", {"reason": message, "where": where})
-
-
-def _address(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            return ip_address(value)
-        except ValueError:
-            raise _fail("must be a numeric address") from None
-    return value
-
-
-def _network(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return ip_network(value)
-    except ValueError as error:
-        raise _fail(f"must be an address or a network such as 10.0.0.0/8: {error}") from None
-
-
-def _channel_name(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            check_channel_name(value)
-        except MalformedError:
-            raise _fail("must be 1 to 64 letters, digits, '.', '_' or '-'") from None
-    return value
 
 
 def _state_dir() -> Path:
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "heliograph"
-
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-Address = Annotated[IPv4Address | IPv6Address, BeforeValidator(_address)]
-Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
-# TOML has arrays and strings only; "strict" would insist on a tuple, a Path.
-Networks = Annotated[tuple[Network, ...], Field(strict=False)]
-PathSetting = Annotated[Path, Field(strict=False)]
-Key = Annotated[SecretStr, Field(min_length=MIN_KEY_LENGTH, max_length=128)]
-Millis = Annotated[int, Field(ge=0, le=3_600_000)]
-
-ANYWHERE: tuple[IPv4Network | IPv6Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
-
-
-class Section(BaseModel):
-    """Common to all sections: unknown keys and wrong types are refused, values never change."""
-
-    model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
-    )
 
 
 class ServerSettings(Section):
@@ -165,7 +113,7 @@ class HttpsSettings(Section):
     @model_validator(mode="after")
     def _check(self) -> HttpsSettings:
         if self.key is not None and self.certificate is None:
-            raise _fail("needs https.certificate beside it", "key")
+            raise fail("needs https.certificate beside it", "key")
         return self
 
 
@@ -197,11 +145,11 @@ class RtspSettings(Section):
     def _check(self) -> RtspSettings:
         for name in ("rtp_port", "multicast_port"):
             if getattr(self, name) % 2:
-                raise _fail("must be even: RTCP has the odd port above (RFC 3550 §11)", name)
+                raise fail("must be even: RTCP has the odd port above (RFC 3550 §11)", name)
         if self.multicast_port == 0:
-            raise _fail("must not be 0: the port is announced before it is used", "multicast_port")
+            raise fail("must not be 0: the port is announced before it is used", "multicast_port")
         if not self.multicast_base.is_multicast:
-            raise _fail(
+            raise fail(
                 "must be a multicast address (224.0.0.0 to 239.255.255.255)", "multicast_base"
             )
         return self
@@ -253,32 +201,6 @@ class WebrtcSettings(Section):
     """Offers from one address; more are refused with 429. Half of it may come at once."""
 
 
-class MeshSettings(Section):
-    """Links between the machines of a cluster, by which channels travel."""
-
-    host: Address = IPv4Address("0.0.0.0")
-    """Address to listen on; `::` for IPv6 and IPv4."""
-    port: Port = 7450
-    """Port for UDP, and for TCP; 0: any that is free for both."""
-    public_addresses: Annotated[tuple[Address, ...], Field(strict=False, max_length=8)] = ()
-    """Addresses other nodes reach this one by; else those of its interfaces."""
-    tcp: bool = False
-    """Whether the links that this node opens go by TCP: where UDP does not pass."""
-    redundancy: int = Field(default=1, ge=1, le=4)
-    """Neighbours that send a channel here at a time. With 2 the death of one is not noticed, for
-    twice the bandwidth."""
-    keepalive_ms: int = Field(default=50, ge=10, le=1000)
-    """A link never says nothing for longer, in ms."""
-    silence_ms: int = Field(default=200, ge=40, le=10_000)
-    """A neighbour that says nothing for so long, in ms, is replaced."""
-
-    @model_validator(mode="after")
-    def _check(self) -> MeshSettings:
-        if self.silence_ms < 2 * self.keepalive_ms:
-            raise _fail("must be at least twice mesh.keepalive_ms", "silence_ms")
-        return self
-
-
 class PlaneSettings(Section):
     """The packet plane. Most of these are defaults that a channel may change for itself."""
 
@@ -300,9 +222,7 @@ class PlaneSettings(Section):
     @model_validator(mode="after")
     def _check(self) -> PlaneSettings:
         if self.lag_ms > self.depth_ms:
-            raise _fail(
-                "must not exceed plane.depth_ms: the ring holds no more than that", "lag_ms"
-            )
+            raise fail("must not exceed plane.depth_ms: the ring holds no more than that", "lag_ms")
         return self
 
     def worker_count(self) -> int:
@@ -351,55 +271,6 @@ class AuthoritySettings(Section):
     """Shown to the authority as a bearer token."""
 
 
-class ClusterSettings(Section):
-    """Several machines as one: the bus by which its nodes talk. See [cluster](cluster.md)."""
-
-    enabled: bool = False
-    """Whether other machines may join this one; `join` switches it on by itself. Without it there
-    is no network for it."""
-    name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
-    """How this node is called, 1 to 64 letters, digits, `.`, `_` or `-`; empty: the host name."""
-    host: Address = IPv4Address("0.0.0.0")
-    """Address to listen on for other nodes; `::` for IPv6 and IPv4."""
-    port: int = Field(default=7447, ge=1, le=65535)
-    """TCP port for that."""
-    join: Annotated[tuple[str, ...], Field(strict=False, max_length=16)] = ()
-    """Nodes of the cluster to join, each `tls/HOST:PORT`. One is enough; with more this node comes
-    back also while one is down."""
-    token: SecretStr | None = None
-    """Token of `helio token`, for the first time: the certificate that it brings is kept in the
-    state directory."""
-    lease_ms: int = Field(default=1000, ge=200, le=60_000)
-    """Other nodes count this one as gone when they hear nothing of it for so many ms."""
-    scouting: bool = True
-    """Whether nodes on the same local network find each other by multicast."""
-
-    @field_validator("join")
-    @classmethod
-    def _check_join(cls, join: tuple[str, ...]) -> tuple[str, ...]:
-        for index, place in enumerate(join):
-            if split_place(place) is None:
-                raise _fail("must be tls/HOST:PORT", index)
-        return join
-
-    @property
-    def active(self) -> bool:
-        """Whether there is a network for the bus."""
-        return self.enabled or bool(self.join)
-
-    def places(self) -> list[tuple[str, int]]:
-        """Hosts and ports to join by."""
-        return [found for place in self.join if (found := split_place(place)) is not None]
-
-
-def split_place(text: str) -> tuple[str, int] | None:
-    """Host and port of ``tls/HOST:PORT``; None where it is none. IPv6 addresses are in brackets."""
-    found = re.fullmatch(r"tls/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", text, re.ASCII)
-    if found is None or not 0 < int(found[2]) <= 65535:
-        return None
-    return found[1], int(found[2])
-
-
 class SourceSettings(Section):
     """One source that the server fetches by itself."""
 
@@ -419,20 +290,20 @@ class SourceSettings(Section):
                 parts = urlsplit(url)
                 _ = parts.port  # raises on a port that is no number
             except ValueError as error:
-                raise _fail(f"is not a URL: {error}") from None
+                raise fail(f"is not a URL: {error}") from None
             if parts.scheme.lower() != "rtsp":
-                raise _fail("must begin with rtsp://, or name an SDP file")
+                raise fail("must begin with rtsp://, or name an SDP file")
             if not parts.hostname:
-                raise _fail("names no host")
+                raise fail("names no host")
         elif not url.lower().endswith(".sdp"):
-            raise _fail("must begin with rtsp://, or name a file that ends in .sdp")
+            raise fail("must begin with rtsp://, or name a file that ends in .sdp")
         return url
 
 
 class ChannelSettings(Section):
     """A channel that exists as long as the server runs."""
 
-    name: Annotated[str, BeforeValidator(_channel_name)]
+    name: ChannelName
     """Name in URLs: 1 to 64 letters, digits, `.`, `_` or `-`."""
     title: str = Field(default="", max_length=MAX_TITLE)
     """Title shown to people; empty: the name."""
@@ -491,23 +362,23 @@ class Settings(Section):
         seen: set[str] = set()
         for index, channel in enumerate(self.channels):
             if channel.name in seen:
-                raise _fail(f"{channel.name!r} is there twice", "channels", index, "name")
+                raise fail(f"{channel.name!r} is there twice", "channels", index, "name")
             seen.add(channel.name)
         if self.demo and "demo" in seen:
-            raise _fail("cannot be on while a channel is called 'demo'", "demo")
+            raise fail("cannot be on while a channel is called 'demo'", "demo")
         if self.rtsp.port and self.rtsp.port == self.http.port:
-            raise _fail("is http.port already", "rtsp", "port")
+            raise fail("is http.port already", "rtsp", "port")
         if self.rtmp.enabled and self.rtmp.port:
             for name, port in (("http", self.http.port), ("rtsp", self.rtsp.port)):
                 if self.rtmp.port == port:
-                    raise _fail(f"is {name}.port already", "rtmp", "port")
+                    raise fail(f"is {name}.port already", "rtmp", "port")
         if self.cluster.active and self.cluster.port in self._tcp_ports():
-            raise _fail("is the port of another server already", "cluster", "port")
+            raise fail("is the port of another server already", "cluster", "port")
         if self.https.enabled and self.https.port:
             rtmp = self.rtmp.port if self.rtmp.enabled else 0
             for name, port in (("http", self.http.port), ("rtsp", self.rtsp.port), ("rtmp", rtmp)):
                 if self.https.port == port:
-                    raise _fail(f"is {name}.port already", "https", "port")
+                    raise fail(f"is {name}.port already", "https", "port")
         return self
 
     def _tcp_ports(self) -> set[int]:
