@@ -11,7 +11,7 @@
 //! plane         what Python calls; the table of channels, readers, connections
 //! net           epoll threads, sockets, batches of system calls
 //! mesh          links between reflectors; webrtc: sessions of browsers
-//! channel       sources, ring, frames, clocks; numbering; codec; rtp; rtcp
+//! channel       sources, ring, frames, clocks; numbering; codec; rtp; rtcp; framing
 //! ```
 
 #![deny(unsafe_code)]
@@ -26,6 +26,7 @@ pub mod clock;
 pub mod codec;
 pub mod event;
 pub mod frames;
+pub mod framing;
 pub mod mesh;
 pub mod net;
 pub mod numbered;

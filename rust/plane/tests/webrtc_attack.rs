@@ -2,7 +2,7 @@
 
 mod webrtc_support;
 
-use _plane::webrtc::framing::{Deframer, MAX_FRAME, frame};
+use _plane::framing::{Deframer, MAX_FRAME, frame};
 use _plane::webrtc::mux::{ADDRESS_LIFE, ADDRESSES_PER_SESSION, Class, Mux, classify, local_ufrag};
 use _plane::webrtc::session::Transport;
 use proptest::prelude::*;

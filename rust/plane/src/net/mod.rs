@@ -5,6 +5,7 @@ pub mod endpoint;
 pub mod fanout;
 pub mod fanout_tcp;
 pub mod fanout_udp;
+pub mod framed;
 pub mod mesh;
 pub mod roster;
 pub mod rtc;

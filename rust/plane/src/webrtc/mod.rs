@@ -11,13 +11,12 @@
 //! feed        which simulcast layer for readers without choice (decision)
 //! keyframes   many viewers' requests made one                  (decision)
 //! mux         which session a datagram is for                  (decision)
-//! formats, fragment, framing    offers, trickle ICE, packets on TCP
+//! formats, fragment             offers, trickle ICE
 //! ```
 
 pub mod feed;
 pub mod formats;
 pub mod fragment;
-pub mod framing;
 pub mod keyframes;
 pub mod layers;
 pub mod mux;

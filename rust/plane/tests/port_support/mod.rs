@@ -3,6 +3,7 @@
 use _plane::channel::Config;
 use _plane::codec::Codec;
 use _plane::event::Id;
+use _plane::framing::{Deframer, frame};
 use _plane::net::rtc::PortCounters;
 use _plane::plane::Plane;
 use _plane::plane::rtc::NotOpened;
@@ -10,7 +11,6 @@ use _plane::rtp;
 use _plane::source::{Kind, TrackSpec};
 use _plane::webrtc::Refused;
 use _plane::webrtc::formats::Format;
-use _plane::webrtc::framing::{Deframer, frame};
 use _plane::webrtc::session::{PublishOptions, ViewOptions, ViewTrack};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};

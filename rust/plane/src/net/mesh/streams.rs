@@ -5,11 +5,11 @@
 
 use super::peer::Place;
 use crate::event::Id;
+use crate::net::framed::{Door, Framed};
 use crate::net::sys::{self, Epoll, Ready};
-use crate::webrtc::framing::{Deframer, frame};
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
 /// Connections that have proved nothing yet: units of a cluster that all come back at once.
@@ -46,21 +46,17 @@ pub struct Counters {
 
 #[derive(Debug)]
 struct Stream {
-    socket: TcpStream,
-    deframer: Deframer,
-    out: Vec<u8>,
-    sent: usize,
+    framed: Framed,
     owner: Option<Id>,
     /// A stranger's time is up.
     deadline: u64,
-    watching: bool,
 }
 
 /// The listener and its connections.
 #[derive(Debug)]
 pub struct Streams {
     epoll: Epoll,
-    listener: TcpListener,
+    door: Door,
     open: HashMap<u64, Stream>,
     next: u64,
     buffer: Vec<u8>,
@@ -77,12 +73,10 @@ pub struct Streams {
 
 impl Streams {
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = sys::tcp_listener(address)?;
         let epoll = Epoll::new()?;
-        epoll.add(listener.as_raw_fd(), LISTENER)?;
         Ok(Self {
+            door: Door::new(sys::tcp_listener(address)?, &epoll, LISTENER)?,
             epoll,
-            listener,
             open: HashMap::new(),
             next: LISTENER + 1,
             buffer: vec![0; 64 << 10],
@@ -107,7 +101,10 @@ impl Streams {
     /// When [`Streams::expire`] has something to do.
     pub fn due(&self) -> Option<u64> {
         let strangers = self.open.values().filter(|stream| stream.owner.is_none());
-        strangers.map(|stream| stream.deadline).min()
+        strangers
+            .map(|stream| stream.deadline)
+            .chain(self.door.due())
+            .min()
     }
 
     fn admit(&mut self, socket: TcpStream, owner: Option<Id>, deadline: u64) -> io::Result<u64> {
@@ -122,13 +119,9 @@ impl Streams {
         self.epoll.modify(fd, token, watching)?;
         self.next += 1;
         let stream = Stream {
-            socket,
-            deframer: Deframer::default(),
-            out: Vec::new(),
-            sent: 0,
+            framed: Framed::new(socket, watching),
             owner,
             deadline,
-            watching,
         };
         self.open.insert(token, stream);
         Ok(token)
@@ -180,14 +173,14 @@ impl Streams {
     }
 
     fn accept(&mut self, now: u64) {
-        // Level-triggered: those that are left are told of again.
-        if let Ok((socket, _)) = self.listener.accept() {
-            let strangers = self
-                .open
-                .values()
-                .filter(|stream| stream.owner.is_none())
-                .count();
-            if strangers < MAX_STRANGERS && self.admit(socket, None, now + STRANGER_LIFE).is_ok() {
+        let mut came = Vec::new();
+        self.counters.refused += self
+            .door
+            .accept(&self.epoll, now, |socket, _peer| came.push(socket));
+        for socket in came {
+            let strangers = self.open.values().filter(|known| known.owner.is_none());
+            let room = strangers.count() < MAX_STRANGERS;
+            if room && self.admit(socket, None, now + STRANGER_LIFE).is_ok() {
                 self.counters.accepted += 1;
             } else {
                 self.counters.refused += 1;
@@ -200,48 +193,29 @@ impl Streams {
         let Some(stream) = self.open.get_mut(&token) else {
             return true;
         };
-        let mut taken = 0;
-        while taken < READ_QUANTUM {
-            match stream.socket.read(&mut self.buffer) {
-                Ok(0) => return false,
-                Ok(count) => {
-                    taken += count;
-                    let whole = |data: &[u8]| came.push((token, data.into()));
-                    if stream.deframer.push(&self.buffer[..count], whole).is_err() {
-                        return false;
-                    }
-                    if count < self.buffer.len() {
-                        break;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_error) => return false,
-            }
-        }
-        true
+        let whole = |data: &[u8]| came.push((token, data.into()));
+        stream
+            .framed
+            .read(&mut self.buffer, READ_QUANTUM, whole)
+            .is_ok()
     }
 
     /// Whether a connection takes something new.
     pub fn room(&self, token: u64) -> bool {
-        let waiting = |stream: &Stream| stream.out.len() - stream.sent;
         self.open
             .get(&token)
-            .is_some_and(|stream| waiting(stream) < MAX_WAITING)
+            .is_some_and(|stream| stream.framed.waiting() < MAX_WAITING)
     }
 
     /// Queues a datagram; [`Streams::flush`] sends.
     pub fn send(&mut self, token: u64, data: &[u8]) {
-        let Some(stream) = self.open.get_mut(&token) else {
+        let queued = self
+            .open
+            .get_mut(&token)
+            .is_some_and(|stream| stream.framed.queue(data, MAX_QUEUED));
+        if !queued {
             self.counters.dropped += 1;
-            return;
-        };
-        let full = stream.out.len() - stream.sent + data.len() > MAX_QUEUED;
-        if full || !frame(data, &mut stream.out) {
-            self.counters.dropped += 1;
-            return;
-        }
-        if self.touched.last() != Some(&token) {
+        } else if self.touched.last() != Some(&token) {
             self.touched.push(token);
         }
     }
@@ -259,35 +233,24 @@ impl Streams {
         let Some(stream) = self.open.get_mut(&token) else {
             return;
         };
-        while stream.sent < stream.out.len() {
-            match stream.socket.write(&stream.out[stream.sent..]) {
-                Ok(count) => stream.sent += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Not yet, or not any more: reading tells which.
-                Err(_error) => break,
-            }
-        }
-        stream.out.drain(..stream.sent);
-        stream.sent = 0;
-        let waits = !stream.out.is_empty();
-        if stream.watching && stream.out.len() < MAX_WAITING {
+        let waited = stream.framed.watching();
+        // One that has ended is closed when it is read: whose it is has to be told.
+        let _ = stream.framed.write(&self.epoll, token);
+        if waited && stream.framed.waiting() < MAX_WAITING {
             self.drained.extend(stream.owner);
-        }
-        if waits != stream.watching {
-            stream.watching = waits;
-            let _ = self.epoll.modify(stream.socket.as_raw_fd(), token, waits);
         }
     }
 
     /// Closes a connection.
     pub fn close(&mut self, token: u64) {
         if let Some(stream) = self.open.remove(&token) {
-            self.epoll.remove(stream.socket.as_raw_fd());
+            self.epoll.remove(stream.framed.fd());
         }
     }
 
     /// Closes strangers whose time is up.
     pub fn expire(&mut self, now: u64) {
+        self.door.reopen(&self.epoll, now);
         let over: Vec<u64> = self
             .open
             .iter()

@@ -4,12 +4,12 @@
 //! A connection is a stranger's until a session has checked a request that came on it. Strangers are
 //! few and have little time; a session's connections live as long as it does.
 
+use crate::net::framed::{Door, End, Framed};
 use crate::net::sys::{self, Epoll, Ready};
-use crate::webrtc::framing::{Deframer, frame};
 use crate::webrtc::mux::SessionId;
 use std::collections::{BTreeSet, HashMap};
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
 /// Connections that have proved nothing yet. A server on which a thousand people begin to watch in
@@ -30,17 +30,8 @@ const MAX_PER_SESSION: usize = 8;
 /// at 1 Mbit/s; media that wait longer are of no use, and what was lost can be asked for again.
 const MAX_QUEUED: usize = 128 << 10;
 
-/// Room that a connection keeps after a burst.
-const KEPT: usize = 16 << 10;
-
 /// Bytes taken from one connection before others have their turn.
 const READ_QUANTUM: usize = 64 << 10;
-
-/// Connections accepted before others have their turn.
-const ACCEPT_QUANTUM: usize = 64;
-
-/// How long no connection is accepted after the machine refused one (no descriptors left), µs.
-const ACCEPT_PAUSE: u64 = 200_000;
 
 /// How long a peer may take to swallow the goodbye of its session, µs.
 const GOODBYE_LIFE: u64 = 1_000_000;
@@ -64,23 +55,19 @@ pub struct Counters {
 
 #[derive(Debug)]
 struct Stream {
-    socket: TcpStream,
+    framed: Framed,
     peer: SocketAddr,
     local: SocketAddr,
-    deframer: Deframer,
-    out: Vec<u8>,
-    sent: usize,
     session: Option<SessionId>,
     deadline: Option<u64>,
     closing: bool,
-    watching: bool,
 }
 
 /// The listener and its connections.
 #[derive(Debug)]
 pub struct Streams {
     epoll: Epoll,
-    listener: TcpListener,
+    door: Door,
     capacity: usize,
     open: HashMap<u64, Stream>,
     places: HashMap<SocketAddr, u64>,
@@ -102,12 +89,10 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 impl Streams {
     /// Listens; at most `capacity` connections.
     pub fn bind(address: SocketAddr, capacity: usize) -> io::Result<Self> {
-        let listener = sys::tcp_listener(address)?;
         let epoll = Epoll::new()?;
-        epoll.add(listener.as_raw_fd(), LISTENER)?;
         Ok(Self {
+            door: Door::new(sys::tcp_listener(address)?, &epoll, LISTENER)?,
             epoll,
-            listener,
             capacity,
             open: HashMap::new(),
             places: HashMap::new(),
@@ -140,7 +125,8 @@ impl Streams {
 
     /// When [`Streams::expire`] has something to do.
     pub fn due(&self) -> Option<u64> {
-        self.deadlines.first().map(|(due, _)| *due)
+        let first = self.deadlines.first().map(|(due, _)| *due);
+        first.into_iter().chain(self.door.due()).min()
     }
 
     /// Takes what came. `packet` is given each packet, whence it came and where to, and tells the
@@ -170,26 +156,13 @@ impl Streams {
     }
 
     fn accept(&mut self, now: u64) {
-        for _ in 0..ACCEPT_QUANTUM {
-            match self.listener.accept() {
-                Ok((socket, peer)) => {
-                    if self.admit(&socket, canonical(peer), now).is_none() {
-                        self.counters.refused += 1;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
-                    ) => {}
-                Err(_error) => {
-                    // No descriptors left: asking again at once would take all of the thread.
-                    self.counters.refused += 1;
-                    self.epoll.remove(self.listener.as_raw_fd());
-                    self.deadlines.insert((now + ACCEPT_PAUSE, LISTENER));
-                    return;
-                }
+        let mut came = Vec::new();
+        self.counters.refused += self
+            .door
+            .accept(&self.epoll, now, |socket, peer| came.push((socket, peer)));
+        for (socket, peer) in came {
+            if self.admit(&socket, canonical(peer), now).is_none() {
+                self.counters.refused += 1;
             }
         }
     }
@@ -213,16 +186,12 @@ impl Streams {
         *self.strangers.entry(peer.ip()).or_default() += 1;
         self.places.insert(peer, token);
         let stream = Stream {
-            socket,
+            framed: Framed::new(socket, false),
             peer,
             local,
-            deframer: Deframer::default(),
-            out: Vec::new(),
-            sent: 0,
             session: None,
             deadline: Some(deadline),
             closing: false,
-            watching: false,
         };
         self.open.insert(token, stream);
         self.counters.accepted += 1;
@@ -238,33 +207,16 @@ impl Streams {
             return;
         };
         let (peer, local) = (stream.peer, stream.local);
-        let (mut taken, mut ended, mut owner) = (0, false, None);
-        while taken < READ_QUANTUM && !ended {
-            match stream.socket.read(&mut self.buffer) {
-                Ok(0) => ended = true,
-                Ok(count) => {
-                    taken += count;
-                    let data = &self.buffer[..count];
-                    // Of a session that is over nothing is wanted but its end.
-                    if !stream.closing
-                        && stream
-                            .deframer
-                            .push(data, |data| owner = owner.or(packet(peer, local, data)))
-                            .is_err()
-                    {
-                        self.counters.malformed += 1;
-                        ended = true;
-                    }
-                    if count < self.buffer.len() {
-                        break;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_error) => ended = true,
+        // Of a session that is over nothing is wanted but its end.
+        let closing = stream.closing;
+        let mut owner = None;
+        let result = stream.framed.read(&mut self.buffer, READ_QUANTUM, |data| {
+            if !closing {
+                owner = owner.or(packet(peer, local, data));
             }
-        }
-        if ended {
+        });
+        if let Err(end) = result {
+            self.counters.malformed += u64::from(end == End::Malformed && !closing);
             self.close(token);
         } else if let Some(session) = owner {
             self.prove(token, session);
@@ -308,7 +260,7 @@ impl Streams {
         let Some(stream) = self.open.remove(&token) else {
             return;
         };
-        self.epoll.remove(stream.socket.as_raw_fd());
+        self.epoll.remove(stream.framed.fd());
         if self.places.get(&stream.peer) == Some(&token) {
             self.places.remove(&stream.peer);
         }
@@ -337,8 +289,7 @@ impl Streams {
             self.counters.dropped += 1;
             return;
         };
-        let waits = stream.out.len() - stream.sent;
-        if stream.closing || waits + data.len() > MAX_QUEUED || !frame(data, &mut stream.out) {
+        if stream.closing || !stream.framed.queue(data, MAX_QUEUED) {
             self.counters.dropped += 1;
             return;
         }
@@ -360,31 +311,10 @@ impl Streams {
         let Some(stream) = self.open.get_mut(&token) else {
             return;
         };
-        while stream.sent < stream.out.len() {
-            match stream.socket.write(&stream.out[stream.sent..]) {
-                Ok(count) => stream.sent += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_error) => {
-                    self.close(token);
-                    return;
-                }
-            }
-        }
-        let waits = stream.sent < stream.out.len();
-        if waits {
-            stream.out.drain(..stream.sent);
-        } else {
-            stream.out.clear();
-            stream.out.shrink_to(KEPT);
-            if stream.closing {
-                let _ = stream.socket.shutdown(Shutdown::Write);
-            }
-        }
-        stream.sent = 0;
-        if waits != stream.watching {
-            stream.watching = waits;
-            let _ = self.epoll.modify(stream.socket.as_raw_fd(), token, waits);
+        if stream.framed.write(&self.epoll, token).is_err() {
+            self.close(token);
+        } else if stream.closing && stream.framed.waiting() == 0 {
+            stream.framed.finish();
         }
     }
 
@@ -403,15 +333,12 @@ impl Streams {
 
     /// Closes connections whose time is up.
     pub fn expire(&mut self, now: u64) {
+        self.door.reopen(&self.epoll, now);
         while let Some((due, token)) = self.deadlines.first().copied() {
             if due > now {
                 break;
             }
             self.deadlines.pop_first();
-            if token == LISTENER {
-                let _ = self.epoll.add(self.listener.as_raw_fd(), LISTENER);
-                continue;
-            }
             if let Some(stream) = self.open.get_mut(&token) {
                 stream.deadline = None;
                 self.counters.expired += u64::from(stream.session.is_none());

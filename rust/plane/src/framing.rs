@@ -1,5 +1,5 @@
 //! Packets on a TCP connection, each behind its length in two bytes (RFC 4571 §2), as ICE over TCP
-//! wants them (RFC 6544 §3).
+//! wants them (RFC 6544 §3) and links between units have them.
 
 /// Longest packet taken: DTLS handshakes and RTP stay below a path's MTU, so a longer one is a
 /// mistake or an attack, and waiting for 64 KB of it would cost memory for nothing.
