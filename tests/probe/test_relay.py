@@ -7,129 +7,28 @@ publisher and takes the channel from one of two that do.
 from __future__ import annotations
 
 import itertools
-import json
 import signal
 import subprocess
-import sys
-import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.interop.peers.clip import Clip
-from tests.interop.peers.network import Network, Peer
+from tests.interop.peers.network import Network
 from tests.interop.peers.program import Program, wait_until
+from tests.probe.machines import KEY, PATIENCE, Account, Came, Machine, PacketViewer, PictureViewer
 
 pytestmark = [pytest.mark.probe, pytest.mark.timeout(300)]
 
 Keep = Callable[[Program], Program]
 
-KEY = "a-key-for-tests"
-PATIENCE = 30.0
 #: Seconds without a picture, at most, when a relay dies: silence is noticed after 0.2.
 GAP = 0.5
 #: Seconds that are looked at before and after.
 WHILE = 4.0
-
-HELIO = [sys.executable, "-m", "heliograph"]
-
-
-class Machine:
-    """A node in a network of its own."""
-
-    def __init__(self, peer: Peer, directory: Path, name: str, keeps: bool = False) -> None:
-        self.peer, self.name = peer, name
-        self.http = f"http://{peer.address}:8080"
-        self.rtsp = f"rtsp://{peer.address}:8554/demo"
-        self.state = directory / name
-        self._directory = directory
-        self._config = directory / f"{name}.toml"
-        channel = f'[[channels]]\nname = "demo"\nkey = "{KEY}"\n' if keeps else ""
-        self._config.write_text(
-            f'[server]\nstate_dir = "{self.state}"\n[cluster]\nenabled = true\nname = "{name}"\n'
-            f'host = "{peer.address}"\nscouting = false\n[https]\nenabled = false\n{channel}'
-        )
-        self.program: Program
-
-    def start(self, *options: str) -> Machine:
-        command = [*HELIO, "serve", "--config", str(self._config), *options]
-        self.program = Program(self.name, command, self._directory, namespace=self.peer.name)
-        wait_until(self._ready, PATIENCE, f"{self.name} is ready")
-        self.node = self.ask("/api/v1/mesh")["node"]
-        return self
-
-    def _ready(self) -> bool:
-        assert self.program.running, self.program.log
-        try:
-            with urllib.request.urlopen(f"{self.http}/readyz", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    def ask(self, path: str) -> dict[str, Any]:
-        key = (self.state / "administrator.key").read_text().strip()
-        asked = urllib.request.Request(self.http + path, headers={"Authorization": f"Bearer {key}"})
-        with urllib.request.urlopen(asked, timeout=5) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
-
-    def token(self) -> str:
-        command = [*HELIO, "token", "--server", self.http]
-        command += ["--key-file", str(self.state / "administrator.key")]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
-        return done.stdout.split()[0]
-
-    def path(self) -> list[str]:
-        """Nodes by which the channel comes."""
-        for channel in self.ask("/api/v1/mesh")["channels"]:
-            if channel["channel"] == "demo":
-                return list(channel["path"])
-        return []
-
-
-class Viewer:
-    """A player of pictures that writes down when each came."""
-
-    def __init__(self, url: str) -> None:
-        self.seen: list[tuple[float, int]] = []
-        """(when it came, its time stamp)."""
-        self.process = subprocess.Popen(
-            ["ffmpeg", "-v", "error", "-rtsp_transport", "tcp", "-fflags", "nobuffer", "-i", url]
-            + ["-map", "0:v", "-c", "copy", "-f", "framecrc", "-flush_packets", "1", "-"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if not line.startswith("#"):
-                self.seen.append((time.monotonic(), int(line.split(",")[2])))
-
-    def gap(self, since: float, until: float) -> float:
-        """Longest time between two pictures, s."""
-        times = [at for at, _ in self.seen if since <= at <= until]
-        return max(b - a for a, b in itertools.pairwise(times))
-
-    def steps(self, since: float) -> set[int]:
-        """Differences of time stamps: one, where nothing is missing and nothing came twice."""
-        stamps = [stamp for at, stamp in self.seen if at >= since]
-        steps = [b - a for a, b in itertools.pairwise(stamps)]
-        usual = min(steps)
-        return {round(step / usual) if usual > 0 else step for step in steps}
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait()
-        self._thread.join(5)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+#: Seconds of a planned departure and of the run beside it.
+DEPARTURE = 10.0
 
 
 @pytest.fixture
@@ -162,7 +61,7 @@ def machines(links: Network, tmp_path: Path, clip: Clip, run: Keep) -> Iterator[
         viewers = []
         for machine in (left, right):
             wait_until(lambda m=machine: m.path(), PATIENCE, f"{machine.name} has the channel")
-            viewers.append(Viewer(machine.rtsp))
+            viewers.append(PictureViewer(machine.rtsp))
             wait_until(lambda v=viewers[-1]: len(v.seen) > 25, PATIENCE, "pictures come")
         wait_until(last.path, PATIENCE, "the last one has the channel")
         yield made
@@ -175,17 +74,23 @@ def machines(links: Network, tmp_path: Path, clip: Clip, run: Keep) -> Iterator[
                 machine.program.stop()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
-def test_who_hangs_from_a_relay_that_ends_misses_nothing(
+def relay_of(machines: list[Machine]) -> Machine:
+    """The one in the middle, from which the last takes the channel."""
+    _, left, right, last = machines
+    path = last.path()
+    assert len(path) == 3, path
+    return next(one for one in (left, right) if one.node == path[1])
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_who_hangs_from_a_relay_that_dies_misses_nothing(
     machines: list[Machine], how: signal.Signals
 ) -> None:
-    _, left, right, last = machines
-    viewer = Viewer(last.rtsp)
+    last = machines[-1]
+    viewer = PictureViewer(last.rtsp)
     try:
         wait_until(lambda: len(viewer.seen) > 50, PATIENCE, "pictures come")
-        path = last.path()
-        assert len(path) == 3, path
-        relay = next(one for one in (left, right) if one.node == path[1])
+        relay = relay_of(machines)
         begun = time.monotonic()
         time.sleep(WHILE)
         ended = time.monotonic()
@@ -198,3 +103,37 @@ def test_who_hangs_from_a_relay_that_ends_misses_nothing(
         assert gap <= GAP
     finally:
         viewer.stop()
+
+
+def test_nobody_notices_a_relay_that_leaves_in_order(machines: list[Machine]) -> None:
+    last = machines[-1]
+    viewer = PacketViewer(last.rtsp)
+    try:
+        wait_until(lambda: len(viewer.packets) > 500, PATIENCE, "packets come")
+        relay = relay_of(machines)
+        begun = time.monotonic()
+        time.sleep(DEPARTURE)
+        left = time.monotonic()
+        relay.program.process.send_signal(signal.SIGTERM)
+        time.sleep(DEPARTURE)
+        over = time.monotonic()
+        assert last.path()[1] != relay.node
+    finally:
+        viewer.stop()
+    control, run = viewer.between(begun, left), viewer.between(left, over)
+    for what, packets in (("before it", control), ("departure", run)):
+        pauses = pauses_of(packets)
+        print(
+            f"{what}: {len(packets)} packets, {Account.of(packets)}, between packets "
+            f"p99 {1000 * pauses[len(pauses) * 99 // 100]:.1f} ms, most {1000 * pauses[-1]:.1f} ms"
+        )
+    found = Account.of([*control, *run])
+    assert (found.missing, found.doubled) == (0, 0)
+    # A frame comes at once, the next one 40 ms later: a change of the way would be a longer pause.
+    assert pauses_of(run)[-1] < pauses_of(control)[-1] + 0.05
+
+
+def pauses_of(packets: list[Came]) -> list[float]:
+    """Seconds between the packets of the picture, sorted."""
+    times = [one.at for one in packets if one.track == 0]
+    return sorted(later - earlier for earlier, later in itertools.pairwise(times))
