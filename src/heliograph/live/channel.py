@@ -252,6 +252,11 @@ class Channel:
             self._move(Trigger.SILENT)
 
     @property
+    def on_air(self) -> bool:
+        """Whether somebody publishes it now, here or elsewhere."""
+        return self.state is State.ON_AIR
+
+    @property
     def active(self) -> Publishing | None:
         """Whose packets are relayed now."""
         return self._active

@@ -69,8 +69,11 @@ class Publishing:
 
     @property
     def holder(self) -> Holder:
-        # Before the first packet it has just come and is not to be taken for a dead one.
-        return Holder(self.id, self.priority, self.orphan or (self.silent and self.started))
+        # Before the first packet it has just come and is not to be taken for a dead one; media of
+        # other nodes come only while they are watched here, but those nodes tell whether there are.
+        here = self.silent and self.started
+        silent = not self.channel.on_air if self.kind is PublishKind.MESH else here
+        return Holder(self.id, self.priority, self.orphan or silent)
 
     def add_input(self) -> int:
         """One more way by which its packets come; the plane's input id."""

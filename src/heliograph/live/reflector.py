@@ -388,10 +388,18 @@ class Reflector:
             return
         self._drop_source(channel, "format changed")
         feed.tracks = tracks
-        feed.publishing = found.publish(tracks, PublishKind.MESH, "", on_closed=lambda _: None)
+        feed.publishing = found.publish(
+            tracks, PublishKind.MESH, "", on_closed=lambda _: self._replaced(feed)
+        )
         for inflow in feed.inflows.values():
             if inflow.input is not None:
                 self._let_in(feed, inflow)
+
+    def _replaced(self, feed: Feed) -> None:
+        """A publisher of this node has taken the source's place; the next layout makes another."""
+        feed.publishing, feed.current = None, False
+        for inflow in feed.inflows.values():
+            inflow.input, inflow.delivering = None, False
 
     def _drop_source(self, channel: str, reason: str) -> None:
         feed = self._feeds.get(channel)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import pytest
 from tests.unit.live.mesh_site import NAME, OnAir, nodes, until
 
 from heliograph.live.publish import PublishKind
+from heliograph.model.errors import ConflictError
 
 
 async def test_what_is_published_at_one_node_is_watched_at_another_byte_for_byte():
@@ -73,6 +75,45 @@ async def test_the_same_channel_goes_on_when_somebody_publishes_at_another_node(
         await until(lambda: one.channel.state == "on_air")
         assert one.channel.active is None or one.channel.active.kind is PublishKind.MESH
         await again.stop()
+
+
+async def test_a_publisher_may_come_to_any_node_as_soon_as_nobody_publishes():
+    async with nodes(2) as (one, other):
+        one.keep()
+        first = one.publish()
+        air = OnAir(first)
+        await until(lambda: other.has() and other.channel.on_air)
+        with pytest.raises(ConflictError):
+            other.channel.check_publisher("127.0.0.1")
+        await air.stop()
+        first.close()
+        await until(lambda: not other.channel.on_air)
+        gives_way = other.channel.check_publisher("127.0.0.1")
+        assert [other.channel.publishings[id].kind for id in gives_way] == [PublishKind.MESH]
+
+
+async def test_a_channel_comes_back_to_where_it_entered_before():
+    async with nodes(2) as (one, other):
+        one.keep(conflict="replace")
+        first = one.publish()
+        air = OnAir(first)
+        await until(lambda: other.has() and other.channel.on_air)
+        viewer = other.watch()
+        await until(lambda: len(viewer.packets) > 10)
+        for gives_way in other.channel.check_publisher("127.0.0.1"):
+            other.channel.dismiss(other.channel.publishings[gives_way], "replaced")
+        second = other.publish()
+        await air.stop()
+        air = OnAir(second)
+        await until(lambda: first.closed)
+        await until(lambda: one.channel.active is None)
+        await air.stop()
+        second.close()
+        await until(lambda: not one.channel.on_air)
+        count = len(viewer.packets)
+        air = OnAir(one.publish())
+        await until(lambda: len(viewer.packets) > count + 30)
+        await air.stop()
 
 
 async def test_a_channel_has_a_picture_where_its_media_do_not_come():
