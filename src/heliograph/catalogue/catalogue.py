@@ -13,9 +13,11 @@ from heliograph.catalogue.accounts import Accounts
 from heliograph.catalogue.audit import Audit
 from heliograph.catalogue.channels import Channels, StreamKeys
 from heliograph.catalogue.context import Context, utc_now
+from heliograph.catalogue.desired import Desired
 from heliograph.catalogue.engine import Database
 from heliograph.catalogue.history import History
 from heliograph.catalogue.joins import JoinTokens
+from heliograph.catalogue.leases import Leases
 from heliograph.catalogue.passwords import Passwords
 from heliograph.catalogue.permits import Permits
 from heliograph.catalogue.sessions import Sessions
@@ -37,6 +39,8 @@ class Catalogue:
         self.history = History(context)
         self.audit = Audit(context)
         self.join_tokens = JoinTokens(context)
+        self.leases = Leases(context)
+        self.desired = Desired(context)
 
     @classmethod
     async def open(

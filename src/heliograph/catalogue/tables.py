@@ -14,6 +14,7 @@ from sqlalchemy import (
     CheckConstraint,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -41,6 +42,10 @@ NAMING = {
 
 #: SQLite counts rows by itself only where the key is called INTEGER.
 BigId = BigInteger().with_variant(Integer, "sqlite")
+
+
+#: Groups that one channel can keep: a hundred units full of them.
+MOST_KEPT = 5000
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -194,6 +199,45 @@ class JoinTokenRow(Base):
     expires: Mapped[datetime]
     node: Mapped[str | None] = mapped_column(String(16))
     """Which node it was used by."""
+
+
+class LeaseRow(Base):
+    """Who may act for all, and until when."""
+
+    __tablename__ = "leases"
+    __table_args__ = (
+        CheckConstraint("epoch >= 1", name="epoch"),
+        CheckConstraint("ttl > 0", name="ttl"),
+    )
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(64))
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    ttl: Mapped[float] = mapped_column(Float(53))
+    """Seconds that it was given for the last time."""
+    ends: Mapped[float] = mapped_column(Float(53))
+    """Seconds since 1970 by the database's clock: a number, because SQLite has no type for times,
+    and the machines that ask must not be tempted to compare it with clocks of their own."""
+
+
+class DrainedRow(Base):
+    """Units that are to be empty."""
+
+    __tablename__ = "drained_units"
+
+    unit: Mapped[str] = mapped_column(String(16), primary_key=True)
+    since: Mapped[datetime]
+
+
+class KeptRow(Base):
+    """Groups that channels keep even if they are empty. Names, not references: a manager speaks of
+    channels that other nodes keep, too."""
+
+    __tablename__ = "kept_groups"
+    __table_args__ = (CheckConstraint(f"kept BETWEEN 2 AND {MOST_KEPT}", name="kept"),)
+
+    channel: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kept: Mapped[int]
 
 
 class AuditRow(Base):

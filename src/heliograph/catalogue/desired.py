@@ -1,0 +1,105 @@
+"""What the cluster's manager was told to do and has to know after it was started anew.
+
+Units report what they have by themselves; only wishes of people that no unit can tell of are kept
+here: which units are to be empty, and how many groups a channel keeps even if nobody watches. They
+are written under the manager's lease: one that lost it, and does not know yet, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import delete, func, select
+
+from heliograph.catalogue.audit import record
+from heliograph.catalogue.context import Context
+from heliograph.catalogue.leases import Lease, require
+from heliograph.catalogue.tables import MOST_KEPT, DrainedRow, KeptRow
+from heliograph.catalogue.values import Actor
+from heliograph.model.errors import MalformedError, TooManyError
+from heliograph.model.media import check_channel_name
+from heliograph.model.nodes import check_node_id
+
+#: Units and channels remembered: far more than a manager can have.
+MAX_ROWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredState:
+    """What is wanted of the cluster."""
+
+    drained: frozenset[str] = frozenset()
+    """Units that are to have neither channels nor viewers."""
+    kept: Mapping[str, int] = field(default_factory=dict)
+    """Groups that a channel keeps even if they are empty, by its name; others keep one."""
+
+
+class Desired:
+    """Reads and writes what is wanted."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._db = context.database
+
+    async def load(self) -> DesiredState:
+        """All that is wanted. Read it after the lease was taken: nobody else writes it then."""
+        async with self._db.read() as session:
+            drained = frozenset(await session.scalars(select(DrainedRow.unit)))
+            rows = await session.execute(select(KeptRow.channel, KeptRow.kept))
+            return DesiredState(drained, {channel: kept for channel, kept in rows})
+
+    async def set_drained(self, unit: str, drained: bool, lease: Lease, by: Actor) -> None:
+        """Say whether a unit is to be empty. ``WrongStateError`` where the lease is good no more.
+
+        An audit line tells of what changed; said twice is said once.
+        """
+        check_node_id(unit)
+        now = self._context.now()
+        async with self._db.write() as session:
+            await require(session, self._db, lease)
+            row = await session.get(DrainedRow, unit)
+            if (row is not None) == drained:
+                return
+            if row is not None:
+                await session.delete(row)
+            else:
+                if (await session.scalar(select(func.count(DrainedRow.unit))) or 0) >= MAX_ROWS:
+                    raise TooManyError(f"{MAX_ROWS} units are drained already", subject="units")
+                session.add(DrainedRow(unit=unit, since=now))
+            action = "unit.drain" if drained else "unit.return"
+            record(session, now, by, action, unit, epoch=lease.epoch)
+
+    async def set_kept(self, channel: str, groups: int, lease: Lease, by: Actor) -> None:
+        """Say how many groups a channel keeps even if they are empty; 1 or less: as any other.
+
+        Errors and audit as for ``set_drained``.
+        """
+        check_channel_name(channel)
+        if groups > MOST_KEPT:
+            raise MalformedError("groups", f"a channel keeps {MOST_KEPT} at most")
+        now = self._context.now()
+        async with self._db.write() as session:
+            await require(session, self._db, lease)
+            row = await session.get(KeptRow, channel)
+            before, groups = (1 if row is None else row.kept), max(1, groups)
+            if before == groups:
+                return
+            if groups == 1:
+                await session.execute(delete(KeptRow).where(KeptRow.channel == channel))
+            elif row is not None:
+                row.kept = groups
+            else:
+                if (await session.scalar(select(func.count(KeptRow.channel))) or 0) >= MAX_ROWS:
+                    raise TooManyError(f"{MAX_ROWS} channels keep groups", subject="channels")
+                session.add(KeptRow(channel=channel, kept=groups))
+            record(
+                session,
+                now,
+                by,
+                "channel.keep",
+                channel,
+                groups=groups,
+                before=before,
+                epoch=lease.epoch,
+            )
