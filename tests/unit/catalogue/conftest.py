@@ -1,18 +1,20 @@
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
-from sqlalchemy import text
+from tests.interop.peers.postgresql import PostgreSQL
 
+from heliograph.catalogue import migrate
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.engine import Database
 from heliograph.catalogue.passwords import Passwords
+from heliograph.catalogue.tables import Base
 
 GOOD = "a rather long sentence"
 
@@ -49,19 +51,38 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'state' / 'catalogue.db'}"
 
 
-@pytest.fixture
-async def store(url: str) -> str:
-    """A new database of the kind asked for: SQLite, or PostgreSQL where
-    ``HELIOGRAPH_TEST_POSTGRESQL`` names one whose tables may be dropped."""
-    server = os.environ.get("HELIOGRAPH_TEST_POSTGRESQL")
-    if not server:
-        return url
-    database = Database(server)
-    async with database.write() as session:
-        await session.execute(text("DROP SCHEMA public CASCADE"))
-        await session.execute(text("CREATE SCHEMA public"))
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A server of the tests' own, started for the first test that wants it."""
+    server = PostgreSQL()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def tables(postgresql: PostgreSQL) -> str:
+    """The name of a database with all tables; to empty it is quicker than to make another."""
+    name = postgresql.create()
+    asyncio.run(_migrate(postgresql.url(name)))
+    return name
+
+
+async def _migrate(url: str) -> None:
+    database = Database(url)
+    await migrate.upgrade(database)
     await database.close()
-    return server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest) -> str:
+    """An empty database of each kind: what is true of one has to be true of the other."""
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("url"))
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    name: str = request.getfixturevalue("tables")
+    listed = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    server.sql(f"TRUNCATE {listed} RESTART IDENTITY", name)
+    return server.url(name)
 
 
 @pytest.fixture

@@ -142,23 +142,12 @@ async def test_epochs_outlive_a_restart(catalogue: Catalogue, store: str) -> Non
     await again.close()
 
 
-@pytest.mark.parametrize(
-    ("name", "holder", "ttl"),
-    [
-        ("", "a", 1.0),
-        ("n" * 33, "a", 1.0),
-        ("n", "", 1.0),
-        ("n", "h" * 65, 1.0),
-        ("n", "\0", 1.0),
-        ("n", "\ud800", 1.0),
-        ("n", "a", 0.0),
-        ("n", "a", -1.0),
-        ("n", "a", float("nan")),
-        ("n", "a", float("inf")),
-    ],
-)
-async def test_leases_that_cannot_be(
-    catalogue: Catalogue, name: str, holder: str, ttl: float
-) -> None:
-    with pytest.raises(MalformedError):
-        await catalogue.leases.acquire(name, holder, ttl)
+async def test_leases_that_cannot_be(catalogue: Catalogue) -> None:
+    for name in ("", "n" * 33, "\0", "\ud800"):
+        with pytest.raises(MalformedError):
+            await catalogue.leases.acquire(name, "a", 1)
+        with pytest.raises(MalformedError):
+            await catalogue.leases.acquire("n", name * 2, 1)
+    for ttl in (0.0, -1.0, 3601.0, float("nan"), float("inf")):
+        with pytest.raises(MalformedError):
+            await catalogue.leases.acquire("n", "a", ttl)
