@@ -5,19 +5,30 @@ IMMEDIATE``): one that read first and then wants to write would be refused at on
 the busy time-out. Writers of this process wait for one another in a queue before they ask SQLite;
 other processes are waited for by the busy time-out. Readers never wait: the journal is a
 write-ahead log.
+
+A server (PostgreSQL) may be away, or worse, be there and say nothing. Every question to it has a
+time-out, each connection is asked for a sign of life before it is used, and one that was silent
+takes all others of its time with it: what comes next connects anew. So a call fails within
+seconds, and the first one after the server's return succeeds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy.exc
-from sqlalchemy import URL, Connection, event, make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy import URL, Connection, ExceptionContext, event, make_url, text
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    create_async_engine,
+)
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from heliograph.model.errors import (
@@ -34,14 +45,32 @@ BUSY_TIMEOUT_MS = 5000
 SQLITE_CONNECTIONS = 4
 #: Connections to a server.
 SERVER_CONNECTIONS = 10
-#: Seconds to wait for a free connection or for the writers ahead.
+#: Seconds to wait for the writers ahead, or for a free connection to SQLite.
 WAIT = 10.0
+#: Seconds to wait for a free connection to a server: it has others to answer, or is away.
+SERVER_WAIT = 3.0
+#: Seconds to connect to a server: one of the local network takes some milliseconds.
+CONNECT_TIMEOUT = 2.0
+#: Seconds for a connection's sign of life.
+PING_TIMEOUT = 1.0
+#: Seconds for one statement; those of the catalogue take milliseconds.
+COMMAND_TIMEOUT = 3.0
+#: Seconds after which a server ends a transaction whose owner says nothing more: what that one has
+#: locked, everybody else waits for.
+ABANDONED = 5.0
 #: Writers in the queue: at a few hundred writes a second it is served within ``WAIT``.
 MAX_WRITERS = 2000
 #: Key of SQLAlchemy's execution options by which a transaction says that it will write.
 _WRITES = "heliograph_writes"
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+#: What may stand behind a server's address, as ``psql`` has it.
+_QUERY = {"host", "port", "ssl", "sslmode", "passfile", "target_session_attrs", "application_name"}
+
+#: SQLSTATEs of a server that is well but cannot do this now: two wait for each other, or too long.
+_TRY_AGAIN = {"40001", "40P01", "55P03", "57014"}
+#: SQLSTATE of a server that was made a standby: the connection is good for nothing any more.
+_READ_ONLY = "25006"
 
 
 class Database:
@@ -68,7 +97,10 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
-        """A session whose changes are there, and safe, when the block ends without an error."""
+        """A session whose changes are there, and safe, when the block ends without an error.
+
+        Where a server falls silent at the very end, they may be there in spite of the error.
+        """
         async with self.translated(), self.turn():
             engine = self.engine.execution_options(**{_WRITES: True})
             async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
@@ -100,6 +132,26 @@ class Database:
             self._writers.release()
 
     @asynccontextmanager
+    async def unhurried(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for what may take minutes, and says that it will write."""
+        engine = self.engine if self.is_sqlite else self._create(patient=True)
+        try:
+            async with engine.execution_options(**{_WRITES: True}).connect() as connection:
+                yield connection
+        finally:
+            if engine is not self.engine:
+                await engine.dispose()
+
+    async def alone(self, session: AsyncSession, what: str) -> None:
+        """Let no other transaction past this line for ``what`` until this one has ended.
+
+        SQLite has one writer at a time anyway.
+        """
+        if not self.is_sqlite:
+            key = zlib.crc32(what.encode())
+            await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
+    @asynccontextmanager
     async def translated(self) -> AsyncIterator[None]:
         """Errors of the database as ours."""
         try:
@@ -112,43 +164,60 @@ class Database:
             raise MalformedError("text", error.reason) from None
         except sqlalchemy.exc.TimeoutError:
             raise self._too_busy() from None
-        except sqlalchemy.exc.OperationalError as error:
-            if "database is locked" in str(error.orig):
+        except sqlalchemy.exc.DBAPIError as error:
+            state = getattr(error.orig, "sqlstate", None) or ""
+            if "database is locked" in str(error.orig) or state in _TRY_AGAIN:
                 raise self._too_busy() from None
+            if state.startswith("22") or _is_of_driver(error.orig, "DataError"):
+                raise MalformedError("value", str(error.orig)) from error
             raise ResourceError(f"database: {error.orig}", subject="database") from error
-        except (sqlalchemy.exc.DBAPIError, OSError) as error:
-            reason = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
-            raise ResourceError(f"database: {reason}", subject="database") from error
+        except TimeoutError:
+            raise ResourceError("the database does not answer", subject="database") from None
+        except (sqlalchemy.exc.InvalidRequestError, OSError) as error:
+            raise ResourceError(f"database: {error}", subject="database") from error
 
     def _too_busy(self) -> BusyError:
         self.busy += 1
         return BusyError("the database is busy", subject="database", retry_after=1)
 
-    def _create(self) -> AsyncEngine:
-        pool: dict[str, Any] = {"pool_size": SERVER_CONNECTIONS, "pool_pre_ping": True}
+    def _create(self, *, patient: bool = False) -> AsyncEngine:
         if self.is_sqlite:
             # What lives in memory is gone with its connection, and belongs to that alone.
             size = SQLITE_CONNECTIONS if self.path is not None else 1
-            pool = {"pool_size": size, "poolclass": AsyncAdaptedQueuePool}
+            engine = create_async_engine(
+                self.url,
+                poolclass=AsyncAdaptedQueuePool,
+                pool_size=size,
+                max_overflow=0,
+                pool_timeout=WAIT,
+                pool_recycle=-1,
+            )
+            event.listen(engine.sync_engine, "connect", _prepare)
+            event.listen(engine.sync_engine, "begin", _begin)
+            return engine
+        url, arguments = _connect_arguments(self.url, patient=patient)
         try:
             engine = create_async_engine(
-                self.url, max_overflow=0, pool_timeout=WAIT, pool_recycle=-1, **pool
+                url,
+                connect_args=arguments,
+                pool_size=SERVER_CONNECTIONS,
+                max_overflow=0,
+                pool_timeout=SERVER_WAIT,
             )
         except ImportError as error:
             raise SettingsError(
                 f"database.url: {self.url.get_backend_name()} needs the package {error.name!r}: "
                 f"install heliograph[{self.url.get_backend_name()}]"
             ) from None
-        if self.is_sqlite:
-            event.listen(engine.sync_engine, "connect", _prepare)
-            event.listen(engine.sync_engine, "begin", _begin)
+        event.listen(engine.sync_engine, "checkout", _ping)
+        event.listen(engine.sync_engine, "handle_error", _give_up)
         return engine
 
 
-def parse_url(text: str) -> URL:
+def parse_url(address: str) -> URL:
     """The address with the driver that is used; ``SettingsError`` where that is not known."""
     try:
-        url = make_url(text)
+        url = make_url(address)
     except sqlalchemy.exc.ArgumentError:
         raise SettingsError("database.url is no address of a database") from None
     kind = url.get_backend_name()
@@ -156,7 +225,60 @@ def parse_url(text: str) -> URL:
         raise SettingsError(
             f"database.url: {url.drivername!r} is not known; sqlite and postgresql are"
         )
+    if kind != "sqlite" and (unknown := sorted(set(url.query) - _QUERY)):
+        raise SettingsError(
+            f"database.url: {unknown[0]!r} is not known; {', '.join(sorted(_QUERY))} are"
+        )
     return url.set(drivername=_DRIVERS[kind])
+
+
+def _connect_arguments(url: URL, *, patient: bool) -> tuple[URL, dict[str, Any]]:
+    """The address, and what the driver is told besides."""
+    query = dict(url.query)
+    if "sslmode" in query:  # the name that ``psql`` has for it
+        query["ssl"] = query.pop("sslmode")
+    settings = {
+        "application_name": str(query.pop("application_name", "heliograph")),
+        "idle_in_transaction_session_timeout": f"{ABANDONED * 1000:.0f}",
+    }
+    arguments: dict[str, Any] = {"timeout": CONNECT_TIMEOUT, "server_settings": settings}
+    if not patient:
+        arguments["command_timeout"] = COMMAND_TIMEOUT
+        settings["statement_timeout"] = f"{ABANDONED * 1000:.0f}"
+    return url.set(query=query), arguments
+
+
+def _ping(connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401
+    """Ask a connection for a sign of life before it is used."""
+    try:
+        connection.run_async(lambda driver: driver.execute("SELECT 1", timeout=PING_TIMEOUT))
+    except Exception as error:
+        # Else it would be closed in order, which takes as long again.
+        connection.driver_connection.terminate()
+        raise sqlalchemy.exc.InvalidatePoolError() from error
+
+
+def _give_up(context: ExceptionContext) -> None:
+    """After silence, the connection and all others of its time are not used again."""
+    state = getattr(context.original_exception, "sqlstate", None)
+    silent = isinstance(context.original_exception, TimeoutError)
+    if not silent and state != _READ_ONLY:
+        return
+    if context.connection is not None and not context.connection.closed:
+        driver = context.connection.connection.driver_connection
+        if driver is not None:
+            driver.terminate()
+    context.is_disconnect = True
+
+
+def _is_of_driver(error: BaseException | None, name: str) -> bool:
+    """Whether an error is, or comes of, one that the driver calls so: there a value is of a type,
+    or a size, that the column has not."""
+    while error is not None:
+        if any(kind.__name__ == name for kind in type(error).__mro__):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own type
@@ -177,8 +299,3 @@ def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401 - the dr
 def _begin(connection: Connection) -> None:
     writes = connection.get_execution_options().get(_WRITES, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def writing(engine: AsyncEngine) -> AsyncEngine:
-    """The same engine; its transactions say that they will write."""
-    return engine.execution_options(**{_WRITES: True})

@@ -124,7 +124,7 @@ async def require(session: AsyncSession, database: Database, lease: Lease) -> No
     """Hold a lease fast until the end of the transaction; ``WrongStateError`` where it is good no
     more. Nobody takes it before what is written under it is there."""
     query = select(LeaseRow.name).where(*_good(lease, clock(database)))
-    if await session.scalar(query.with_for_update(read=True)) is None:
+    if await session.scalar(query.with_for_update()) is None:
         raise WrongStateError(
             f"{lease.holder!r} does not have {lease.name!r} any more", subject=lease.name
         )

@@ -14,7 +14,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from heliograph.catalogue.engine import Database, writing
+from heliograph.catalogue.engine import Database
 from heliograph.catalogue.tables import Base
 from heliograph.model.errors import ResourceError
 
@@ -41,7 +41,7 @@ async def upgrade(database: Database, target: str = "head") -> tuple[str | None,
     async with database.translated(), database.turn():
         if database.path is not None:
             _make_private(database.path)
-        async with writing(database.engine).connect() as connection:
+        async with database.unhurried() as connection:
             # A table rebuilt by a migration is dropped in between, and with foreign keys on that
             # would delete what refers to its rows.
             await _foreign_keys(connection, "OFF")
