@@ -36,6 +36,7 @@ class Accounts:
         Only its hash is stored, and the one of an earlier start is good no more.
         """
         async with self._db.write() as session:
+            await self._db.alone(session, _SETUP)
             await session.execute(delete(SecretRow).where(SecretRow.kind == _SETUP))
             if await _administrators(session):
                 return False

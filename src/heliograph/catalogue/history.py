@@ -81,7 +81,9 @@ class History:
         muted, unmuted = list(muted), list(unmuted)
         async with self._db.write() as session:
             row = await session.scalar(
-                select(ChannelRow).where(ChannelRow.name == channel_key(channel))
+                select(ChannelRow)
+                .where(ChannelRow.name == channel_key(channel))
+                .with_for_update(of=ChannelRow, key_share=True)
             )
             if row is None:
                 raise NotFoundError(f"no channel {channel[:80]!r}", subject=channel[:80])

@@ -57,6 +57,7 @@ class Permits:
             rows = await _signing(session)
         if not any(row.retired is None for row in rows):
             async with self._db.write() as session:
+                await self._db.alone(session, "first key")
                 rows = await _signing(session)
                 if not any(row.retired is None for row in rows):
                     rows.append(self._insert(session))
@@ -170,6 +171,7 @@ class Permits:
         # Nobody knows its life any more: until then every token of today has expired.
         expires = now + timedelta(seconds=MAX_LIFETIME)
         async with self._db.write() as session:
+            await self._db.alone(session, token_id)
             if await session.get(SpentTokenRow, token_id) is None:
                 session.add(SpentTokenRow(token_id=token_id, expires=expires))
             record(session, now, by, "token.revoke", channel, id=token_id)
@@ -210,6 +212,8 @@ class Permits:
     async def _spent(self, token: ViewToken) -> bool:
         """Whether a token that is otherwise good is withdrawn or used; uses up a single one."""
         async with self._db.write() if token.single else self._db.read() as session:
+            if token.single:
+                await self._db.alone(session, token.id)
             try:
                 start = await _tokens_from(session, token.channel)
             except NotFoundError:

@@ -85,6 +85,18 @@ def store(request: pytest.FixtureRequest) -> str:
     return server.url(name)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database of each kind that has not even tables."""
+    if request.param == "sqlite":
+        yield str(request.getfixturevalue("url"))
+        return
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    name = server.create()
+    yield server.url(name)
+    server.drop(name)
+
+
 @pytest.fixture
 async def catalogue(store: str, clock: Clock) -> AsyncIterator[Catalogue]:
     opened = await Catalogue.open(

@@ -27,11 +27,14 @@ async def test_models_and_migrations_agree(catalogue: Catalogue) -> None:
     assert await catalogue.check() == []
 
 
-async def test_two_that_start_at_once(store: str) -> None:
+async def test_several_that_start_at_once(empty: str) -> None:
     opened = await asyncio.gather(
-        *(Catalogue.open(store, passwords=quick_passwords()) for _ in range(4))
+        *(Catalogue.open(empty, passwords=quick_passwords()) for _ in range(4))
     )
     assert len({frozenset(one.permits.keys) for one in opened}) == 1
+    assert all(len(one.permits.keys) == 1 for one in opened)
+    allowed = await asyncio.gather(*(one.accounts.allow_first(f"{one}") for one in opened))
+    assert allowed == [True] * 4
     for one in opened:
         await one.close()
 
