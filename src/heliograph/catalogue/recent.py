@@ -9,6 +9,9 @@ from heliograph.catalogue.values import Session
 #: Seconds for which a session is not looked up again. What this process changes is seen at once,
 #: what another one does, after this time.
 FRESH = 5.0
+#: Seconds for which one found before is believed while the database is away: nobody can be signed
+#: out then either, and who watches is not to be sent away by its restart.
+BELIEVED = 3600.0
 #: Sessions remembered, the oldest goes for a new one: 10 000 take 5 MB.
 MAX_RECENT = 10_000
 
@@ -25,8 +28,16 @@ class Recent:
 
     def get(self, token_hash: str, now: float) -> Session | None:
         """The session, if it was found within ``FRESH`` seconds."""
+        return self.last(token_hash, now, FRESH)
+
+    def last(self, token_hash: str, now: float, seconds: float = BELIEVED) -> Session | None:
+        """The session, if it was found within so many seconds."""
         found = self._found.get(token_hash)
-        return found[0] if found is not None and now < found[1] else None
+        return found[0] if found is not None and now < found[1] + seconds else None
+
+    def drop(self, token_hash: str) -> None:
+        """The session is good no more."""
+        self._found.pop(token_hash, None)
 
     def put(self, token_hash: str, session: Session, now: float, changes: int) -> None:
         """Remember what was read when ``changes`` was the counter's value."""
@@ -35,7 +46,7 @@ class Recent:
         self._found.pop(token_hash, None)
         while len(self._found) >= MAX_RECENT:
             self._found.popitem(last=False)
-        self._found[token_hash] = (session, now + FRESH)
+        self._found[token_hash] = (session, now)
 
     def forget(self) -> None:
         """Somebody's rights changed: look everybody up anew."""

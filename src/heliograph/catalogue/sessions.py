@@ -13,7 +13,12 @@ from heliograph.catalogue.keys import MAX_SHOWN, fingerprint, new_session_token
 from heliograph.catalogue.names import account_key
 from heliograph.catalogue.tables import AccountRow, SessionRow
 from heliograph.catalogue.values import Account, Actor, NewSession, Session
-from heliograph.model.errors import BusyError, NotFoundError, UnauthorizedError
+from heliograph.model.errors import (
+    BusyError,
+    NotFoundError,
+    ResourceError,
+    UnauthorizedError,
+)
 
 #: A session ends when it was not used for so long, …
 IDLE = timedelta(days=14)
@@ -34,6 +39,8 @@ class Sessions:
         self._accounts = accounts
         self.touch_failures = 0
         """Times that the last use could not be written down; the session was good all the same."""
+        self.believed = 0
+        """Times that a session was taken for good as the database did not answer."""
 
     async def sign_in(
         self, name: str, password: str, *, address: str = "", agent: str = ""
@@ -89,7 +96,10 @@ class Sessions:
         return made
 
     async def find(self, token: str) -> Session | None:
-        """Who shows this token; None where it is unknown, expired, or the account disabled."""
+        """Who shows this token; None where it is unknown, expired, or the account disabled.
+
+        While the database is away, whoever was known a while ago is known still.
+        """
         if not token or len(token) > MAX_SHOWN:
             return None
         context, hashed = self._context, fingerprint(token)
@@ -106,9 +116,18 @@ class Sessions:
                 AccountRow.disabled.is_(None),
             )
         )
-        async with self._db.read() as session:
-            row = await session.scalar(query)
-            found = None if row is None else _session(row)
+        try:
+            async with self._db.read() as session:
+                row = await session.scalar(query)
+                found = None if row is None else _session(row)
+        except (BusyError, ResourceError):
+            known = context.recent.last(hashed, context.ticks())
+            if known is None or now >= known.expires:
+                raise
+            self.believed += 1
+            return known
+        if found is None:
+            context.recent.drop(hashed)
         if found is not None and now - found.last_seen >= TOUCH_EVERY:
             found = await self._touch(found)
         if found is not None:
@@ -169,7 +188,7 @@ class Sessions:
                     .where(SessionRow.id == found.id)
                     .values(last_seen=now, expires=expires)
                 )
-        except BusyError:
+        except (BusyError, ResourceError):
             self.touch_failures += 1
             return found
         return Session(

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from sqlalchemy import text
 from tests.interop.peers.postgresql import PostgreSQL
-from tests.unit.catalogue.conftest import quick_passwords
+from tests.unit.catalogue.conftest import GOOD, Clock, quick_passwords
 
 from heliograph.catalogue import engine
 from heliograph.catalogue.catalogue import Catalogue
@@ -84,6 +84,45 @@ async def test_restart_that_nobody_saw(catalogue: Catalogue, server: PostgreSQL)
     server.stop(signal.SIGKILL)
     server.start()
     assert await asyncio.gather(*(catalogue.channels.list() for _ in range(20))) == [[]] * 20
+
+
+async def test_who_is_signed_in_stays_so(
+    catalogue: Catalogue, server: PostgreSQL, clock: Clock
+) -> None:
+    await catalogue.accounts.create("anna", GOOD)
+    known = await catalogue.sessions.sign_in("anna", GOOD)
+    unseen = await catalogue.sessions.sign_in("anna", GOOD)
+    assert await catalogue.sessions.find(known.token) is not None
+    server.stop()
+    clock.move(minutes=30)
+    found = await catalogue.sessions.find(known.token)
+    assert found is not None
+    assert found.account.name == "anna"
+    with pytest.raises(ResourceError):
+        await catalogue.sessions.find(unseen.token)
+    clock.move(hours=1)
+    with pytest.raises(ResourceError):
+        await catalogue.sessions.find(known.token)
+    server.start()
+    assert await catalogue.sessions.find(known.token) is not None
+    assert await catalogue.sessions.find(unseen.token) is not None
+
+
+async def test_who_was_signed_out_elsewhere_is_not_believed(
+    catalogue: Catalogue, server: PostgreSQL, store: str, clock: Clock
+) -> None:
+    await catalogue.accounts.create("anna", GOOD)
+    made = await catalogue.sessions.sign_in("anna", GOOD)
+    assert await catalogue.sessions.find(made.token) is not None
+    other = await Catalogue.open(store, passwords=quick_passwords(), now=clock.now)
+    await other.sessions.sign_out(made.token)
+    await other.close()
+    clock.move(seconds=10)
+    assert await catalogue.sessions.find(made.token) is None
+    server.stop()
+    with pytest.raises(ResourceError):
+        await catalogue.sessions.find(made.token)
+    server.start()
 
 
 async def test_what_was_acknowledged_outlives_a_kill_in_the_midst_of_writing(
