@@ -1,0 +1,95 @@
+"""A database that keeps one lease, and can go away; by whatever clock it is given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from heliograph.catalogue.values import Actor
+from heliograph.manager.leadership import HeldLease
+from heliograph.model.errors import ResourceError, WrongStateError
+
+
+@dataclass(frozen=True)
+class Lease:
+    name: str
+    holder: str
+    epoch: int
+    ttl: float
+
+
+@dataclass(frozen=True)
+class Wanted:
+    drained: frozenset[str]
+    kept: Mapping[str, int]
+
+
+@dataclass
+class Database:
+    """Leases and what is wanted, as ``catalogue`` keeps them."""
+
+    clock: Callable[[], float]
+    away: bool = False
+    hangs: bool = False
+    """Nobody gets an answer, and no error either."""
+    epoch: int = 0
+    holder: str = ""
+    ends: float = 0.0
+    drained: set[str] = field(default_factory=set)
+    kept: dict[str, int] = field(default_factory=dict)
+    written: list[tuple[str, str]] = field(default_factory=list)
+
+    async def _reach(self) -> None:
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.away:
+            raise ResourceError("the database is away", subject="database")
+
+    def take(self, name: str, holder: str, ttl: float) -> Lease | None:
+        now = self.clock()
+        if self.ends > now and self.holder != holder:
+            return None
+        if self.ends <= now:
+            self.epoch += 1
+        self.holder, self.ends = holder, now + ttl
+        return Lease(name, holder, self.epoch, ttl)
+
+    def good(self, lease: HeldLease) -> bool:
+        return (
+            self.holder == lease.holder and self.epoch == lease.epoch and self.ends > self.clock()
+        )
+
+    async def acquire(self, name: str, holder: str, ttl: float) -> Lease | None:
+        await self._reach()
+        return self.take(name, holder, ttl)
+
+    async def renew(self, lease: HeldLease) -> HeldLease | None:
+        await self._reach()
+        if not self.good(lease):
+            return None
+        self.ends = self.clock() + lease.ttl
+        return lease
+
+    async def release(self, lease: HeldLease) -> None:
+        await self._reach()
+        if self.good(lease):
+            self.ends = self.clock()
+
+    async def load(self) -> Wanted:
+        await self._reach()
+        return Wanted(frozenset(self.drained), dict(self.kept))
+
+    async def set_drained(self, unit: str, drained: bool, lease: HeldLease, by: Actor) -> None:
+        await self._write(lease, "drain" if drained else "return", by)
+        (self.drained.add if drained else self.drained.discard)(unit)
+
+    async def set_kept(self, channel: str, groups: int, lease: HeldLease, by: Actor) -> None:
+        await self._write(lease, "keep", by)
+        self.kept[channel] = groups
+
+    async def _write(self, lease: HeldLease, what: str, by: Actor) -> None:
+        await self._reach()
+        if not self.good(lease):
+            raise WrongStateError("the lease is another's", subject=lease.name)
+        self.written.append((what, by.name))
