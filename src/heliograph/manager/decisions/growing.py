@@ -81,7 +81,7 @@ def extend(view: View, name: str, now: float, groups: int = 1, unit: str | None 
         if unit is None:
             found = grant_one(draft, name, now)
         else:
-            found = _grant_on(draft, name, now, draft.unit(unit))
+            found = grant_on(draft, name, now, draft.unit(unit))
         if found is None:
             if unit is not None:
                 raise BusyError(f"unit {unit!r} has no group for it", subject="places")
@@ -118,7 +118,7 @@ def grant_one(
         return _grant(draft, name, own, now)
     other = best_newcomer(draft, channel, origin or own, exclude)
     if other is not None and (own is None or load(draft.units[other]) <= ahead):
-        found = _grant_on(draft, name, now, draft.units[other], origin or own, exclude)
+        found = grant_on(draft, name, now, draft.units[other], origin or own, exclude)
         if found is not None:
             return found
     return None if own is None else _grant(draft, name, own, now)
@@ -179,7 +179,7 @@ def best_newcomer(
     return None if best is None else best[1][4]
 
 
-def _grant_on(
+def grant_on(
     draft: Draft,
     name: str,
     now: float,
@@ -187,7 +187,7 @@ def _grant_on(
     origin: str | None = None,
     exclude: Collection[str] = (),
 ) -> GroupId | None:
-    """Grant on a certain unit, linked into the tree if it has to be."""
+    """Grant on a certain unit, linked into the tree if it has to be; None where that cannot be."""
     channel = draft.channels[name]
     branch = channel.branches.get(unit.id)
     if branch is not None:

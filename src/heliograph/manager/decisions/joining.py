@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from heliograph.live.admission import RETRY_AFTER
 from heliograph.manager import transitions as t
-from heliograph.manager.decisions.growing import grant_one, top_up
+from heliograph.manager.decisions.growing import grant_on, grant_one, top_up
 from heliograph.manager.draft import Decision, Draft
-from heliograph.manager.ranking import refusal, seat_group, seat_unit
+from heliograph.manager.ranking import cut_off, refusal, seat_group, seat_unit
 from heliograph.manager.view import Amounts, Cluster, Reservation, State, View
 from heliograph.model.errors import BusyError
 
@@ -25,21 +26,31 @@ class Joined(Decision):
 
 
 def join(
-    view: View, name: str, id: str, now: float, *, location: str = "", origin: str = ""
+    view: View,
+    name: str,
+    id: str,
+    now: float,
+    *,
+    location: str = "",
+    origin: str = "",
+    at: str = "",
 ) -> Joined:
     """Keep a place for a viewer on the least loaded unit with one, and grow before they run out.
 
     ``id`` names the reservation: unique, and not to be guessed. ``origin``: the unit this viewer
     was sent away from, or that died under him: one of the places held for its viewers is his.
+    ``at``: the unit he cannot avoid, as his connection is there already.
     ``NotFoundError`` where the channel is not open, ``BusyError`` where a budget is spent; its
     ``subject`` says which.
     """
     draft = Draft(view)
     channel = draft.channel(name)
-    held = _held(draft, name, origin, now) if origin else None
+    held = _held(draft, name, origin, now) if origin and not at else None
     if held is not None:
         draft.do(t.Lapse(held.id, held.unit, 1, now))
         unit, index = held.unit, held.index
+    elif at:
+        unit, index = at, _group_at(draft, name, at, now)
     else:
         found = seat_unit(draft, channel, location)
         if found is None:
@@ -64,6 +75,22 @@ def _held(draft: Draft, name: str, origin: str, now: float) -> Reservation | Non
         if meant and hold.expires > now and draft.units[unit].state is State.UP:
             return hold
     return None
+
+
+def _group_at(draft: Draft, name: str, unit: str, now: float) -> int:
+    """A group of a certain unit with a free place, granted where it has none."""
+    machine, channel = draft.unit(unit), draft.channels[name]
+    branch = channel.branches.get(unit)
+    if unit in cut_off(channel):
+        raise BusyError(f"unit {unit!r} is cut off", subject="tree", retry_after=RETRY_AFTER)
+    admit(draft, unit, channel.seat)
+    if branch is not None and branch.free > 0:
+        return seat_group(draft, channel, unit)
+    granted = grant_on(draft, name, now, machine)
+    if granted is None:
+        said = f"unit {unit!r} has no place left"
+        raise BusyError(said, subject="places", retry_after=RETRY_AFTER)
+    return granted.number
 
 
 def take(view: View, id: str, unit: str) -> Decision:
