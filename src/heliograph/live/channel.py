@@ -30,6 +30,7 @@ from heliograph.live.grants import Grant
 from heliograph.live.options import ChannelOptions, Conflict, LiveOptions
 from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.readers import Group, Reader, ReaderHooks, ReaderKind
+from heliograph.live.seats import Seating
 from heliograph.live.states import TRANSITIONS, LiveEvent, Observer, State, Trigger
 from heliograph.model.errors import NotFoundError, UnsupportedError
 from heliograph.model.media import Kind, Track
@@ -65,12 +66,14 @@ class Channel:
         live: LiveOptions | None = None,
         server_load: Callable[[], Load] | None = None,
         observe: Observer | None = None,
+        seating: Callable[[], Seating | None] = lambda: None,
         index: int = 0,
         configured: bool = True,
         standing: Standing | None = None,
         keeper: str = "",
     ) -> None:
         """``index``: place among the channels, from which its multicast group follows.
+        ``seating``: gives who has the places of this node, where places are granted.
         ``configured``: from the settings rather than made by the API. ``standing``: how it stands
         in the catalogue. ``keeper``: the node of the cluster that keeps it; empty: this one.
         """
@@ -103,6 +106,7 @@ class Channel:
         self._live = live or LiveOptions()
         self._server_load = server_load or self.load
         self._observe = observe or (lambda event: None)
+        self._seating = seating
         self._active: Publishing | None = None
         self._told_on_air = False
         self.plane_channel = self.plane.open_channel(
@@ -263,8 +267,13 @@ class Channel:
 
     # readers
 
-    def check_reader(self, peer: str, *, multicast: bool = False) -> None:
-        """Raise if there is no room for a reader from ``peer``, or nothing to read."""
+    def check_reader(
+        self, peer: str, *, multicast: bool = False, grant: Grant | None = None
+    ) -> None:
+        """Raise if there is no room for a reader from ``peer``, or nothing to read.
+
+        ``grant``: that of the reader, which may name a place kept for it.
+        """
         options = self.options
         joins = multicast and self.group is not None
         view = ReaderView(
@@ -277,6 +286,9 @@ class Channel:
             cost=0 if joins else self.bitrate,
         )
         admit_reader(view, peer)
+        seating = self._seating()
+        if seating is not None:
+            seating.admit(self.name, view.cost, "" if grant is None else grant.reservation)
         if not self.tracks:
             raise NotFoundError(f"channel {self.name!r} is not on air yet", subject=self.name)
 
@@ -418,6 +430,14 @@ class Channel:
         )
         self.readers[reader.id] = reader
         self.kinds[kind] += 1
+        seating = self._seating()
+        if seating is not None and reader.counted:
+            seating.take(
+                self.name,
+                reader,
+                multicast=kind is ReaderKind.MULTICAST,
+                reservation="" if grant is None else grant.reservation,
+            )
         self._watch(reader)
         log.info("reader joined", channel=self.name, kind=kind.value, peer=peer, id=reader.id)
         self._observe(LiveEvent("reader-joined", self.name, kind.value))
@@ -443,6 +463,9 @@ class Channel:
         reader.closed = True
         del self.readers[reader.id]
         self.kinds[reader.kind] -= 1
+        seating = self._seating()
+        if seating is not None:
+            seating.leave(reader)
         if reader.kind is ReaderKind.MULTICAST:
             self._leave_group(reader)
         elif reader.kind is not ReaderKind.HLS:

@@ -24,3 +24,5 @@ class Grant:
     carried: str = field(default="", repr=False)
     """A view token that further requests of the same session may show: the one that was shown, or
     what stands in for a single one, which is used up by now."""
+    reservation: str = field(default="", repr=False)
+    """Names a place that is kept for him at this node; empty: none is."""

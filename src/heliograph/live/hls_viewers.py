@@ -75,7 +75,7 @@ class HlsViewers:
         if known is not None and known.reader.channel is channel:
             known.seen = now
             return name
-        channel.check_reader(peer)
+        channel.check_reader(peer, grant=grant)
         viewer = HlsViewer(self, name or secrets.token_urlsafe(16), now)
         viewer.reader = channel.add_hls_reader(peer=peer, hooks=viewer, grant=grant, agent=agent)
         self._viewers[channel.name, viewer.name] = viewer

@@ -10,6 +10,7 @@ from heliograph.catalogue.values import Standing
 from heliograph.live.admission import Load
 from heliograph.live.channel import Channel
 from heliograph.live.options import ChannelOptions, LiveOptions
+from heliograph.live.seats import Seating
 from heliograph.live.states import LiveEvent, Observer, State
 from heliograph.model.errors import (
     BusyError,
@@ -35,6 +36,8 @@ class Channels:
         """``configured``: the channels of the settings."""
         self.loop = loop
         self.options = options or LiveOptions()
+        self.seating: Seating | None = None
+        """Who has the places of this node; None: there are as many as the limits allow."""
         self._channels: dict[str, Channel] = {}
         self._indices: set[int] = set()
         self._observers: list[Observer] = []
@@ -179,6 +182,7 @@ class Channels:
             live=self.options,
             server_load=self.load,
             observe=self._notify,
+            seating=lambda: self.seating,
             index=index,
             configured=configured,
             standing=standing,

@@ -205,7 +205,7 @@ class Rtc:
         self, channel: Channel, offer: str, *, peer: str, grant: Grant, agent: str = ""
     ) -> RtcSession:
         """Take a viewer (WHEP); raises as ``publish``."""
-        channel.check_reader(peer)
+        channel.check_reader(peer, grant=grant)
         self.offers.check(peer)
         playable = [track for track in channel.tracks if track.codec in VIEWED]
         made = next((track for track in channel.derived if track.codec is Codec.OPUS), None)

@@ -304,7 +304,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
         self._when(event, decision, functools.partial(self._described, channel))
 
     def _described(self, channel: Channel, grant: Grant) -> None:
-        channel.check_reader(self._peer)
+        channel.check_reader(self._peer, grant=grant)
         self._door.keep(channel, grant)
         sdp = sdp_for_channel(
             channel.name,
@@ -341,7 +341,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
             self._set_up(event, self._channel)
 
     def _may_set_up(self, event: SetupRequested, channel: Channel, grant: Grant) -> None:
-        channel.check_reader(self._peer, multicast=event.transports[0].multicast)
+        channel.check_reader(self._peer, multicast=event.transports[0].multicast, grant=grant)
         self._door.keep(channel, grant)
         self._channel, self._grant = channel, grant
         self._set_up(event, channel)
@@ -375,7 +375,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
         if channel is None:
             raise WrongStateError("no track is set up")
         if self._reader is None:
-            channel.check_reader(self._peer)  # places may have gone since SETUP
+            channel.check_reader(self._peer, grant=self._grant)  # places may have gone since SETUP
             self._reader = self._add_reader(channel)
         reader = self._reader
         starts: dict[int, tuple[int | None, int | None]] | None = None
