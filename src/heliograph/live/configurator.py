@@ -129,6 +129,11 @@ class Configurator:
         feed = self._feeds.get(channel)
         return () if feed is None else tuple(feed.sources)
 
+    def candidates(self, channel: str) -> tuple[str, ...]:
+        """Neighbours it may come from, the best first."""
+        feed = self._feeds.get(channel)
+        return () if feed is None else feed.candidates
+
     def clients(self, channel: str) -> tuple[str, ...]:
         """Neighbours that get it from here."""
         feed = self._feeds.get(channel)
@@ -162,6 +167,9 @@ class Configurator:
             case Wanted(sources=sources):
                 feed.wanted, feed.ranked = True, unique(sources, self.node)
                 feed.asked = None
+                if event.at_once and feed.ranked:
+                    feed.eager.add(feed.ranked[0])
+                    feed.held.pop(feed.ranked[0], None)
             case Ingest(here=here):
                 feed.ingest = here
             case ClientJoined(node=node):

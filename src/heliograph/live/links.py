@@ -126,6 +126,13 @@ class MeshLink:
         if not self.closed:
             self.links.port.stop(self.plane_link, wire)
 
+    def sent_bytes(self) -> int:
+        """Payload of the datagrams sent on it."""
+        try:
+            return 0 if self.closed else self.links.port.stats(self.plane_link)["sent_bytes"]
+        except KeyError:
+            return 0
+
     def describe(self) -> dict[str, Any]:
         """For the API: whose, with its counters."""
         try:

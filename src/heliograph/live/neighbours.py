@@ -50,6 +50,8 @@ class Wanted:
 
     channel: str
     sources: tuple[str, ...] = ()
+    at_once: bool = False
+    """Whether the first is to be gone to as soon as it is reached, however well others deliver."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,9 +116,10 @@ class Reflector:
 
     # what is asked of it
 
-    def want(self, channel: str, sources: Sequence[str]) -> None:
-        """Carry a channel, from these nodes, the best first."""
-        self._handle(Wanted(channel, tuple(sources)))
+    def want(self, channel: str, sources: Sequence[str], *, at_once: bool = False) -> None:
+        """Carry a channel, from these nodes, the best first; ``at_once``: gone to without waiting
+        whether it stays well."""
+        self._handle(Wanted(channel, tuple(sources), at_once))
 
     def unwant(self, channel: str) -> None:
         """Carry it no more."""
@@ -157,6 +158,18 @@ class Reflector:
             self._drop_source(channel, "server stopping")
         self._feeds.clear()
         await self._links.close()
+
+    # what it does
+
+    def copies(self, channel: str) -> int:
+        """How many neighbours are sent the media of a channel."""
+        return sum(
+            outflow.media for outflow in self._serving.values() if outflow.channel == channel
+        )
+
+    def sent_bytes(self) -> int:
+        """What all links that stand have sent; less than before when one has ended."""
+        return sum(link.sent_bytes() for link in self._links)
 
     def describe(self) -> list[dict[str, Any]]:
         """For the API: every channel that crosses this node, by which way and to whom."""

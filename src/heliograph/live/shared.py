@@ -13,6 +13,7 @@ import base64
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +77,8 @@ class SharedChannels:
         """Nodes that keep a channel, other than this one."""
         self._fetching: dict[str, asyncio.Task[None]] = {}
         self._closing: dict[str, asyncio.TimerHandle] = {}
+        self._preferred: dict[str, str] = {}
+        """Nodes that channels are taken from first, whoever else has them."""
         self._registrations = [
             bus.serve(DOCUMENT, self._document),
             bus.serve(PLACE, self._place),
@@ -228,6 +231,21 @@ class SharedChannels:
         found = (*self._entrances(channel), *(place.node for place in nearest))
         return [node for node in dict.fromkeys(found) if node != self._bus.node]
 
+    def prefer(self, name: str, node: str) -> None:
+        """Take a channel from ``node`` first, and from where it enters when that one does not give
+        it; empty: from where it enters. Known too of a channel that is not open yet."""
+        before = self._preferred.pop(name, "")
+        if node and node != self._bus.node:
+            self._preferred[name] = node
+        if before or node:
+            self._follow(name, at_once=True)
+
+    def enters_elsewhere(self, name: str) -> bool:
+        """Whether another node has the source of a channel."""
+        channel = self._channels.find(name)
+        ranked = [] if channel is None else self._entrances(channel)
+        return bool(ranked) and ranked[0] != self._bus.node
+
     def _entrances(self, channel: Channel) -> list[str]:
         """Nodes at which it enters, that of the newest epoch first."""
         keeper = self._keeper_of(channel)
@@ -333,11 +351,14 @@ class SharedChannels:
             del self._ingests[name]
         self._follow(name)
 
-    def _follow(self, name: str) -> None:
+    def _follow(self, name: str, *, at_once: bool = False) -> None:
         """Take the channel from where its newest epoch enters; that may be here."""
         channel = self._channels.find(name)
         ranked = [] if channel is None else self._entrances(channel)
         if channel is None or not ranked or ranked[0] == self._bus.node:
+            known = self._reflector.configurator.candidates(name)
+            if at_once and not ranked and known:  # where it enters is not to be seen just now
+                self._want(name, known, at_once)
             return
         newest = self._ingests[name][ranked[0]]
         channel.plane.claim_epoch(channel.plane_channel, newest.epoch)
@@ -346,7 +367,14 @@ class SharedChannels:
             for publishing in list(channel.publishings.values()):
                 if publishing.kind is not PublishKind.MESH:
                     channel.dismiss(publishing, "replaced")
-        self._reflector.want(name, [node for node in ranked if node != self._bus.node])
+        self._want(name, ranked, at_once)
+
+    def _want(self, name: str, sources: Sequence[str], at_once: bool) -> None:
+        first = self._preferred.get(name)
+        found = dict.fromkeys(sources if first is None else (first, *sources))
+        self._reflector.want(
+            name, [node for node in found if node != self._bus.node], at_once=at_once
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,27 @@ async def test_who_cannot_reach_the_ingest_gets_the_channel_by_whoever_has_it():
         await air.stop()
 
 
+async def test_a_channel_is_taken_from_whom_it_is_to_be_taken_and_nothing_is_missed():
+    async with nodes(3) as (one, between, far):
+        one.keep()
+        far.shared.prefer(NAME, between.node)
+        air = OnAir(one.publish())
+        await until(lambda: between.has() and far.has())
+        viewer = far.watch()
+        await until(lambda: len(viewer.packets) > 20)
+        assert far.reflector.configurator.path(NAME) == (one.node, between.node, far.node)
+        far.shared.prefer(NAME, "")
+        await until(lambda: far.reflector.configurator.path(NAME) == (one.node, far.node))
+        far.shared.prefer(NAME, between.node)
+        await until(lambda: far.reflector.configurator.sources(NAME) == (between.node,))
+        await between.stop()
+        await until(lambda: far.reflector.configurator.path(NAME) == (one.node, far.node))
+        count = len(viewer.packets)
+        await until(lambda: len(viewer.packets) > count + 20)
+        assert viewer.numbers == list(range(viewer.numbers[0], viewer.numbers[-1] + 1))
+        await air.stop()
+
+
 async def test_two_channels_of_one_name_stay_apart():
     async with nodes(3) as (one, other, third):
         ours, theirs = one.keep(title="Ours"), other.keep(title="Theirs")
