@@ -13,9 +13,10 @@ import json
 import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -101,9 +102,11 @@ class UnitAgent:
         options: UnitOptions,
         directory: Path,
         *,
+        shown: Mapping[str, Any] | None = None,
         meter: Meter | None = None,
     ) -> None:
-        """``directory``: where the node keeps what has to outlive it."""
+        """``directory``: where the node keeps what has to outlive it. ``shown``: what others are to
+        see of this unit beside its location, as JSON."""
         self.node = bus.node
         self.options = options
         self.budgets = options.budgets()
@@ -130,6 +133,7 @@ class UnitAgent:
         so, such as a group that is in use; ``growth_refused``: no manager was there."""
         self._bus, self._channels = bus, channels
         self._carrying = Carrying(bus, channels, reflector, shared)
+        self._shown = {**(shown or {}), "location": options.location}
         self._file = directory / EPOCH_FILE
         self._meter = meter or Meter(channels.totals, reflector.sent_bytes)
         self._pressure = Pressure(self.seats.limits)
@@ -153,7 +157,7 @@ class UnitAgent:
         self._registrations = [
             self._bus.watch(wire.MANAGER, self._manager),
             self._bus.serve(wire.ORDERS, self._orders),
-            self._bus.announce(wire.UNIT, self.options.name, {"location": self.options.location}),
+            self._bus.announce(wire.UNIT, self.options.name, self._shown),
         ]
         self.seats.on_short = self._short
         for channel in self._channels:  # who is there already
@@ -226,7 +230,8 @@ class UnitAgent:
         self._spent = seen.spent
         self._pressure.look(seen, _now())
         for channel in self._channels:
-            self.seats.price(channel.name, channel.bitrate)
+            if channel.active is not None:
+                self.seats.price(channel.name, channel.bitrate)
         self.seats.measure(seen.spent, Spend(*self._carrying.costs()))
         self._restate()
         self._publish()
