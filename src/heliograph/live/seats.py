@@ -247,6 +247,10 @@ class Seats:
         """Places of a channel that somebody has, or is expected on."""
         return sum(len(one.sitting) + one.expected for one in self._of(channel))
 
+    def waiting(self) -> tuple[str, ...]:
+        """Channels that somebody watches without a place."""
+        return tuple(self._waiting)
+
     def channels(self) -> tuple[str, ...]:
         """Channels with a group."""
         return tuple(dict.fromkeys(one.channel for one in self._groups.values()))

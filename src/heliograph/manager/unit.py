@@ -234,6 +234,8 @@ class UnitAgent:
                 self.seats.price(channel.name, channel.bitrate)
         self.seats.measure(seen.spent, Spend(*self._carrying.costs()))
         self._restate()
+        for name in self.seats.waiting():
+            self._short(name)
         self._publish()
 
     def _restate(self) -> None:

@@ -404,5 +404,20 @@ async def test_viewers_by_hls_sit_down_too(studio: Studio, seated: Seats) -> Non
     held = Grant(Action.VIEW, Reason.PUBLIC, reservation="kept")
     viewers.enter(studio.channel, peer="192.0.2.1", grant=held)
     assert [one.viewers for one in seated.groups()] == [2]
+    seated.sitting(0, "demo")[0].kick("moved")
+    assert [one.viewers for one in seated.groups()] == [1]
     viewers.close()
     assert [one.viewers for one in seated.groups()] == [0]
+
+
+async def test_a_player_by_hls_that_was_moved_may_come_back(studio: Studio, seated: Seats) -> None:
+    seated.grant(0, "demo", 1)
+    viewers, grant = HlsViewers(), Grant(Action.VIEW, Reason.PUBLIC)
+    name = viewers.enter(studio.channel, peer="192.0.2.1", grant=grant)
+    seated.sitting(0, "demo")[0].kick("moved")
+    seated.state = State.DRAINING
+    with pytest.raises(BusyError):
+        viewers.enter(studio.channel, peer="192.0.2.1", grant=grant, name=name)
+    seated.state = State.UP
+    assert viewers.enter(studio.channel, peer="192.0.2.1", grant=grant, name=name) == name
+    viewers.close()

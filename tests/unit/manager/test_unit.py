@@ -203,6 +203,18 @@ async def test_who_manages_no_more_lets_nobody_grow(tmp_path):
             come(node)
 
 
+async def test_who_stands_sits_down_when_a_manager_comes(tmp_path):
+    async with units(1, tmp_path, managed=False, groups=1, places=2) as (_, [(node, unit)]):
+        keep(node)
+        for _ in range(2):  # not asked for before
+            node.channel.add_hls_reader(peer="192.0.2.1", hooks=Told())
+        assert unit.seats.waiting() == (NAME,)
+        boss = Boss(await node._network.bus(BOSS))
+        await until(lambda: boss.of(unit).groups == (GroupReport(0, NAME, 2),))
+        assert not unit.seats.waiting()
+        await boss.bus.close()
+
+
 async def test_orders_of_an_old_manager_are_refused_even_after_a_restart(tmp_path):
     async with units(1, tmp_path) as (boss, [(node, unit)]):
         await boss.order(unit, t.Grant(NAME, unit.node, 0, 10, 0.0), epoch=7)
