@@ -278,22 +278,27 @@ class UnitAgent:
         if not self.managed:
             self.counters["growth_refused"] += free == 0
             return
-        before = len(seats.groups())
-        while len(seats.groups()) < self.budgets.groups:
-            view = absorb(View(), self._alone(channel)).view
-            grants = grow_alone(view, channel, self.node, _now()).transitions
-            done = [
-                seats.grant(one.index, channel, one.places)
-                for one in grants
-                if isinstance(one, t.Grant)
-            ]
-            if not any(done):
-                break
-        grown = len(seats.groups()) - before
+        grown = 0
+        try:
+            while self._grow(channel):
+                grown += 1
+        except Exception:  # a viewer for whom there is a place is not to suffer from it
+            log.exception("unit failed to grow", channel=channel)
         if grown:
             self.counters["grown"] += grown
             log.info("unit has grown", channel=channel, groups=grown)
             self._say()
+
+    def _grow(self, channel: str) -> bool:
+        """Take one further group, if one is called for and there is room."""
+        if len(self.seats.groups()) >= self.budgets.groups:
+            return False
+        view = absorb(View(), self._alone(channel)).view
+        grants = grow_alone(view, channel, self.node, _now()).transitions
+        return any(
+            isinstance(one, t.Grant) and self.seats.grant(one.index, channel, one.places)
+            for one in grants
+        )
 
     def _alone(self, channel: str) -> Report:
         """This unit as it sees itself: places that are kept are taken too."""
