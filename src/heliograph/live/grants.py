@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from heliograph.catalogue.rights import Action, Person, Reason
+from heliograph.catalogue.rights import GRANTS, Action, Person, Reason
 from heliograph.catalogue.tokens import ViewToken
+from heliograph.model.errors import MalformedError
+
+_PROTOCOL = "grant"
+#: Of somebody whom accounts let in: those of another node are not known here.
+_BY_ACCOUNT = frozenset({Reason.ADMINISTRATOR, Reason.OWNER, Reason.SIGNED_IN})
+#: Any number: what every reader of JSON has exactly.
+_MAX_NUMBER = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +35,51 @@ class Grant:
     what stands in for a single one, which is used up by now."""
     reservation: str = field(default="", repr=False)
     """Names a place that is kept for him at this node; empty: none is."""
+
+
+def tell(grant: Grant) -> dict[str, Any]:
+    """A grant to view as another node is told it, as short as it goes: what allows nothing more
+    there than to see when the right to it has gone."""
+    said: dict[str, Any] = {"r": grant.reason.value}
+    if grant.key is not None:
+        said["k"] = grant.key
+    if grant.person is not None:
+        said["p"] = grant.person.id
+    if (token := grant.token) is not None:
+        said["t"] = [token.issued, token.not_before, token.expires, token.id, int(token.single)]
+    return said
+
+
+def vouched(value: object, channel: str) -> Grant:
+    """The grant to view ``channel`` that another node tells; ``MalformedError`` for nonsense.
+
+    Whom an account let in there, this node takes at the other's word: it may have other accounts,
+    and whoever vouches ends the session when the right to it is gone.
+    """
+    if not isinstance(value, Mapping):
+        raise MalformedError(_PROTOCOL, "no object")
+    try:
+        reason = Reason(value["r"])
+        if reason not in GRANTS:
+            raise ValueError(reason.value)
+        if reason in _BY_ACCOUNT:
+            return Grant(Action.VIEW, Reason.AUTHORITY)
+        key = value.get("k")
+        token = _token(value["t"], channel) if reason is Reason.TOKEN else None
+        return Grant(Action.VIEW, reason, key=None if key is None else _number(key), token=token)
+    except (KeyError, TypeError, ValueError) as error:
+        raise MalformedError(_PROTOCOL, f"{type(error).__name__} in what was said") from None
+
+
+def _token(value: Any, channel: str) -> ViewToken:  # noqa: ANN401 - whatever JSON has
+    issued, not_before, expires, id, single = value
+    if not isinstance(id, str) or len(id) > 32:
+        raise ValueError("id")
+    times = (_number(issued), _number(not_before), _number(expires))
+    return ViewToken(channel, "", *times, id, single == 1)
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MAX_NUMBER:
+        raise ValueError("number")
+    return value
