@@ -25,6 +25,7 @@ from heliograph.model.errors import (
     IncompatibleError,
     MalformedError,
     NotFoundError,
+    PreconditionError,
     TooLargeError,
 )
 from heliograph.model.media import Codec, Kind, Track
@@ -80,6 +81,14 @@ class RtcSession(ReaderHooks):
     def etag(self) -> str:
         """Changes with every ICE restart (RFC 9725 section 4.3.1)."""
         return f'"{self.id}-{self.restarts}"'
+
+    def check_match(self, if_match: str) -> None:
+        """Raise ``PreconditionError`` unless a request means the session as it is, by its
+        ``If-Match``."""
+        if not if_match:
+            raise PreconditionError("If-Match is needed: the session's ETag, or * to restart", 428)
+        if if_match not in ("*", '"*"', self.etag):  # clients write the star either way
+            raise PreconditionError("the session was restarted since", 412)
 
     def patch(self, fragment: str) -> str | None:
         """Take candidates, or a restart; the fragment that answers a restart."""
@@ -143,6 +152,10 @@ class Rtc:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def has(self, name: str) -> bool:
+        """Whether a session of that name lives."""
+        return name in self._sessions
 
     def find(self, name: str, channel: str) -> RtcSession:
         """The session of that name on that channel; ``NotFoundError`` without one, ``GoneError``

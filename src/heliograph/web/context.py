@@ -16,6 +16,7 @@ from heliograph.live.chat_rooms import Chats
 from heliograph.live.gate import Gate
 from heliograph.live.hls import Hls
 from heliograph.live.registry import Channels
+from heliograph.live.remote import Portal
 from heliograph.live.roster import Roster
 from heliograph.live.webrtc import Rtc
 from heliograph.plane import PlaneLoop
@@ -94,6 +95,8 @@ class WebContext:
     """The same of RTMP."""
     rtc: Rtc | None = None
     """None: no WebRTC."""
+    portal: Portal | None = None
+    """Sends viewers to other nodes; None: all are served here."""
     hls: Hls = field(default_factory=Hls)
     """Renditions of channels, made when asked for."""
     chats: Chats | None = None

@@ -1,0 +1,232 @@
+"""WHEP over the bus: offers forwarded by a portal, taken by a unit."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from tests.unit.web.test_signalling import offer
+
+from heliograph.bus.memory import MemoryNetwork
+from heliograph.catalogue.rights import Action, Person, Reason
+from heliograph.catalogue.values import Role
+from heliograph.live.grants import Grant
+from heliograph.live.offers import OfferLimits, Offers
+from heliograph.live.remote import ALIVE, OPEN, Portal, Viewers, named, parse_name
+from heliograph.model.errors import (
+    BusyError,
+    GoneError,
+    IncompatibleError,
+    MalformedError,
+    NotFoundError,
+    PreconditionError,
+    TooManyError,
+)
+
+from .mesh_site import until
+from .portal_site import PORTAL, THIRD, UNIT, Node, Place, Placer
+
+PEER = "192.0.2.7"
+PUBLIC = Grant(Action.VIEW, Reason.PUBLIC)
+
+
+@dataclass
+class Site:
+    portal: Node
+    unit: Node
+    viewers: Viewers
+
+    async def view(self, placer: Placer | None = None, **other: Any) -> Any:
+        at = Portal(self.portal.bus, self.viewers, placer, self.portal.seats)
+        asked = {"peer": PEER, "grant": PUBLIC, "agent": "test", **other}
+        return await at.view(self.portal.rtc, self.portal.channel, offer("recvonly"), **asked)
+
+
+@contextlib.asynccontextmanager
+async def running(limits: OfferLimits | None = None) -> AsyncIterator[Site]:
+    network = MemoryNetwork()
+    nodes = [Node(PORTAL), Node(UNIT)]
+    for node in nodes:
+        await node.start(network, PORTAL)
+    nodes[1].publish()
+    viewers = Viewers(nodes[0].bus, Offers(limits or OfferLimits()))
+    try:
+        yield Site(*nodes, viewers)
+    finally:
+        await viewers.close()
+        for node in nodes:
+            await node.stop()
+
+
+async def test_a_viewer_is_served_by_the_unit_that_was_named():
+    async with running() as site:
+        placer = Placer(Place(UNIT, "place-1", 4))
+        opened = await site.view(placer, origin=THIRD)
+        assert placer.asked == [("demo", PEER, THIRD)]
+        session, unit = parse_name(opened.name)
+        assert unit == UNIT
+        served = site.unit.rtc.find(session, "demo")
+        assert (served.peer, opened.answer, opened.etag) == (PEER, served.answer, served.etag)
+        assert served.reader is not None
+        assert served.reader.grant == Grant(Action.VIEW, Reason.PUBLIC, reservation="place-1")
+        assert served.reader.agent == "test"
+        assert site.unit.seats.expected == [("place-1", "demo", 4)]
+        assert len(site.portal.rtc) == 0
+        assert await site.viewers.look(UNIT, session, "demo") == served.channel.state
+
+        await site.viewers.end(UNIT, session, "demo")
+        assert len(site.unit.rtc) == len(site.viewers) == 0
+        with pytest.raises(NotFoundError):
+            await site.viewers.look(UNIT, session, "demo")
+
+
+async def test_without_another_unit_he_is_served_here():
+    async with running() as site:
+        site.portal.publish()
+        for placer in (None, Placer(None), Placer(Place(PORTAL, "mine"))):
+            opened = await site.view(placer)
+            assert parse_name(opened.name)[1] == PORTAL
+        assert len(site.portal.rtc) == 3
+        assert site.portal.seats.expected == [("mine", "demo", 0)]
+
+
+async def test_a_unit_that_refuses_or_is_not_there_is_not_asked_again():
+    async with running() as site:
+        site.portal.publish()
+        site.unit.seats.error = BusyError("full", subject="places", retry_after=2)
+        placer = Placer(Place(UNIT, "a"), Place(THIRD, "b"))
+        opened = await site.view(placer)
+        assert [origin for _, _, origin in placer.asked] == ["", UNIT]
+        assert parse_name(opened.name)[1] == PORTAL
+
+
+async def test_where_nobody_has_room_the_error_is_the_units():
+    async with running() as site:
+        site.unit.seats.error = BusyError("full", subject="places", retry_after=2)
+        with pytest.raises(BusyError) as refused:
+            await site.view(Placer(Place(UNIT, "a"), BusyError("no room", subject="units")))
+        assert (refused.value.subject, refused.value.retry_after) == ("places", 2)
+
+
+async def test_a_place_that_lapsed_is_not_shown():
+    async with running() as site:
+        site.unit.seats.error = NotFoundError("lapsed")
+        session, _ = parse_name((await site.view(Placer(Place(UNIT, "late")))).name)
+        served = site.unit.rtc.find(session, "demo")
+        assert served.reader is not None
+        assert served.reader.grant == PUBLIC
+
+
+async def test_what_no_unit_can_mend_is_told_at_once():
+    async with running() as site:
+        placer = Placer(Place(UNIT), Place(UNIT))
+        portal = Portal(site.portal.bus, site.viewers, placer)
+        channel = site.portal.channel
+        with pytest.raises(MalformedError):
+            await portal.view(None, channel, "v=0", peer=PEER, grant=PUBLIC)
+        other = offer("recvonly").replace("H264", "H265").replace("opus", "nothing")
+        with pytest.raises(IncompatibleError):
+            await portal.view(None, channel, other, peer=PEER, grant=PUBLIC)
+        assert len(placer.asked) == 2
+
+
+async def test_sessions_of_an_address_are_bounded_at_the_portal():
+    async with running(OfferLimits(sessions=1)) as site:
+        place = Place(UNIT)
+        session, _ = parse_name((await site.view(Placer(place))).name)
+        with pytest.raises(TooManyError):
+            await site.view(Placer(place))
+        site.unit.rtc.find(session, "demo").end("the page is gone")
+        await site.viewers.look_after()
+        await site.view(Placer(place))
+
+
+async def test_a_session_whose_unit_is_gone_is_gone():
+    async with running(OfferLimits(sessions=1)) as site:
+        session, _ = parse_name((await site.view(Placer(Place(UNIT)))).name)
+        site.unit.link.fail()
+        await until(lambda: site.portal.bus.nodes() == 1)
+        with pytest.raises(NotFoundError):
+            await site.viewers.look(UNIT, session, "demo")
+        assert len(site.viewers) == 0
+        site.viewers.offers.check(PEER)
+
+
+async def test_a_kicked_viewer_learns_it_over_the_bus():
+    async with running() as site:
+        session, _ = parse_name((await site.view(Placer(Place(UNIT)))).name)
+        reader = site.unit.rtc.find(session, "demo").reader
+        assert reader is not None
+        reader.kick()
+        with pytest.raises(GoneError):
+            await site.viewers.end(UNIT, session, "demo")
+
+
+async def test_candidates_need_the_session_as_it_is():
+    async with running() as site:
+        opened = await site.view(Placer(Place(UNIT)))
+        session, _ = parse_name(opened.name)
+        fragment = (
+            "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\nm=audio 9 RTP/AVP 0\r\n"
+            "a=mid:0\r\na=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\n"
+        )
+        ask = site.viewers.patch
+        for match, status in (("", 428), ('"old"', 412)):
+            with pytest.raises(PreconditionError) as refused:
+                await ask(UNIT, session, "demo", fragment, match)
+            assert refused.value.status == status
+        assert await ask(UNIT, session, "demo", fragment, opened.etag) == (None, opened.etag)
+        restart = fragment.replace("abcd", "efgh").partition("a=candidate")[0]
+        answer, etag = await ask(UNIT, session, "demo", restart, "*")
+        assert answer is not None
+        assert "ice-ufrag" in answer
+        assert etag not in ("", opened.etag)
+
+
+async def test_a_session_ends_with_the_right_to_it():
+    async with running() as site:
+        person = Grant(Action.VIEW, Reason.SIGNED_IN, person=Person(7, Role.VIEWER))
+        await site.view(Placer(Place(UNIT)), grant=person)
+        await site.view(Placer(Place(UNIT)))
+
+        async def people(ids: object) -> dict[int, Any]:
+            assert ids == {7}
+            return {}
+
+        await site.viewers.recheck(
+            lambda channel, grant, people: grant.person is None, people, site.portal.channels
+        )
+        assert len(site.unit.rtc) == len(site.viewers) == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        {},
+        {"channel": 7},
+        {"channel": "demo", "keeper": PORTAL},
+        {"channel": "demo", "keeper": PORTAL, "grant": {"r": "hidden"}},
+        {"channel": "demo", "keeper": PORTAL, "grant": {"r": "token", "t": [1, 2]}},
+        {"channel": "demo", "keeper": PORTAL, "grant": {"r": "public"}, "index": -1},
+        {"channel": "demo", "keeper": UNIT, "grant": {"r": "public"}},
+    ],
+)
+async def test_nonsense_on_the_bus_is_refused(value):
+    async with running() as site:
+        with pytest.raises((MalformedError, NotFoundError)):
+            await site.portal.bus.call(UNIT, OPEN, value)
+        with pytest.raises(MalformedError):
+            await site.portal.bus.call(UNIT, ALIVE, "x")
+
+
+def test_names_of_sessions():
+    assert parse_name(named("a-b_C", UNIT)) == ("a-b_C", UNIT)
+    assert parse_name("a-b_C") == ("a-b_C", "")
+    for wrong in ("a~", "~" + UNIT, f"a/b~{UNIT}", f"a~{UNIT}~{UNIT}", f"a~{UNIT.upper()}"):
+        with pytest.raises(NotFoundError):
+            parse_name(wrong)
