@@ -21,6 +21,7 @@ from heliograph.plane import PlaneLoop
 from heliograph.protocols.rtsp import Authenticator
 from heliograph.servers.listening import Listener
 from heliograph.servers.rtsp_connection import RtspConnection
+from heliograph.servers.rtsp_places import RtspPlaces
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +82,8 @@ class RtspServer:
         self.authenticator = Authenticator(
             self.options.realm, secrets.token_bytes(32), methods=self.options.auth_methods
         )
+        self.places: RtspPlaces | None = None
+        """Where viewers are served; None: here."""
         self.connections: set[RtspConnection] = set()
         self.refused_connections = 0
         """Connections turned away because there were too many."""

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import structlog
 
@@ -41,12 +41,15 @@ from heliograph.protocols.rtsp.events import (
 from heliograph.protocols.sdp import sdp_for_channel
 from heliograph.servers.listening import host_of
 from heliograph.servers.rtsp_door import Door
-from heliograph.servers.rtsp_transports import choose, group_address, in_group
+from heliograph.servers.rtsp_signs import Signs
+from heliograph.servers.rtsp_transports import attach_inputs, choose, group_address, in_group
 
 if TYPE_CHECKING:
     from heliograph.servers.rtsp import RtspServer
 
 log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
 
 #: Bytes of answers that may wait for a client that does not read: a few descriptions.
 MAX_UNSENT = 256 * 1024
@@ -70,7 +73,8 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
             idle_timeout=server.options.idle_timeout,
             now=server.clock(),
         )
-        self._door = Door(server.gate, server.channels, self._session, server.options.auth_methods)
+        methods = server.options.auth_methods
+        self._door = Door(server.gate, server.channels, self._session, methods, server.places)
         self._deciding: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport | None = None
         self._conn = 0
@@ -82,7 +86,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
         self._grant: Grant | None = None
         self._announced: tuple[Channel, tuple[Track, ...], Grant] | None = None
         self._publishing: Publishing | None = None
-        self._seen_packets = -1
+        self._signs = Signs()
         self._gone = False
         self._log: Any = log
 
@@ -194,27 +198,11 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
     def _on_timer(self) -> None:
         self._timer = None
         now = self._server.clock()
-        age = self._media_age()
+        age = self._signs.age(self._publishing, self._reader)
         if age is not None:
             self._session.touch(now - age)
         self._session.handle_timer(now)
         self._pump()
-
-    def _media_age(self) -> float | None:
-        """Seconds since the last sign of life that came by media; None without one."""
-        if self._publishing is not None:
-            source = self._publishing.source
-            stats = self._publishing.channel.stats()
-            age_ms = next((s.last_packet_age_ms for s in stats.sources if s.source == source), -1)
-            return age_ms / 1000 if age_ms >= 0 else None
-        if self._reader is None:
-            return None
-        reader = self._reader.stats()
-        if self._reader.kind is ReaderKind.RTSP_TCP and reader.packets != self._seen_packets:
-            # TCP took packets since the last look: somebody at the other end reads them.
-            self._seen_packets = reader.packets
-            return 0.0
-        return reader.last_rtcp_age_ms / 1000 if reader.last_rtcp_age_ms >= 0 else None
 
     # ends
 
@@ -289,7 +277,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
             self._deciding = asyncio.create_task(self._wait(event, decision, then))
 
     async def _wait(
-        self, event: ServerEvent, decision: Awaitable[Grant], then: Callable[[Grant], None]
+        self, event: ServerEvent, decision: Awaitable[_T], then: Callable[[_T], None]
     ) -> None:
         try:
             act = functools.partial(then, await decision)
@@ -299,9 +287,28 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
             self._guarded(event, act)
             self._pump()
 
+    def _place(
+        self, event: ServerEvent, channel: Channel, then: Callable[[Grant], None], grant: Grant
+    ) -> None:
+        """Go on here, or send the client to where it is served better."""
+        asked = self._door.elsewhere(channel, grant)
+        if asked is None:
+            then(grant)
+            return
+
+        def go(found: Grant | str) -> None:
+            if isinstance(found, Grant):
+                then(found)
+            else:
+                self._accepted("REDIRECT", channel)
+                self._session.redirect(found)
+
+        self._deciding = asyncio.create_task(self._wait(event, asked, go))
+
     def _describe(self, event: DescribeRequested) -> None:
         channel, decision = self._door.view(event.target)
-        self._when(event, decision, functools.partial(self._described, channel))
+        then = functools.partial(self._described, channel)
+        self._when(event, decision, functools.partial(self._place, event, channel, then))
 
     def _described(self, channel: Channel, grant: Grant) -> None:
         channel.check_reader(self._peer, grant=grant)
@@ -336,7 +343,8 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
             return
         if event.first or self._channel is None:
             channel, decision = self._door.view(event.target)
-            self._when(event, decision, functools.partial(self._may_set_up, event, channel))
+            then = functools.partial(self._may_set_up, event, channel)
+            self._when(event, decision, functools.partial(self._place, event, channel, then))
         else:
             self._set_up(event, self._channel)
 
@@ -422,29 +430,11 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
                 tracks, kind, self._peer, grant=grant, on_closed=self.closed
             )
             self._publishing.agent = self._session.user_agent
-        self._attach_inputs(self._publishing, tracks)
+        attach_inputs(
+            self._server, self._publishing, tracks, transports, peer=self._peer, conn=self._conn
+        )
         self._accepted("RECORD", channel, transport=self._publishing.kind.value)
         self._session.record_ok()
-
-    def _attach_inputs(self, publishing: Publishing, tracks: list[Track]) -> None:
-        input = publishing.add_input()
-        transports = self._session.transports
-        if publishing.kind is PublishKind.RTSP_TCP:
-            lanes = [(id, *t.interleaved) for id, t in transports.items() if t.interleaved]
-            self._plane.conn_publish(self._conn, input, lanes)
-            return
-        for track in tracks:
-            ports = transports[track.id].client_port
-            assert ports is not None
-            self._plane.attach_udp(
-                input,
-                track.id,
-                self._server.endpoint,
-                payload_type=track.payload_type,
-                remote=self._peer,
-                rtp_port=ports[0],
-                rtcp_port=ports[1],
-            )
 
     def _pause(self, event: PauseRequested) -> None:
         if self._reader is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from heliograph.live.channel import Channel
 from heliograph.live.gate import Asker, Decision, Gate
 from heliograph.live.grants import Grant
@@ -9,6 +11,7 @@ from heliograph.live.keys import Shown
 from heliograph.live.registry import Channels
 from heliograph.model.errors import NotFoundError, UnauthorizedError
 from heliograph.protocols.rtsp import ServerSession, Target, Verdict
+from heliograph.servers.rtsp_places import RtspPlaces
 
 #: A nonce that is too old shows nothing: the client is asked again, and that is no guess.
 _SHOWN = {Verdict.GOOD: Shown.GOOD, Verdict.WRONG: Shown.WRONG}
@@ -22,8 +25,14 @@ class Door:
     """
 
     def __init__(
-        self, gate: Gate, channels: Channels, session: ServerSession, methods: tuple[str, ...]
+        self,
+        gate: Gate,
+        channels: Channels,
+        session: ServerSession,
+        methods: tuple[str, ...],
+        places: RtspPlaces | None = None,
     ) -> None:
+        """``places``: where viewers are served; None: here."""
         self.peer = ""
         """Numeric address of the client."""
         self.digest = True
@@ -33,6 +42,8 @@ class Door:
         self._session = session
         self._digest_only = "basic" not in methods
         self._granted: tuple[Channel, Grant] | None = None
+        self._places = places
+        self._placed: Channel | None = None
 
     def keep(self, channel: Channel, grant: Grant) -> None:
         """Remember what was granted to watch."""
@@ -43,6 +54,12 @@ class Door:
         channel = self._channels.find(target.path)
         if channel is not None and self._granted is not None and self._granted[0] is channel:
             return self._granted
+        ticket = target.parameter("ticket")
+        if channel is not None and self._places is not None and ticket:
+            admitted = self._places.admit(channel, ticket, self.peer)
+            if admitted is not None:
+                self._placed = channel
+                return channel, admitted
         keys = () if channel is None else self._gate.keys_to_view(channel)
         options = None if channel is None else channel.options
         self._offer(bool(options and (options.view_key or options.key)))
@@ -50,6 +67,14 @@ class Door:
         if channel is None:
             raise self._gate.stranger(target.path, asker)
         return channel, self._gate.view(channel, asker)
+
+    def elsewhere(self, channel: Channel, grant: Grant) -> Awaitable[Grant | str] | None:
+        """Ask where a viewer is served, once a connection: the address, or the grant for here.
+        None: here."""
+        if self._places is None or not self._places.sends or self._placed is channel:
+            return None
+        self._placed = channel
+        return self._places.find(channel, grant, self.peer)
 
     def publish(self, target: Target) -> tuple[Channel, Decision]:
         """The channel, and whether the waiting request may publish on it.

@@ -1,13 +1,16 @@
-"""Which of a client's transports is taken, and where a multicast group is."""
+"""Which of a client's transports is taken, where a multicast group is, how media come in."""
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from heliograph.live.channel import Channel
+from heliograph.live.publish import Publishing, PublishKind
 from heliograph.model.errors import UnsupportedError
+from heliograph.model.media import Track
 from heliograph.protocols.rtsp import Transport
 from heliograph.protocols.rtsp.events import SetupRequested
 
@@ -55,3 +58,32 @@ def in_group(options: RtspOptions, channel: Channel, place: int, transport: Tran
         client_port=None,
         ttl=options.multicast_ttl,
     )
+
+
+def attach_inputs(
+    server: RtspServer,
+    publishing: Publishing,
+    tracks: Sequence[Track],
+    transports: Mapping[int, Transport],
+    *,
+    peer: str,
+    conn: int,
+) -> None:
+    """Let the plane take a publisher's media: from its connection, or by UDP from its address."""
+    input, plane = publishing.add_input(), server.plane_loop.plane
+    if publishing.kind is PublishKind.RTSP_TCP:
+        lanes = [(id, *t.interleaved) for id, t in transports.items() if t.interleaved]
+        plane.conn_publish(conn, input, lanes)
+        return
+    for track in tracks:
+        ports = transports[track.id].client_port
+        assert ports is not None
+        plane.attach_udp(
+            input,
+            track.id,
+            server.endpoint,
+            payload_type=track.payload_type,
+            remote=peer,
+            rtp_port=ports[0],
+            rtcp_port=ports[1],
+        )

@@ -1,0 +1,162 @@
+"""RTSP viewers who are sent to another unit, and let in there by a ticket."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.unit.live.portal_site import Place, Placer, Seats
+
+from heliograph.bus.memory import MemoryNetwork
+from heliograph.live.options import ChannelOptions
+from heliograph.live.tickets import LEEWAY, LIFETIME, Tickets
+from heliograph.model.errors import BusyError, HelioError
+from heliograph.model.nodes import node_id
+from heliograph.servers.rtsp_places import RtspPlaces
+
+from .rtsp_site import SDP, Client, Site, running
+
+KEYS = [Ed25519PrivateKey.generate() for _ in range(2)]
+PORTAL, UNIT = (node_id(key.public_key().public_bytes_raw()) for key in KEYS)
+PLAYED = ChannelOptions(key="secret", view_key="sesame")
+
+
+@dataclass
+class Cluster:
+    portal: Site
+    unit: Site
+    placer: Placer
+    tickets: Tickets
+    seats: Seats = field(default_factory=Seats)
+    now: float = 1_760_000_000.0
+
+    async def redirected(self, client: Client, query: str = "?key=sesame") -> str:
+        """Where the portal sends a client."""
+        status, fields, _ = await client.ask("DESCRIBE", client.base + query)
+        assert status == 302
+        return fields["location"]
+
+    async def at(self, url: str) -> Client:
+        """A client that was sent to the unit."""
+        client = await self.unit.client()
+        assert urlsplit(url).port == self.unit.server.port
+        client.base = url
+        return client
+
+
+@contextlib.asynccontextmanager
+async def cluster(
+    *places: Place | HelioError | None, channel: ChannelOptions = PLAYED
+) -> AsyncIterator[Cluster]:
+    network = MemoryNetwork()
+    buses = [await network.bus(node) for node in (PORTAL, UNIT)]
+    async with running(channel) as portal, running(channel) as unit:
+        for bus, site in zip(buses, (portal, unit), strict=True):
+            where = {"host": "127.0.0.1", "port": site.server.port}
+            bus.announce("node", "a", {"rtsp": where})
+        for bus in buses:
+            await bus.until_present("node", 2)
+        site = Cluster(portal, unit, Placer(*places), Tickets(UNIT, {PORTAL, UNIT}.__contains__))
+        at_portal = Tickets(PORTAL, lambda node: True)
+        portal.server.places = RtspPlaces(
+            buses[0], KEYS[0], at_portal, placer=site.placer, clock=lambda: site.now
+        )
+        unit.server.places = RtspPlaces(
+            buses[1], KEYS[1], site.tickets, seats=site.seats, clock=lambda: site.now
+        )
+        # The portal keeps the channel; the unit has it from there.
+        unit.channel.keeper = PORTAL
+        for one in (portal, unit):
+            publisher = await one.client()
+            assert await publisher.publish() == 200
+        yield site
+    for bus in buses:
+        await bus.close()
+
+
+async def test_a_viewer_is_sent_to_the_unit_and_needs_no_key_there():
+    async with cluster(Place(UNIT, "place-1", 2)) as at:
+        url = await at.redirected(await at.portal.client())
+        assert urlsplit(url).path == "/demo"
+        assert at.placer.asked == [("demo", "127.0.0.1", "")]
+        client = await at.at(url)
+        assert (await client.ask("DESCRIBE"))[0] == 200
+        # Players leave the query out of what they set up.
+        client.base = url.partition("?")[0]
+        lanes = "RTP/AVP/TCP;unicast;interleaved=0-1"
+        assert (await client.ask("SETUP", f"{client.base}/trackID=0", Transport=lanes))[0] == 200
+        assert (await client.ask("PLAY"))[0] == 200
+        assert at.seats.expected == [("place-1", "demo", 2)]
+        (reader,) = at.unit.channel.readers.values()
+        assert reader.grant.reservation == "place-1"
+        assert at.portal.channel.readers == {}
+
+
+async def test_setup_without_describe_is_sent_on_too():
+    async with cluster(Place(UNIT)) as at:
+        client = await at.portal.client()
+        url, lanes = f"{client.base}/trackID=0?key=sesame", "RTP/AVP/TCP;unicast;interleaved=0-1"
+        status, fields, _ = await client.ask("SETUP", url, Transport=lanes)
+        assert status == 302
+        assert (await (await at.at(fields["location"])).ask("DESCRIBE"))[0] == 200
+
+
+async def test_a_ticket_is_good_again_for_the_same_player_until_it_expires():
+    async with cluster(Place(UNIT)) as at:
+        url = await at.redirected(await at.portal.client())
+        for _ in range(2):
+            assert (await (await at.at(url)).ask("DESCRIBE"))[0] == 200
+        at.now += LIFETIME + LEEWAY + 1
+        assert (await (await at.at(url)).ask("DESCRIBE"))[0] == 401
+        # A key is good where the ticket is no more.
+        assert (await (await at.at(f"{url}&key=sesame")).ask("DESCRIBE"))[0] == 200
+
+
+@pytest.mark.parametrize("text", ["", "x", "AQ" * 100])
+async def test_what_is_no_ticket_lets_nobody_in(text):
+    async with cluster() as at:
+        client = await at.unit.client()
+        assert (await client.ask("DESCRIBE", f"{client.base}?ticket={text}"))[0] == 401
+
+
+async def test_a_ticket_opens_no_other_channel_and_does_not_publish():
+    async with cluster(Place(UNIT)) as at:
+        url = await at.redirected(await at.portal.client())
+        at.unit.channels.create("other", PLAYED, keeper=PORTAL)
+        other = await at.at(url.replace("/demo", "/other"))
+        assert (await other.ask("DESCRIBE"))[0] == 401
+        publisher = await at.at(url)
+        assert (await publisher.ask("ANNOUNCE", "", SDP))[0] == 401
+
+
+async def test_only_who_may_watch_is_sent_on_and_no_publisher():
+    async with cluster() as at:
+        client = await at.portal.client()
+        assert (await client.ask("DESCRIBE"))[0] == 401
+        again = await at.portal.client()
+        assert (await again.publish()) == 409  # somebody is on air; nobody is sent on
+        assert at.placer.asked == []
+
+
+@pytest.mark.parametrize(
+    "place", [None, Place(PORTAL, "mine"), Place("a" * 16), BusyError("no room", subject="units")]
+)
+async def test_without_another_unit_he_is_served_here_and_asked_for_once(place):
+    async with cluster(place) as at:
+        client = await at.portal.client()
+        client.base += "?key=sesame"
+        for _ in range(2):
+            assert (await client.ask("DESCRIBE"))[0] == 200
+        assert len(at.placer.asked) == 1
+
+
+async def test_a_unit_whose_places_are_gone_says_so():
+    async with cluster(Place(UNIT, "late")) as at:
+        at.seats.error = BusyError("full", subject="places", retry_after=3)
+        url = await at.redirected(await at.portal.client())
+        status, fields, _ = await (await at.at(url)).ask("DESCRIBE")
+        assert (status, fields["retry-after"]) == (503, "3")
