@@ -54,7 +54,7 @@ class Placer(Protocol):
         """The unit that serves a viewer best; None: the node that asks.
 
         ``peer``: his numeric address. ``origin``: the unit he was sent away from, that died under
-        him or that refused him; it is not named again. ``BusyError`` where there is no room at all.
+        him or that refused him. ``BusyError`` where there is no room at all.
         """
         ...
 

@@ -378,11 +378,11 @@ class Portal:
         for _ in range(ATTEMPTS):
             try:
                 place = await self._place(channel, peer, origin)
-            except BusyError as error:
+            except HelioError as error:
                 trouble = trouble or error
                 break
-            if place is None:
-                break
+            if place is None or (trouble is not None and place.unit == origin):
+                break  # whoever places does not know of it yet
             try:
                 if place.unit == self.node:
                     id = keep(self._seats, place.id, channel.name, place.index)

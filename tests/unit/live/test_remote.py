@@ -103,6 +103,13 @@ async def test_a_unit_that_refuses_or_is_not_there_is_not_asked_again():
         assert parse_name(opened.name)[1] == PORTAL
 
 
+async def test_a_unit_that_is_named_again_though_it_refused_is_passed_over():
+    async with running() as site:
+        site.portal.publish()
+        placer = Placer(Place(THIRD, "a"), Place(THIRD, "b"))
+        assert parse_name((await site.view(placer)).name)[1] == PORTAL
+
+
 async def test_where_nobody_has_room_the_error_is_the_units():
     async with running() as site:
         site.unit.seats.error = BusyError("full", subject="places", retry_after=2)
