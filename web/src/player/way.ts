@@ -36,7 +36,7 @@ const LOSS_PACKETS = 50;
 const SLEPT_MS = 2_000;
 
 /** A session that lasted so long was a good one. */
-const LASTED_MS = 5_000;
+export const LASTED_MS = 5_000;
 
 /** What REST says of the channel; `quiet`: on air, but its source sends nothing. */
 export type Life = "unknown" | "flowing" | "quiet" | "waiting" | "gone";

@@ -8,25 +8,35 @@ import type { EngineEvents } from "./engine";
 import { afterRefusal, ask, lifeOf } from "./life";
 import { Standstill } from "./standstill";
 import type { PlayerStats } from "./stats";
-import type { Life, WayEvent } from "./way";
+import { Vigil } from "./vigil";
+import { LASTED_MS, type Life, type WayEvent } from "./way";
 
 /** Silence is noticed so much late; a viewer counts the moments. */
-const TICK_MS = 250;
+const TICK_MS = 125;
 /** Nothing received for so long: ask the server whether the channel is on air. */
 const ASK_AFTER_MS = 1_000;
 const ASK_EVERY_MS = 1_000;
 /** Nothing received for so long: say that we wait. */
 const STALL_MS = 1_500;
+/** Sound of the next session waits so long for its picture before it is heard. */
+const SOUND_FIRST_MS = 300;
 /** A shared screen on which nothing moves sends a picture a second. */
 const STILL_MS = 3_000;
 
 export class WhepPlayer extends ElementPlayer {
   private peer: RTCPeerConnection | null = null;
   private resource: Resource | null = null;
+  /** The session before, whose last picture stays until this one has any. */
+  private former: { readonly peer: RTCPeerConnection; readonly resource: Resource | null } | null =
+    null;
+  /** Who served it, where it was lost. */
+  private origin = "";
+  private vigil = new Vigil(Math.random());
   private meter = new ReceivedMeter();
   private figures: ReceivedFigures | null = null;
   private timer = 0;
   private mediaAt = 0;
+  private openedAt = 0;
   private askedAt = 0;
   private life: Life = "unknown";
   private readonly standstill = new Standstill(STILL_MS);
@@ -92,7 +102,9 @@ export class WhepPlayer extends ElementPlayer {
     const address = this.address;
     if (!address) return;
     const generation = ++this.generation;
-    if (this.state !== "reconnecting" && this.state !== "waiting") this.become("connecting");
+    if (!this.former && this.state !== "reconnecting" && this.state !== "waiting") {
+      this.become("connecting");
+    }
     const peer = this.makePeer(generation);
     this.peer = peer;
     try {
@@ -101,15 +113,16 @@ export class WhepPlayer extends ElementPlayer {
       await peer.setLocalDescription({ type: "offer", sdp: offer });
       if (generation !== this.generation) return;
       this.report({ type: "offered" });
-      const opened = await open(address.whep, offer, "");
+      const opened = await open(after(address.whep, this.origin), offer, "");
       if (generation !== this.generation) {
         // Stopped meanwhile: the place is free for somebody else.
         void opened.resource.end();
         return;
       }
       this.resource = opened.resource;
+      this.origin = "";
       this.sessions++;
-      this.mediaAt = performance.now();
+      this.mediaAt = this.openedAt = performance.now();
       await peer.setRemoteDescription({ type: "answer", sdp: opened.sdp });
       if (generation !== this.generation) return;
       // A server that ends a session says so by DTLS, long before ICE misses it.
@@ -132,7 +145,38 @@ export class WhepPlayer extends ElementPlayer {
     if (kicked) {
       this.halt();
       this.become("kicked");
-    } else this.report({ type: "ended" });
+      return;
+    }
+    if (performance.now() - this.openedAt >= LASTED_MS) this.renew();
+    else this.report({ type: "ended" });
+  }
+
+  /** Nothing comes any more: ask whether the session lives, and open another where it does not. */
+  private async watchOver(generation: number): Promise<void> {
+    const askedAt = performance.now();
+    const look = (await this.resource?.look()) ?? "unknown";
+    if (generation !== this.generation) return;
+    const lost = this.vigil.answered(look, askedAt, performance.now());
+    if (look === "kicked") await this.over(generation);
+    else if (lost) this.renew();
+  }
+
+  /** Open the next session; the last picture of this one stays until that has any. */
+  private renew(): void {
+    clearInterval(this.timer);
+    this.closeFormer();
+    this.origin = this.resource?.unit ?? "";
+    if (this.peer) this.former = { peer: this.peer, resource: this.resource };
+    this.peer = null;
+    this.resource = null;
+    this.forget();
+    void this.connect();
+  }
+
+  private closeFormer(): void {
+    this.former?.peer.close();
+    void this.former?.resource?.end();
+    this.former = null;
   }
 
   private makePeer(generation: number): RTCPeerConnection {
@@ -143,8 +187,16 @@ export class WhepPlayer extends ElementPlayer {
     peer.ontrack = ({ track }) => {
       if (generation !== this.generation) return;
       stream.addTrack(track);
-      if (this.video.srcObject !== stream) this.video.srcObject = stream;
-      void this.loudspeaker.play();
+      const show = (): void => {
+        if (generation === this.generation) this.show(stream);
+      };
+      if (!this.former || !track.muted) show();
+      else {
+        // Media begin to come.
+        const wait = (): void =>
+          track.kind === "video" ? show() : void setTimeout(show, SOUND_FIRST_MS);
+        track.addEventListener("unmute", wait, { once: true });
+      }
     };
     peer.onconnectionstatechange = () => {
       if (generation !== this.generation) return;
@@ -157,6 +209,13 @@ export class WhepPlayer extends ElementPlayer {
       } else if (peer.connectionState === "failed") this.report({ type: "failed" });
     };
     return peer;
+  }
+
+  private show(stream: MediaStream): void {
+    if (this.video.srcObject === stream) return;
+    this.closeFormer();
+    this.video.srcObject = stream;
+    void this.loudspeaker.play();
   }
 
   private async refused(error: unknown, generation: number): Promise<void> {
@@ -181,7 +240,11 @@ export class WhepPlayer extends ElementPlayer {
     const now = performance.now();
     const figures = this.meter.read(listed(await peer.getStats()), now);
     if (generation !== this.generation) return;
-    if (figures.bytes !== this.figures?.bytes) this.mediaAt = now;
+    if (figures.bytes !== this.figures?.bytes) {
+      this.mediaAt = now;
+      if (figures.bytes > 0) this.vigil.heard(now);
+    }
+    if (this.vigil.due(now)) void this.watchOver(generation);
     this.watchPicture(figures, now);
     this.figures = figures;
     if (figures.bufferMs !== null && (figures.decoded > 0 || !figures.codec)) this.moved();
@@ -245,13 +308,28 @@ export class WhepPlayer extends ElementPlayer {
 
   private closePeer(): void {
     clearInterval(this.timer);
+    this.closeFormer();
     this.peer?.close();
     this.peer = null;
     void this.resource?.end();
     this.resource = null;
+    this.forget();
+  }
+
+  /** What was measured of a session says nothing of the next. */
+  private forget(): void {
     this.meter = new ReceivedMeter();
     this.figures = null;
+    this.vigil = new Vigil(Math.random());
     this.standstill.reset();
     this.setBehind(false);
   }
+}
+
+/** Where to offer, naming the unit by which the session before was served. */
+function after(url: string, unit: string): string {
+  if (!unit) return url;
+  const next = new URL(url);
+  next.searchParams.set("from", unit);
+  return next.href;
 }

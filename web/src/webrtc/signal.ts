@@ -2,6 +2,14 @@
 
 /** A server that has not answered by then does not. */
 const TIMEOUT_MS = 5_000;
+/** The same while a picture stands: a portal asks the unit for less. */
+const LOOK_TIMEOUT_MS = 1_000;
+
+/**
+ * How a session is. `waiting`: it lives, and its channel has no source at the moment. `mute`: who serves it
+ * does not answer the server. `unknown`: the server does not answer. `blind`: the server cannot be asked.
+ */
+export type Look = "flowing" | "waiting" | "gone" | "kicked" | "mute" | "unknown" | "blind";
 
 /** The server refused, or cannot be reached. */
 export class SignalError extends Error {
@@ -76,6 +84,37 @@ export class Resource {
     await request(this.ask, this.url, "PATCH", this.key, { body: fragment, headers });
   }
 
+  /** In a cluster: who serves it; its address names that. Empty elsewhere. */
+  get unit(): string {
+    return /~([a-z2-7]{16})$/.exec(new URL(this.url).pathname)?.[1] ?? "";
+  }
+
+  /** Whether it lives. */
+  async look(): Promise<Look> {
+    try {
+      const response = await request(this.ask, this.url, "HEAD", this.key, {}, LOOK_TIMEOUT_MS);
+      const state = response.headers.get("heliograph-state");
+      // Another server than ours, which says so of everything.
+      if (state === null) return "blind";
+      return state === "on_air" ? "flowing" : "waiting";
+    } catch (error) {
+      switch (error instanceof SignalError ? error.status : 0) {
+        case 0:
+          return "unknown";
+        case 404:
+          return "gone";
+        case 410:
+          return "kicked";
+        case 502:
+        case 503:
+        case 504:
+          return "mute";
+        default:
+          return "blind";
+      }
+    }
+  }
+
   /** Whether an administrator ended it, so that it shall not be opened anew. */
   async kicked(): Promise<boolean> {
     try {
@@ -102,6 +141,7 @@ async function request(
   method: string,
   key: string,
   init: RequestInit & { headers?: Record<string, string> },
+  timeoutMs = TIMEOUT_MS,
 ): Promise<Response> {
   const headers = { ...init.headers, ...(key ? { authorization: `Bearer ${key}` } : {}) };
   let response: Response;
@@ -110,7 +150,7 @@ async function request(
       ...init,
       headers,
       method,
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+      signal: AbortSignal.timeout(timeoutMs),
     });
   } catch (error) {
     throw new SignalError(0, error instanceof Error ? error.message : String(error));
