@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -17,7 +18,9 @@ import re
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,16 +40,24 @@ LIMIT_WINDOW_S = 10.0
 #: Limits are named in the code, a few dozen; names made from input must not fill the memory.
 MAX_LIMITS = 1024
 
+#: Events kept in memory for who asks for them later: some minutes of a busy node.
+RING_EVENTS = 2000
+#: Characters of one text in them, and of all fields of one: a traceback has two thousand.
+MAX_TEXT, MAX_ENTRY = 4000, 8000
+
 MASK = "***"
 _SECRET_KEY = re.compile(r"(^|[_-])(key|password|passwd|token|authorization|secret)$", re.I)
 _SECRET_QUERY = re.compile(r"([?&;](?:view_)?(?:key|token|password|secret)=)[^&;\s\"'<>]+", re.I)
 # Repetitions are bounded: the text may be a peer's, and must not cost more than its length.
 _URL_USER = re.compile(r"([a-z][a-z0-9+.-]{0,15}://)[^\s/\"']{0,512}@", re.I)
 _AUTH_HEADER = re.compile(r"((?:proxy-)?authorization\s*[:=]\s*)[^\r\n]+", re.I)
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+_HEAD = ("timestamp", "level", "event", "logger")
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 EventDict = MutableMapping[str, Any]
 
@@ -132,13 +143,13 @@ class RateLimit:
 # rendering
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Escape what could forge a line or steer a terminal."""
     return _UNPRINTABLE.sub(lambda m: m[0].encode("unicode_escape").decode(), text)
 
 
 def _value(value: object) -> str:
-    text = _printable(value if isinstance(value, str) else str(value))
+    text = printable(value if isinstance(value, str) else str(value))
     return f'"{text}"' if not text or " " in text or "=" in text else text
 
 
@@ -154,18 +165,18 @@ class TextRenderer:
     def __call__(self, _logger: object, _method: str, event: EventDict) -> str:
         when = str(event.pop("timestamp", ""))
         level = str(event.pop("level", "info"))
-        what = _printable(str(event.pop("event", "")))
+        what = printable(str(event.pop("event", "")))
         trace = event.pop("exception", None)
         event.pop("logger", None)
         parts = [
             self._paint("2", when),
             self._paint(_COLOURS.get(level, "0"), f"{level:<8}"),
             self._paint("1", f"{what:<36}" if event else what),
-            *(f"{self._paint('36', _printable(key))}={_value(v)}" for key, v in event.items()),
+            *(f"{self._paint('36', printable(key))}={_value(v)}" for key, v in event.items()),
         ]
         line = " ".join(parts)[:MAX_LINE]
         if trace:
-            line += "".join(f"\n    {_printable(row)}" for row in str(trace).splitlines())
+            line += "".join(f"\n    {printable(row)}" for row in str(trace).splitlines())
         return line
 
 
@@ -320,6 +331,77 @@ def _now() -> str:
     return f"{seconds}.{int(now % 1 * 1000):03d}Z"
 
 
+# the newest, for who asks later
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event as others may have it: scrubbed, bounded, without what steers a terminal."""
+
+    number: int
+    """Microseconds since 1970, and above that of the entry before: orders those of one node, also
+    over its restarts."""
+    at: str
+    """ISO 8601, UTC."""
+    level: str
+    event: str
+    fields: Mapping[str, object]
+    """Texts, numbers and truths."""
+    index: int
+    """How many came before it in this process."""
+
+
+class Ring:
+    """The newest entries. Used by any thread."""
+
+    def __init__(self, size: int = RING_EVENTS, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: deque[Entry] = deque(maxlen=size)
+        self._last = 0
+        self._count = 0
+
+    def put(self, event: Mapping[str, object]) -> None:
+        """Keep an event that was scrubbed; the oldest goes."""
+        at, level, what = (str(event.get(key, "")) for key in ("timestamp", "level", "event"))
+        fields = _bounded({k: v for k, v in event.items() if k not in _HEAD})
+        with self._lock:
+            self._last = max(self._last + 1, int(self._clock() * 1e6))
+            what = printable(what[:MAX_TEXT])
+            self._entries.append(Entry(self._last, at, level, what, fields, self._count))
+            self._count += 1
+
+    def after(self, number: int) -> list[Entry]:
+        """Entries above a number that are still here, the oldest first."""
+        with self._lock:
+            found = [*itertools.takewhile(lambda e: e.number > number, reversed(self._entries))]
+        return found[::-1]
+
+
+def _bounded(fields: Mapping[str, object]) -> dict[str, object]:
+    """Fields of an entry; what is beyond ``MAX_ENTRY`` characters is left out."""
+    found: dict[str, object] = {}
+    room = MAX_ENTRY
+    for key, value in fields.items():
+        if value is None or isinstance(value, bool | int):
+            kept: object = value
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, default=str)
+            # A traceback says what happened in its last line.
+            text = text if len(text) <= MAX_TEXT else f"{text[:500]}…{text[500 - MAX_TEXT :]}"
+            kept = "\n".join(map(printable, text.split("\n")))
+        room -= len(key) + len(str(kept))
+        if room < 0:
+            found["truncated"] = True
+            break
+        found[printable(key[:64])] = kept
+    return found
+
+
+#: Of this process.
+recent = Ring()
+
+
 # the whole
 
 _writer: Writer | None = None
@@ -333,6 +415,7 @@ def lost_lines() -> int:
 def _hand_over(_logger: object, _method: str, event: EventDict) -> str:
     if _writer is not None:
         _writer.put(event)
+        recent.put(event)
     raise structlog.DropEvent
 
 
@@ -350,7 +433,7 @@ class _Forward(logging.Handler):
             log = structlog.get_logger(record.name)
             level = record.levelname.lower()
             log.log(
-                _LEVELS.get(level, 20),
+                LEVELS.get(level, 20),
                 record.getMessage(),
                 library=record.name,
                 exc_info=record.exc_info,
@@ -390,13 +473,13 @@ def configure(
             scrub,
             _hand_over,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
     root.handlers = [h for h in root.handlers if not isinstance(h, _Forward)] + [_Forward()]
     # Libraries' chatter (httpx tells every request) is wanted when looking for faults only.
-    root.setLevel(_LEVELS[level] if level == "debug" else max(_LEVELS[level], logging.WARNING))
+    root.setLevel(LEVELS[level] if level == "debug" else max(LEVELS[level], logging.WARNING))
 
 
 def close() -> None:

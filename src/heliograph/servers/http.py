@@ -32,6 +32,8 @@ BACKLOG = 2048
 MAX_HEAD = 32 << 10
 #: Seconds from a whole head to the whole answer: the pages by a bad mobile connection.
 MAX_ANSWER_S = 60.0
+#: In the extensions of a request's scope, by the application: the answer has no end.
+ENDLESS = "helio.endless"
 #: Seconds that a connection may stay without a further request: the pages ask every 2.
 KEEP_ALIVE_S = 30
 
@@ -298,5 +300,15 @@ class HttpConnection(HttpToolsProtocol):
             self._timer = None
 
     def _late(self) -> None:
+        if self._endless():
+            self._arm(self._options.answer_timeout)
+            return
         self._server.counters["http_timeouts"] += 1
         self.transport.abort()
+
+    def _endless(self) -> bool:
+        """Whether an answer without an end is under way, to a client that takes it."""
+        cycle = self.cycle
+        if cycle is None or not cycle.response_started or cycle.response_complete:
+            return False
+        return ENDLESS in cycle.scope.get("extensions", ()) and not self.flow.write_paused

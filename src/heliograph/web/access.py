@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Request
@@ -12,7 +13,7 @@ from heliograph.live.channel import Channel
 from heliograph.live.gate import Asker, settled, view_of
 from heliograph.live.grants import Grant
 from heliograph.live.identity import Identity, asker_of, bearer
-from heliograph.model.errors import ForbiddenError, UnauthorizedError
+from heliograph.model.errors import ForbiddenError, HelioError, UnauthorizedError
 from heliograph.web.context import WebContext
 from heliograph.web.identity import SAFE, identity_of, peer_of
 
@@ -47,6 +48,18 @@ async def require_administrator(request: Request, identity: Asking) -> Identity:
 Administrator = Depends(require_administrator)
 #: Who asks, an administrator.
 Administering: TypeAlias = Annotated[Identity, Administrator]
+
+
+def still_administrator(request: Request, context: WebContext) -> Callable[[], Awaitable[bool]]:
+    """Whether who asks is an administrator also later; for answers that go on."""
+
+    async def still() -> bool:
+        try:
+            return (await identity_of(request, context)).administrator
+        except HelioError:
+            return False
+
+    return still
 
 
 async def require_creator(identity: Asking) -> Identity:

@@ -7,9 +7,11 @@ from fastapi import FastAPI
 from heliograph.web import (
     accounts,
     channels,
+    cluster,
     errors,
     hls,
     keys,
+    logs,
     mesh,
     metrics,
     nodes,
@@ -54,6 +56,8 @@ def create_app(context: WebContext) -> FastAPI:
     app.include_router(channels.router)
     app.include_router(keys.router)
     app.include_router(mesh.router)
+    app.include_router(cluster.router)
+    app.include_router(logs.router)
     app.include_router(nodes.router)
     app.include_router(server.router)
     app.include_router(metrics.router)

@@ -20,8 +20,11 @@ from heliograph.live.remote import Portal
 from heliograph.live.roster import Roster
 from heliograph.live.webrtc import Rtc
 from heliograph.plane import PlaneLoop
+from heliograph.web.streams import Streams
 
 if TYPE_CHECKING:
+    from heliograph.web.cluster import ManagersFace
+    from heliograph.web.logs import LogsFace
     from heliograph.web.mesh import MeshView
     from heliograph.web.pictures import Pictures
 
@@ -116,6 +119,12 @@ class WebContext:
     """What the HTTP server counts, for the metrics."""
     cluster: ClusterFace | None = None
     """None: no bus."""
+    managers: ManagersFace | None = None
+    """The way to the cluster's manager; None: this node is in no cluster."""
+    logs: LogsFace | None = None
+    """Log events of all nodes; None: there are none."""
+    streams: Streams = field(default_factory=Streams)
+    """Who listens to news by Server-Sent Events; closed before the HTTP server stops."""
     http_port: Callable[[], int] = lambda: 0
     """The port really listened on by HTTP."""
     static: Path = STATIC

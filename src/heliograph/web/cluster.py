@@ -1,0 +1,254 @@
+"""The whole cluster as its manager sees it, and orders to the manager, in the REST API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, Protocol, TypeAlias
+
+import structlog
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from heliograph.bus import Registration
+from heliograph.model.errors import BusyError, HelioError, UnreachableError
+from heliograph.web.access import Administering, Administrator, Context, still_administrator
+from heliograph.web.context import WebContext
+from heliograph.web.errors import answers
+from heliograph.web.streams import EventStream, Hub, Pace
+
+log = structlog.get_logger(__name__)
+
+router = APIRouter(prefix="/api/v1", tags=["cluster"], dependencies=[Administrator])
+
+#: Seconds between two views that are pushed: people read no faster.
+VIEW_PERIOD = 0.5
+#: Seconds after which the view is asked for when none was pushed.
+LOOK_PERIOD = 5.0
+#: Groups that one order gives or takes: a unit has 50.
+MAX_GROUPS = 64
+#: The name under which who listens to the cluster is found among the streams.
+HUB = "cluster"
+
+#: Told what is new: ``view`` with the whole view, ``progress`` with that of a command.
+Listener: TypeAlias = Callable[[str, Mapping[str, Any]], None]
+
+
+class ManagersFace(Protocol):
+    """What the API needs of the way to the manager."""
+
+    def command(self, command: str, by: str, **what: object) -> Awaitable[dict[str, Any]]:
+        """Order something; its ``progress`` where it takes a while. Errors are the manager's."""
+        ...
+
+    def view(self) -> Awaitable[dict[str, Any]]:
+        """The cluster as the manager sees it; ``RemoteError`` without one."""
+        ...
+
+    def watch(self, listener: Listener) -> Registration:
+        """Be told of changes."""
+        ...
+
+
+class Done(BaseModel):
+    """What became of an order."""
+
+    done: bool = Field(description="False: it goes on; `progress` says how far it is.")
+    progress: dict[str, Any] | None = Field(
+        None, description="What a unit that is drained still has."
+    )
+
+
+class Extension(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    groups: int = Field(1, ge=1, le=MAX_GROUPS, description="How many more.")
+    unit: str = Field("", max_length=64, description="Id of the unit; empty: the manager chooses.")
+
+
+class Reduction(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    groups: int = Field(1, ge=1, le=MAX_GROUPS, description="How many fewer.")
+
+
+class Move(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    unit: str = Field(min_length=1, max_length=64, description="Id of the unit it goes to.")
+
+
+def _managers(context: Context) -> ManagersFace:
+    if context.managers is None:
+        raise BusyError("this node is in no cluster", subject="cluster")
+    return context.managers
+
+
+Found: TypeAlias = Annotated[ManagersFace, Depends(_managers)]
+
+
+@router.get("/cluster", responses=answers(401, 403, 503))
+async def get_cluster(managers: Found, context: Context) -> dict[str, Any]:
+    """Units, channels and their groups, as the manager sees them, and who the managers are."""
+    return {**await _reached(managers.view()), "managers": present(context)}
+
+
+@router.get(
+    "/cluster/events", status_code=200, response_class=EventStream, responses=answers(401, 403, 503)
+)
+async def get_events(request: Request, managers: Found, context: Context) -> EventStream:
+    """The same, pushed: events `view`, `managers`, `progress`, and `trouble` without a manager."""
+    hub = context.streams.hub(HUB, lambda hub: News(hub, context, managers))
+    return EventStream(hub.join(), still_administrator(request, context))
+
+
+@router.post(
+    "/units/{unit}/drain", response_model=Done, responses=answers(401, 403, 404, 409, 502, 503)
+)
+async def drain_unit(unit: str, managers: Found, by: Administering) -> dict[str, Any]:
+    """Move everything away from a unit; events tell how far it is."""
+    return await _reached(managers.command("drain", by.actor.name, unit=unit))
+
+
+@router.post(
+    "/units/{unit}/return", response_model=Done, responses=answers(401, 403, 404, 409, 502, 503)
+)
+async def return_unit(unit: str, managers: Found, by: Administering) -> dict[str, Any]:
+    """Let a unit that was drained be given channels again."""
+    return await _reached(managers.command("return", by.actor.name, unit=unit))
+
+
+@router.delete(
+    "/units/{unit}", response_model=Done, responses=answers(401, 403, 404, 409, 502, 503)
+)
+async def remove_unit(unit: str, managers: Found, by: Administering) -> dict[str, Any]:
+    """Take a unit out; what it still has is moved at once."""
+    return await _reached(managers.command("remove", by.actor.name, unit=unit))
+
+
+@router.post(
+    "/channels/{name}/extend",
+    response_model=Done,
+    responses=answers(400, 401, 403, 404, 409, 502, 503),
+)
+async def extend_channel(
+    name: str, given: Extension, managers: Found, by: Administering
+) -> dict[str, Any]:
+    """Give a channel further groups, which stay until they are taken back."""
+    what = {"channel": name, "groups": given.groups, "unit": given.unit}
+    return await _reached(managers.command("extend", by.actor.name, **what))
+
+
+@router.post(
+    "/channels/{name}/shrink",
+    response_model=Done,
+    responses=answers(400, 401, 403, 404, 409, 502, 503),
+)
+async def shrink_channel(
+    name: str, given: Reduction, managers: Found, by: Administering
+) -> dict[str, Any]:
+    """Take groups of a channel back, as they empty."""
+    what = {"channel": name, "groups": given.groups}
+    return await _reached(managers.command("reduce", by.actor.name, **what))
+
+
+@router.post(
+    "/channels/{name}/move",
+    response_model=Done,
+    responses=answers(400, 401, 403, 404, 409, 502, 503),
+)
+async def move_channel(
+    name: str, given: Move, managers: Found, by: Administering
+) -> dict[str, Any]:
+    """Let the source of a channel enter at another unit."""
+    return await _reached(managers.command("move", by.actor.name, channel=name, unit=given.unit))
+
+
+class News:
+    """Brings what changes to those who listen, as long as somebody does."""
+
+    def __init__(self, hub: Hub, context: WebContext, managers: ManagersFace) -> None:
+        self._hub = hub
+        self._context = context
+        self._managers = managers
+        self._pace = Pace(VIEW_PERIOD, self._tell_view)
+        self._changed = asyncio.Event()
+        """Managers came or went."""
+        self._heard_at = -LOOK_PERIOD
+        self._registrations: list[Registration] = [managers.watch(self._heard)]
+        if context.cluster is not None:
+            self._registrations.append(context.cluster.bus.watch("manager", self._manager_seen))
+        self._tell_managers()
+        self._task = asyncio.get_running_loop().create_task(self._look(), name="cluster view")
+
+    def close(self) -> None:
+        """Bring nothing more."""
+        for one in self._registrations:
+            one.close()
+        self._pace.close()
+        self._task.cancel()
+
+    def _heard(self, kind: str, value: Mapping[str, Any]) -> None:
+        if kind == "view":
+            self._heard_at = asyncio.get_running_loop().time()
+            self._pace.put(value)
+        else:
+            self._hub.tell(kind, value, f"{kind} {value.get('subject', '')}")
+
+    def _manager_seen(self, event: object) -> None:
+        self._tell_managers()
+        self._changed.set()
+
+    def _tell_managers(self) -> None:
+        self._hub.tell("managers", {"managers": present(self._context)}, "managers", keep=True)
+
+    def _tell_view(self, value: Mapping[str, Any]) -> None:
+        self._hub.forget("trouble")
+        self._hub.tell("view", value, "view", keep=True)
+
+    async def _look(self) -> None:
+        """Ask for the view at once, and again when none came by itself: publications get lost."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._changed.clear()
+            try:
+                self._pace.put(await self._managers.view())
+            except HelioError as error:
+                trouble = {"message": error.message}
+                self._hub.tell("trouble", trouble, "trouble", keep=True)
+            except Exception:
+                log.exception("cluster view failed")
+            while True:
+                try:
+                    async with asyncio.timeout(LOOK_PERIOD):
+                        await self._changed.wait()
+                    break
+                except TimeoutError:
+                    if loop.time() - self._heard_at >= LOOK_PERIOD:
+                        break
+
+
+def present(context: WebContext) -> list[dict[str, Any]]:
+    """The managers that are there, by name: ``node``, ``name``, ``active``, ``epoch``."""
+    if context.cluster is None:
+        return []
+    found = context.cluster.bus.present("manager")
+    return [
+        {
+            "node": node,
+            "name": name,
+            "active": isinstance(value, dict) and value.get("active") is True,
+            "epoch": value.get("epoch", 0) if isinstance(value, dict) else 0,
+        }
+        for (node, name), value in sorted(found.items(), key=lambda item: item[0][::-1])
+    ]
+
+
+async def _reached(answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """What a manager answers; ``BusyError`` where none does: another will soon."""
+    try:
+        return await answer
+    except UnreachableError as error:
+        raise BusyError(
+            f"no manager is active: {error.message}", subject="manager", retry_after=2
+        ) from None
