@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 #: Name → one line for ``helio --help``, so that showing it imports none of them.
 COMMANDS = {
     "serve": "Run the server.",
-    "channels": "Show the channels of a running server.",
+    "channels": "Show the channels of a running server, extend and shrink them.",
     "account": "Show, make and change accounts of a running server.",
     "token": "Make a token by which a machine joins the cluster.",
     "tree": "Draw the nodes by which a channel reaches its viewers.",
+    "unit": "Show the units of the cluster, drain, remove and return them.",
+    "logs": "Show or follow the log events of all nodes.",
     "names": "Show what the nodes of the cluster announce.",
     "publish": "Send a file, a device or a test pattern to a channel.",
     "probe": "Measure an RTSP source: tracks, rate, loss, jitter, delay.",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +14,8 @@ from heliograph.model.errors import RemoteError, ResourceError, UnauthorizedErro
 
 #: Seconds a server on the same network may take; hashing a password takes a part of one.
 PATIENCE = 10.0
+#: Seconds without a word after which a stream of events counts as broken: it speaks each 15.
+SILENCE = 40.0
 
 ServerOption = Annotated[
     str, typer.Option("--server", envvar="HELIO_SERVER", help="Address of the server's pages.")
@@ -41,6 +45,34 @@ def ask(
         if answer.is_success:
             return found
         raise RemoteError(found["error"]["message"], subject=url)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise RemoteError(f"no answer from {url}: {error}", subject=url) from None
+    except (ValueError, KeyError, TypeError):
+        raise RemoteError(f"{server} is not a Heliograph server", subject=url) from None
+
+
+def events(server: str, path: str, file: Path | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Listen to what the API pushes (Server-Sent Events): names and data, until the stream ends.
+
+    The first is ``open``, without data. ``RemoteError`` as of ``ask``, also where nothing comes
+    for longer than the API is silent.
+    """
+    import httpx
+
+    url = f"{server.rstrip('/')}/api/v1{path}"
+    headers = {"Authorization": f"Bearer {_key(file)}"}
+    limits = httpx.Timeout(PATIENCE, read=SILENCE)
+    try:
+        with httpx.stream("GET", url, headers=headers, timeout=limits, trust_env=False) as answer:
+            if not answer.is_success:
+                raise RemoteError(json.loads(answer.read())["error"]["message"], subject=url)
+            yield "open", {}
+            name = ""
+            for line in answer.iter_lines():
+                if line.startswith("event: "):
+                    name = line.removeprefix("event: ")
+                elif line.startswith("data: "):
+                    yield name, json.loads(line.removeprefix("data: "))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise RemoteError(f"no answer from {url}: {error}", subject=url) from None
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""``helio channels``: what a running server has on air."""
+"""``helio channels``: what a running server has on air, and how many places it has."""
 
 from __future__ import annotations
 
@@ -6,20 +6,36 @@ from typing import Annotated, Any
 
 import typer
 
-from heliograph.cli.console import JsonOption, print_json, print_table, rate
+from heliograph.cli.api import HERE, KeyOption, ServerOption, ask
+from heliograph.cli.console import (
+    ChannelArgument,
+    JsonOption,
+    new_app,
+    print_json,
+    print_table,
+    rate,
+)
+from heliograph.cli.unit import find_unit
 from heliograph.model.errors import RemoteError
 
 #: Seconds a server on the same network may take to answer before it counts as gone.
 PATIENCE = 5.0
 
 
-def command(
-    server: Annotated[
-        str, typer.Option("--server", envvar="HELIO_SERVER", help="Address of the server's pages.")
-    ] = "http://127.0.0.1:8080",
+app = new_app()
+
+GroupsOption = Annotated[int, typer.Option("--groups", min=1, max=64, help="How many.")]
+
+
+@app.callback(invoke_without_command=True)
+def show(
+    context: typer.Context,
+    server: ServerOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the channels of a running server."""
+    """Show the channels of a running server, extend and shrink them."""
+    if context.invoked_subcommand is not None:
+        return
     channels = fetch(server)
     if as_json:
         print_json(channels)
@@ -38,6 +54,38 @@ def command(
     ]
     columns = ("name", "title", "state", "tracks", "viewers", "rate", "page")
     print_table(columns, rows, right=("viewers", "rate"))
+
+
+@app.command()
+def extend(
+    channel: ChannelArgument,
+    groups: GroupsOption = 1,
+    unit: Annotated[
+        str, typer.Option("--unit", metavar="UNIT", help="Name or id; else the manager chooses.")
+    ] = "",
+    server: ServerOption = HERE,
+    key: KeyOption = None,
+) -> None:
+    """Give a channel further groups of places; they stay until they are taken back."""
+    found = find_unit(server, key, unit)["id"] if unit else ""
+    ask("POST", server, f"/channels/{channel}/extend", key, {"groups": groups, "unit": found})
+    print(f"{channel}: {_words(groups)} more")
+
+
+@app.command()
+def shrink(
+    channel: ChannelArgument,
+    groups: GroupsOption = 1,
+    server: ServerOption = HERE,
+    key: KeyOption = None,
+) -> None:
+    """Take groups of a channel back, as they empty."""
+    ask("POST", server, f"/channels/{channel}/shrink", key, {"groups": groups})
+    print(f"{channel}: {_words(groups)} fewer")
+
+
+def _words(groups: int) -> str:
+    return f"{groups} group{'' if groups == 1 else 's'}"
 
 
 def fetch(server: str) -> list[dict[str, Any]]:

@@ -90,7 +90,7 @@ Found: TypeAlias = Annotated[ManagersFace, Depends(_managers)]
 @router.get("/cluster", responses=answers(401, 403, 503))
 async def get_cluster(managers: Found, context: Context) -> dict[str, Any]:
     """Units, channels and their groups, as the manager sees them, and who the managers are."""
-    return {**await _reached(managers.view()), "managers": present(context)}
+    return {**dressed(context, await _reached(managers.view())), "managers": present(context)}
 
 
 @router.get(
@@ -204,7 +204,7 @@ class News:
 
     def _tell_view(self, value: Mapping[str, Any]) -> None:
         self._hub.forget("trouble")
-        self._hub.tell("view", value, "view", keep=True)
+        self._hub.tell("view", dressed(self._context, value), "view", keep=True)
 
     async def _look(self) -> None:
         """Ask for the view at once, and again when none came by itself: publications get lost."""
@@ -242,6 +242,35 @@ def present(context: WebContext) -> list[dict[str, Any]]:
         }
         for (node, name), value in sorted(found.items(), key=lambda item: item[0][::-1])
     ]
+
+
+def dressed(context: WebContext, view: Mapping[str, Any]) -> dict[str, Any]:
+    """A view with what this node knows besides: ``address`` and ``link`` of units (null: there is
+    no link from here), ``title`` of channels; and which ``node`` it is."""
+    addresses: dict[str, str] = {}
+    if context.cluster is not None:
+        for (node, _), value in context.cluster.bus.present("node").items():
+            if isinstance(value, dict):
+                addresses[node] = str(value.get("address", ""))
+    links: dict[str, dict[str, Any]] = {}
+    for link in [] if context.mesh is None else context.mesh.describe()["links"]:
+        found = links.setdefault(link["node"], {"up": False, "received": 0, "lost": 0})
+        found["up"] = found["up"] or link["up"]
+        found["received"] += link.get("received_items", 0)
+        found["lost"] += link.get("given_up", 0)
+    titles = {channel.name: channel.title for channel in context.channels}
+    return {
+        **view,
+        "node": "" if context.cluster is None else context.cluster.node,
+        "units": [
+            {**unit, "address": addresses.get(unit["id"], ""), "link": links.get(unit["id"])}
+            for unit in view.get("units", ())
+        ],
+        "channels": [
+            {**channel, "title": titles.get(channel["name"], "")}
+            for channel in view.get("channels", ())
+        ],
+    }
 
 
 async def _reached(answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 
@@ -13,6 +13,8 @@ class Api(BaseHTTPRequestHandler):
     """Notes what is asked, and answers with what is set."""
 
     status, body = 200, b"{}"
+    by_path: Mapping[str, tuple[int, bytes]] = {}
+    """Answers to paths that have their own."""
     asked: list[tuple[str, str, str, object]]
 
     def answer(self) -> None:
@@ -20,12 +22,13 @@ class Api(BaseHTTPRequestHandler):
         given = json.loads(self.rfile.read(length)) if length else None
         key = self.headers.get("authorization", "")
         self.asked.append((self.command, self.path, key, given))
-        self.send_response(self.status)
-        self.send_header("content-length", str(len(self.body)))
+        status, body = self.by_path.get(self.path.partition("?")[0], (self.status, self.body))
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
         self.end_headers()
-        self.wfile.write(self.body)
+        self.wfile.write(body)
 
-    do_GET = do_POST = do_PATCH = answer
+    do_GET = do_POST = do_PATCH = do_DELETE = answer
 
     def log_message(self, *_: object) -> None:
         pass

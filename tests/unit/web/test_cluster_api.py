@@ -67,67 +67,59 @@ async def bus() -> AsyncIterator[Bus]:
 
 @pytest.fixture
 async def site(managers: Managers, bus: Bus) -> AsyncIterator[Site]:
-    cluster = SimpleNamespace(bus=bus)
+    cluster = SimpleNamespace(bus=bus, node=bus.node)
     async with running(context={"managers": managers, "cluster": cluster}) as found:
         yield found
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body", "order"),
-    [
-        ("POST", "/units/u1/drain", None, ("drain", {"unit": "u1"})),
-        ("POST", "/units/u1/return", None, ("return", {"unit": "u1"})),
-        ("DELETE", "/units/u1", None, ("remove", {"unit": "u1"})),
+async def test_orders_reach_the_manager_with_who_gave_them(site: Site, managers: Managers):
+    for method, path, body, command, what in (
+        ("POST", "/units/u1/drain", None, "drain", {"unit": "u1"}),
+        ("POST", "/units/u1/return", None, "return", {"unit": "u1"}),
+        ("DELETE", "/units/u1", None, "remove", {"unit": "u1"}),
         (
             "POST",
             "/channels/yard/extend",
             {"groups": 3, "unit": "u2"},
-            ("extend", {"channel": "yard", "groups": 3, "unit": "u2"}),
+            "extend",
+            {"channel": "yard", "groups": 3, "unit": "u2"},
         ),
         (
             "POST",
             "/channels/yard/extend",
             {},
-            ("extend", {"channel": "yard", "groups": 1, "unit": ""}),
+            "extend",
+            {"channel": "yard", "groups": 1, "unit": ""},
         ),
-        ("POST", "/channels/yard/shrink", {}, ("reduce", {"channel": "yard", "groups": 1})),
+        ("POST", "/channels/yard/shrink", {}, "reduce", {"channel": "yard", "groups": 1}),
         (
             "POST",
             "/channels/yard/move",
             {"unit": "u2"},
-            ("move", {"channel": "yard", "unit": "u2"}),
+            "move",
+            {"channel": "yard", "unit": "u2"},
         ),
-    ],
-)
-async def test_orders_reach_the_manager_with_who_gave_them(
-    site: Site, managers: Managers, method: str, path: str, body: Any, order: tuple[str, Any]
-):
-    answer = await site.http.request(method, f"/api/v1{path}", json=body, headers=ADMIN)
-    assert answer.json() == {"done": True, "progress": None}
-    assert managers.orders == [(order[0], "api-key", order[1])]
+    ):
+        answer = await site.http.request(method, f"/api/v1{path}", json=body, headers=ADMIN)
+        assert answer.json() == {"done": True, "progress": None}
+        assert managers.orders.pop() == (command, "api-key", what)
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "/cluster"),
-        ("GET", "/cluster/events"),
-        ("POST", "/units/u1/drain"),
-        ("POST", "/units/u1/return"),
-        ("DELETE", "/units/u1"),
-        ("POST", "/channels/demo/extend"),
-        ("POST", "/channels/demo/shrink"),
-        ("POST", "/channels/demo/move"),
-        ("GET", "/logs"),
-        ("GET", "/logs/events"),
-    ],
-)
-async def test_all_of_it_is_for_administrators(
-    site: Site, managers: Managers, method: str, path: str
-):
-    body = {"unit": "u1"} if path.endswith("move") else {} if method == "POST" else None
-    answer = await site.http.request(method, f"/api/v1{path}", json=body)
-    assert answer.status_code == 401
+async def test_all_of_it_is_for_administrators(site: Site, managers: Managers):
+    for method, path, body in (
+        ("GET", "/cluster", None),
+        ("GET", "/cluster/events", None),
+        ("POST", "/units/u1/drain", None),
+        ("POST", "/units/u1/return", None),
+        ("DELETE", "/units/u1", None),
+        ("POST", "/channels/demo/extend", {}),
+        ("POST", "/channels/demo/shrink", {}),
+        ("POST", "/channels/demo/move", {"unit": "u1"}),
+        ("GET", "/logs", None),
+        ("GET", "/logs/events", None),
+    ):
+        answer = await site.http.request(method, f"/api/v1{path}", json=body)
+        assert answer.status_code == 401, path
     assert managers.orders == []
 
 
@@ -176,11 +168,28 @@ async def test_view_names_the_managers_that_are_there(site: Site, bus: Bus):
     ]
 
 
+async def test_view_has_what_the_node_knows_besides(managers: Managers, bus: Bus):
+    bus.announce("node", "east", {"address": "10.0.0.7:7447"})
+    units = [{"id": bus.node, "name": "east"}, {"id": "c" * 16, "name": "west"}]
+    managers.found = VIEW | {"units": units, "channels": [{"name": "demo"}, {"name": "far"}]}
+    link = {"node": "c" * 16, "ours": True, "up": True, "received_items": 90, "given_up": 2}
+    mesh = SimpleNamespace(describe=lambda: {"links": [link, link | {"up": False}], "counters": {}})
+    cluster = SimpleNamespace(bus=bus, node=bus.node)
+    context = {"managers": managers, "cluster": cluster, "mesh": mesh}
+    async with running(context=context) as site:
+        answer = (await site.get("/api/v1/cluster", headers=ADMIN)).json()
+    east, west = answer["units"]
+    assert (east["address"], east["link"]) == ("10.0.0.7:7447", None)
+    assert (west["address"], west["link"]) == ("", {"up": True, "received": 180, "lost": 4})
+    assert [one["title"] for one in answer["channels"]] == ["Test", ""]
+    assert answer["node"] == bus.node
+
+
 async def test_who_listens_hears_the_view_at_once_and_each_change(
     site: Site, managers: Managers, bus: Bus
 ):
     async with listening(site, "/api/v1/cluster/events") as events:
-        assert await events.until("view") == VIEW
+        assert VIEW.items() <= (await events.until("view")).items()
         managers.tell("view", VIEW | {"epoch": 4})
         assert (await events.until("view"))["epoch"] == 4
         managers.tell("progress", {"command": "drain", "subject": "u1", "done": False})
@@ -211,7 +220,7 @@ async def test_trouble_is_told_while_no_manager_answers(site: Site, managers: Ma
     async with listening(site, "/api/v1/cluster/events") as events:
         assert (await events.until("trouble"))["message"] == "nobody leads"
         managers.tell("view", VIEW)
-        assert await events.until("view") == VIEW
+        assert VIEW.items() <= (await events.until("view")).items()
 
 
 async def test_listeners_are_bounded(site: Site):
