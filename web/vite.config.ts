@@ -10,7 +10,7 @@ const backend = process.env.HELIO_SERVER ?? "http://127.0.0.1:8080";
 const routes: readonly (readonly [RegExp, string])[] = [
   [/^\/watch\//, "/watch.html"],
   [/^\/live(\/|$)/, "/live.html"],
-  [/^\/(sign-in|setup|mine|admin)(\?|$)/, "/$1.html"],
+  [/^\/(sign-in|setup|mine|admin|cluster)(\?|$)/, "/$1.html"],
 ];
 
 /** The script for pages of other sites, whose name must not change. */
@@ -36,6 +36,7 @@ export default defineConfig({
         live: file("live.html"),
         mine: file("mine.html"),
         admin: file("admin.html"),
+        cluster: file("cluster.html"),
         signIn: file("sign-in.html"),
         setup: file("setup.html"),
         notFound: file("404.html"),

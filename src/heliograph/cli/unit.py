@@ -91,7 +91,7 @@ def bring_back(unit: UnitArgument, server: ServerOption = HERE, key: KeyOption =
 
 @app.command()
 def remove(unit: UnitArgument, server: ServerOption = HERE, key: KeyOption = None) -> None:
-    """Take a unit out at once; drain it first, so that nobody notices."""
+    """Forget a unit that is drained and has nothing, or that is gone."""
     found = find_unit(server, key, unit)
     ask("DELETE", server, f"/units/{found['id']}", key)
     print(f"{found['name']}: removed")

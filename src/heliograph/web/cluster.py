@@ -25,6 +25,8 @@ router = APIRouter(prefix="/api/v1", tags=["cluster"], dependencies=[Administrat
 VIEW_PERIOD = 0.5
 #: Seconds after which the view is asked for when none was pushed.
 LOOK_PERIOD = 5.0
+#: Seconds that a manager may take: less than pages and the command line wait.
+PATIENCE = 8.0
 #: Groups that one order gives or takes: a unit has 50.
 MAX_GROUPS = 64
 #: The name under which who listens to the cluster is found among the streams.
@@ -122,7 +124,7 @@ async def return_unit(unit: str, managers: Found, by: Administering) -> dict[str
     "/units/{unit}", response_model=Done, responses=answers(401, 403, 404, 409, 502, 503)
 )
 async def remove_unit(unit: str, managers: Found, by: Administering) -> dict[str, Any]:
-    """Take a unit out; what it still has is moved at once."""
+    """Forget a unit that is drained and has nothing, or that is gone."""
     return await _reached(managers.command("remove", by.actor.name, unit=unit))
 
 
@@ -190,7 +192,9 @@ class News:
 
     def _heard(self, kind: str, value: Mapping[str, Any]) -> None:
         if kind == "view":
-            self._heard_at = asyncio.get_running_loop().time()
+            # Where it is too long to be published it has only numbers: the rest is asked for.
+            if value.get("whole", True):
+                self._heard_at = asyncio.get_running_loop().time()
             self._pace.put(value)
         else:
             self._hub.tell(kind, value, f"{kind} {value.get('subject', '')}")
@@ -203,8 +207,12 @@ class News:
         self._hub.tell("managers", {"managers": present(self._context)}, "managers", keep=True)
 
     def _tell_view(self, value: Mapping[str, Any]) -> None:
+        whole = value.get("whole", True)
         self._hub.forget("trouble")
-        self._hub.tell("view", dressed(self._context, value), "view", keep=True)
+        if whole:
+            self._hub.forget("numbers")
+        key = "view" if whole else "numbers"
+        self._hub.tell("view", dressed(self._context, value), key, keep=True)
 
     async def _look(self) -> None:
         """Ask for the view at once, and again when none came by itself: publications get lost."""
@@ -276,7 +284,14 @@ def dressed(context: WebContext, view: Mapping[str, Any]) -> dict[str, Any]:
 async def _reached(answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
     """What a manager answers; ``BusyError`` where none does: another will soon."""
     try:
-        return await answer
+        async with asyncio.timeout(PATIENCE):
+            return await answer
+    except TimeoutError:
+        raise BusyError(
+            f"no manager answered in {PATIENCE:g} s; whether it was done is not known",
+            subject="manager",
+            retry_after=2,
+        ) from None
     except UnreachableError as error:
         raise BusyError(
             f"no manager is active: {error.message}", subject="manager", retry_after=2

@@ -49,6 +49,7 @@ _PAGES = {
     "/setup": "setup.html",
     "/mine": "mine.html",
     "/admin": "admin.html",
+    "/cluster": "cluster.html",
 }
 
 #: Scripts may run in pages of other sites, also in those that ask everything whether it may

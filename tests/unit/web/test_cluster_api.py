@@ -215,6 +215,17 @@ async def test_views_are_pushed_twice_a_second_at_most(site: Site, managers: Man
         assert took > 0.3
 
 
+async def test_who_comes_late_gets_the_whole_and_the_newest_numbers(site: Site, managers: Managers):
+    managers.found = VIEW | {"whole": True}
+    async with listening(site, "/api/v1/cluster/events") as events:
+        await events.until("view")
+        managers.tell("view", VIEW | {"whole": False, "epoch": 4})
+        assert (await events.until("view"))["epoch"] == 4
+        async with listening(site, "/api/v1/cluster/events") as late:
+            assert (await late.until("view"))["whole"] is True
+            assert (await late.until("view"))["epoch"] == 4
+
+
 async def test_trouble_is_told_while_no_manager_answers(site: Site, managers: Managers):
     managers.error = UnreachableError("nobody leads")
     async with listening(site, "/api/v1/cluster/events") as events:

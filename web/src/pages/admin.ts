@@ -32,6 +32,9 @@ export class AdminPage extends LitElement {
         margin: 0 0 1rem;
         font-size: 1.15rem;
       }
+      .more {
+        margin: 1.2rem 0 0;
+      }
       section + section {
         margin-top: 1.1rem;
       }
@@ -56,6 +59,7 @@ export class AdminPage extends LitElement {
       <section class="card">
         <h2>The server now</h2>
         <server-figures></server-figures>
+        <p class="more"><a href="/cluster">The cluster: units, channels, logs</a></p>
       </section>
       <section class="card">
         <h2>Accounts</h2>

@@ -1,6 +1,7 @@
 /** Numbers as people read them. */
 
 export function bitrate(bitsPerSecond: number): string {
+  if (bitsPerSecond >= 999.5e6) return `${(bitsPerSecond / 1e9).toFixed(1)} Gbit/s`;
   if (bitsPerSecond >= 999_500) {
     const mega = bitsPerSecond / 1e6;
     return `${mega >= 9.95 ? Math.round(mega) : mega.toFixed(1)} Mbit/s`;

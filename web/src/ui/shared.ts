@@ -31,7 +31,7 @@ export const shared = css`
     white-space: nowrap;
   }
   .frame {
-    width: min(100% - 2rem, 72rem);
+    width: min(100% - 2rem, var(--frame, 72rem));
     margin-inline: auto;
   }
   .masthead {

@@ -1,0 +1,319 @@
+import { css, html, LitElement, nothing, type TemplateResult } from "lit";
+import { customElement, property, query, state } from "lit/decorators.js";
+import { ApiError, createChannel, deleteChannel } from "../../api/client";
+import {
+  type ChannelView,
+  type Done,
+  drainUnit,
+  extendChannel,
+  moveChannel,
+  removeUnit,
+  returnUnit,
+  shrinkChannel,
+  type UnitView,
+} from "../../api/cluster";
+import { explain } from "../../api/session";
+import "../../ui/copy-line";
+import { count } from "../../ui/format";
+import { field, forms, wrong } from "../../ui/forms";
+import { shared } from "../../ui/shared";
+
+/** What is to be done. */
+export type Ask =
+  | { readonly kind: "drain" | "return" | "remove"; readonly unit: UnitView }
+  | { readonly kind: "extend" | "shrink" | "move" | "close"; readonly channel: ChannelView }
+  | { readonly kind: "open" };
+
+/** What was done. */
+export interface Outcome {
+  readonly ask: Ask;
+  /** In words. */
+  readonly said: string;
+  readonly done: Done | null;
+}
+
+/** Groups of one order at most, as the server has it. */
+const MAX_GROUPS = 64;
+
+/** What went wrong; a manager's refusals are for people. */
+export function reason(error: unknown): string {
+  if (error instanceof ApiError && (error.status === 502 || error.status === 503)) {
+    const { message } = error;
+    return `${message.charAt(0).toUpperCase()}${message.slice(1)}.`.replace(/\.\.$/, ".");
+  }
+  return explain(error);
+}
+
+interface Words {
+  readonly title: string;
+  readonly press: string;
+  readonly danger?: boolean;
+  readonly text: string;
+  readonly said: string;
+}
+
+export function wordsOf(ask: Ask): Words {
+  if (ask.kind === "open") {
+    return {
+      title: "Open a channel",
+      press: "Open",
+      text: "It gets its first group when somebody publishes or watches.",
+      said: "The channel is open.",
+    };
+  }
+  if ("unit" in ask) {
+    const { name, viewers } = ask.unit;
+    const has = Object.keys(ask.unit.groups ?? {}).length;
+    const load = `${count(has, "channel", "channels")} and ${count(viewers, "viewer", "viewers")}`;
+    switch (ask.kind) {
+      case "drain":
+        return {
+          title: `Drain ${name}?`,
+          press: "Drain",
+          text: `Its ${load} move to other units, and it is given nothing more. Who watches hardly notices.`,
+          said: `${name} is drained.`,
+        };
+      case "return":
+        return {
+          title: `Return ${name}?`,
+          press: "Return",
+          text: "It may be given channels and viewers again.",
+          said: `${name} is back.`,
+        };
+      case "remove":
+        return {
+          title: `Remove ${name}?`,
+          press: "Remove",
+          danger: true,
+          text:
+            (has || viewers) && ask.unit.state !== "gone"
+              ? `It still has ${load}. Drain it first: only a unit that has nothing can be removed.`
+              : "It is forgotten, and gets nothing until it is returned.",
+          said: `${name} is removed.`,
+        };
+    }
+  }
+  const { name, title, groups } = ask.channel;
+  const shown = title || name;
+  switch (ask.kind) {
+    case "extend":
+      return {
+        title: `Extend ${shown}`,
+        press: "Extend",
+        text: "Further groups of places for viewers. They stay until they are taken back by hand.",
+        said: `${shown} has further groups.`,
+      };
+    case "shrink":
+      return {
+        title: `Shrink ${shown}`,
+        press: "Shrink",
+        text: `It has ${count(groups, "group", "groups")}. Groups are given back as they empty, the farthest first.`,
+        said: `${shown} gives groups back.`,
+      };
+    case "move":
+      return {
+        title: `Move ${shown}`,
+        press: "Move",
+        text: "Its publisher is sent to another unit. Viewers stay where they are and go on from there.",
+        said: `${shown} moves.`,
+      };
+    default:
+      return {
+        title: `Close ${shown}?`,
+        press: "Close it",
+        danger: true,
+        text: "Who is on air or watches is sent away; its keys, links and chat are gone for good.",
+        said: `${shown} is closed.`,
+      };
+  }
+}
+
+/**
+ * Asks whether something is to be done, and does it.
+ *
+ * @fires dialog-closed - `detail` is an `Outcome`, or null when nothing was done
+ */
+@customElement("cluster-dialog")
+export class ClusterDialog extends LitElement {
+  static override styles = [
+    shared,
+    forms,
+    css`
+      dialog {
+        width: min(100vw - 2rem, 27rem);
+        padding: 1.5rem;
+        border: 1px solid var(--line);
+        border-radius: var(--radius);
+        background: var(--surface);
+        color: var(--ink);
+        box-shadow: var(--shadow);
+      }
+      dialog::backdrop {
+        background: rgb(5 9 12 / 55%);
+      }
+      h2 {
+        margin: 0 0 0.7rem;
+        font-size: 1.2rem;
+        overflow-wrap: anywhere;
+      }
+      p {
+        margin: 0;
+      }
+      .press.main.danger {
+        background: var(--trouble);
+        color: var(--surface);
+      }
+    `,
+  ];
+
+  @property({ attribute: false }) ask: Ask = { kind: "open" };
+  /** Units that may be chosen. */
+  @property({ attribute: false }) units: readonly UnitView[] = [];
+  @state() private trouble = "";
+  @state() private busy = false;
+  /** The stream key of a channel that was just made; told this once. */
+  @state() private key = "";
+  @query("dialog") private readonly dialog!: HTMLDialogElement;
+  private outcome: Outcome | null = null;
+
+  override firstUpdated(): void {
+    this.dialog.showModal();
+  }
+
+  override render(): TemplateResult {
+    const words = wordsOf(this.ask);
+    return html`<dialog aria-labelledby="title" @close=${this.closed}>
+      <h2 id="title">${words.title}</h2>
+      ${this.key ? this.made() : this.form(words)}
+    </dialog>`;
+  }
+
+  private form(words: Words): TemplateResult {
+    return html`<form @submit=${this.submit}>
+      <p>${words.text}</p>
+      ${this.fields()} ${wrong(this.trouble)}
+      <div class="row">
+        <button class="press main ${words.danger ? "danger" : ""}" ?disabled=${this.busy}>
+          ${words.press}
+        </button>
+        <button class="press" type="button" @click=${() => this.dialog.close()}>Cancel</button>
+      </div>
+    </form>`;
+  }
+
+  private made(): TemplateResult {
+    return html`<form @submit=${this.end}>
+      <p>Publishers show this stream key. It is told this once; its owner can make others.</p>
+      <copy-line label="stream key" text=${this.key}></copy-line>
+      <div class="row"><button class="press main" autofocus>I have it</button></div>
+    </form>`;
+  }
+
+  private fields(): TemplateResult | typeof nothing {
+    const { ask } = this;
+    switch (ask.kind) {
+      case "open":
+        return html`<label
+            >Name, part of its addresses
+            <input
+              name="name"
+              required
+              maxlength="64"
+              pattern="[A-Za-z0-9][A-Za-z0-9._\\-]*"
+              title="Letters, digits, dots, hyphens or underscores"
+              autocapitalize="none"
+              autocomplete="off"
+              spellcheck="false"
+            />
+          </label>
+          <label>Title <input name="title" maxlength="100" placeholder="The name" autocomplete="off" /></label>`;
+      case "extend":
+        return html`${this.number(MAX_GROUPS)}
+          <label
+            >Of
+            <select name="unit">
+              <option value="">any unit; the manager chooses</option>
+              ${this.choices(() => true)}
+            </select>
+          </label>`;
+      case "shrink":
+        return this.number(Math.max(1, Math.min(MAX_GROUPS, ask.channel.groups)));
+      case "move":
+        return html`<label
+          >To
+          <select name="unit" required>
+            <option value="">Choose a unit</option>
+            ${this.choices((unit) => unit.id !== ask.channel.ingest)}
+          </select>
+        </label>`;
+      default:
+        return nothing;
+    }
+  }
+
+  private number(most: number): TemplateResult {
+    return html`<label
+      >Groups <input name="groups" type="number" min="1" max=${most} value="1" required
+    /></label>`;
+  }
+
+  private choices(wanted: (unit: UnitView) => boolean): TemplateResult[] {
+    return this.units
+      .filter((unit) => unit.state === "up" && wanted(unit))
+      .map(
+        ({ id, name, location, load }) => html`<option value=${id}>
+          ${name}${location ? `, ${location}` : ""}, ${Math.round(load * 100)} % used
+        </option>`,
+      );
+  }
+
+  private readonly submit = async (event: SubmitEvent): Promise<void> => {
+    event.preventDefault();
+    this.busy = true;
+    this.trouble = "";
+    try {
+      const done = await this.act(event.target as HTMLFormElement);
+      this.outcome = { ask: this.ask, said: wordsOf(this.ask).said, done };
+      if (!this.key) this.dialog.close();
+    } catch (error) {
+      this.trouble = reason(error);
+    }
+    this.busy = false;
+  };
+
+  private async act(form: HTMLFormElement): Promise<Done | null> {
+    const { ask } = this;
+    switch (ask.kind) {
+      case "drain":
+        return drainUnit(ask.unit.id);
+      case "return":
+        return returnUnit(ask.unit.id);
+      case "remove":
+        return removeUnit(ask.unit.id);
+      case "extend":
+        return extendChannel(ask.channel.name, Number(field(form, "groups")), field(form, "unit"));
+      case "shrink":
+        return shrinkChannel(ask.channel.name, Number(field(form, "groups")));
+      case "move":
+        return moveChannel(ask.channel.name, field(form, "unit"));
+      case "close":
+        await deleteChannel(ask.channel.name);
+        return null;
+      case "open": {
+        const title = field(form, "title");
+        const values = { name: field(form, "name"), ...(title ? { title } : {}) };
+        this.key = (await createChannel(values)).key;
+        return null;
+      }
+    }
+  }
+
+  private readonly end = (event: SubmitEvent): void => {
+    event.preventDefault();
+    this.dialog.close();
+  };
+
+  private readonly closed = (): void => {
+    this.dispatchEvent(new CustomEvent("dialog-closed", { detail: this.outcome }));
+  };
+}

@@ -1,0 +1,97 @@
+/** Log entries of all nodes as the page keeps them. Pure. */
+
+import type { LogBatch, LogEntry, LogLevel } from "../../api/cluster";
+import { matcher } from "./model";
+
+/** Entries kept: older ones are in the nodes' own files. */
+export const KEPT = 2_000;
+
+export const LEVELS: readonly LogLevel[] = ["debug", "info", "warning", "error", "critical"];
+
+export interface LogFilter {
+  /** Id of a node, or empty. */
+  readonly node: string;
+  /** This one and above. */
+  readonly level: LogLevel;
+  readonly text: string;
+}
+
+export class LogLines {
+  entries: readonly LogEntry[] = [];
+  /** Entries that nodes or the server left out. */
+  missed = 0;
+  /** Names of nodes by their ids, in the order in which they came. */
+  readonly nodes = new Map<string, string>();
+  private readonly newest = new Map<string, number>();
+  private waiting: LogBatch[] | null = null;
+
+  /** What is pushed from now on comes behind what `begin` will be given. */
+  wait(): void {
+    this.waiting = [];
+  }
+
+  /** Entries of before. */
+  begin(entries: readonly LogEntry[]): void {
+    this.add(entries);
+    const { waiting } = this;
+    this.waiting = null;
+    for (const batch of waiting ?? []) this.push(batch);
+  }
+
+  push(batch: LogBatch): void {
+    if (this.waiting) {
+      this.waiting.push(batch);
+      return;
+    }
+    const { node, name, missed, entries } = batch;
+    this.missed += missed;
+    this.add(entries.map((entry) => ({ ...entry, node, name })));
+  }
+
+  /** Some come again after a break: each node's numbers only grow. */
+  private add(entries: readonly LogEntry[]): void {
+    const fresh = entries.filter(({ node, number }) => {
+      if (number <= (this.newest.get(node) ?? 0)) return false;
+      this.newest.set(node, number);
+      return true;
+    });
+    if (!fresh.length) return;
+    for (const { node, name } of fresh) this.nodes.set(node, name);
+    this.entries = [...this.entries, ...fresh].slice(-KEPT);
+  }
+}
+
+/** The newest that pass. */
+export function chosen(
+  entries: readonly LogEntry[],
+  { node, level, text }: LogFilter,
+  most: number,
+): readonly LogEntry[] {
+  const matches = matcher(text);
+  const least = LEVELS.indexOf(level);
+  const found: LogEntry[] = [];
+  for (let i = entries.length - 1; i >= 0 && found.length < most; i--) {
+    const entry = entries[i];
+    if (!entry || (node && entry.node !== node)) continue;
+    if (LEVELS.indexOf(entry.level) < least) continue;
+    if (text && !matches(entry.name, entry.event, fieldWords(entry))) continue;
+    found.push(entry);
+  }
+  return found.reverse();
+}
+
+/** Fields as the log has them: `channel=yard reader=7`. */
+export const fieldWords = (entry: LogEntry): string =>
+  Object.entries(entry.fields)
+    .filter(([name]) => name !== "exception")
+    .map(([name, value]) => `${name}=${value}`)
+    .join(" ");
+
+/** The time of the day, as it is where the person is. */
+export function clockTime(iso: string): string {
+  const at = new Date(iso);
+  if (Number.isNaN(at.getTime())) return iso;
+  const two = (n: number): string => String(n).padStart(2, "0");
+  const ms = String(at.getMilliseconds()).padStart(3, "0");
+  return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${ms}`;
+}

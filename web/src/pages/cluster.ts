@@ -1,0 +1,430 @@
+import { html, LitElement, nothing, type TemplateResult } from "lit";
+import { customElement, state } from "lit/decorators.js";
+import "../admin/cluster/channel-list";
+import "../admin/cluster/dialog";
+import { type Ask, type Outcome, reason } from "../admin/cluster/dialog";
+import { History } from "../admin/cluster/history";
+import "../admin/cluster/inspector";
+import "../admin/cluster/log-panel";
+import { leadership, left, merged, totals } from "../admin/cluster/model";
+import "../admin/cluster/spark-line";
+import "../admin/cluster/unit-list";
+import { ApiError } from "../api/client";
+import { type ClusterView, getCluster, type Manager, type Progress } from "../api/cluster";
+import { EventFeed } from "../api/events";
+import { signInPath, WithSession } from "../api/session";
+import { sayStyles } from "../ui/cards";
+import "../ui/copy-line";
+import { bitrate, percent } from "../ui/format";
+import { forms } from "../ui/forms";
+import { ridge, shared } from "../ui/shared";
+import "../ui/site-header";
+import { pageStyles } from "./cluster-styles";
+
+type Tab = "units" | "channels" | "log";
+
+const TABS: readonly [Tab, string][] = [
+  ["units", "Units"],
+  ["channels", "Channels"],
+  ["log", "Log"],
+];
+/** Between two attempts while there is no cluster to be asked. */
+const RETRY_MS = 10_000;
+/** How long it is told what was done. */
+const SAID_MS = 8_000;
+
+/** What the stream tells of a command that takes a while. */
+interface ProgressNews {
+  readonly subject: string;
+  readonly done: boolean;
+  readonly progress: Progress | null;
+}
+
+/** The page `/cluster`. */
+@customElement("helio-cluster")
+export class ClusterPage extends LitElement {
+  static override styles = [shared, forms, sayStyles, pageStyles];
+
+  @state() private view: ClusterView | null = null;
+  @state() private managers: readonly Manager[] = [];
+  /** Why there is no view, or no newer one. */
+  @state() private trouble = "";
+  /** No cluster: the server is alone. */
+  @state() private alone = false;
+  @state() private asked = false;
+  @state() private connected = true;
+  @state() private unit = "";
+  @state() private channel = "";
+  @state() private ask: Ask | null = null;
+  @state() private said = "";
+  @state() private tab: Tab = "units";
+  @state() private progress: ReadonlyMap<string, Progress> = new Map();
+  /** What units had when their drain began. */
+  private readonly most = new Map<string, number>();
+  private readonly history = new History();
+  private at = 0;
+  private timer = 0;
+  private saidTimer = 0;
+  private started = false;
+  private readonly session = new WithSession(this);
+  private readonly feed = new EventFeed(
+    "/cluster/events",
+    ["view", "managers", "progress", "trouble"],
+    {
+      heard: (name, data) => this.heard(name, data),
+      connected: (is) => {
+        this.connected = is;
+      },
+    },
+  );
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    this.feed.stop();
+    clearTimeout(this.timer);
+    clearTimeout(this.saidTimer);
+    this.started = false;
+  }
+
+  override willUpdate(): void {
+    if (this.started || !this.session.current?.administrator) return;
+    this.started = true;
+    void this.begin();
+  }
+
+  override render(): TemplateResult {
+    return html`<site-header></site-header>
+      <main class="frame">${this.content()}</main>`;
+  }
+
+  private content(): TemplateResult {
+    const { current } = this.session;
+    if (!current) return html`<p role="status">Asking the server…</p>`;
+    if (!current.administrator) return this.stranger(current.account !== null);
+    if (this.alone) return this.nobodyElse();
+    if (!this.asked) return html`<p role="status">Asking the server…</p>`;
+    return html`${this.top()} ${this.banner()} ${this.view ? this.lists(this.view) : this.empty()}
+      ${
+        this.ask
+          ? html`<cluster-dialog
+              .ask=${this.ask}
+              .units=${this.view?.units ?? []}
+              @dialog-closed=${this.acted}
+            ></cluster-dialog>`
+          : nothing
+      }
+      <p class="toast ${this.said ? "" : "none"}" role="status">${this.said}</p>`;
+  }
+
+  private stranger(signedIn: boolean): TemplateResult {
+    return html`<section class="card say">
+      ${ridge(false, true)}
+      <p class="lead">
+        ${
+          signedIn
+            ? "This page is for administrators. Your account is not one."
+            : "This page is for administrators. Sign in as one to go on."
+        }
+      </p>
+      <a class="press main" href=${signedIn ? "/" : signInPath("/cluster")}
+        >${signedIn ? "See what is on air" : "Sign in"}</a
+      >
+    </section>`;
+  }
+
+  private nobodyElse(): TemplateResult {
+    return html`<h1>Cluster</h1>
+      <section class="card say">
+        ${ridge(true, true)}
+        <p class="lead">
+          This server is alone. Further machines make it a cluster that carries more viewers, and goes
+          on when one of them dies.
+        </p>
+        <ol class="steps">
+          <li>
+            Start this server as the first node:
+            <copy-line label="command" text="helio serve --set cluster.enabled=true"></copy-line>
+          </li>
+          <li>
+            Make a token for one machine, here:
+            <copy-line
+              label="command"
+              text="helio token --key-file var/administrator.key"
+            ></copy-line>
+          </li>
+          <li>
+            Start the other machine with what that shows:
+            <copy-line
+              label="command"
+              text="helio serve --join tls/${location.hostname}:7447 --token …"
+            ></copy-line>
+          </li>
+        </ol>
+      </section>`;
+  }
+
+  /** There is a cluster, and nobody who knows it. */
+  private empty(): TemplateResult {
+    return html`<section class="card say">
+        ${ridge(false, true)}
+        <p class="lead">
+          No manager has described the cluster yet. Channels go on and viewers are let in to the places
+          that are granted; nothing grows, moves or heals until one leads.
+        </p>
+      </section>
+      ${this.log()}`;
+  }
+
+  private banner(): TemplateResult | typeof nothing {
+    if (!this.connected) {
+      return html`<div class="banner" role="alert">
+        <strong>Not connected.</strong> The server does not answer; what is shown is from before.
+      </div>`;
+    }
+    if (!this.idle) return nothing;
+    const { standby } = leadership(this.managers);
+    const who = standby
+      ? `${standby === 1 ? "One stands" : `${standby} stand`} by and will take over when it gets the lease.`
+      : "None is there: start one with the role “manager”.";
+    return html`<div class="banner" role="alert">
+      <span><strong>No manager is active.</strong> ${who} What runs goes on; orders have to wait.</span>
+    </div>`;
+  }
+
+  /** Nobody leads: nothing can be ordered. */
+  private get idle(): boolean {
+    return this.trouble !== "" || !this.view?.manager;
+  }
+
+  private top(): TemplateResult {
+    const { view } = this;
+    const { active, standby } = leadership(this.managers);
+    const sum = view ? totals(view) : null;
+    const points = this.history.of();
+    const loss = points.at(-1)?.loss ?? null;
+    return html`<section class="top">
+      <div class="who">
+        <h1>Cluster</h1>
+        <p>
+          ${
+            this.idle
+              ? html`<span class="chip waiting">No manager</span>`
+              : html`<span class="chip leads">${active || view?.manager} leads</span>`
+          }
+          <span class="soft"
+            >${[
+              standby ? `${standby} ${standby === 1 ? "stands" : "stand"} by` : "",
+              view ? `epoch ${view.epoch}` : "",
+            ]
+              .filter(Boolean)
+              .join(" · ")}</span
+          >
+        </p>
+      </div>
+      ${
+        sum && view
+          ? html`<dl>
+                <div><dt>Units up</dt><dd>${sum.up} <small>of ${sum.units}</small></dd></div>
+                <div><dt>Channels</dt><dd>${view.channels.length.toLocaleString("en")}</dd></div>
+              </dl>
+              <div class="plots">
+                <spark-line
+                  name="Viewers"
+                  of="viewers"
+                  .points=${points}
+                  .at=${this.at}
+                  .value=${sum.viewers.toLocaleString("en")}
+                  .limit=${`of ${sum.capacity.toLocaleString("en")}`}
+                ></spark-line>
+                <spark-line
+                  name="Bandwidth"
+                  of="bandwidth"
+                  .points=${points}
+                  .at=${this.at}
+                  .value=${bitrate(sum.bandwidth)}
+                  .limit=${sum.bandwidthLimit ? `of ${bitrate(sum.bandwidthLimit)}` : ""}
+                ></spark-line>
+                <spark-line
+                  name="Loss on links"
+                  of="loss"
+                  .points=${points}
+                  .at=${this.at}
+                  .value=${percent(loss)}
+                ></spark-line>
+              </div>`
+          : nothing
+      }
+    </section>`;
+  }
+
+  private lists(view: ClusterView): TemplateResult {
+    const units = new Map(view.units.map((unit) => [unit.id, unit]));
+    const unit = units.get(this.unit) ?? null;
+    const channel = view.channels.find((one) => one.name === this.channel) ?? null;
+    const shown = unit ?? channel;
+    return html`<div class="tabs" role="group" aria-label="What is shown">
+        ${TABS.map(
+          ([tab, name]) => html`<button
+            aria-pressed=${this.tab === tab}
+            @click=${() => {
+              this.tab = tab;
+            }}
+          >
+            ${name}
+          </button>`,
+        )}
+      </div>
+      <div class="panes show-${this.tab}">
+        <unit-list
+          .units=${view.units}
+          .unit=${this.unit}
+          .channel=${this.channel}
+          .progress=${this.progress}
+          @unit-chosen=${this.chooseUnit}
+          @channel-chosen=${this.chooseChannel}
+        ></unit-list>
+        <div class="right ${shown ? "inspecting" : ""}">
+          ${
+            shown
+              ? html`<cluster-inspector
+                  .unit=${unit}
+                  .channel=${unit ? null : channel}
+                  .units=${units}
+                  .titles=${new Map(view.channels.map((one) => [one.name, one.title ?? ""]))}
+                  .history=${this.history}
+                  .at=${this.at}
+                  .progress=${this.progress.get(this.unit) ?? null}
+                  .most=${this.most.get(this.unit) ?? 0}
+                  ?idle=${this.idle}
+                  @action-wanted=${this.want}
+                  @unit-chosen=${this.chooseUnit}
+                  @channel-chosen=${this.chooseChannel}
+                ></cluster-inspector>`
+              : nothing
+          }
+          <channel-list
+            .channels=${view.channels}
+            .channel=${this.channel}
+            @channel-chosen=${this.chooseChannel}
+            @channel-wanted=${() => {
+              this.ask = { kind: "open" };
+            }}
+          ></channel-list>
+        </div>
+        ${this.log()}
+      </div>`;
+  }
+
+  private log(): TemplateResult {
+    return html`<log-panel></log-panel>`;
+  }
+
+  // what is chosen
+
+  private readonly chooseUnit = (event: CustomEvent<string>): void => {
+    this.unit = event.detail;
+  };
+
+  /** Its groups are shown in the list of units: a unit in detail would stand before its tree. */
+  private readonly chooseChannel = (event: CustomEvent<string>): void => {
+    this.channel = event.detail;
+    this.unit = "";
+  };
+
+  private readonly want = (event: CustomEvent<Ask>): void => {
+    this.ask = event.detail;
+  };
+
+  private readonly acted = (event: CustomEvent<Outcome | null>): void => {
+    this.ask = null;
+    const outcome = event.detail;
+    if (!outcome) return;
+    const { ask, done, said } = outcome;
+    if (ask.kind === "drain" && done && !done.done && done.progress) {
+      this.follow(ask.unit.id, done.progress);
+    } else {
+      this.say(said);
+    }
+    if (ask.kind === "close") this.channel = "";
+    if (ask.kind === "remove") this.unit = "";
+  };
+
+  private say(said: string): void {
+    this.said = said;
+    clearTimeout(this.saidTimer);
+    this.saidTimer = window.setTimeout(() => {
+      this.said = "";
+    }, SAID_MS);
+  }
+
+  private follow(unit: string, progress: Progress): void {
+    if (!this.progress.has(unit)) this.most.set(unit, left(progress));
+    this.progress = new Map(this.progress).set(unit, progress);
+  }
+
+  private unfollow(unit: string): void {
+    const rest = new Map(this.progress);
+    if (rest.delete(unit)) this.progress = rest;
+  }
+
+  // what comes
+
+  private async begin(): Promise<void> {
+    clearTimeout(this.timer);
+    try {
+      const { managers, ...view } = await getCluster();
+      this.managers = managers;
+      this.take(view);
+    } catch (error) {
+      const { status, subject } =
+        error instanceof ApiError ? error : { status: 0, subject: null as string | null };
+      this.alone = status === 503 && subject === "cluster";
+      this.trouble = reason(error);
+      if (this.alone || status === 0) {
+        this.connected = status !== 0;
+        this.asked = true;
+        this.timer = window.setTimeout(() => void this.begin(), RETRY_MS);
+        return;
+      }
+    }
+    this.alone = false;
+    this.connected = true;
+    this.asked = true;
+    this.feed.start();
+  }
+
+  private heard(name: string, data: unknown): void {
+    switch (name) {
+      case "view":
+        this.take(data as ClusterView);
+        break;
+      case "managers":
+        this.managers = (data as { managers: readonly Manager[] }).managers;
+        break;
+      case "trouble":
+        this.trouble = (data as { message: string }).message;
+        break;
+      case "progress": {
+        const { subject, done, progress } = data as ProgressNews;
+        if (progress && !done) this.follow(subject, progress);
+        else if (done) {
+          const unit = this.view?.units.find((one) => one.id === subject);
+          this.unfollow(subject);
+          if (unit) this.say(`${unit.name} has nothing any more: it may be removed or stopped.`);
+        }
+      }
+    }
+  }
+
+  private take(view: ClusterView): void {
+    this.trouble = "";
+    this.view = merged(this.view, view);
+    this.at = performance.now() / 1000;
+    this.history.add(this.view, this.at);
+    for (const id of this.progress.keys()) {
+      const unit = view.units.find((one) => one.id === id);
+      // Returned, or removed.
+      if (!unit || unit.state === "up" || unit.state === "pressed") this.unfollow(id);
+    }
+  }
+}
