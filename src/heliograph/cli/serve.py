@@ -9,6 +9,7 @@ import typer
 
 from heliograph.cli.console import ConfigOption, SetOption, stderr
 from heliograph.node.addresses import interfaces
+from heliograph.node.roles import roles_of
 from heliograph.node.settings import Loaded, load
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ def command(
     demo: Annotated[
         bool, typer.Option("--demo", help="Also run the channel “demo”, a test pattern.")
     ] = False,
+    role: Annotated[
+        list[str] | None,
+        typer.Option("--role", metavar="portal|manager|unit", help="What this node does; repeat."),
+    ] = None,
     join: Annotated[
         list[str] | None,
         typer.Option("--join", metavar="tls/HOST:PORT", help="Join the cluster of this node."),
@@ -38,6 +43,8 @@ def command(
     options: dict[str, tuple[str, object]] = {}
     if demo:
         options["demo"] = ("--demo", True)
+    if role:
+        options["cluster.roles"] = ("--role", role)
     if join:
         options["cluster.join"] = ("--join", join)
     if token is not None:
@@ -56,15 +63,14 @@ def greet(server: Server) -> None:
     console = stderr()
     host = server.settings.server.public_host or "localhost"
     http = f"http://{host}:{server.http.port}"
-    rtsp = f"rtsp://{host}:{server.rtsp.port}"
     demo = "demo" if server.settings.demo else ""
-    push = f"rtsp://me:KEY@{host}:{server.rtsp.port}/NAME"
-    rows = [
-        ("Channels", f"{http}/"),
-        ("Watch", f"{http}/watch/{demo or 'NAME'}"),
-        ("RTSP", f"{rtsp}/{demo or 'NAME'}"),
-        ("Publish", f"ffmpeg -re -i FILE -c copy -f rtsp {push}"),
-    ]
+    rows = [("Channels", f"{http}/"), ("Watch", f"{http}/watch/{demo or 'NAME'}")]
+    if server.rtsp is not None:
+        push = f"rtsp://me:KEY@{host}:{server.rtsp.port}/NAME"
+        rows += [
+            ("RTSP", f"rtsp://{host}:{server.rtsp.port}/{demo or 'NAME'}"),
+            ("Publish", f"ffmpeg -re -i FILE -c copy -f rtsp {push}"),
+        ]
     if server.https is not None:
         place = f"{_address_for_others(server)}:{server.https.port}"
         rows.insert(1, ("From other devices", f"https://{place}/"))
@@ -75,7 +81,7 @@ def greet(server: Server) -> None:
         # A browser warns of it once, and shows the same in its details.
         rows.append(("Certificate", f"SHA-256 {server.certificate.current.fingerprint}"))
     if server.cluster.active:
-        rows.append(("Node", f"{server.cluster.node}, bus at port {server.settings.cluster.port}"))
+        rows.append(("Node", _node(server)))
     if server.key_is_new:
         rows.append(("Administrator's key", f"{server.administrator_key}   (shown this once)"))
     else:
@@ -85,6 +91,11 @@ def greet(server: Server) -> None:
         console.print(f"  {label:<20}", end="", style="bold")
         console.print(value, soft_wrap=True)
     console.print()
+
+
+def _node(server: Server) -> str:
+    roles = ", ".join(sorted(roles_of(server.settings)))
+    return f"{server.cluster.node} ({roles}), bus at port {server.settings.cluster.port}"
 
 
 def _address_for_others(server: Server) -> str:

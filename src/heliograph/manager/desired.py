@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from heliograph.catalogue.leases import Lease
 from heliograph.catalogue.values import Actor
-from heliograph.manager.leadership import HeldLease
 
 
 class DesiredState(Protocol):
@@ -35,10 +35,10 @@ class Desired(Protocol):
         ...
 
     # Parameters by position: the lease is whatever the store of leases gives.
-    async def set_drained(self, unit: str, drained: bool, lease: HeldLease, by: Actor, /) -> None:
+    async def set_drained(self, unit: str, drained: bool, lease: Lease, by: Actor, /) -> None:
         """Say whether a unit is to have nothing."""
         ...
 
-    async def set_kept(self, channel: str, groups: int, lease: HeldLease, by: Actor, /) -> None:
+    async def set_kept(self, channel: str, groups: int, lease: Lease, by: Actor, /) -> None:
         """Say how many groups a channel keeps."""
         ...

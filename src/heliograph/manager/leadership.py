@@ -20,6 +20,7 @@ from typing import Protocol
 
 import structlog
 
+from heliograph.catalogue.leases import Lease
 from heliograph.model.errors import MalformedError
 
 log = structlog.get_logger(__name__)
@@ -54,31 +55,18 @@ class LeaseTimes:
             raise MalformedError("lease times", f"{self}")
 
 
-class HeldLease(Protocol):
-    """What the store gives; ``catalogue.leases.Lease``."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def holder(self) -> str: ...
-    @property
-    def epoch(self) -> int: ...
-    @property
-    def ttl(self) -> float: ...
-
-
 class Leases(Protocol):
     """Where leases are kept; ``catalogue.leases.Leases``."""
 
-    async def acquire(self, name: str, holder: str, ttl: float) -> HeldLease | None:
+    async def acquire(self, name: str, holder: str, ttl: float) -> Lease | None:
         """Take a lease that nobody has, or keep one's own; None: somebody else has it."""
         ...
 
-    async def renew(self, lease: HeldLease, /) -> HeldLease | None:
+    async def renew(self, lease: Lease, /) -> Lease | None:
         """Keep it; None: it is lost."""
         ...
 
-    async def release(self, lease: HeldLease, /) -> None:
+    async def release(self, lease: Lease, /) -> None:
         """Give it back."""
         ...
 
@@ -88,7 +76,7 @@ class Attempt:
     """A question to the store of leases."""
 
     asked_at: float
-    renew: HeldLease | None
+    renew: Lease | None
     """The lease to renew; None: try to take it."""
     term: int
     """Of the asker; an answer to a question of an earlier one is worth nothing."""
@@ -98,7 +86,7 @@ class Attempt:
 class Change:
     """This manager is active from now on, or no more."""
 
-    lease: HeldLease | None
+    lease: Lease | None
     """The one it has; None: it is standby."""
     reason: str
 
@@ -108,17 +96,17 @@ class Leadership:
 
     def __init__(self, times: LeaseTimes | None = None) -> None:
         self.times = times or LeaseTimes()
-        self._lease: HeldLease | None = None
+        self._lease: Lease | None = None
         self._until = 0.0
         """When we stop unless the lease is renewed."""
         self._next = 0.0
         """When to ask next."""
         self._term = 0
-        self._told: HeldLease | None = None
+        self._told: Lease | None = None
         """What ``look`` has said last."""
         self._reason = ""
 
-    def lease(self, now: float) -> HeldLease | None:
+    def lease(self, now: float) -> Lease | None:
         """The lease that makes us active; None: we are not."""
         return self._lease if self._lease is not None and now < self._until else None
 
@@ -136,7 +124,7 @@ class Leadership:
         self._next = now + self.times.renew
         return Attempt(now, self.lease(now), self._term)
 
-    def answered(self, attempt: Attempt, lease: HeldLease | None, now: float) -> None:
+    def answered(self, attempt: Attempt, lease: Lease | None, now: float) -> None:
         """The store's answer, however late: the lease counts from when it was asked for."""
         held = self._lease
         if attempt.term != self._term:
@@ -157,7 +145,7 @@ class Leadership:
         """Ask at once: the active manager is not to be seen any more."""
         self._next = min(self._next, now)
 
-    def step_down(self, now: float, reason: str) -> HeldLease | None:
+    def step_down(self, now: float, reason: str) -> Lease | None:
         """Stop, and let others try; gives the lease that is to be given back."""
         lease = self._lease
         self._drop(reason)
@@ -232,7 +220,7 @@ class Leader:
             await self._release(lease)
 
     @property
-    def lease(self) -> HeldLease | None:
+    def lease(self) -> Lease | None:
         """The lease while we are active; right even where nothing has run for a while."""
         return self.rules.lease(self._clock())
 
@@ -292,7 +280,7 @@ class Leader:
         self._look()
         self._wake.set()
 
-    async def _release(self, lease: HeldLease) -> None:
+    async def _release(self, lease: Lease) -> None:
         try:
             async with asyncio.timeout(self.rules.times.timeout):
                 await self._leases.release(lease)

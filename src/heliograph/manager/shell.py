@@ -21,6 +21,7 @@ import structlog
 
 from heliograph.bus import Announcement, Bus, Event, Gone, Registration, Request
 from heliograph.bus.wire import MAX_MESSAGE, Json, encode
+from heliograph.catalogue.leases import Lease
 from heliograph.live.shared import CHANNEL, INGEST
 from heliograph.manager import decisions as d
 from heliograph.manager import transitions as t
@@ -30,7 +31,7 @@ from heliograph.manager.describe import describe, describe_progress
 from heliograph.manager.desired import Desired
 from heliograph.manager.draft import Decision, apply
 from heliograph.manager.hearing import Hearing
-from heliograph.manager.leadership import Change, HeldLease, Leader, Leases, LeaseTimes, uptime
+from heliograph.manager.leadership import Change, Leader, Leases, LeaseTimes, uptime
 from heliograph.manager.orders import OrderTimes, Outboxes, Term
 from heliograph.manager.patience import Patience
 from heliograph.manager.reports import Report
@@ -151,7 +152,7 @@ class Manager:
         return self.hearing.view
 
     @property
-    def lease(self) -> HeldLease | None:
+    def lease(self) -> Lease | None:
         """While this manager is active."""
         return self.leader.lease
 
@@ -166,7 +167,7 @@ class Manager:
 
     # --- deciding ---------------------------------------------------------------------------
 
-    def require_lease(self) -> HeldLease:
+    def require_lease(self) -> Lease:
         """The lease, right now; ``WrongStateError`` for a manager that does not serve."""
         lease = self.lease
         if lease is None or not self._serving.is_set():
@@ -249,7 +250,7 @@ class Manager:
 
     # --- being active -----------------------------------------------------------------------
 
-    async def _rule(self, lease: HeldLease, boxes: Outboxes) -> None:
+    async def _rule(self, lease: Lease, boxes: Outboxes) -> None:
         try:
             await self._take_over(boxes)
         except Exception:
@@ -369,7 +370,7 @@ class Manager:
             self._told[unit] = said
             self._bus.publish(wire.PROGRESS, said)
 
-    def _publish(self, lease: HeldLease) -> None:
+    def _publish(self, lease: Lease) -> None:
         shown = describe(self.view, epoch=lease.epoch, manager=self.name, at=0.0)
         if self._told.get("view") == shown:
             return
@@ -379,7 +380,7 @@ class Manager:
             shown = self._shown(lease, whole=False)
         self._bus.publish(wire.VIEWS, shown)
 
-    def _shown(self, lease: HeldLease, *, whole: bool = True) -> dict[str, Any]:
+    def _shown(self, lease: Lease, *, whole: bool = True) -> dict[str, Any]:
         at = time.time()
         return describe(self.view, epoch=lease.epoch, manager=self.name, at=at, whole=whole)
 

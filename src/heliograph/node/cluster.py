@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from typing import Any
 
 import structlog
@@ -34,6 +35,7 @@ from heliograph.model.errors import (
 from heliograph.node.addresses import interfaces
 from heliograph.node.known import MAX_ADDRESSES, SAVE_PERIOD, KnownNodes
 from heliograph.node.periodic import Periodic
+from heliograph.node.roles import roles_of
 from heliograph.node.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -87,7 +89,11 @@ class Cluster:
         self._saves = Periodic("known nodes", SAVE_PERIOD, known.save)
         self._saves.start()
         self.bus.watch(NODE, self._seen)
-        value = {"version": __version__, "roles": ["all"], "address": own_address(settings)}
+        value = {
+            "version": __version__,
+            "roles": sorted(roles_of(settings)),
+            "address": own_address(settings),
+        }
         self.bus.announce(NODE, node_name(settings), value)
 
     def _seen(self, event: Event) -> None:
@@ -280,11 +286,19 @@ def node_name(settings: Settings) -> str:
 def own_address(settings: Settings) -> str:
     """``HOST:PORT`` by which other nodes find this one."""
     wanted = settings.cluster
-    host = settings.server.public_host
-    if not host:
-        bound = wanted.host
-        host = str(next(iter(interfaces()), bound) if bound.is_unspecified else bound)
+    host = reachable_host(settings, str(wanted.host))
     return f"[{host}]:{wanted.port}" if ":" in host else f"{host}:{wanted.port}"
+
+
+def reachable_host(settings: Settings, bound: str) -> str:
+    """Host by which others find what listens at the address ``bound`` of this node."""
+    if settings.server.public_host:
+        return settings.server.public_host
+    try:
+        anywhere = ip_address(bound).is_unspecified
+    except ValueError:
+        return bound  # a name
+    return str(next(iter(interfaces()), bound)) if anywhere else bound
 
 
 async def _enrol(identity: Identity, settings: Settings) -> list[Any]:

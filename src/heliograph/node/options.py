@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from heliograph.node.certificates import (
     Source,
     machine_names,
 )
+from heliograph.node.roles import Role
 from heliograph.node.settings.schema import ChannelSettings, Settings
 from heliograph.servers.chat_server import ChatOptions
 from heliograph.servers.forwarded import Language, Trust
@@ -42,8 +43,10 @@ DATABASE_FILE = "heliograph.db"
 DEMO = "demo"
 
 
-def database_url(settings: Settings) -> str:
-    """Where the database is."""
+def database_url(settings: Settings, roles: Collection[Role]) -> str:
+    """Where the database is. A unit alone needs none: what it knows it is told."""
+    if not set(roles) & {Role.PORTAL, Role.MANAGER}:
+        return "sqlite://"
     path = settings.server.state_dir.absolute() / DATABASE_FILE
     return settings.database.url or f"sqlite:///{path}"
 

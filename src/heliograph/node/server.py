@@ -35,6 +35,7 @@ from heliograph.node.authority import open_authority
 from heliograph.node.certificates import PERIOD, Keeper
 from heliograph.node.cluster import RENEW_PERIOD, Cluster, node_name, open_cluster
 from heliograph.node.demo import Demo
+from heliograph.node.log_feed import LogFeed
 from heliograph.node.mesh import Mesh
 from heliograph.node.options import (
     DEMO,
@@ -49,7 +50,9 @@ from heliograph.node.options import (
     rtsp_options,
 )
 from heliograph.node.periodic import Periodic
+from heliograph.node.roles import Role, roles_of
 from heliograph.node.settings import Loaded, Settings, diff
+from heliograph.node.steering import Steering
 from heliograph.plane import Plane, PlaneLoop, open_plane
 from heliograph.servers.chat_server import ChatServer
 from heliograph.servers.http import HttpServer
@@ -88,11 +91,16 @@ class Server:
         """Whether the administrator's key was made at this start."""
         self.cluster: Cluster
         self.mesh: Mesh | None = None
+        """None: this node is alone, or carries no media."""
+        self.steering: Steering | None = None
         """None: this node is alone."""
+        self.carries = True
+        """Whether media servers run here: a manager alone has none."""
         self.catalogue: Catalogue
         self.channels: Channels
         self.roster: Roster
-        self.rtsp: RtspServer
+        self.rtsp: RtspServer | None = None
+        """None: this node carries no media."""
         self.rtmp: RtmpServer | None = None
         """None: switched off."""
         self.http: HttpServer
@@ -114,9 +122,11 @@ class Server:
 
     async def _start(self) -> None:
         settings = self.settings
+        roles = roles_of(settings)
+        self.carries = bool(roles & {Role.PORTAL, Role.UNIT})
         self.administrator_key, self.key_is_new = administrator_key(self.state_dir)
         configured = channel_options(settings, self.state_dir)
-        self.catalogue = await Catalogue.open(database_url(settings))
+        self.catalogue = await Catalogue.open(database_url(settings, roles))
         self._undo.append(("database", self.catalogue.close))
         await self.catalogue.accounts.allow_first(self.administrator_key)
         housekeeping = Periodic(
@@ -125,6 +135,9 @@ class Server:
         housekeeping.start()
         self._undo.append(("housekeeping", housekeeping.stop))
         await self._open_cluster()
+        feed = LogFeed(self.cluster.bus, node_name(settings))
+        feed.start()
+        self._undo.append(("log feed", feed.close))
         plane = open_plane(workers=settings.plane.worker_count())
         self._undo.append(("plane", plane.close))
         loop = PlaneLoop(plane)
@@ -135,31 +148,20 @@ class Server:
         gate = self._open_gate()
         self.roster = Roster(self.channels, self.catalogue, gate)
         await self.roster.open(self.state_dir)
-        if self.cluster.active:
+        if self.cluster.active and self.carries:
             self._open_mesh(loop)
         upkeep = Periodic("rights", UPKEEP_S, self.roster.upkeep)
         upkeep.start()
         self._undo.append(("rights", upkeep.stop))
-        self.rtsp = RtspServer(
-            self.channels,
-            loop,
-            rtsp_options(settings),
-            gate=gate,
-        )
-        await self.rtsp.start()
-        self._undo.append(("rtsp", self.rtsp.stop))
-        if settings.rtmp.enabled:
-            self.rtmp = RtmpServer(
-                self.channels,
-                loop,
-                rtmp_options(settings),
-                gate=gate,
-            )
-            await self.rtmp.start()
-            self._undo.append(("rtmp", self.rtmp.stop))
+        if self.carries:
+            await self._open_media_servers(loop, gate)
         transcodes = Transcodes()
         self._undo.append(("transcodes", transcodes.close))
-        rtc = self._open_rtc(plane, loop, transcodes)
+        rtc = self._open_rtc(plane, loop, transcodes) if self.carries else None
+        if self.cluster.active:
+            self.steering = Steering(settings, self.cluster, self.catalogue, self.channels)
+            self._undo.append(("roles", self.steering.close))
+            await self.steering.start(self.mesh, self.rtsp, rtc)
         pictures = Pictures()
         if self.mesh is not None:
             pictures.source = self.mesh.shared.picture
@@ -174,7 +176,7 @@ class Server:
             name=settings.server.name,
             started_at=datetime.now(UTC),
             public_host=settings.server.public_host,
-            rtsp_port=self.rtsp.port,
+            rtsp_port=0 if self.rtsp is None else self.rtsp.port,
             rtmp_port=0 if self.rtmp is None else self.rtmp.port,
             rtc=rtc,
             hls=Hls(transcodes),
@@ -186,6 +188,9 @@ class Server:
             https=self._https_figures,
             cluster=self.cluster,
             mesh=self.mesh,
+            managers=None if self.steering is None else self.steering.managers,
+            portal=None if self.steering is None else self.steering.portal,
+            logs=feed,
             http_port=lambda: self.http.port,
         )
         chat = self._open_chat(context)
@@ -197,16 +202,30 @@ class Server:
         if settings.https.enabled:
             await self._open_https(plane)
         self._undo.append(("hls", context.hls.close))  # who waits is told before http stops
-        for channel in self.channels:
-            self._pull(channel)
+        self._undo.append(("streams", context.streams.close))
+        if self.carries:
+            for channel in self.channels:
+                self._pull(channel)
         self._undo.append(("pulls", self._stop_pulls))
-        if settings.demo:
+        if settings.demo and self.rtsp is not None:
             self._demo = Demo(DEMO, self.rtsp.port, configured[DEMO].key)
             self._demo.start()
             self._undo.append(("demo", self._demo.stop))
         if self.mesh is not None:  # neighbours go elsewhere before anything stops
             self._undo.append(("mesh departure", self.mesh.leave))
+        if self.steering is not None:
+            self._undo.append(("manager", self.steering.step_down))
         self.ready = True
+
+    async def _open_media_servers(self, loop: PlaneLoop, gate: Gate) -> None:
+        settings = self.settings
+        self.rtsp = RtspServer(self.channels, loop, rtsp_options(settings), gate=gate)
+        await self.rtsp.start()
+        self._undo.append(("rtsp", self.rtsp.stop))
+        if settings.rtmp.enabled:
+            self.rtmp = RtmpServer(self.channels, loop, rtmp_options(settings), gate=gate)
+            await self.rtmp.start()
+            self._undo.append(("rtmp", self.rtmp.stop))
 
     def _open_mesh(self, loop: PlaneLoop) -> None:
         cluster, settings = self.cluster, self.settings

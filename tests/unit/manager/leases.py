@@ -6,17 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from heliograph.catalogue.leases import Lease
 from heliograph.catalogue.values import Actor
-from heliograph.manager.leadership import HeldLease
 from heliograph.model.errors import ResourceError, WrongStateError
-
-
-@dataclass(frozen=True)
-class Lease:
-    name: str
-    holder: str
-    epoch: int
-    ttl: float
 
 
 @dataclass(frozen=True)
@@ -55,7 +47,7 @@ class Database:
         self.holder, self.ends = holder, now + ttl
         return Lease(name, holder, self.epoch, ttl)
 
-    def good(self, lease: HeldLease) -> bool:
+    def good(self, lease: Lease) -> bool:
         return (
             self.holder == lease.holder and self.epoch == lease.epoch and self.ends > self.clock()
         )
@@ -64,14 +56,14 @@ class Database:
         await self._reach()
         return self.take(name, holder, ttl)
 
-    async def renew(self, lease: HeldLease) -> HeldLease | None:
+    async def renew(self, lease: Lease) -> Lease | None:
         await self._reach()
         if not self.good(lease):
             return None
         self.ends = self.clock() + lease.ttl
         return lease
 
-    async def release(self, lease: HeldLease) -> None:
+    async def release(self, lease: Lease) -> None:
         await self._reach()
         if self.good(lease):
             self.ends = self.clock()
@@ -80,15 +72,15 @@ class Database:
         await self._reach()
         return Wanted(frozenset(self.drained), dict(self.kept))
 
-    async def set_drained(self, unit: str, drained: bool, lease: HeldLease, by: Actor) -> None:
+    async def set_drained(self, unit: str, drained: bool, lease: Lease, by: Actor) -> None:
         await self._write(lease, "drain" if drained else "return", by)
         (self.drained.add if drained else self.drained.discard)(unit)
 
-    async def set_kept(self, channel: str, groups: int, lease: HeldLease, by: Actor) -> None:
+    async def set_kept(self, channel: str, groups: int, lease: Lease, by: Actor) -> None:
         await self._write(lease, "keep", by)
         self.kept[channel] = groups
 
-    async def _write(self, lease: HeldLease, what: str, by: Actor) -> None:
+    async def _write(self, lease: Lease, what: str, by: Actor) -> None:
         await self._reach()
         if not self.good(lease):
             raise WrongStateError("the lease is another's", subject=lease.name)

@@ -13,7 +13,6 @@ from tests.unit.manager.waiting import until
 from heliograph.manager.leadership import (
     Attempt,
     Change,
-    HeldLease,
     Leader,
     Leadership,
     LeaseTimes,
@@ -158,7 +157,7 @@ class _Host:
 
     def _reach_database(self, attempt: Attempt) -> None:
         database = self._cluster.database
-        found: HeldLease | None
+        found: Lease | None
         if attempt.renew is None:
             found = database.take("manager", self.name, 2.0)
         elif database.good(attempt.renew):
@@ -169,7 +168,7 @@ class _Host:
         if self.cut_until <= self._cluster.now:
             self._cluster.later(lambda: self._answered(attempt, found))
 
-    def _answered(self, attempt: Attempt, found: HeldLease | None) -> None:
+    def _answered(self, attempt: Attempt, found: Lease | None) -> None:
         if self.frozen_until > self._cluster.now:
             self._cluster.later(lambda: self._answered(attempt, found))
         else:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from heliograph.manager.service_address import VirtualAddress
+from heliograph.model.errors import SettingsError
 from heliograph.node.settings.base import Address, Port, Section, fail
+
+Role = Literal["portal", "manager", "unit"]
 
 
 class ClusterSettings(Section):
@@ -33,6 +37,37 @@ class ClusterSettings(Section):
     """Other nodes count this one as gone when they hear nothing of it for so many ms."""
     scouting: bool = True
     """Whether nodes on the same local network find each other by multicast."""
+    roles: Annotated[tuple[Role, ...], Field(strict=False, max_length=3)] = ()
+    """What this node does: `portal` (pages, API, sends viewers to units), `unit` (carries media),
+    `manager` (decides who carries what; one at a time, the others stand by). Empty: all three, but
+    a node that joins others is a manager only if `database.url` names a PostgreSQL server, which
+    managers share."""
+    location: str = Field(default="", pattern=r"^[a-z0-9-]{0,32}(/[a-z0-9-]{1,32}){0,7}$")
+    """Where this node is, from the large to the small, such as `eu/de/berlin`: viewers are sent to
+    units near their portal when loads are alike."""
+    service_address: str = Field(default="", max_length=64)
+    """Address that the active manager's machine takes, such as `192.0.2.10/24 dev eth0`: one that
+    reaches the cluster whichever machine is down. Needs root. Empty: none."""
+    service_command: Annotated[tuple[str, ...], Field(strict=False, max_length=16)] = ()
+    """Program, with its arguments, that is run instead: with `hold` each time this manager becomes
+    active, with `release` when it is no more."""
+
+    @field_validator("roles")
+    @classmethod
+    def _check_roles(cls, roles: tuple[Role, ...]) -> tuple[Role, ...]:
+        if len(set(roles)) < len(roles):
+            raise fail("names a role twice")
+        return roles
+
+    @field_validator("service_address")
+    @classmethod
+    def _check_service_address(cls, text: str) -> str:
+        if text:
+            try:
+                VirtualAddress.parse(text)
+            except SettingsError:
+                raise fail("must be like '192.0.2.10/24 dev eth0'") from None
+        return text
 
     @field_validator("join")
     @classmethod
@@ -58,6 +93,21 @@ def split_place(text: str) -> tuple[str, int] | None:
     if found is None or not 0 < int(found[2]) <= 65535:
         return None
     return found[1], int(found[2])
+
+
+class UnitSettings(Section):
+    """What this node offers to the viewers of a cluster; a node alone has `[access]`."""
+
+    groups: int = Field(default=50, ge=1, le=10_000)
+    """Groups of places that channels can be granted here."""
+    places: int = Field(default=10, ge=1, le=10_000)
+    """Viewers that a group seats."""
+    bandwidth_bps: int = Field(default=900_000_000, ge=1_000_000)
+    """Bits a second that may be sent to viewers and other nodes."""
+    cpu_percent: int = Field(default=0, ge=0, le=100_000)
+    """CPU that may be used, in percent of one core; 0: four fifths of the cores there are."""
+    memory_bytes: int = Field(default=0, ge=0)
+    """Memory that may be used; 0: half of what the machine has."""
 
 
 class MeshSettings(Section):

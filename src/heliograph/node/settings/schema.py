@@ -26,7 +26,7 @@ from heliograph.node.settings.base import (
     Section,
     fail,
 )
-from heliograph.node.settings.cluster import ClusterSettings, MeshSettings
+from heliograph.node.settings.cluster import ClusterSettings, MeshSettings, UnitSettings
 
 #: More worker threads than this gain nothing: the kernel's send path is the cost long before.
 MAX_WORKERS = 8
@@ -354,6 +354,7 @@ class Settings(Section):
     access: AccessSettings = Field(default_factory=AccessSettings)
     authority: AuthoritySettings = Field(default_factory=AuthoritySettings)
     cluster: ClusterSettings = Field(default_factory=ClusterSettings)
+    unit: UnitSettings = Field(default_factory=UnitSettings)
     channels: Annotated[tuple[ChannelSettings, ...], Field(strict=False)] = ()
     """Channels, each in a `[[channels]]` table of the file."""
 

@@ -1,0 +1,155 @@
+"""This node's part in who carries what and who is served where: manager, unit and portal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from heliograph.bus.wire import Json
+from heliograph.catalogue.catalogue import Catalogue
+from heliograph.live.offers import OfferLimits, Offers
+from heliograph.live.registry import Channels
+from heliograph.live.remote import Portal, Viewers
+from heliograph.live.remote import Unit as RemoteUnit
+from heliograph.live.tickets import Tickets
+from heliograph.live.webrtc import Rtc
+from heliograph.manager.client import Managers, Place
+from heliograph.manager.service_address import (
+    CommandedAddress,
+    HeldAddress,
+    ServiceAddress,
+    VirtualAddress,
+)
+from heliograph.manager.shell import Manager
+from heliograph.manager.unit import UnitAgent, UnitOptions
+from heliograph.node.cluster import NODE, Cluster, node_name, reachable_host
+from heliograph.node.mesh import Mesh
+from heliograph.node.roles import Role, roles_of
+from heliograph.node.settings import Settings
+from heliograph.servers.rtsp import RtspServer
+from heliograph.servers.rtsp_places import RtspPlaces
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """Has the manager say where viewers are served."""
+
+    managers: Managers
+
+    async def place(self, channel: str, *, peer: str, origin: str = "") -> Place:
+        """See ``placing.Placer``. Where viewers are is not known; their portal is near them."""
+        return await self.managers.join(channel, origin=origin)
+
+
+class Steering:
+    """Started when the node's servers are there, before the pages are."""
+
+    def __init__(
+        self, settings: Settings, cluster: Cluster, catalogue: Catalogue, channels: Channels
+    ) -> None:
+        self.roles = roles_of(settings)
+        self.managers = Managers(cluster.bus, settings.cluster.location)
+        self.portal: Portal | None = None
+        """None: this node sends viewers nowhere."""
+        self.unit: UnitAgent | None = None
+        self.manager: Manager | None = None
+        self._settings, self._cluster = settings, cluster
+        self._catalogue, self._channels = catalogue, channels
+        self._taking: RemoteUnit | None = None
+        self._viewers: Viewers | None = None
+        self._address: ServiceAddress | None = None
+
+    async def start(self, mesh: Mesh | None, rtsp: RtspServer | None, rtc: Rtc | None) -> None:
+        """Take each of the node's roles; ``SettingsError`` for a service address that is none."""
+        if Role.MANAGER in self.roles:
+            await self._start_manager()
+        if Role.UNIT in self.roles and mesh is not None:
+            await self._start_unit(mesh, rtsp, rtc)
+        seats = None if self.unit is None else self.unit.seats
+        bus = self._cluster.bus
+        placer = Placing(self.managers) if Role.PORTAL in self.roles else None
+        if rtsp is not None:
+            tickets = Tickets(bus.node, self._is_here)
+            key = self._cluster.identity.key
+            rtsp.places = RtspPlaces(bus, key, tickets, placer=placer, seats=seats)
+        if placer is not None:
+            webrtc = self._settings.webrtc
+            limits = OfferLimits(webrtc.max_sessions_per_address, webrtc.offers_per_minute)
+            self._viewers = Viewers(bus, Offers(limits) if rtc is None else rtc.offers)
+            self.portal = Portal(bus, self._viewers, placer, seats)
+        log.info("roles", roles=sorted(self.roles))
+
+    async def _start_manager(self) -> None:
+        wanted, catalogue = self._settings.cluster, self._catalogue
+        if wanted.service_command:
+            self._address = CommandedAddress(wanted.service_command)
+        elif wanted.service_address:
+            self._address = HeldAddress(VirtualAddress.parse(wanted.service_address))
+        self.manager = Manager(
+            self._cluster.bus,
+            catalogue.leases,
+            catalogue.desired,
+            node_name(self._settings),
+            changed=None if self._address is None else self._address.follow,
+        )
+        await self.manager.start()
+
+    async def _start_unit(self, mesh: Mesh, rtsp: RtspServer | None, rtc: Rtc | None) -> None:
+        wanted, cluster = self._settings.unit, self._settings.cluster
+        options = UnitOptions(
+            node_name(self._settings),
+            cluster.location,
+            wanted.groups,
+            wanted.places,
+            wanted.bandwidth_bps,
+            wanted.cpu_percent * 10_000,
+            wanted.memory_bytes,
+        )
+        shown: dict[str, Json] = {}
+        if rtsp is not None:
+            host = reachable_host(self._settings, self._settings.rtsp.host)
+            shown["rtsp"] = {"host": host, "port": rtsp.port}
+        directory = self._cluster.identity.directory
+        bus, channels = self._cluster.bus, self._channels
+        self.unit = UnitAgent(
+            bus, channels, mesh.reflector, mesh.shared, options, directory, shown=shown
+        )
+        await self.unit.start()
+        if rtc is not None:
+            self._taking = RemoteUnit(bus, channels, rtc, self.unit.seats)
+
+    def _is_here(self, node: str) -> bool:
+        return any(known == node for known, _ in self._cluster.bus.present(NODE))
+
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """By role, for the metrics."""
+        found: dict[str, Mapping[str, int]] = {"portal": dict(self.managers.counters)}
+        if self.manager is not None:
+            found["manager"] = self.manager.counts()
+        if self.unit is not None:
+            found["unit"] = dict(self.unit.counters)
+        return found
+
+    async def step_down(self) -> None:
+        """Manage no more: another manager takes over while everything else here goes on."""
+        manager, self.manager = self.manager, None
+        if manager is not None:
+            await manager.close()
+        address, self._address = self._address, None
+        if address is not None:
+            await address.close()
+
+    async def close(self) -> None:
+        """Give all roles up."""
+        await self.step_down()
+        if self._taking is not None:
+            self._taking.close()
+        if self._viewers is not None:
+            await self._viewers.close()
+        if self.unit is not None:
+            await self.unit.close()
+        self.managers.close()
