@@ -16,6 +16,7 @@ from heliograph.catalogue.context import Context, utc_now
 from heliograph.catalogue.desired import Desired
 from heliograph.catalogue.engine import Database
 from heliograph.catalogue.history import History
+from heliograph.catalogue.instance import instance_of
 from heliograph.catalogue.joins import JoinTokens
 from heliograph.catalogue.leases import Leases
 from heliograph.catalogue.passwords import Passwords
@@ -41,6 +42,8 @@ class Catalogue:
         self.join_tokens = JoinTokens(context)
         self.leases = Leases(context)
         self.desired = Desired(context)
+        self.instance = ""
+        """Which database this is: the same for all who share it, another for every other one."""
 
     @classmethod
     async def open(
@@ -67,6 +70,7 @@ class Catalogue:
             if before != after:
                 log.info("database brought up to date", before=before, after=after)
             await catalogue.permits.load()
+            catalogue.instance = await instance_of(context)
         except BaseException:
             await catalogue.close()
             raise

@@ -172,7 +172,7 @@ class SpentTokenRow(Base):
 
 
 class SecretRow(Base):
-    """Secrets of the instance: keys that sign tokens, the hash of the first key."""
+    """Secrets of the instance: keys that sign tokens, the hash of the first key; and its name."""
 
     __tablename__ = "instance_secrets"
     __table_args__ = (UniqueConstraint("kind", "key_id"),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from pathlib import Path
 
 import pytest
 from alembic.runtime.migration import MigrationContext
@@ -27,12 +28,24 @@ async def test_models_and_migrations_agree(catalogue: Catalogue) -> None:
     assert await catalogue.check() == []
 
 
+async def test_each_database_has_a_name_that_stays(
+    catalogue: Catalogue, store: str, tmp_path: Path
+) -> None:
+    again = await Catalogue.open(store, passwords=quick_passwords())
+    other = await Catalogue.open(f"sqlite:///{tmp_path}/other.db", passwords=quick_passwords())
+    assert again.instance == catalogue.instance
+    assert other.instance not in ("", catalogue.instance)
+    await again.close()
+    await other.close()
+
+
 async def test_several_that_start_at_once(empty: str) -> None:
     opened = await asyncio.gather(
         *(Catalogue.open(empty, passwords=quick_passwords()) for _ in range(4))
     )
     assert len({frozenset(one.permits.keys) for one in opened}) == 1
     assert all(len(one.permits.keys) == 1 for one in opened)
+    assert len({one.instance for one in opened}) == 1
     allowed = await asyncio.gather(*(one.accounts.allow_first(f"{one}") for one in opened))
     assert allowed == [True] * 4
     for one in opened:
