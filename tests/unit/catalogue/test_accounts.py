@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from unittest import mock
 
@@ -44,6 +45,21 @@ async def test_key_of_an_earlier_start_is_good_no_more(catalogue: Catalogue) -> 
     with pytest.raises(UnauthorizedError):
         await catalogue.accounts.create_first("old", "root", GOOD)
     await catalogue.accounts.create_first("new", "root", GOOD)
+
+
+async def test_each_node_has_a_key_for_the_first_administrator(catalogue: Catalogue) -> None:
+    await catalogue.accounts.allow_first("old", node="a")
+    await catalogue.accounts.allow_first("one", node="a")
+    await catalogue.accounts.allow_first("two", node="b")
+    with pytest.raises(UnauthorizedError):
+        await catalogue.accounts.create_first("old", "root", GOOD)
+    outcomes = await asyncio.gather(
+        catalogue.accounts.create_first("one", "root", GOOD),
+        catalogue.accounts.create_first("two", "other", GOOD),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(outcome, UnauthorizedError) for outcome in outcomes) == 1
+    assert await catalogue.accounts.count() == 1
 
 
 async def test_bad_name_or_password_does_not_use_the_key_up(catalogue: Catalogue) -> None:
