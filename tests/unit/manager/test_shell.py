@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from tests.unit.manager.leases import Lease
@@ -225,14 +226,11 @@ async def test_a_unit_that_answers_no_order_is_believed_by_its_reports_again() -
 async def test_a_unit_that_is_there_and_says_nothing_is_given_up_in_the_end() -> None:
     async with site() as made:
         manager, units = await three(made)
-        object.__setattr__(manager.options, "silence", 0.5)
-        try:
-            units[2].mute = True
-            await until(lambda: manager.view.units[units[2].id].state is State.GONE)
-            units[2].mute = False
-            await until(lambda: manager.view.units[units[2].id].state is State.UP)
-        finally:
-            object.__setattr__(QUICK, "silence", 5.0)
+        manager.options = replace(QUICK, silence=1.0)
+        units[2].mute = True
+        await until(lambda: manager.view.units[units[2].id].state is State.GONE)
+        units[2].mute = False
+        await until(lambda: manager.view.units[units[2].id].state is State.UP)
 
 
 # --- managers that go ---------------------------------------------------------------------------
@@ -276,7 +274,7 @@ async def test_orders_of_a_manager_that_was_frozen_are_refused_and_it_steps_down
         await until(lambda: units[1].epoch == standby.lease.epoch)  # type: ignore[union-attr]
         assert manager.lease is None
         rules = manager.leader.rules
-        rules._lease, rules._until = Lease("manager", "old", 1, 9.0), 1e12
+        rules._lease, rules._until = Lease("manager", "old", 1, 60.0), made.now() + 60
         manager.decide(d.drain(manager.view, units[1].id, manager.now()))
         await until(lambda: units[1].refused)
         await until(lambda: manager.lease is None)
@@ -324,6 +322,8 @@ async def test_without_the_database_viewers_go_on_joining_and_changes_are_refuse
         with pytest.raises(ResourceError):  # the lease is still good
             await portal.command("drain", "eva", unit=units[1].id)
         assert units[1].id not in manager.drained
+        assert (await portal.join("yard")).by_manager
+        made.let_the_lease_end()
         await until(lambda: not manager.serving)
         await until(lambda: portal.active() is None)
         place = await portal.join("yard")
@@ -521,6 +521,8 @@ async def test_a_manager_behind_a_cut_stops_and_the_others_go_on() -> None:
         rest = [name for name in made.buses if name != manager.name]
         made.part([manager.name], rest)
         manager.leader._leases = _Nobody()
+        await until(lambda: manager.leader.counters()["failed"] > 1)
+        made.let_the_lease_end()
         await until(lambda: other.serving)
         assert manager.lease is None
         await until(lambda: not manager.serving)
