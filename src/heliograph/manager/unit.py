@@ -333,7 +333,10 @@ class UnitAgent:
                     self._try(order)
                 self._applied = orders.serial
                 self.serial = max(self.serial, orders.serial)
-        self._say()
+        if any(isinstance(one, t.MoveViewers) for one in orders.orders):
+            self._publish()  # they come back at once, and are not to be counted here any more
+        else:
+            self._say()
         return {"serial": self.serial}
 
     async def _accept(self, epoch: int, caller: str) -> None:
