@@ -14,6 +14,7 @@ from heliograph.model.errors import (
     BusyError,
     MalformedError,
     NotFoundError,
+    RemoteError,
     TooLargeError,
     UnsupportedError,
 )
@@ -166,13 +167,17 @@ async def patch(
 async def look(name: str, session: str, context: Context) -> Response:
     """Whether the session lives, for whoever hears nothing from it. ``Heliograph-State``: how its
     channel is where it is served: ``on_air``, ``waiting``, ``idle``."""
-    away = _elsewhere(context, session)
-    if away is None:
-        state = _own(context, session, name).channel.state.value
-    else:
-        portal, there, unit = away
-        state = await portal.viewers.look(unit, there, name)
-    return Response(None, 200, {**_CORS, "Heliograph-State": state, "Cache-Control": "no-store"})
+    headers = {**_CORS, "Cache-Control": "no-store"}
+    try:
+        away = _elsewhere(context, session)
+        if away is None:
+            state = _own(context, session, name).channel.state.value
+        else:
+            portal, there, unit = away
+            state = await portal.viewers.look(unit, there, name)
+    except (NotFoundError, RemoteError) as error:  # pages of other sites read this answer, too
+        return Response(None, error.status, headers)
+    return Response(None, 200, {**headers, "Heliograph-State": state})
 
 
 @router.delete("/whip/{name}/{session}", responses=answers(404, 410))

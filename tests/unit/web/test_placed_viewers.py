@@ -106,7 +106,9 @@ async def test_a_page_whose_unit_died_hears_it_at_once():
         portal = at.portal.context.portal
         assert portal is not None
         await at.portal.until(lambda: portal.viewers._bus.nodes() == 1)
-        assert (await at.portal.http.head(url)).status_code == 404
+        gone = await at.portal.http.head(url)
+        assert gone.status_code == 404
+        assert gone.headers["access-control-allow-origin"] == "*"
         assert (await at.watch(f"?from={UNIT}")).endswith(f"~{PORTAL}")
 
 
