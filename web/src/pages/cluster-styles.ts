@@ -98,7 +98,7 @@ export const pageStyles = css`
   .panes {
     display: grid;
     grid-template-columns: minmax(0, 1.1fr) minmax(0, 1fr);
-    grid-template-rows: clamp(27rem, calc(100dvh - 16.5rem), 60rem) 22rem;
+    grid-template-rows: clamp(27rem, calc(100dvh - 19.5rem), 60rem) 22rem;
     gap: 1.1rem;
   }
   .right {

@@ -8,8 +8,12 @@ import { clusterStyles, colour } from "./parts";
 
 const WIDTH = 168;
 const HEIGHT = 40;
-const ACROSS = WIDTH + 44;
 const DOWN = HEIGHT + 10;
+/** From one column to the next: beside each other, or in an outline. */
+const ACROSS = WIDTH + 44;
+const INDENT = 30;
+/** Trees of more units are drawn as an outline. */
+const LARGE = 12;
 /** Characters of a name that fit in a box. */
 const FIT = 17;
 
@@ -84,8 +88,10 @@ export class ChannelTree extends LitElement {
     const { channel } = this;
     if (!channel?.tree?.length)
       return html`<p>No unit carries it: nobody has sent or asked for it.</p>`;
-    const { nodes, rows, columns } = layoutTree(channel);
-    const width = columns * ACROSS - (ACROSS - WIDTH) + 2;
+    const outline = channel.tree.length > LARGE;
+    const across = outline ? INDENT : ACROSS;
+    const { nodes, rows, columns } = layoutTree(channel, outline);
+    const width = (columns - 1) * across + WIDTH + 2;
     const height = rows * DOWN - (DOWN - HEIGHT) + 2;
     const at = new Map(nodes.map((node) => [node.unit, node]));
     return html`<svg
@@ -97,13 +103,13 @@ export class ChannelTree extends LitElement {
     >
       ${nodes.map((node) => {
         const parent = node.parent === null ? undefined : at.get(node.parent);
-        return parent ? edge(parent, node) : null;
+        return parent ? edge(parent, node, outline) : null;
       })}
-      ${nodes.map((node) => this.node(channel, node))}
+      ${nodes.map((node) => this.node(channel, node, across))}
     </svg>`;
   }
 
-  private node(channel: ChannelView, node: TreeNode): TemplateResult {
+  private node(channel: ChannelView, node: TreeNode, across: number): TemplateResult {
     const unit = this.units.get(node.unit);
     const name = unit?.name ?? node.unit;
     const groups = unit ? groupsOf(unit, channel.name) : [];
@@ -115,7 +121,7 @@ export class ChannelTree extends LitElement {
     const kind = `${root ? "root" : ""} ${node.orphan ? "orphan" : ""}`;
     return svg`<g
       class="node ${kind}"
-      transform="translate(${node.depth * ACROSS} ${node.row * DOWN})"
+      transform="translate(${node.depth * across} ${node.row * DOWN})"
       role="button"
       tabindex="0"
       aria-label="${name}, ${words}"
@@ -142,7 +148,15 @@ export class ChannelTree extends LitElement {
   }
 }
 
-function edge(from: TreeNode, to: TreeNode): TemplateResult {
+function edge(from: TreeNode, to: TreeNode, outline: boolean): TemplateResult {
+  if (outline) {
+    const x = from.depth * INDENT + INDENT / 2;
+    const y = to.row * DOWN + HEIGHT / 2;
+    return svg`<path
+      class="edge"
+      d="M${x} ${from.row * DOWN + HEIGHT}V${y - 8}q0 8 8 8H${to.depth * INDENT}"
+    ></path>`;
+  }
   const x = from.depth * ACROSS + WIDTH;
   const y = from.row * DOWN + HEIGHT / 2;
   const end = to.depth * ACROSS;

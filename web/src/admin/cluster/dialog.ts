@@ -85,10 +85,7 @@ export function wordsOf(ask: Ask): Words {
           title: `Remove ${name}?`,
           press: "Remove",
           danger: true,
-          text:
-            (has || viewers) && ask.unit.state !== "gone"
-              ? `It still has ${load}. Drain it first: only a unit that has nothing can be removed.`
-              : "It is forgotten, and gets nothing until it is returned.",
+          text: "It is forgotten, and gets nothing until it is returned.",
           said: `${name} is removed.`,
         };
     }
@@ -196,7 +193,14 @@ export class ClusterDialog extends LitElement {
         <button class="press main ${words.danger ? "danger" : ""}" ?disabled=${this.busy}>
           ${words.press}
         </button>
-        <button class="press" type="button" @click=${() => this.dialog.close()}>Cancel</button>
+        <button
+          class="press"
+          type="button"
+          ?autofocus=${words.danger ?? false}
+          @click=${() => this.dialog.close()}
+        >
+          Cancel
+        </button>
       </div>
     </form>`;
   }

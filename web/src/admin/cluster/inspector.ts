@@ -7,7 +7,7 @@ import { shared } from "../../ui/shared";
 import "./channel-tree";
 import type { Ask } from "./dialog";
 import type { History } from "./history";
-import { capacity, left, leftWords, placesOf, STATES, share, viewersOf } from "./model";
+import { capacity, left, leftWords, placesOf, removable, STATES, share, viewersOf } from "./model";
 import { clusterStyles, colour } from "./parts";
 import "./spark-line";
 
@@ -216,7 +216,7 @@ export class Inspector extends LitElement {
             ? this.press("Return", { kind: "return", unit })
             : this.press("Drain", { kind: "drain", unit })
         }
-        ${this.press("Remove", { kind: "remove", unit }, true)}
+        ${this.press("Remove", { kind: "remove", unit }, true, removable(unit) ? "" : "Drain it first")}
       </div>
       ${this.draining()}
       <div class="body">
@@ -296,12 +296,14 @@ export class Inspector extends LitElement {
     </header>`;
   }
 
-  private press(words: string, ask: Ask, danger = false): TemplateResult {
-    const ours = ask.kind === "close";
+  /** @param why it cannot be done now, or empty */
+  private press(words: string, ask: Ask, danger = false, why = ""): TemplateResult {
+    // Channels are closed without a manager, too.
+    const hindrance = why || (this.idle && ask.kind !== "close" ? "No manager is active" : "");
     return html`<button
       class="press small ${danger ? "danger" : ""}"
-      ?disabled=${this.idle && !ours}
-      title=${this.idle && !ours ? "No manager is active" : nothing}
+      ?disabled=${hindrance !== ""}
+      title=${hindrance || nothing}
       @click=${() => this.say("action-wanted", ask)}
     >
       ${words}

@@ -19,8 +19,12 @@ export interface TreeLayout {
   readonly columns: number;
 }
 
-/** Each leaf in a row of its own, each parent beside its first child: what enters is at the top. */
-export function layoutTree(channel: ChannelView): TreeLayout {
+/**
+ * What enters is at the top, a parent beside its first child and above the others.
+ *
+ * @param outline each unit in a row of its own: large trees have no empty room then
+ */
+export function layoutTree(channel: ChannelView, outline = false): TreeLayout {
   const parents = new Map(channel.tree ?? []);
   const children = new Map<string, string[]>();
   const roots: string[] = [];
@@ -34,10 +38,11 @@ export function layoutTree(channel: ChannelView): TreeLayout {
   let rows = 0;
   const place = (unit: string, depth: number): number => {
     seen.add(unit);
+    const own = outline ? rows++ : null;
     const below = (children.get(unit) ?? [])
       .filter((child) => !seen.has(child))
       .map((child) => place(child, depth + 1));
-    const row = below[0] ?? rows++;
+    const row = own ?? below[0] ?? rows++;
     const parent = depth > 0 ? (parents.get(unit) ?? null) : null;
     nodes.push({ unit, parent, depth, row, orphan: orphans.has(unit) });
     return row;

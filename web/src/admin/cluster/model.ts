@@ -57,6 +57,10 @@ export const groupsOf = (unit: UnitView, channel: string): readonly GroupNumbers
 export const capacity = (unit: UnitView): number =>
   unit.budget ? unit.budget.groups * unit.budget.places : unit.places;
 
+/** Whether a unit may be removed: nobody would notice. */
+export const removable = (unit: UnitView): boolean =>
+  unit.state === "gone" || (unit.state === "draining" && !unit.viewers && !unit.places);
+
 /** The share that is used of something; 0 where it is not known. */
 export const share = (used: number | undefined, of: number | undefined): number =>
   used && of ? Math.min(1, used / of) : 0;

@@ -1,0 +1,199 @@
+"""The page about the cluster in Chromium, with a manager that is made up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.interop.peers.chromium import Chromium, Tab
+from tests.interop.peers.program import wait_until
+from tests.system.made_up import made_up
+from tests.unit.web.site import ADMIN, Site, running
+from tests.unit.web.test_cluster_api import Managers
+
+from heliograph.bus.memory import MemoryNetwork
+from heliograph.model.errors import UnreachableError
+from heliograph.model.nodes import NodeId
+from heliograph.node import logs
+from heliograph.node.log_feed import LogFeed
+
+pytestmark = pytest.mark.browser
+
+PATIENCE = 20.0
+ACCOUNT = {"name": "ada", "password": "three plain words", "role": "administrator"}
+#: Counts elements, those in shadow roots too.
+COUNT = """(wanted) => { const all = (root) => [...root.querySelectorAll("*")].flatMap((e) =>
+  [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
+  return all(document).filter((e) => e.matches(wanted)).length; }"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chromium]:
+    browser = Chromium()
+    yield browser
+    browser.stop()
+
+
+class Stage:
+    """The page, and those behind it."""
+
+    def __init__(self, chromium: Chromium, site: Site, managers: Managers, ring: logs.Ring) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.managers = managers
+        self._ring = ring
+        self._chromium = chromium
+        self._url = f"http://127.0.0.1:{site.server.port}"
+        self.tab: Tab
+
+    def open(self) -> None:
+        """Sign in, from the page's address and back to it."""
+        self.tab = self._chromium.open(f"{self._url}/cluster")
+        self.tab.click("Sign in")
+        self.tab.until_path("/sign-in", PATIENCE)
+        self.tab.write(name=ACCOUNT["name"], password=ACCOUNT["password"])
+        self.tab.click("Sign in")
+        self.tab.until_path("/cluster", PATIENCE)
+
+    def tell(self, kind: str, value: Any) -> None:
+        """As the manager publishes it."""
+        self._loop.call_soon_threadsafe(self.managers.tell, kind, value)
+
+    def log(self, event: str, **fields: object) -> None:
+        """As a node does."""
+        self._ring.put({"timestamp": "now", "level": "info", "event": event, **fields})
+
+    def count(self, selector: str) -> int:
+        found: int = self.tab.evaluate(COUNT, selector)
+        return found
+
+    def choose(self, selector: str) -> None:
+        self.tab.on(lambda page: page.locator(selector).click(timeout=PATIENCE * 1000))
+
+    def until(self, what: str, condition: Callable[[], Any]) -> None:
+        wait_until(condition, PATIENCE, what)
+
+
+async def act(chromium: Chromium, managers: Managers, play: Callable[[Stage], None]) -> None:
+    """Serve the pages, and play in a thread."""
+    bus = await MemoryNetwork().bus(NodeId("e" * 16))
+    bus.announce("manager", "unit-1", {"active": managers.error is None, "epoch": 7})
+    ring = logs.Ring()
+    feed = LogFeed(bus, "unit-1", ring)
+    feed.start()
+    cluster = SimpleNamespace(bus=bus, node=bus.node)
+    context = {"managers": managers, "cluster": cluster, "logs": feed}
+    try:
+        async with running(context=context) as site:
+            await site.http.post("/api/v1/accounts", json=ACCOUNT, headers=ADMIN)
+            stage = Stage(chromium, site, managers, ring)
+            await asyncio.to_thread(play, stage)
+            assert stage.tab.complaints == []
+            await asyncio.to_thread(stage.tab.close)
+            site.context.streams.close()
+    finally:
+        await feed.close()
+        await bus.close()
+
+
+async def test_an_administrator_looks_at_a_channel_and_drains_a_unit(chromium: Chromium) -> None:
+    managers = Managers()
+    managers.found = view = made_up(5, 12)
+    channel = max(view["channels"], key=lambda one: len(one["tree"]))
+    unit = view["units"][1]
+
+    def play(stage: Stage) -> None:
+        stage.open()
+        stage.until("units are there", lambda: stage.count("[data-unit]") == 5)
+        assert stage.count(".one[data-channel]") >= 5
+        stage.choose(f"channel-list [data-channel={channel['name']}]")
+        stage.until("its groups", lambda: stage.count("i.marked") == channel["groups"])
+        assert stage.count("g.node") == len(channel["tree"])
+        # Not before it is confirmed.
+        stage.choose(f"unit-list [data-unit='{unit['id']}'] strong")
+        stage.tab.click("Drain")
+        stage.tab.click("Cancel")
+        assert managers.orders == []
+        has = {"channels": 2, "groups": 3, "viewers": 4, "reserved": 0, "ingests": 1, "links": 0}
+        managers.answer = {"done": False, "progress": has}
+        stage.tab.click("Drain")
+        stage.tab.until_text(f"Drain {unit['name']}?", PATIENCE)
+        stage.tab.click("Drain")
+        stage.until("the order", lambda: managers.orders)
+        assert managers.orders == [("drain", "ada", {"unit": unit["id"]})]
+        stage.tab.until_text("Draining: 4 viewers, 3 groups, 1 source to go", PATIENCE)
+        said = {"command": "drain", "subject": unit["id"], "done": False}
+        less = has | {"viewers": 1, "groups": 1, "ingests": 0}
+        stage.tell("progress", said | {"progress": less})
+        stage.tab.until_text("Draining: 1 viewer, 1 group to go", PATIENCE)
+        stage.tell("progress", said | {"done": True, "progress": less | {"viewers": 0}})
+        stage.tab.until_text(f"{unit['name']} has nothing any more", PATIENCE)
+        assert stage.count("progress") == 0
+
+    await act(chromium, managers, play)
+
+
+async def test_a_channel_is_extended_and_what_is_refused_is_told(chromium: Chromium) -> None:
+    managers = Managers()
+    managers.found = view = made_up(5, 12)
+    name, unit = view["channels"][2]["name"], view["units"][3]["id"]
+
+    def play(stage: Stage) -> None:
+        stage.open()
+        stage.choose(f"channel-list [data-channel={name}]")
+        stage.tab.click("Extend")
+        stage.tab.write(groups="3")
+        select = "cluster-dialog select[name=unit]"
+        stage.tab.on(lambda page: page.locator(select).select_option(unit))
+        managers.error = UnreachableError("nobody leads")
+        press = "cluster-dialog button.main"
+        stage.choose(press)
+        stage.tab.until_text("No manager is active: nobody leads.", PATIENCE)
+        managers.error = None
+        stage.choose(press)
+        stage.tab.until_text("has further groups", PATIENCE)
+        what = {"channel": name, "groups": 3, "unit": unit}
+        assert managers.orders[-1] == ("extend", "ada", what)
+
+    await act(chromium, managers, play)
+
+
+async def test_changes_and_log_lines_come_by_themselves(chromium: Chromium) -> None:
+    managers = Managers()
+    managers.found = view = made_up(3, 4)
+
+    def play(stage: Stage) -> None:
+        stage.log("before the page was opened")
+        stage.open()
+        stage.tab.until_text("before the page was opened", PATIENCE)
+        stage.log("while it is open", channel="yard")
+        stage.tab.until_text("while it is open", PATIENCE)
+        stage.tab.click("Pause")
+        stage.log("while it is paused")
+        stage.tab.until_text("paused, 1 more since", PATIENCE)
+        assert "while it is paused" not in stage.tab.text
+        stage.tab.click("Go on")
+        stage.tab.until_text("while it is paused", PATIENCE)
+        grown = view | {"units": [*view["units"], view["units"][0] | {"id": "f", "name": "new"}]}
+        stage.tell("view", grown)
+        stage.until("the new unit", lambda: stage.count("[data-unit=f]") == 1)
+
+    await act(chromium, managers, play)
+
+
+async def test_the_page_waits_for_a_manager(chromium: Chromium) -> None:
+    managers = Managers()
+    managers.error = UnreachableError("nobody leads")
+
+    def play(stage: Stage) -> None:
+        stage.open()
+        stage.tab.until_text("No manager is active.", PATIENCE)
+        stage.tab.until_text("One stands by", PATIENCE)
+        managers.error = None
+        stage.tell("view", made_up(3, 4))
+        stage.until("units are there", lambda: stage.count("[data-unit]") == 3)
+        assert "No manager is active." not in stage.tab.text
+
+    await act(chromium, managers, play)
