@@ -8,6 +8,7 @@ packet by two ways is relayed once. Readers see no difference to a channel with 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -161,11 +162,9 @@ class Reflector:
 
     # what it does
 
-    def copies(self, channel: str) -> int:
-        """How many neighbours are sent the media of a channel."""
-        return sum(
-            outflow.media for outflow in self._serving.values() if outflow.channel == channel
-        )
+    def copies(self) -> Counter[str]:
+        """How many neighbours are sent the media of each channel."""
+        return Counter(outflow.channel for outflow in self._serving.values() if outflow.media)
 
     def sent_bytes(self) -> int:
         """What all links that stand have sent; less than before when one has ended."""

@@ -89,11 +89,10 @@ class Carrying:
     def branches(self, granted: tuple[str, ...]) -> Iterator[BranchReport]:
         """Channels that are carried; ``granted``: those that have groups here."""
         self._look_for_sources(granted)
-        names = dict.fromkeys((*granted, *self._parents, *self._ingests))
-        for channel in self._channels:
-            # What is only offered here because another node keeps it is nobody's business.
-            if channel.active is not None or self._reflector.copies(channel.name):
-                names[channel.name] = None
+        # What is only offered here because another node keeps it is nobody's business.
+        here = [channel.name for channel in self._channels if channel.active is not None]
+        told = (*granted, *self._parents, *self._ingests)
+        names = dict.fromkeys((*told, *here, *self._reflector.copies()))
         for name in names:
             found = self._channels.find(name)
             stats = None if found is None else found.stats()
@@ -108,12 +107,11 @@ class Carrying:
 
     def costs(self) -> Amounts:
         """What channels take here beside viewers: having them, and copies to other units."""
-        total = Amounts()
+        total, copies = Amounts(), self._reflector.copies()
         for channel in self._channels:
             if channel.active is not None:
                 model = Model.of(channel.name, channel.bitrate)
-                copies = self._reflector.copies(channel.name)
-                total = total.plus(model.carry).plus(model.seat.times(copies))
+                total = total.plus(model.carry).plus(model.seat.times(copies[channel.name]))
         return total
 
     def _source(self, name: str) -> str | None:

@@ -9,6 +9,7 @@ has.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import math
 import time
@@ -80,6 +81,7 @@ class UnitOptions:
         return Budgets(self.groups, self.places, limits)
 
 
+@functools.lru_cache(maxsize=4096)  # asked for each channel whenever somebody comes
 def cost(bits: int) -> Spend:
     """What the manager counts for a viewer of so many bits a second."""
     return Spend(*model.Channel.of("", bits).seat)
