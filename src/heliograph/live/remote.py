@@ -385,6 +385,7 @@ class Portal:
                 break  # whoever places does not know of it yet
             try:
                 if place.unit == self.node:
+                    await until_laid_out(channel)
                     id = keep(self._seats, place.id, channel.name, place.index)
                     own = replace(grant, reservation=id)
                     return self._here(rtc, channel, offer, peer=peer, grant=own, agent=agent)
@@ -398,8 +399,10 @@ class Portal:
                 log.info("unit took no viewer", channel=channel.name, unit=origin, error=str(error))
         try:
             return self._here(rtc, channel, offer, peer=peer, grant=grant, agent=agent)
-        except (BusyError, NotFoundError) as error:
-            raise trouble or error from None
+        except (BusyError, NotFoundError):
+            if isinstance(trouble, BusyError):  # says when there may be a place
+                raise trouble from None
+            raise
 
     async def _place(self, channel: Channel, peer: str, origin: str) -> Place | None:
         if self._placer is None:

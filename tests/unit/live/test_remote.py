@@ -15,7 +15,8 @@ from heliograph.catalogue.rights import Action, Person, Reason
 from heliograph.catalogue.values import Role
 from heliograph.live.grants import Grant
 from heliograph.live.offers import OfferLimits, Offers
-from heliograph.live.remote import ALIVE, OPEN, Portal, Viewers, named, parse_name
+from heliograph.live.remote import ALIVE, OPEN, Portal, Unit, Viewers, named, parse_name
+from heliograph.live.seats import Seats, Spend
 from heliograph.model.errors import (
     BusyError,
     GoneError,
@@ -116,6 +117,28 @@ async def test_where_nobody_has_room_the_error_is_the_units():
         with pytest.raises(BusyError) as refused:
             await site.view(Placer(Place(UNIT, "a"), BusyError("no room", subject="units")))
         assert (refused.value.subject, refused.value.retry_after) == ("places", 2)
+
+
+async def test_an_unknown_channel_at_the_manager_hides_nothing_of_what_is_wrong_here():
+    async with running() as site:
+        with pytest.raises(NotFoundError, match="not on air"):
+            await site.view(Placer(NotFoundError("no channel is open")))
+
+
+async def test_a_place_kept_at_the_unit_is_the_viewers():
+    async with running() as site:
+        seats = Seats(1, Spend(10**9, 10**9, 10**9))
+        site.unit.channels.seating = seats
+        seats.grant(0, "demo", 2)
+        site.unit.unit.close()
+        Unit(site.unit.bus, site.unit.channels, site.unit.rtc, seats)
+        await site.view(Placer(Place(UNIT, "place-1", 0)))
+        assert seats.taken() == ("place-1",)
+        await site.view(Placer(Place(UNIT, "place-1", 0)))  # comes late, and finds another
+        assert seats.taken() == ("place-1",)
+        assert [group.viewers for group in seats.groups()] == [2]
+        with pytest.raises(BusyError):
+            await site.view(Placer(Place(UNIT, "place-2", 0), None))
 
 
 async def test_a_place_that_lapsed_is_not_shown():
