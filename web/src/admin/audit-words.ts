@@ -10,6 +10,7 @@ const ACTIONS: Readonly<Record<string, string>> = {
   "channel.delete": "deleted the channel",
   "channel.edit": "changed the channel",
   "channel.give": "gave away the channel",
+  "channel.keep": "changed the groups kept for",
   "chat.delete": "deleted a message in the chat of",
   "chat.mute": "muted somebody in the chat of",
   "chat.unmute": "let somebody write again in the chat of",
@@ -23,6 +24,8 @@ const ACTIONS: Readonly<Record<string, string>> = {
   "token.revoke": "withdrew a link of",
   "token.revoke-all": "withdrew all links of",
   "token.rotate": "changed the key that signs links:",
+  "unit.drain": "drained the unit",
+  "unit.return": "returned the unit",
 };
 
 /** Words for what somebody does to the own account. */
