@@ -21,7 +21,17 @@ HELIO = [sys.executable, "-m", "heliograph"]
 class Node:
     """A server of the cluster, which may be ended and started again with what it kept."""
 
-    def __init__(self, directory: Path, name: str, *, keeps: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        *,
+        keeps: bool = False,
+        redirect: bool = False,
+        more: str = "",
+    ) -> None:
+        """``keeps``: the channel ``demo``. ``redirect``: viewers may be sent to another unit; media
+        cross from node to node where they are not. ``more``: further settings."""
         directory.mkdir()
         self.name, self.state = name, directory / "state"
         self.bus = free_port()
@@ -36,10 +46,11 @@ class Node:
             f'[server]\nstate_dir = "{self.state}"\n'
             f'[http]\nhost = "127.0.0.1"\nport = {http}\n'
             f'[rtsp]\nhost = "127.0.0.1"\nport = {rtsp}\nrtp_port = {rtp}\n'
+            f"redirect = {str(redirect).lower()}\n"
             "[https]\nport = 0\n[rtmp]\nport = 0\n[webrtc]\nport = 0\n"
             f'[mesh]\nhost = "127.0.0.1"\nport = {free_port()}\n'
             f'[cluster]\nenabled = true\nname = "{name}"\nhost = "127.0.0.1"\nport = {self.bus}\n'
-            f"scouting = false\n{channel}"
+            f"scouting = false\n{more}{channel}"
         )
         self._log = directory / "server.log"
         self.http, self.rtsp = f"http://127.0.0.1:{http}", f"rtsp://127.0.0.1:{rtsp}"
@@ -224,6 +235,63 @@ def test_a_viewer_stays_while_the_node_of_the_publisher_is_killed_and_returns(
         assert viewer.poll() is None
     finally:
         stop(viewer)
+
+
+@pytest.mark.timeout(180)
+def test_viewers_sit_where_there_is_room_and_a_unit_can_be_emptied(
+    tmp_path: Path, publish: Callable[[Node], subprocess.Popen[bytes]]
+) -> None:
+    small = "[unit]\ngroups = 1\nplaces = 2\n"
+    first = Node(tmp_path / "first", "first", keeps=True, redirect=True, more=small)
+    second = Node(tmp_path / "second", "second", redirect=True, more=small)
+    watching: list[subprocess.Popen[bytes]] = []
+
+    def watch() -> subprocess.Popen[bytes]:
+        command = [*HELIO, "probe", f"{second.rtsp}/demo", "--seconds", "60"]
+        command += ["--transport", "tcp"]  # he has left as soon as his connection has ended
+        watching.append(start(command, tmp_path / f"viewer-{len(watching)}.log"))
+        return watching[-1]
+
+    def seated() -> dict[str, int]:
+        units = json.loads(first.helio("unit", "list", "--json"))
+        return {one["name"]: one["viewers"] for one in units if one["state"] == "up"}
+
+    try:
+        first.start()
+        token = first.helio("token").split()[0]
+        second.start("--join", f"tls/127.0.0.1:{first.bus}", "--token", token)
+        publish(first)
+        until("it is on air there", lambda: second.state_of() == "on_air")
+        until("both are units", lambda: seated() == {"first": 0, "second": 0})
+        for count in range(1, 5):
+            watch()
+            until("he is seated", lambda count=count: sum(seated().values()) == count)
+        assert seated() == {"first": 2, "second": 2}
+        refused = subprocess.run(
+            [*HELIO, "probe", f"{second.rtsp}/demo", "--seconds", "1"],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            stdin=subprocess.DEVNULL,
+        )
+        assert refused.returncode == 3
+        assert "503" in refused.stderr
+        assert all(viewer.poll() is None for viewer in watching)
+        for viewer in watching:
+            stop(viewer)
+        until("all have left", lambda: sum(seated().values()) == 0)
+        assert "second" in first.helio("unit", "drain", "second")
+        assert seated() == {"first": 0}
+        watch()
+        until("he sits at the other", lambda: seated() == {"first": 1})
+        first.helio("unit", "return", "second")
+        until("it is back", lambda: "second" in seated())
+    finally:
+        for process in watching:
+            stop(process)
+        for node in (second, first):
+            if node.served is not None and node.process.poll() is None:
+                node.kill()
 
 
 @pytest.mark.timeout(150)

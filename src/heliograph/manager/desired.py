@@ -34,7 +34,7 @@ class Desired(Protocol):
         """All of it."""
         ...
 
-    # Parameters by position: the lease is whatever the store of leases gives.
+    # By position: names are the store's own.
     async def set_drained(self, unit: str, drained: bool, lease: Lease, by: Actor, /) -> None:
         """Say whether a unit is to have nothing."""
         ...

@@ -75,7 +75,8 @@ class Steering:
         if rtsp is not None:
             tickets = Tickets(bus.node, self._is_here)
             key = self._cluster.identity.key
-            rtsp.places = RtspPlaces(bus, key, tickets, placer=placer, seats=seats)
+            sends = placer if self._settings.rtsp.redirect else None
+            rtsp.places = RtspPlaces(bus, key, tickets, placer=sends, seats=seats)
         if placer is not None:
             webrtc = self._settings.webrtc
             limits = OfferLimits(webrtc.max_sessions_per_address, webrtc.offers_per_minute)

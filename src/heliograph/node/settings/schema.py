@@ -140,6 +140,9 @@ class RtspSettings(Section):
     """Routers a multicast packet may cross; 0 stays on this host, 1 on the local network."""
     realm: str = Field(default="heliograph", min_length=1, max_length=64, pattern=r'^[^"\\\r\n]+$')
     """Realm shown when credentials are asked for."""
+    redirect: bool = True
+    """Whether viewers are sent to the unit of the cluster that serves them best. Off: this node
+    serves them, as where they cannot reach other units, or players know no redirects."""
 
     @model_validator(mode="after")
     def _check(self) -> RtspSettings:
