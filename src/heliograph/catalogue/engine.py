@@ -51,8 +51,9 @@ WAIT = 10.0
 SERVER_WAIT = 3.0
 #: Seconds to connect to a server: one of the local network takes some milliseconds.
 CONNECT_TIMEOUT = 2.0
-#: Seconds for a connection's sign of life.
-PING_TIMEOUT = 1.0
+#: Seconds for a connection's sign of life: less than a manager has to renew its lease, so that
+#: silence costs it one attempt, and the next one connects anew.
+PING_TIMEOUT = 0.5
 #: Seconds for one statement; those of the catalogue take milliseconds.
 COMMAND_TIMEOUT = 3.0
 #: Seconds after which a server ends a transaction whose owner says nothing more: what that one has
@@ -252,23 +253,30 @@ def _ping(connection: Any, _record: object, _proxy: object) -> None:  # noqa: AN
     """Ask a connection for a sign of life before it is used."""
     try:
         connection.run_async(lambda driver: driver.execute("SELECT 1", timeout=PING_TIMEOUT))
-    except Exception as error:
-        # Else it would be closed in order, which takes as long again.
+    except BaseException as error:
+        # Else it would be closed in order, which takes another two seconds.
         connection.driver_connection.terminate()
+        if not isinstance(error, Exception):  # whoever asked does not wait any more
+            raise
         raise sqlalchemy.exc.InvalidatePoolError() from error
 
 
 def _give_up(context: ExceptionContext) -> None:
-    """After silence, the connection and all others of its time are not used again."""
-    state = getattr(context.original_exception, "sqlstate", None)
-    silent = isinstance(context.original_exception, TimeoutError)
-    if not silent and state != _READ_ONLY:
+    """After silence, the connection and all others of its time are not used again.
+
+    That of a task that was cancelled is closed at once: in order, it would wait for the server.
+    """
+    error = context.original_exception
+    cancelled = not isinstance(error, Exception)
+    of_standby = getattr(error, "sqlstate", None) == _READ_ONLY
+    if not (cancelled or of_standby or isinstance(error, TimeoutError)):
         return
     if context.connection is not None and not context.connection.closed:
         driver = context.connection.connection.driver_connection
         if driver is not None:
             driver.terminate()
-    context.is_disconnect = True
+    if not cancelled:
+        context.is_disconnect = True
 
 
 def _is_of_driver(error: BaseException | None, name: str) -> bool:

@@ -164,6 +164,29 @@ async def test_server_that_says_nothing(catalogue: Catalogue, server: PostgreSQL
         assert await outcome(catalogue, "after") == "after"
 
 
+async def test_who_waits_no_longer_is_let_go_at_once(
+    catalogue: Catalogue, server: PostgreSQL
+) -> None:
+    """However long the server takes: a manager that renews its lease has no time for that."""
+
+    async def interrupted() -> None:
+        async with catalogue._context.database.write() as session:
+            await session.execute(text("UPDATE channels SET title = 'x'"))
+            server.freeze()
+            await session.execute(text("UPDATE channels SET title = 'y'"))
+
+    await asyncio.gather(*(catalogue.channels.list() for _ in range(5)))
+    try:
+        for call in (interrupted(), catalogue.channels.list(), catalogue.leases.current("x")):
+            began = time.monotonic()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(call, 0.2)
+            assert time.monotonic() - began < 1.5
+    finally:
+        server.freeze(False)
+    assert await outcome(catalogue, "after") == "after"
+
+
 async def test_silence_in_the_midst_of_a_transaction(
     catalogue: Catalogue, server: PostgreSQL
 ) -> None:
