@@ -114,12 +114,14 @@ async def test_channels_that_are_only_held_open_cause_no_orders_until_somebody_w
         manager, units = await three(made)
         for unit in units:
             unit.branches["idle"] = BranchReport("idle")
+            unit.branches.setdefault("yard", BranchReport("yard"))
         units[2].bus.announce("channel", "idle", {})
         portal = await made.add_portal()
         await until(lambda: portal.active())
         asked = manager.hearing.counters()["reports"]
         await until(lambda: manager.hearing.counters()["reports"] > asked + 20)
         assert not [one for unit in units for one in unit.orders if "idle" in str(one)]
+        assert not units[1].orders  # not for the channel that enters elsewhere either
         place = await portal.join("idle")
         unit = next(one for one in units if one.id == place.unit)
         assert unit.groups[place.index] == "idle"
