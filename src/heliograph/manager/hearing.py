@@ -17,7 +17,7 @@ from heliograph.bus.wire import Json
 from heliograph.manager import transitions as t
 from heliograph.manager import wire
 from heliograph.manager.decisions import absorb
-from heliograph.manager.draft import Draft
+from heliograph.manager.draft import Draft, apply
 from heliograph.manager.reports import Report
 from heliograph.manager.view import View
 from heliograph.model.errors import HelioError
@@ -85,10 +85,8 @@ class Hearing:
     def rebuild(self) -> None:
         """Make the view anew of nothing but reports: what was decided and not done is not there."""
         serial = self.view.serial
-        self.view = View()
-        for report in self.reports.values():
-            self.view = absorb(self.view, report).view
-        self.view = replace(self.view, serial=max(serial, self.view.serial))
+        view = apply(View(), *map(t.Observe, self.reports.values()))
+        self.view = replace(view, serial=max(serial, view.serial))
 
     def recall(self, unit: str) -> None:
         """Know a unit again that is there and was forgotten."""

@@ -292,7 +292,6 @@ class Manager:
             if heard_for and not silent and not any(map(boxes.pending, self.hearing.present)):
                 break
             await asyncio.sleep(0.02)
-        self.hearing.rebuild()
         self._dirty = dict.fromkeys(sorted(self.view.channels))
         for name in self._dirty:
             self._restore_kept(name)
