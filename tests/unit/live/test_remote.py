@@ -107,8 +107,10 @@ async def test_a_unit_that_refuses_or_is_not_there_is_not_asked_again():
 async def test_a_unit_that_is_named_again_though_it_refused_is_passed_over():
     async with running() as site:
         site.portal.publish()
-        placer = Placer(Place(THIRD, "a"), Place(THIRD, "b"))
+        site.unit.seats.error = BusyError("full", subject="places")
+        placer = Placer(Place(UNIT, "a"), Place(UNIT, "b"))
         assert parse_name((await site.view(placer)).name)[1] == PORTAL
+        assert site.unit.bus.counters()["requests"] == 1
 
 
 async def test_where_nobody_has_room_the_error_is_the_units():

@@ -32,6 +32,8 @@ class Cluster:
     placer: Placer
     tickets: Tickets
     seats: Seats = field(default_factory=Seats)
+    placer_at_unit: Placer = field(default_factory=lambda: Placer(None))
+    """The unit is a portal, too."""
     now: float = 1_760_000_000.0
 
     async def redirected(self, client: Client, query: str = "?key=sesame") -> str:
@@ -66,7 +68,12 @@ async def cluster(
             buses[0], KEYS[0], at_portal, placer=site.placer, clock=lambda: site.now
         )
         unit.server.places = RtspPlaces(
-            buses[1], KEYS[1], site.tickets, seats=site.seats, clock=lambda: site.now
+            buses[1],
+            KEYS[1],
+            site.tickets,
+            placer=site.placer_at_unit,
+            seats=site.seats,
+            clock=lambda: site.now,
         )
         # The portal keeps the channel; the unit has it from there.
         unit.channel.keeper = PORTAL
@@ -94,6 +101,7 @@ async def test_a_viewer_is_sent_to_the_unit_and_needs_no_key_there():
         (reader,) = at.unit.channel.readers.values()
         assert reader.grant.reservation == "place-1"
         assert at.portal.channel.readers == {}
+        assert at.placer_at_unit.asked == []  # who was sent here is not sent on
 
 
 async def test_setup_without_describe_is_sent_on_too():
