@@ -321,6 +321,13 @@ describe("log lines", () => {
     expect([...lines.nodes]).toEqual([["a", "east"]]);
   });
 
+  it("are none that were not asked for, though they are pushed again", () => {
+    const lines = new LogLines();
+    lines.begin([entry(5, "asked for")]);
+    lines.push({ ...batch(entry(4, "older"), entry(6, "newer")), node: "b", name: "west" });
+    expect(lines.entries.map((one) => one.event)).toEqual(["asked for", "newer"]);
+  });
+
   it("are bounded", () => {
     const lines = new LogLines();
     lines.begin(Array.from({ length: KEPT + 10 }, (_, i) => entry(i + 1, "flood")));

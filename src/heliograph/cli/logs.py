@@ -55,46 +55,63 @@ def command(
     printer = Printer(as_json=as_json)
     wanted = {"node": node, "level": level.value, "text": text}
 
-    def newest() -> list[dict[str, Any]]:
-        if not lines:
-            return []
-        query = urlencode({**wanted, "limit": lines})
+    def newest(limit: int) -> list[dict[str, Any]]:
+        query = urlencode({**wanted, "limit": limit})
         entries: list[dict[str, Any]] = ask("GET", server, f"/logs?{query}", key)["entries"]
         return entries
 
     if not follow:
-        for entry in newest():
+        for entry in newest(lines) if lines else ():
             printer.show(entry)
         return
-    for entry in _followed(server, key, newest):
+    for entry in _followed(server, key, newest, lines):
         if matches(entry, node, level.value, text):
             printer.show(entry)
 
 
-def _followed(
-    server: str, key: Path | None, newest: Callable[[], list[dict[str, Any]]]
-) -> Iterator[dict[str, Any]]:
-    """The newest, then each that comes, once; over interruptions, whose time is caught up on."""
-    seen: dict[str, int] = {}
-    connected = False
+class Once:
+    """Passes each entry once: what is pushed begins some seconds back."""
 
-    def fresh(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+        self._floor: int | None = None
+        """Entries up to this one were not asked for."""
+
+    def begin(self, entries: list[dict[str, Any]], lines: int) -> Iterator[dict[str, Any]]:
+        """The newest, of which so many were wanted, or one where none was."""
+        if self._floor is None:
+            full = bool(entries) and len(entries) >= lines
+            self._floor = entries[0]["number"] - min(lines, 1) if full else 0
+        yield from self.passed(entries)
+
+    def passed(self, entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Those that are new."""
         for entry in entries:
-            if entry["number"] > seen.get(entry["node"], 0):
-                seen[entry["node"]] = entry["number"]
+            if entry["number"] > self._seen.get(entry["node"], self._floor or 0):
+                self._seen[entry["node"]] = entry["number"]
                 yield entry
 
+
+def _followed(
+    server: str,
+    key: Path | None,
+    newest: Callable[[int], list[dict[str, Any]]],
+    lines: int,
+) -> Iterator[dict[str, Any]]:
+    """The newest, then each that comes, once; over interruptions, whose time is caught up on."""
+    once = Once()
+    connected = False
     while True:
         try:
             for name, value in events(server, "/logs/events", key):
                 if name == "open":
                     connected = True
-                    yield from fresh(newest())
+                    yield from once.begin(newest(max(lines, 1)), lines)
                 elif name == "log":
                     about = {"node": value["node"], "name": value["name"]}
                     if value["missed"]:
                         _remark(f"{value['missed']} lines of {value['name']} were left out")
-                    yield from fresh({**about, **entry} for entry in value["entries"])
+                    yield from once.passed({**about, **entry} for entry in value["entries"])
                 elif name == "missed":
                     _remark(f"{value['count']} messages were left out")
         except RemoteError as error:

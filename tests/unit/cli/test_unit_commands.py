@@ -217,6 +217,27 @@ def test_logs_are_followed_once_each_over_a_break(
     assert "4 lines of east were left out" in found.err
 
 
+@pytest.mark.parametrize(("lines", "shown"), [("1", ["asked-for", "newer"]), ("0", ["newer"])])
+def test_lines_that_were_not_asked_for_are_not_shown_though_they_are_pushed(
+    api: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    lines: str,
+    shown: list[str],
+) -> None:
+    handler, server = api
+    handler.body = json.dumps({"entries": [entry(5, "asked-for")]}).encode()
+    pushed = batch(entry(4, "older", "west"), entry(6, "newer", "west"))
+    handler.by_path = {"/api/v1/logs/events": (200, sse(batch(entry(5, "asked-for")), pushed))}
+
+    def stop(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_logs.time, "sleep", stop)
+    assert main(["logs", "-f", "-n", lines, *server]) == INTERRUPTED
+    assert [line.split()[4] for line in capsys.readouterr().out.splitlines()] == shown
+
+
 def test_logs_that_are_followed_are_chosen(
     api: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ export class LogLines {
   /** Names of nodes by their ids, in the order in which they came. */
   readonly nodes = new Map<string, string>();
   private readonly newest = new Map<string, number>();
+  private floor = 0;
   private waiting: LogBatch[] | null = null;
 
   /** What is pushed from now on comes behind what `begin` will be given. */
@@ -30,8 +31,10 @@ export class LogLines {
     this.waiting = [];
   }
 
-  /** Entries of before. */
+  /** Entries of before; older ones, of which pushed events bring some again, are left out. */
   begin(entries: readonly LogEntry[]): void {
+    const oldest = entries[0];
+    if (!this.entries.length && oldest) this.floor = oldest.number - 1;
     this.add(entries);
     const { waiting } = this;
     this.waiting = null;
@@ -51,7 +54,7 @@ export class LogLines {
   /** Some come again after a break: each node's numbers only grow. */
   private add(entries: readonly LogEntry[]): void {
     const fresh = entries.filter(({ node, number }) => {
-      if (number <= (this.newest.get(node) ?? 0)) return false;
+      if (number <= (this.newest.get(node) ?? this.floor)) return false;
       this.newest.set(node, number);
       return true;
     });
