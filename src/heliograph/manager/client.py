@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import structlog
 
-from heliograph.bus import Bus, Registration
+from heliograph.bus import Bus, Event, Registration
 from heliograph.bus.wire import Json
 from heliograph.live.admission import RETRY_AFTER
 from heliograph.manager import decisions as d
@@ -76,11 +76,11 @@ class Managers:
         self._bus = bus
         self._location = location
         self._clock = clock
-        self._news = asyncio.Event()
-        """Set when a manager comes, goes or changes."""
+        self._news: asyncio.Future[None] | None = None
+        """Done when a manager comes, goes or changes; None while nobody waits for that."""
         self._listeners: list[Listener] = []
         self._registrations = [
-            bus.watch(wire.MANAGER, lambda event: self._news.set()),
+            bus.watch(wire.MANAGER, self._changed),
             bus.subscribe(wire.VIEWS, self._viewed),
             bus.subscribe(wire.PROGRESS, self._progressed),
         ]
@@ -154,7 +154,7 @@ class Managers:
     async def _ask(self, asked: wire.Asked) -> Place:
         """Ask the active manager, and the next one where it is so no more."""
         while True:
-            self._news.clear()
+            news = self._next_news()
             node = self.active()
             if node is not None:
                 try:
@@ -165,15 +165,24 @@ class Managers:
                     pass
             elif not self._bus.present(wire.MANAGER):
                 raise UnreachableError("there is no manager", subject="manager")
-            await self._news.wait()
+            await asyncio.shield(news)
 
     async def _found(self) -> str:
         while (node := self.active()) is None:
             if not self._bus.present(wire.MANAGER):
                 raise UnreachableError("there is no manager", subject="manager")
-            self._news.clear()
-            await self._news.wait()
+            await asyncio.shield(self._next_news())
         return node
+
+    def _next_news(self) -> asyncio.Future[None]:
+        if self._news is None:
+            self._news = asyncio.get_running_loop().create_future()
+        return self._news
+
+    def _changed(self, _event: Event) -> None:
+        news, self._news = self._news, None
+        if news is not None:
+            news.set_result(None)
 
     def _choose(self, asked: wire.Asked) -> Place:
         """Without a manager: a free place of a group that is granted."""

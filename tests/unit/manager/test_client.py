@@ -197,3 +197,27 @@ async def test_nonsense_on_the_bus_is_counted_and_harms_nobody() -> None:
         await until(lambda: portal.hearing.counters()["absent"] == absent + 1)
         assert set(portal.hearing.view.units) == {unit.id for unit in units}
         assert (await portal.join("yard")).unit
+
+
+async def test_many_who_wait_for_a_manager_are_all_served_by_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "PATIENCE", 20.0)
+    async with site() as made:
+        portal = await made.add_portal()
+        bus = await made.bus("late")
+        here = bus.announce(wire.MANAGER, "late", {"active": False, "epoch": 0})
+        await until(lambda: portal.hearing._bus.present(wire.MANAGER))
+        asked: list[str] = []
+
+        async def seat(request: Request) -> object:
+            asked.append(request.caller)
+            return wire.seat_json(wire.Seat(f"r{len(asked)}", "u" * 16, 0, 1, 9.0))
+
+        bus.serve(wire.JOIN, seat)
+        waiting = [asyncio.ensure_future(portal.join("yard")) for _ in range(20)]
+        await asyncio.sleep(0)
+        assert not any(one.done() for one in waiting)
+        here.update({"active": True, "epoch": 1})
+        places = await asyncio.gather(*waiting)
+        assert {one.id for one in places} == {f"r{number}" for number in range(1, 21)}
