@@ -20,7 +20,6 @@ import structlog
 
 from heliograph.catalogue.values import Actor
 from heliograph.manager import decisions as d
-from heliograph.manager.describe import describe_progress
 from heliograph.manager.draft import Decision
 from heliograph.manager.upkeep import move_source
 from heliograph.manager.wire import Command
@@ -70,7 +69,7 @@ class Commands:
         d.progress(manager.view, unit)  # it has to be known
         await self._set_drained(unit, True, command)
         manager.decide(d.drain(manager.view, unit, manager.now()))
-        return self._progress(unit)
+        return manager.progress(unit)
 
     async def _return(self, command: Command) -> Answer:
         unit, manager = command.text("unit"), self._manager
@@ -127,10 +126,6 @@ class Commands:
         await manager.desired.set_kept(name, kept, lease, Actor(command.by))
         manager.kept[name] = kept
         manager.require_lease()
-
-    def _progress(self, unit: str) -> Answer:
-        found = d.progress(self._manager.view, unit)
-        return {"done": found.done, "progress": describe_progress(found)}
 
 
 def _done() -> Answer:

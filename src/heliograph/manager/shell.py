@@ -360,11 +360,16 @@ class Manager:
             self.decide(decision)
         self.tell_progress("drain", unit)
 
+    def progress(self, unit: str) -> dict[str, Any]:
+        """What a unit still has; it is done when the unit has carried out all it was told."""
+        found = describe_progress(d.progress(self.view, unit))
+        if self._boxes is not None and self._boxes.pending(unit):
+            found["done"] = False
+        return {"done": found["done"], "progress": found}
+
     def tell_progress(self, command: str, unit: str) -> None:
         """Publish what a unit still has, where that is not what was said last."""
-        found = d.progress(self.view, unit)
-        said = {"command": command, "subject": unit, "done": found.done,
-                "progress": describe_progress(found)}  # fmt: skip
+        said = {"command": command, "subject": unit, **self.progress(unit)}
         if self._told.get(unit) != said:
             self._told[unit] = said
             self._bus.publish(wire.PROGRESS, said)

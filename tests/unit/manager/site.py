@@ -27,10 +27,10 @@ from heliograph.model.nodes import NodeId
 #: out when a test lets time pass.
 QUICK = ManagerOptions(
     lease=LeaseTimes(ttl=60.0, renew=0.05, safety=10.0, timeout=0.5, rest=0.3),
-    orders=OrderTimes(timeout=0.5, pause=0.02),
+    orders=OrderTimes(timeout=0.25, pause=0.02),
     tick=0.05,
     grace=5.0,
-    fresh=0.3,
+    fresh=0.1,
     silence=1000.0,
     publish=0.05,
 )
