@@ -150,7 +150,7 @@ class Server:
         await self.roster.open(self.state_dir)
         if self.cluster.active and self.carries:
             self._open_mesh(loop)
-        upkeep = Periodic("rights", UPKEEP_S, self.roster.upkeep)
+        upkeep = Periodic("rights", UPKEEP_S, self._look_at_rights)
         upkeep.start()
         self._undo.append(("rights", upkeep.stop))
         if self.carries:
@@ -190,6 +190,7 @@ class Server:
             mesh=self.mesh,
             managers=None if self.steering is None else self.steering.managers,
             portal=None if self.steering is None else self.steering.portal,
+            role_counters=dict if self.steering is None else self.steering.counters,
             logs=feed,
             http_port=lambda: self.http.port,
         )
@@ -216,6 +217,11 @@ class Server:
         if self.steering is not None:
             self._undo.append(("manager", self.steering.step_down))
         self.ready = True
+
+    async def _look_at_rights(self) -> None:
+        await self.roster.upkeep()
+        if self.steering is not None:
+            await self.steering.recheck(self.roster.gate)
 
     async def _open_media_servers(self, loop: PlaneLoop, gate: Gate) -> None:
         settings = self.settings

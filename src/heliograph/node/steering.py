@@ -9,6 +9,7 @@ import structlog
 
 from heliograph.bus.wire import Json
 from heliograph.catalogue.catalogue import Catalogue
+from heliograph.live.gate import Gate
 from heliograph.live.offers import OfferLimits, Offers
 from heliograph.live.registry import Channels
 from heliograph.live.remote import Portal, Viewers
@@ -59,6 +60,8 @@ class Steering:
         self.manager: Manager | None = None
         self._settings, self._cluster = settings, cluster
         self._catalogue, self._channels = catalogue, channels
+        self._tickets = Tickets(cluster.bus.node, self._is_here)
+        self._places: RtspPlaces | None = None
         self._taking: RemoteUnit | None = None
         self._viewers: Viewers | None = None
         self._address: ServiceAddress | None = None
@@ -73,10 +76,10 @@ class Steering:
         bus = self._cluster.bus
         placer = Placing(self.managers) if Role.PORTAL in self.roles else None
         if rtsp is not None:
-            tickets = Tickets(bus.node, self._is_here)
             key = self._cluster.identity.key
             sends = placer if self._settings.rtsp.redirect else None
-            rtsp.places = RtspPlaces(bus, key, tickets, placer=sends, seats=seats)
+            self._places = RtspPlaces(bus, key, self._tickets, placer=sends, seats=seats)
+            rtsp.places = self._places
         if placer is not None:
             webrtc = self._settings.webrtc
             limits = OfferLimits(webrtc.max_sessions_per_address, webrtc.offers_per_minute)
@@ -126,13 +129,24 @@ class Steering:
     def _is_here(self, node: str) -> bool:
         return any(known == node for known, _ in self._cluster.bus.present(NODE))
 
+    async def recheck(self, gate: Gate) -> None:
+        """End the sessions at other units whose right is gone."""
+        if self._viewers is not None:
+            people = self._catalogue.accounts.people
+            await self._viewers.recheck(gate.holds, people, self._channels)
+
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """By role, for the metrics."""
-        found: dict[str, Mapping[str, int]] = {"portal": dict(self.managers.counters)}
+        found: dict[str, Mapping[str, int]] = {}
+        if self.portal is not None:
+            found["portal"] = dict(self.managers.counters)
+        if self._places is not None:
+            redirects = {"redirects": self._places.redirects}
+            found["rtsp"] = {**redirects, **self._tickets.counters}
         if self.manager is not None:
             found["manager"] = self.manager.counts()
         if self.unit is not None:
-            found["unit"] = dict(self.unit.counters)
+            found["unit"] = {**self.unit.counters, **self.unit.seats.counters}
         return found
 
     async def step_down(self) -> None:

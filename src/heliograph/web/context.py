@@ -121,6 +121,8 @@ class WebContext:
     """None: no bus."""
     managers: ManagersFace | None = None
     """The way to the cluster's manager; None: this node is in no cluster."""
+    role_counters: Callable[[], Mapping[str, Mapping[str, int]]] = dict
+    """What this node's roles count, by role, for the metrics."""
     logs: LogsFace | None = None
     """Log events of all nodes; None: there are none."""
     streams: Streams = field(default_factory=Streams)

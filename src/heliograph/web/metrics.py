@@ -107,6 +107,9 @@ class ServerCollector(Collector):
         yield from self._parts()
         yield from self._bus()
         yield from self._mesh()
+        for role, counts in self._context.role_counters().items():
+            for name, value in counts.items():
+                yield CounterMetricFamily(f"helio_{role}_{name}", f"Counter of the {role}.", value)
         yield from self._webrtc()
         yield from self._https()
         yield from self._access()
