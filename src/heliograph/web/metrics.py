@@ -135,6 +135,12 @@ class ServerCollector(Collector):
                 yield CounterMetricFamily(f"helio_{name}", "Counter of chats.", value)
             yield GaugeMetricFamily("helio_chat_connections", "In chats.", chats.connections)
             yield GaugeMetricFamily("helio_chat_rooms", "Chats held in memory.", len(chats))
+        streams = GaugeMetricFamily(
+            "helio_event_streams", "Who listens to Server-Sent Events.", labels=["of"]
+        )
+        for name, value in sorted(context.streams.counts().items()):
+            streams.add_metric([name], value)
+        yield streams
         if context.pictures is not None:
             for name, value in sorted(context.pictures.counters().items()):
                 yield CounterMetricFamily(f"helio_pictures_{name}", "Counter of pictures.", value)

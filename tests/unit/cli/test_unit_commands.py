@@ -147,7 +147,8 @@ def test_a_drain_is_followed_over_a_change_of_managers(
                 return super().get(path, default)
             self.streams += 1
             if self.streams == 1:
-                return 200, sse(("progress", left(2)))
+                other = left(0) | {"subject": "b" * 16}
+                return 200, sse(("progress", left(2)), ("progress", other))
             if self.streams == 2:
                 return 503, b'{"error": {"message": "no manager is active"}}'
             return 200, sse(("progress", left(0)))

@@ -200,6 +200,8 @@ async def test_who_listens_hears_the_view_at_once_and_each_change(
         assert found["managers"][0]["name"] == "west"
         async with listening(site, "/api/v1/cluster/events") as late:
             assert (await late.until("view"))["epoch"] in (3, 4)
+            text = (await site.get("/metrics")).text
+            assert 'helio_event_streams{of="cluster"} 2.0' in text
     await site.until(lambda: not managers.listeners)  # nobody listens: nothing is asked for
 
 
