@@ -26,7 +26,17 @@ HELIO = [sys.executable, "-m", "heliograph"]
 class Machine:
     """A node in a network of its own."""
 
-    def __init__(self, peer: Peer, directory: Path, name: str, keeps: bool = False) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        directory: Path,
+        name: str,
+        *,
+        keeps: bool = False,
+        roles: Sequence[str] = (),
+        more: str = "",
+    ) -> None:
+        """``keeps``: the channel ``demo``. ``more``: further settings."""
         self.peer, self.name = peer, name
         self.http = f"http://{peer.address}:8080"
         self.rtsp = f"rtsp://{peer.address}:8554/demo"
@@ -36,7 +46,8 @@ class Machine:
         channel = f'[[channels]]\nname = "demo"\nkey = "{KEY}"\n' if keeps else ""
         self._config.write_text(
             f'[server]\nstate_dir = "{self.state}"\n[cluster]\nenabled = true\nname = "{name}"\n'
-            f'host = "{peer.address}"\nscouting = false\n[https]\nenabled = false\n{channel}'
+            f'host = "{peer.address}"\nscouting = false\nroles = {json.dumps([*roles])}\n'
+            f"[https]\nenabled = false\n[rtsp]\nredirect = false\n{more}{channel}"
         )
         self.program: Program
 
