@@ -130,6 +130,10 @@ class TestMistakes:
             "rtsp.port: must be greater than or equal to 0, not -1 (environment HELIO_RTSP__PORT)"
         ]
 
+    def test_where_commands_find_a_server_is_no_setting(self):
+        found = load(env={"HELIO_SERVER": "http://127.0.0.1:8080"}, default_files=())
+        assert found.settings == load(env={}, default_files=()).settings
+
     def test_all_mistakes_are_told_at_once(self, write):
         file = write('[http]\nport = "80"\n[server]\nlog_level = "loud"\n')
         told = problems(config=file, sets=["plane.workers=99"])

@@ -22,6 +22,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from heliograph.model.errors import SettingsError
+from heliograph.node.settings.base import Section
 from heliograph.node.settings.places import KeyPath, find, key_lines
 from heliograph.node.settings.schema import Settings
 
@@ -178,6 +179,14 @@ def _leaves(
 # environment and command line: texts
 
 
+#: Settings at the top that are no section: ``HELIO_SERVER`` tells commands where a server is.
+_SINGLE = {
+    name
+    for name, field in Settings.model_fields.items()
+    if not (isinstance(field.annotation, type) and issubclass(field.annotation, Section))
+}
+
+
 def _read_env(sources: _Sources, env: Mapping[str, str]) -> None:
     for variable in sorted(env):
         if not variable.startswith(ENV_PREFIX):
@@ -185,11 +194,11 @@ def _read_env(sources: _Sources, env: Mapping[str, str]) -> None:
         rest = variable.removeprefix(ENV_PREFIX).lower()
         path = tuple(rest.split("__"))
         origin = f"environment {variable}"
-        if len(path) > 1 or path[0] in Settings.model_fields:
+        if len(path) > 1 or path[0] in _SINGLE:
             _put_text(sources, path, env[variable], origin)
         # Other variables may belong to somebody else (a cluster's service links, say), unless
         # one underscore is plainly missing.
-        elif _annotation(tuple(rest.split("_", 1))) is not None:
+        elif "_" in rest and _annotation(tuple(rest.split("_", 1))) is not None:
             right = ENV_PREFIX + rest.replace("_", "__", 1).upper()
             sources.problems.append(f"{rest}: unknown; did you mean {right}? ({origin})")
 
