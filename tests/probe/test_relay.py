@@ -7,6 +7,7 @@ publisher and takes the channel from one of two that do.
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import subprocess
 import time
@@ -18,6 +19,7 @@ from tests.interop.peers.clip import Clip
 from tests.interop.peers.network import Network
 from tests.interop.peers.program import Program, wait_until
 from tests.probe.machines import KEY, PATIENCE, Account, Came, Machine, PacketViewer, PictureViewer
+from tests.probe.plot import Run, draw
 
 pytestmark = [pytest.mark.probe, pytest.mark.timeout(300)]
 
@@ -29,6 +31,9 @@ GAP = 0.5
 WHILE = 4.0
 #: Seconds of a planned departure and of the run beside it.
 DEPARTURE = 10.0
+BEFORE = 2.0
+#: File for a picture of both.
+PLOT = os.environ.get("HELIO_PROBE_PLOT", "")
 
 
 @pytest.fixture
@@ -120,20 +125,33 @@ def test_nobody_notices_a_relay_that_leaves_in_order(machines: list[Machine]) ->
         assert last.path()[1] != relay.node
     finally:
         viewer.stop()
-    control, run = viewer.between(begun, left), viewer.between(left, over)
+    # The second part begins a little before the relay is told.
+    turn = left - BEFORE
+    control, run = viewer.between(begun, turn), viewer.between(turn, over)
     for what, packets in (("before it", control), ("departure", run)):
-        pauses = pauses_of(packets)
+        found = pauses_of(packets)
         print(
             f"{what}: {len(packets)} packets, {Account.of(packets)}, between packets "
-            f"p99 {1000 * pauses[len(pauses) * 99 // 100]:.1f} ms, most {1000 * pauses[-1]:.1f} ms"
+            f"p99 {1000 * found[len(found) * 99 // 100]:.1f} ms, most {1000 * found[-1]:.1f} ms"
         )
-    found = Account.of([*control, *run])
-    assert (found.missing, found.doubled) == (0, 0)
+    if PLOT:
+        runs = [
+            Run("Nothing happens", pauses(control, begun)),
+            Run("A relay in the middle leaves", pauses(run, turn), mark=BEFORE),
+        ]
+        draw(runs, Path(PLOT))
+    account = Account.of([*control, *run])
+    assert (account.missing, account.doubled) == (0, 0)
     # A frame comes at once, the next one 40 ms later: a change of the way would be a longer pause.
     assert pauses_of(run)[-1] < pauses_of(control)[-1] + 0.05
 
 
+def pauses(packets: list[Came], since: float) -> list[tuple[float, float]]:
+    """When packets of the picture came, s, and how long after the one before, ms."""
+    times = [one.at - since for one in packets if one.track == 0]
+    return [(later, 1000 * (later - earlier)) for earlier, later in itertools.pairwise(times)]
+
+
 def pauses_of(packets: list[Came]) -> list[float]:
     """Seconds between the packets of the picture, sorted."""
-    times = [one.at for one in packets if one.track == 0]
-    return sorted(later - earlier for earlier, later in itertools.pairwise(times))
+    return sorted(pause / 1000 for _, pause in pauses(packets, 0.0))
