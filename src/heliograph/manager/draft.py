@@ -141,6 +141,7 @@ class Draft:
         self.put(
             unit,
             groups={**machine.groups, index: changed},
+            idle=machine.idle + (idle is not None) - (group.idle_since is not None),
             used=machine.used.plus(channel.seat.times(count)) if count else machine.used,
         )
         if count:
@@ -231,6 +232,7 @@ class Draft:
         self.put(
             unit,
             groups={**machine.groups, group.index: group},
+            idle=machine.idle + (group.idle_since is not None),
             used=machine.used.plus(self.channels[name].seat.times(seats)),
         )
         branch = self.branch(name, unit)
@@ -256,6 +258,7 @@ class Draft:
         self.put(
             unit,
             groups={key: one for key, one in machine.groups.items() if key != index},
+            idle=machine.idle - (group.idle_since is not None),
             used=machine.used.minus(self.channels[name].seat.times(seats)),
         )
         branch = self.branch(name, unit)

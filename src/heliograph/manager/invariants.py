@@ -57,6 +57,9 @@ def _unit(cluster: Cluster, unit: Unit, total: Amounts) -> Iterable[str]:
     there = {name for name, one in cluster.channels.items() if unit.id in one.branches}
     if there != unit.carries:
         yield f"{at}: carries {sorted(unit.carries ^ there)}, or does not"
+    empty = sum(not (one.viewers or one.reserved) for one in unit.groups.values())
+    if unit.idle != empty:
+        yield f"{at}: counts {unit.idle} empty groups, there are {empty}"
     yield from _reservations(cluster, unit)
     yield from _groups(cluster, unit)
 

@@ -184,6 +184,8 @@ class Unit:
     """What it was measured to spend beyond what our model says."""
     groups: Mapping[int, Group] = field(default_factory=dict)
     """Those granted, by index."""
+    idle: int = 0
+    """How many of them are empty."""
     carries: frozenset[str] = frozenset()
     """Channels that have a branch here."""
     reservations: Mapping[str, Reservation] = field(default_factory=dict)
@@ -209,9 +211,14 @@ class Unit:
         fits = min(fits, (limits[2] - used[2]) // (cost[2] or 1))
         return fits if fits > 0 else 0
 
+    @property
+    def free_groups(self) -> int:
+        """Groups that no channel has."""
+        return self.budgets.groups - len(self.groups)
+
     def free_index(self) -> int | None:
         """The lowest group nobody has; None where all are granted."""
-        if len(self.groups) >= self.budgets.groups:
+        if self.free_groups <= 0:
             return None
         return next(i for i in range(self.budgets.groups) if i not in self.groups)
 
@@ -253,7 +260,8 @@ class Channel:
     epoch: int = 0
     """The highest source epoch that a unit reported."""
     kept: int = 1
-    """Groups that are not given back even if they are empty."""
+    """Groups that are not given back even if they are empty. More than one: by hand; the one that
+    any channel keeps is given back where groups are scarce."""
     branches: Mapping[str, Branch] = field(default_factory=dict)
     orphans: frozenset[str] = frozenset()
     """Units that are cut off: not the ingest unit, and without a parent that has the channel."""
@@ -277,6 +285,11 @@ class Channel:
     @property
     def groups(self) -> int:
         return sum(len(branch.groups) for branch in self.branches.values())
+
+    @property
+    def by_hand(self) -> int:
+        """Groups that stay however scarce groups are."""
+        return self.kept if self.kept > 1 else 0
 
 
 class Cluster(Protocol):

@@ -52,6 +52,7 @@ def test_a_sound_view_has_no_faults() -> None:
         (lambda v: unit(v, "1", budgets=replace(v.units["1"].budgets, groups=0)), "groups of 0"),
         (lambda v: unit(v, "1", carries=frozenset()), "carries"),
         (lambda v: unit(v, "2", state=State.GONE), "gone"),
+        (lambda v: unit(v, "1", idle=1), "1 empty groups, there are 0"),
         (lambda v: unit(v, "2", groups={}), "has not the groups"),
         (lambda v: group(v, "1", viewers=11), "of 10"),
         (lambda v: group(v, "1", reserved=1), "reserved"),
