@@ -107,6 +107,8 @@ class Grant:
     places: int
     at: float
     """Now, s."""
+    by_hand: bool = False
+    """Whether somebody added it: the unit lends it to nobody by itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,13 +243,14 @@ def order_json(order: t.Transition, now: float) -> Json:
             return {"kind": "link", "channel": channel, "unit": unit, "parent": parent}
         case t.Unlink(channel, unit):
             return {"kind": "unlink", "channel": channel, "unit": unit}
-        case t.Grant(channel, unit, index, places):
+        case t.Grant(channel, unit, index, places, by_hand=by_hand):
             return {
                 "kind": "grant",
                 "channel": channel,
                 "unit": unit,
                 "index": index,
                 "places": places,
+                "by_hand": by_hand,
             }
         case t.Revoke(channel, unit, index):
             return {"kind": "revoke", "channel": channel, "unit": unit, "index": index}
@@ -302,6 +303,7 @@ _ORDERS: Mapping[str, Callable[[_Fields, float], t.Transition]] = {
         f.whole("index", MAX_GROUPS),
         f.whole("places", MAX_PLACES, least=1),
         now,
+        f.truth("by_hand", False),
     ),
     "revoke": lambda f, now: t.Revoke(
         f.channel("channel"), f.unit("unit"), f.whole("index", MAX_GROUPS)
@@ -410,8 +412,8 @@ class _Fields:
     def whole(self, name: str, most: int = MAX_NUMBER, *, least: int = 0) -> int:
         return _whole(self._what, name, self._value.get(name), most, least)
 
-    def truth(self, name: str) -> bool:
-        value = self._value.get(name)
+    def truth(self, name: str, default: bool | None = None) -> bool:
+        value = self._value.get(name, default)
         if not isinstance(value, bool):
             raise MalformedError(self._what, f"{name} is neither true nor false")
         return value

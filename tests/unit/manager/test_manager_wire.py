@@ -50,7 +50,7 @@ orders = st.one_of(
     st.builds(t.MoveIngest, channels, units, units),
     st.builds(t.Link, channels, units, units),
     st.builds(t.Unlink, channels, units),
-    st.builds(t.Grant, channels, units, groups, st.integers(1, 1000), st.just(3.0)),
+    st.builds(t.Grant, channels, units, groups, st.integers(1, 1000), st.just(3.0), st.booleans()),
     st.builds(t.Revoke, channels, units, groups),
     st.builds(t.MoveViewers, ids, channels, group_ids, group_ids, groups, st.just(23.0)),
 )
