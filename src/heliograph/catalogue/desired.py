@@ -32,7 +32,8 @@ class DesiredState:
     drained: frozenset[str] = frozenset()
     """Units that are to have neither channels nor viewers."""
     kept: Mapping[str, int] = field(default_factory=dict)
-    """Groups that a channel keeps even if they are empty, by its name; others keep one."""
+    """Groups that a channel keeps even if they are empty, by its name; others keep one, while there
+    are groups to spare."""
 
 
 class Desired:

@@ -19,7 +19,8 @@ class DesiredState(Protocol):
 
     @property
     def kept(self) -> Mapping[str, int]:
-        """Groups that a channel keeps even if they are empty; others keep one."""
+        """Groups that a channel keeps even if they are empty; others keep one, while there are
+        groups to spare."""
         ...
 
 

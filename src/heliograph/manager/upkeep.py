@@ -13,6 +13,7 @@ from dataclasses import replace
 from heliograph.manager import transitions as t
 from heliograph.manager.decisions import Joined, join, replace_unit
 from heliograph.manager.decisions.growing import grant_on, top_up
+from heliograph.manager.decisions.lending import borrow
 from heliograph.manager.decisions.mending import mend_tree
 from heliograph.manager.decisions.reconciling import prune_if_bare
 from heliograph.manager.decisions.replacing import revive
@@ -103,7 +104,8 @@ def move_source(view: View, name: str, unit: str, now: float) -> Decision:
         return draft.decision()
     if machine.state is not State.UP:
         raise BusyError(f"unit {unit!r} takes nothing more", subject="units", retry_after=10)
-    if unit not in channel.branches and grant_on(draft, name, now, machine) is None:
+    granted = unit in channel.branches or grant_on(draft, name, now, machine)
+    if not (granted or borrow(draft, name, now, at=unit)):
         raise BusyError(f"unit {unit!r} has no group for it", subject="places", retry_after=10)
     draft.do(t.MoveIngest(name, channel.ingest, unit))
     return draft.decision()

@@ -56,11 +56,16 @@ def test_a_channel_opens_once() -> None:
         opened(opened(cluster(1)))
 
 
-def test_without_a_free_group_no_channel_opens() -> None:
-    view = opened(cluster(1, groups=1))
+def test_without_a_free_group_a_channel_opens_and_waits_for_viewers() -> None:
+    view = opened(opened(cluster(1, groups=1)), name="other")
+    assert view.channels["other"].ingest == "1"
+    assert view.channels["other"].groups == 0
+
+
+def test_without_room_no_channel_opens() -> None:
     with pytest.raises(BusyError) as caught:
-        opened(view, name="other")
-    assert caught.value.subject == "places"
+        opened(cluster(1, limits=Amounts(10**9, 10**9, 1)))
+    assert caught.value.subject == "memory"
     assert caught.value.retry_after
 
 

@@ -18,9 +18,12 @@ from tests.unit.manager.units import report_of
 
 from heliograph.manager import decisions as d
 from heliograph.manager import transitions as t
+from heliograph.manager.decisions.growing import idle_group
+from heliograph.manager.decisions.shrinking import IDLE_S
 from heliograph.manager.draft import Decision, apply
 from heliograph.manager.invariants import check
 from heliograph.manager.ranking import cut_off, rank, seat_unit
+from heliograph.manager.upkeep import tidy
 from heliograph.manager.view import (
     Amounts,
     Budgets,
@@ -126,7 +129,13 @@ class Cluster(RuleBasedStateMachine):
                 done = d.join(before, name, id, self.now, location=location, origin=origin)
             if done is None:
                 late = d.lapse(before, self.now).view
-                assert seat_unit(late, late.channels[name]) is None
+                channel = late.channels[name]
+                assert seat_unit(late, channel) is None
+                for unit in set(channel.branches).difference(cut_off(channel)):
+                    machine = late.units[unit]
+                    if machine.state is State.UP and machine.room(channel.seat):
+                        assert not machine.free_groups
+                        assert idle_group(late, unit, name) is None
                 return
             self.go(done)
             kept = done.reservation
@@ -193,14 +202,32 @@ class Cluster(RuleBasedStateMachine):
 
     @rule()
     def shrink(self) -> None:
-        self.go(d.shrink(self.view, self.now))
+        given_back = revoked(self.go(d.shrink(self.view, self.now)))
         again = d.shrink(self.view, self.now)
         assert not again.transitions
         for name in self.view.channels:  # what was given back is not wanted again at once
             if self.view.channels[name].ingest is not None:
                 grown = d.grow(self.view, name, self.now)
+                granted = {
+                    (one.channel, one.unit) for one in grown.transitions if isinstance(one, t.Grant)
+                }
+                assert not granted & given_back
                 shrunk = d.shrink(grown.view, self.now)
-                assert not [one for one in shrunk.transitions if isinstance(one, t.Revoke)]
+                assert name not in {channel for channel, _ in revoked(shrunk)}
+
+    @rule()
+    def nothing_happens(self) -> None:
+        """Left alone, the cluster comes to rest: nothing is granted and given back in turns."""
+        view, now, orders = self.view, self.now, 1
+        for _ in range(10):
+            now += IDLE_S
+            view, orders = d.lapse(view, now).view, 0
+            for name in NAMES:
+                done = tidy(view, name, now)
+                view, orders = done.view, orders + moved(done)
+            done = d.shrink(view, now)
+            view, orders = done.view, orders + moved(done)
+        assert not orders
 
     @precondition(lambda self: self.gone() < 3)
     @rule(unit=st.sampled_from(UNITS))
@@ -275,6 +302,16 @@ class Cluster(RuleBasedStateMachine):
             if self.view.units:
                 self.go(d.replace_unit(self.view, unit, self.now))
                 assert check(self.view, self.strained) == []
+
+
+def revoked(decision: Decision) -> set[tuple[str, str]]:
+    """Channels of which groups are given back, and by which units."""
+    return {(one.channel, one.unit) for one in decision.transitions if isinstance(one, t.Revoke)}
+
+
+def moved(decision: Decision) -> int:
+    """Orders of a decision."""
+    return sum(isinstance(one, t.ORDERS) for one in decision.transitions)
 
 
 def naive_choice(view: View, channel: Channel, location: str) -> str | None:

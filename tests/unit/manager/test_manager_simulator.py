@@ -71,6 +71,17 @@ def test_a_crowd_is_refused_only_where_budgets_are_spent() -> None:
     assert 0 < outcome.refused.total() <= naive.refused
 
 
+def test_more_channels_than_groups_serve_all_who_come() -> None:
+    budgets = replace(SMALL.budgets, groups=20)
+    _, outcome = played(
+        Scenario(2, budgets, channels=150, zipf=0.0, viewers=15, stay_s=20.0, churn_s=900.0,
+                 deaths=0, drains=0, presses=0)
+    )  # fmt: skip
+    assert outcome.wrong == []
+    assert outcome.joined > 500
+    assert not outcome.refused
+
+
 def test_no_unit_gets_far_ahead_while_others_have_room() -> None:
     simulation, _ = played(replace(SMALL, deaths=0, drains=0, presses=0))
     group = 10 * max(BITRATES) / SMALL.budgets.limits.bandwidth

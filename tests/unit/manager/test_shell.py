@@ -96,6 +96,27 @@ async def test_when_all_is_full_a_viewer_is_refused_with_the_reason_and_a_time()
             await portal.join("nothing")
 
 
+async def test_more_channels_than_groups_are_watched_one_after_the_other() -> None:
+    async with site() as made:
+        await made.add_manager("left")
+        unit = await made.add_unit("one", groups=3)
+        names = [f"c{number}" for number in range(10)]
+        for name in names:
+            unit.enter(name)
+        portal = await made.add_portal()
+        manager = await made.until_active()
+        await until(lambda: portal.active() and len(manager.view.channels) == len(names))
+        for name in names * 2:
+            place = await portal.join(name)
+            assert unit.groups[place.index] == name
+            unit.take(place.id, place.index)
+            await until(lambda name=name: manager.view.channels[name].seats == 1)
+            unit.sit(place.index, -1)
+            await until(lambda name=name: manager.view.channels[name].seats == 0)
+        assert not manager.counters["refusals"]
+        assert check(manager.view) == []
+
+
 async def test_a_viewer_who_cannot_go_elsewhere_sits_where_he_is_or_nowhere() -> None:
     async with site() as made:
         _, units = await three(made)
@@ -218,11 +239,11 @@ async def test_a_unit_that_was_started_anew_is_not_taken_for_what_it_was() -> No
 async def test_a_unit_that_answers_no_order_is_believed_by_its_reports_again() -> None:
     async with site() as made:
         manager, units = await three(made)
-        units[0].deaf = True
-        units[0].enter("stage")
+        units[1].deaf = True
+        units[1].enter("stage")
         await until(lambda: manager.counters["orders_given_up"])
-        units[0].deaf = False
-        await until(lambda: "stage" in units[0].groups.values())
+        units[1].deaf = False
+        await until(lambda: "stage" in units[1].groups.values())
         assert check(manager.view) == []
 
 

@@ -3,9 +3,9 @@
 Each takes a view, and ``now`` where time matters, and gives a ``Decision``: the next view and the
 transitions that lead there. None changes anything, looks at a clock or waits. ``channels`` opens,
 closes and follows sources; ``joining`` seats viewers; ``growing`` and ``shrinking`` grant groups
-and take them back; ``mending`` keeps trees whole; ``draining`` empties units, ``replacing`` does
-without one that died, ``moving`` finds places for those who were there; ``reconciling`` takes
-reports.
+and take them back, ``lending`` where none is free; ``mending`` keeps trees whole; ``draining``
+empties units, ``replacing`` does without one that died, ``moving`` finds places for those who were
+there; ``reconciling`` takes reports.
 """
 
 from heliograph.manager.decisions.channels import close_channel, move_ingest, open_channel

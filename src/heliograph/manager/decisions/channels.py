@@ -19,7 +19,8 @@ def open_channel(
 ) -> Decision:
     """Open a channel and grant its first group on the least loaded unit: there its source enters.
 
-    ``ConflictError`` where it is open, ``BusyError`` where no unit has a group for it.
+    Where no group is free it gets one when somebody watches. ``ConflictError`` where it is open,
+    ``BusyError`` where no unit has room for it.
     """
     if bitrate <= 0:
         raise MalformedError("bit rate", f"{bitrate} bit/s")
@@ -56,8 +57,12 @@ def move_ingest(view: View, name: str, unit: str) -> Decision:
 
 
 def plant(draft: Draft, name: str, now: float) -> bool:
-    """Let a channel without an ingest unit begin anew on the least loaded unit, if there is one."""
-    unit = best_newcomer(draft, draft.channels[name])
+    """Let a channel without an ingest unit begin anew on the least loaded unit, if there is one.
+
+    One with a free group if there is any.
+    """
+    channel = draft.channels[name]
+    unit = best_newcomer(draft, channel) or best_newcomer(draft, channel, bare=True)
     if unit is None:
         return False
     draft.do(t.Ingest(name, unit))
@@ -66,10 +71,10 @@ def plant(draft: Draft, name: str, now: float) -> bool:
 
 
 def grant_first(draft: Draft, name: str, unit: str, now: float) -> None:
-    """Grant the lowest free group of a unit; ``best_newcomer`` has seen that there is one."""
+    """Grant the lowest free group of a unit, if there is one."""
     index = draft.units[unit].free_index()
-    assert index is not None
-    draft.do(t.Grant(name, unit, index, draft.units[unit].budgets.places, now))
+    if index is not None:
+        draft.do(t.Grant(name, unit, index, draft.units[unit].budgets.places, now))
 
 
 def successor(draft: Draft, name: str, now: float, leaving: str | None = None) -> str | None:
@@ -93,6 +98,8 @@ def successor(draft: Draft, name: str, now: float, leaving: str | None = None) -
     if channel.ingest is None or leaving is None:
         return None
     further = best_newcomer(draft, channel, leaving, (leaving,))
+    if further is None:
+        further = best_newcomer(draft, channel, leaving, (leaving,), bare=True)
     if further is not None:
         # All that have the channel are to go, or under pressure: the nearest to the root with room
         # makes one copy more, for the moment until the source has moved.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 from heliograph.manager import transitions as t
@@ -18,7 +19,17 @@ from heliograph.manager.ranking import (
     usable,
 )
 from heliograph.manager.tree import depths
-from heliograph.manager.view import Amounts, Branch, Channel, GroupId, State, Unit, View
+from heliograph.manager.view import (
+    Amounts,
+    Branch,
+    Channel,
+    Cluster,
+    Group,
+    GroupId,
+    State,
+    Unit,
+    View,
+)
 from heliograph.model.errors import BusyError, MalformedError
 
 #: Free places below which a channel gets another group: somebody joins while it is granted.
@@ -28,6 +39,9 @@ MIN_SPARE = 3
 VIEWERS_PER_SPARE = 16
 #: More spare places than this are of no use: it is a flash crowd of 250 a second.
 MAX_SPARE = 64
+#: Of so many groups of a unit one is kept free, one at least, for channels that somebody wants to
+#: watch: a flash crowd over channels that have none here finds them before any has to be lent.
+LENT = 10
 #: Groups that one order by hand may add: enough for a unit of default size.
 MAX_BY_HAND = 50
 
@@ -35,6 +49,19 @@ MAX_BY_HAND = 50
 def spare(seats: int) -> int:
     """Free places that ``seats`` taken ones call for."""
     return min(MAX_SPARE, max(MIN_SPARE, seats // VIEWERS_PER_SPARE))
+
+
+def kept_free(unit: Unit) -> int:
+    """Groups of a unit that channels nobody watches are not given, and give back.
+
+    A unit of one group keeps none free: nobody would ever have it.
+    """
+    return min(unit.budgets.groups - 1, max(1, unit.budgets.groups // LENT))
+
+
+def has_plenty(unit: Unit) -> bool:
+    """Whether a unit may give a group to a channel that nobody watches."""
+    return unit.free_groups > kept_free(unit)
 
 
 def grow(view: View, name: str, now: float, unit: str | None = None) -> Decision:
@@ -51,20 +78,42 @@ def grow(view: View, name: str, now: float, unit: str | None = None) -> Decision
 def grow_alone(view: View, name: str, unit: str, now: float) -> Decision:
     """What a unit does by itself: another of its own groups when its places run short.
 
-    Looks at nothing but the unit, so a view that knows only that one will do.
+    Where no place is left, and no group is free, an empty one of another channel. Looks at nothing
+    but the unit, so a view that knows only that one will do.
     """
     draft = Draft(view)
     machine, branch = draft.unit(unit), draft.branch(name, unit)
-    index = machine.free_index()
     room = machine.room(draft.channels[name].seat)
-    if (
-        index is not None
-        and machine.state is State.UP
-        and branch.free < spare(branch.seats)
-        and branch.free < room
-    ):
+    if machine.state is not State.UP or branch.free >= spare(branch.seats) or branch.free >= room:
+        return draft.decision()
+    index = machine.free_index()
+    if index is None and branch.free <= 0:
+        lent = idle_group(draft, unit, name)
+        if lent is not None:
+            draft.do(t.Revoke(lent.channel, unit, lent.index))
+            index = lent.index
+    if index is not None:
         draft.do(t.Grant(name, unit, index, machine.budgets.places, now))
     return draft.decision()
+
+
+def idle_group(cluster: Cluster, unit: str, name: str) -> Group | None:
+    """The empty group of a unit that another channel than ``name`` needs least; None without one.
+
+    Those of channels that nobody watches come first, then the longest empty; groups added by hand
+    stay.
+    """
+    best: Group | None = None
+    least = (True, math.inf)
+    machine = cluster.units[unit]
+    for group in machine.groups.values() if machine.idle else ():
+        if group.idle_since is None or group.channel == name:
+            continue
+        owner = cluster.channels[group.channel]
+        key = (owner.seats > 0, group.idle_since)
+        if (best is None or key < least) and owner.groups > owner.by_hand:
+            best, least = group, key
+    return best
 
 
 def extend(view: View, name: str, now: float, groups: int = 1, unit: str | None = None) -> Decision:
@@ -76,12 +125,12 @@ def extend(view: View, name: str, now: float, groups: int = 1, unit: str | None 
         raise MalformedError("groups", f"{groups} (1 to {MAX_BY_HAND})")
     draft = Draft(view)
     channel = draft.channel(name)
-    kept = channel.groups + groups
+    kept = max(1, channel.groups) + groups
     for _ in range(groups):
         if unit is None:
-            found = grant_one(draft, name, now)
+            found = grant_one(draft, name, now, by_hand=True)
         else:
-            found = grant_on(draft, name, now, draft.unit(unit))
+            found = grant_on(draft, name, now, draft.unit(unit), by_hand=True)
         if found is None:
             if unit is not None:
                 raise BusyError(f"unit {unit!r} has no group for it", subject="places")
@@ -93,35 +142,62 @@ def extend(view: View, name: str, now: float, groups: int = 1, unit: str | None 
 def top_up(
     draft: Draft, name: str, now: float, unit: str | None, exclude: Collection[str] = ()
 ) -> None:
-    """Grant groups until there are places to spare."""
+    """Grant groups until there are places to spare.
+
+    A channel that nobody watches gets none where groups are scarce.
+    """
     while True:
         channel = draft.channels[name]
+        idle = not channel.seats
+        if idle and _scarce(draft, channel):
+            return
         enough = spare(channel.seats)
         if usable(draft, channel, enough, exclude) >= enough:
             return
-        if grant_one(draft, name, now, unit, exclude) is None:
+        if grant_one(draft, name, now, unit, exclude, idle=idle) is None:
             return
 
 
+def _scarce(draft: Draft, channel: Channel) -> bool:
+    """Whether a unit that has the channel keeps its free groups for others.
+
+    A link to another unit for nobody would take bandwidth of this one on top.
+    """
+    units = (draft.units[id] for id in channel.branches)
+    return any(unit.state is State.UP and not has_plenty(unit) for unit in units)
+
+
 def grant_one(
-    draft: Draft, name: str, now: float, origin: str | None = None, exclude: Collection[str] = ()
+    draft: Draft,
+    name: str,
+    now: float,
+    origin: str | None = None,
+    exclude: Collection[str] = (),
+    *,
+    idle: bool = False,
+    by_hand: bool = False,
 ) -> GroupId | None:
     """Grant the channel one group more where it is best; None where nobody has one.
 
     The unit whose places ran short first, then others that carry the channel, then a further
-    unit, which is linked into the tree. A unit far busier than the mean comes last.
+    unit, which is linked into the tree. A unit far busier than the mean comes last. ``idle``:
+    nobody watches, and no unit is to give one of the groups it keeps free.
     """
     channel = draft.channels[name]
     ahead = ahead_load(draft)
     own = _best_carrier(draft, channel, ahead, origin, exclude)
     if own is not None and load(draft.units[own]) <= ahead:
-        return _grant(draft, name, own, now)
+        return _grant(draft, name, own, now, by_hand)
+    if idle:
+        exclude = {*exclude, *(id for id, unit in draft.units.items() if not has_plenty(unit))}
     other = best_newcomer(draft, channel, origin or own, exclude)
     if other is not None and (own is None or load(draft.units[other]) <= ahead):
-        found = grant_on(draft, name, now, draft.units[other], origin or own, exclude)
+        found = grant_on(
+            draft, name, now, draft.units[other], origin or own, exclude, by_hand=by_hand
+        )
         if found is not None:
             return found
-    return None if own is None else _grant(draft, name, own, now)
+    return None if own is None else _grant(draft, name, own, now, by_hand)
 
 
 def _best_carrier(
@@ -141,17 +217,21 @@ def _best_carrier(
 
 def _may_grow(unit: Unit, channel: Channel, branch: Branch) -> bool:
     """Whether one more group here would be places that can be used."""
-    return (
-        unit.state is State.UP
-        and len(unit.groups) < unit.budgets.groups
-        and unit.room(channel.seat) > branch.free
-    )
+    return unit.state is State.UP and unit.free_groups > 0 and unit.room(channel.seat) > branch.free
 
 
 def best_newcomer(
-    draft: Draft, channel: Channel, origin: str | None = None, exclude: Collection[str] = ()
+    draft: Draft,
+    channel: Channel,
+    origin: str | None = None,
+    exclude: Collection[str] = (),
+    *,
+    bare: bool = False,
 ) -> str | None:
-    """The unit that had best carry the channel next; None where nobody can."""
+    """The unit that had best carry the channel next; None where nobody can.
+
+    ``bare``: without a group, which it gets when somebody watches.
+    """
     seat = channel.seat
     first = seat.plus(channel.carry)
     near = draft.units[origin].location if origin is not None and origin in draft.units else ""
@@ -164,7 +244,7 @@ def best_newcomer(
             unit.state is not State.UP
             or id in channel.branches
             or id in exclude
-            or len(unit.groups) >= budgets.groups
+            or (unit.free_groups <= 0 and not bare)
             or unit.lacks(first)
         ):
             continue
@@ -186,12 +266,16 @@ def grant_on(
     unit: Unit,
     origin: str | None = None,
     exclude: Collection[str] = (),
+    *,
+    by_hand: bool = False,
 ) -> GroupId | None:
     """Grant on a certain unit, linked into the tree if it has to be; None where that cannot be."""
     channel = draft.channels[name]
     branch = channel.branches.get(unit.id)
     if branch is not None:
-        return _grant(draft, name, unit.id, now) if _may_grow(unit, channel, branch) else None
+        if not _may_grow(unit, channel, branch):
+            return None
+        return _grant(draft, name, unit.id, now, by_hand)
     if unit.state is not State.UP or unit.lacks(channel.seat.plus(channel.carry)):
         return None
     if unit.free_index() is None:
@@ -201,12 +285,12 @@ def grant_on(
     if parent is None:
         return None
     draft.do(t.Link(name, unit.id, parent))
-    return _grant(draft, name, unit.id, now)
+    return _grant(draft, name, unit.id, now, by_hand)
 
 
-def _grant(draft: Draft, name: str, unit: str, now: float) -> GroupId | None:
+def _grant(draft: Draft, name: str, unit: str, now: float, by_hand: bool) -> GroupId | None:
     index = draft.units[unit].free_index()
     if index is None:
         return None
-    draft.do(t.Grant(name, unit, index, draft.units[unit].budgets.places, now))
+    draft.do(t.Grant(name, unit, index, draft.units[unit].budgets.places, now, by_hand))
     return GroupId(unit, index)

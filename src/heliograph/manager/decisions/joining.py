@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from heliograph.live.admission import RETRY_AFTER
 from heliograph.manager import transitions as t
-from heliograph.manager.decisions.growing import grant_on, grant_one, top_up
+from heliograph.manager.decisions.growing import grant_on, top_up
+from heliograph.manager.decisions.lending import borrow, grant_or_borrow
 from heliograph.manager.draft import Decision, Draft
 from heliograph.manager.ranking import cut_off, refusal, seat_group, seat_unit
 from heliograph.manager.view import Amounts, Cluster, Reservation, State, View
@@ -56,7 +57,7 @@ def join(
         if found is None:
             _lapse(draft, now)
             found = seat_unit(draft, draft.channels[name], location)
-        if found is None and grant_one(draft, name, now) is not None:
+        if found is None and grant_or_borrow(draft, name, now) is not None:
             found = seat_unit(draft, draft.channels[name], location)
         if found is None:
             raise refusal(draft, draft.channels[name])
@@ -86,7 +87,7 @@ def _group_at(draft: Draft, name: str, unit: str, now: float) -> int:
     admit(draft, unit, channel.seat)
     if branch is not None and branch.free > 0:
         return seat_group(draft, channel, unit)
-    granted = grant_on(draft, name, now, machine)
+    granted = grant_on(draft, name, now, machine) or borrow(draft, name, now, at=unit)
     if granted is None:
         said = f"unit {unit!r} has no place left"
         raise BusyError(said, subject="places", retry_after=RETRY_AFTER)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from heliograph.live.admission import RETRY_AFTER
 from heliograph.manager import transitions as t
-from heliograph.manager.decisions.growing import grant_one
+from heliograph.manager.decisions.lending import grant_or_borrow
 from heliograph.manager.draft import Draft
 from heliograph.manager.ranking import seat_unit, shortage
 from heliograph.manager.view import GroupId
@@ -33,7 +33,7 @@ def relocate(
         channel = draft.channels[name]
         unit = seat_unit(draft, channel, location, exclude)
         if unit is None:
-            if grant_one(draft, name, now, exclude=exclude) is None:
+            if grant_or_borrow(draft, name, now, exclude) is None:
                 draft.do(t.Refuse(name, shortage(draft, channel), count, RETRY_AFTER, source.unit))
                 break
             continue

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from heliograph.manager import transitions as t
-from heliograph.manager.decisions.growing import spare
+from heliograph.manager.decisions.growing import kept_free, spare
 from heliograph.manager.draft import Decision, Draft
-from heliograph.manager.ranking import usable
+from heliograph.manager.ranking import cut_off, usable
 from heliograph.manager.tree import depths
-from heliograph.manager.view import Channel, GroupId, View
+from heliograph.manager.view import Channel, Group, GroupId, State, View
 from heliograph.model.errors import ConflictError
 
 #: Seconds a group stays empty before it is given back: somebody who leaves is often followed by
@@ -19,7 +19,11 @@ HYSTERESIS = 2
 
 
 def shrink(view: View, now: float, name: str | None = None) -> Decision:
-    """Give back groups that have long been empty, of one channel or all; leaf groups first."""
+    """Give back groups that have long been empty, of one channel or all; leaf groups first.
+
+    Where a unit has few left, those that growth would not grant again, down to the last of a
+    channel.
+    """
     draft = Draft(view)
     names = list(view.channels) if name is None else [draft.channel(name).name]
     for one in names:
@@ -31,24 +35,63 @@ def shrink(view: View, now: float, name: str | None = None) -> Decision:
             if leaf is None:
                 break
             give_back(draft, one, leaf)
+    for unit in list(draft.units if name is None else draft.channels[name].branches):
+        _lend(draft, unit, now - IDLE_S, name)
     return draft.decision()
+
+
+def _lend(draft: Draft, unit: str, before: float, name: str | None) -> None:
+    """Give back groups until a unit has as many free as it keeps free, the longest empty first."""
+    machine = draft.units[unit]
+    missing = kept_free(machine) - machine.free_groups
+    if missing <= 0 or not machine.idle or machine.state is not State.UP:
+        return
+    empty = [
+        (one.idle_since, one.index, one)
+        for one in machine.groups.values()
+        if one.idle_since is not None and one.idle_since <= before
+    ]
+    for _, _, group in sorted(empty, key=lambda one: one[:2]):
+        channel = draft.channels[group.channel]
+        if (
+            name in (None, channel.name)
+            and channel.ingest is not None  # without one its units would be known no more
+            and channel.groups > channel.by_hand
+            and not _wanted(draft, channel, unit, group)
+        ):
+            give_back(draft, channel.name, GroupId(unit, group.index))
+            missing -= 1
+            if not missing:
+                return
+
+
+def _wanted(draft: Draft, channel: Channel, unit: str, group: Group) -> bool:
+    """Whether growth would grant an empty group again if it were given back."""
+    if not channel.seats:
+        return False
+    enough = spare(channel.seats)
+    left = usable(draft, channel, enough, (unit,))
+    if unit not in cut_off(channel):
+        left += min(channel.branches[unit].free - group.free, draft.units[unit].room(channel.seat))
+    return left < enough
 
 
 def reduce(view: View, name: str, groups: int = 1) -> Decision:
     """Give back groups by hand, as soon as they are empty.
 
-    ``ConflictError`` where the channel has only one, or where none of them is empty.
+    ``ConflictError`` where the channel has only one and none by hand, or where none of them is
+    empty.
     """
     draft = Draft(view)
     channel = draft.channel(name)
     left = max(1, channel.groups - groups)
-    if left == channel.groups:
+    if left >= max(channel.groups, channel.kept):
         raise ConflictError(f"channel {name!r} has one group only", subject=name)
     draft.do(t.Keep(name, min(channel.kept, left)))
     while draft.channels[name].groups > left:
         leaf = _leaf(draft, draft.channels[name], None)
         if leaf is None:
-            if draft.channels[name].groups == channel.groups:
+            if draft.channels[name].groups == channel.groups > left:
                 raise ConflictError(f"no group of channel {name!r} is empty", subject=name)
             break
         give_back(draft, name, leaf)
@@ -56,9 +99,13 @@ def reduce(view: View, name: str, groups: int = 1) -> Decision:
 
 
 def give_back(draft: Draft, name: str, group: GroupId) -> None:
-    """Revoke an empty group, and the link to its unit if nothing else needs it."""
+    """Revoke an empty group, and the links to its unit that nothing else needs."""
     draft.do(t.Revoke(name, group.unit, group.number))
-    prune(draft, name, group.unit)
+    unit: str | None = group.unit
+    while unit is not None and unit in draft.channels[name].branches:
+        parent = draft.channels[name].branches[unit].parent
+        prune(draft, name, unit)
+        unit = parent if unit not in draft.channels[name].branches else None
 
 
 def prune(draft: Draft, name: str, unit: str) -> None:
