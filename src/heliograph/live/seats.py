@@ -83,10 +83,16 @@ class GroupUse:
     viewers: int
     expected: int
     """Places kept for those who are on their way."""
+    since: float
+    """When it was granted, or the last one went, s."""
 
     @property
     def free(self) -> int:
         return max(0, self.places - self.viewers - self.expected)
+
+    @property
+    def empty(self) -> bool:
+        return not self.viewers and not self.expected
 
 
 @dataclass(slots=True)
@@ -94,6 +100,7 @@ class _Group:
     index: int
     channel: str
     places: int
+    since: float
     sitting: dict[Viewer, None] = field(default_factory=dict)
     """In the order of their coming."""
     expected: int = 0
@@ -193,7 +200,7 @@ class Seats:
             del self._groups[index]
             known = None
         if known is None:
-            known = self._groups[index] = _Group(index, channel, places)
+            known = self._groups[index] = _Group(index, channel, places, self._clock())
         known.places = places
         self._seat_waiting(known)
         return True
@@ -225,7 +232,7 @@ class Seats:
         """All that are granted, in that order."""
         self._lapse()
         return tuple(
-            GroupUse(one.index, one.channel, one.places, len(one.sitting), one.expected)
+            GroupUse(one.index, one.channel, one.places, len(one.sitting), one.expected, one.since)
             for one in self._groups.values()
         )
 
@@ -293,6 +300,7 @@ class Seats:
     def _unexpect(self, id: str) -> _Expected:
         one = self._expected.pop(id)
         one.group.expected -= 1
+        one.group.since = self._clock()
         self._watched[one.channel].expected -= 1
         self._unwatch(one.channel)
         return one
@@ -365,6 +373,7 @@ class Seats:
             self._stand_no_more(seat.channel, viewer)
         else:
             del seat.group.sitting[viewer]
+            seat.group.since = self._clock()
             self._seat_waiting(seat.group)
 
     def _room(self, channel: str, cost: Spend, index: int | None = None) -> _Group:

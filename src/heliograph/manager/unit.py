@@ -36,6 +36,7 @@ from heliograph.manager import wire
 from heliograph.manager.carrying import Carrying
 from heliograph.manager.decisions.growing import grow_alone, spare
 from heliograph.manager.decisions.reconciling import absorb
+from heliograph.manager.draft import apply
 from heliograph.manager.meter import Meter, cpu_limit, memory_limit
 from heliograph.manager.reports import BranchReport, GroupReport, Report
 from heliograph.manager.view import Amounts, Budgets, State, View
@@ -125,6 +126,7 @@ class UnitAgent:
             orders_refused=0,
             orders_unfit=0,
             grown=0,
+            lent=0,
             growth_refused=0,
             viewers_moved=0,
             publishers_moved=0,
@@ -132,7 +134,8 @@ class UnitAgent:
             pressed=0,
         )
         """``orders_refused``: of managers that are so no more; ``orders_unfit``: of what is not
-        so, such as a group that is in use; ``growth_refused``: no manager was there."""
+        so, such as a group that is in use; ``lent``: groups to channels that had no place left, by
+        this unit itself; ``growth_refused``: no manager was there."""
         self._bus, self._channels = bus, channels
         self._carrying = Carrying(bus, channels, reflector, shared)
         self._shown = {**(shown or {}), "location": options.location}
@@ -146,6 +149,8 @@ class UnitAgent:
         self._moves: OrderedDict[str, None] = OrderedDict()
         self._managers: dict[tuple[str, str], bool] = {}
         """Those that are there, and whether they are active."""
+        self._by_hand: set[int] = set()
+        """Groups that people added."""
         self._lock = asyncio.Lock()
         self._registrations: list[Registration] = []
         self._unsubscribe: Callable[[], None] = _nothing
@@ -292,19 +297,36 @@ class UnitAgent:
             self._say()
 
     def _grow(self, channel: str) -> bool:
-        """Take one further group, if one is called for and there is room."""
-        if len(self.seats.groups()) >= self.budgets.groups:
-            return False
+        """Take one further group, if one is called for and there is room.
+
+        Where all are granted and the channel has no place left: an empty one of another channel.
+        """
+        groups = self.seats.groups()
+        if len(groups) >= self.budgets.groups:
+            lent = any(one.empty and one.channel != channel for one in groups)
+            if not lent or self.seats.free(channel):
+                return False
         view = absorb(View(), self._alone(channel)).view
-        grants = grow_alone(view, channel, self.node, _now()).transitions
-        return any(
-            isinstance(one, t.Grant) and self.seats.grant(one.index, channel, one.places)
-            for one in grants
-        )
+        added = Counter(one.channel for one in groups if one.index in self._by_hand)
+        view = apply(view, *(t.Keep(name, count + 1) for name, count in added.items()))
+        for one in grow_alone(view, channel, self.node, _now()).transitions:
+            match one:
+                case t.Revoke(other, _, index):
+                    if not self.seats.revoke(index, other):
+                        return False
+                    self.counters["lent"] += 1
+                    log.info("group lent", group=index, channel=channel, of=other)
+                case t.Grant(_, _, index, places):
+                    self._by_hand.discard(index)
+                    return self.seats.grant(index, channel, places)
+        return False
 
     def _alone(self, channel: str) -> Report:
-        """This unit as it sees itself: places that are kept are taken too."""
-        groups = self.seats.groups()
+        """This unit as it sees itself: places that are kept are taken too.
+
+        The group that has been empty longest comes first, so that it is lent first.
+        """
+        groups = sorted(self.seats.groups(), key=lambda one: one.since)
         names = dict.fromkeys((channel, *(one.channel for one in groups)))
         found = {name: self._channels.find(name) for name in names}
         return Report(
@@ -404,6 +426,7 @@ class UnitAgent:
                 self.counters["publishers_moved"] += moved
                 log.info("publishers moved", channel=channel, unit=target, publishers=moved)
             case t.Grant(channel, unit, index, places) if unit == me:
+                (self._by_hand.add if order.by_hand else self._by_hand.discard)(index)
                 return self.seats.grant(index, channel, places)
             case t.Revoke(channel, unit, index) if unit == me:
                 return self.seats.revoke(index, channel)

@@ -189,6 +189,57 @@ async def test_a_unit_grows_by_itself_while_a_manager_hears_of_it(tmp_path):
         assert boss.view.channels[NAME].seats == 30
 
 
+async def test_a_unit_lends_a_group_that_nobody_uses_before_it_refuses_somebody(tmp_path):
+    async with units(1, tmp_path, groups=2) as (boss, [(node, unit)]):
+        for name in ("first", "second", NAME):
+            keep(node, name)
+        watching, _ = come(node, "first")
+        leaving, _ = come(node, "second")
+        with pytest.raises(BusyError):
+            come(node)
+        leaving.remove()
+        for _ in range(10):
+            come(node)
+        with pytest.raises(BusyError):  # the other group has a viewer
+            come(node)
+        await until(
+            lambda: (
+                {*boss.of(unit).groups} == {GroupReport(0, "first", 1), GroupReport(1, NAME, 10)}
+            )
+        )
+        assert unit.counters["lent"] == 1
+        assert "second" not in unit.seats.channels()
+        watching.remove()
+        come(node)  # now that it is empty
+        await until(lambda: len(boss.of(unit).groups) == 2 and boss.view.channels[NAME].seats == 11)
+        assert unit.seats.channels() == (NAME,)
+
+
+async def test_a_unit_lends_no_group_that_was_added_by_hand(tmp_path):
+    async with units(1, tmp_path, groups=2) as (boss, [(node, unit)]):
+        for name in ("kept", "other", NAME):
+            keep(node, name)
+        await boss.order(unit, t.Grant("kept", unit.node, 0, 10, 0.0, by_hand=True))
+        come(node, "other")
+        with pytest.raises(BusyError):
+            come(node)
+        await boss.order(unit, t.Revoke("kept", unit.node, 0))
+        come(node)
+
+
+async def test_a_unit_lends_what_has_been_empty_longest(tmp_path):
+    async with units(1, tmp_path, groups=3) as (_, [(node, unit)]):
+        there = {}
+        for name in ("first", "second", "third", NAME):
+            keep(node, name)
+            if name != NAME:
+                there[name] = come(node, name)[0]
+        for name in ("second", "third", "first"):
+            there[name].remove()
+        come(node)
+        assert set(unit.seats.channels()) == {"first", "third", NAME}
+
+
 async def test_who_manages_no_more_lets_nobody_grow(tmp_path):
     async with units(1, tmp_path) as (boss, [(node, unit)]):
         keep(node)
