@@ -23,6 +23,7 @@ from heliograph.catalogue.passwords import Passwords
 from heliograph.catalogue.permits import Permits
 from heliograph.catalogue.sessions import Sessions
 from heliograph.catalogue.throttle import Throttle
+from heliograph.model.nodes import shared_id
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +76,11 @@ class Catalogue:
             await catalogue.close()
             raise
         return catalogue
+
+    @property
+    def home(self) -> str:
+        """Id of the database where several nodes may share it; empty: it is one node's own."""
+        return "" if self._context.database.is_sqlite else shared_id(self.instance)
 
     @property
     def throttle(self) -> Throttle:

@@ -71,17 +71,20 @@ class Channel:
         configured: bool = True,
         standing: Standing | None = None,
         keeper: str = "",
+        home: str = "",
     ) -> None:
         """``index``: place among the channels, from which its multicast group follows.
         ``seating``: gives who has the places of this node, where places are granted.
         ``configured``: from the settings rather than made by the API. ``standing``: how it stands
-        in the catalogue. ``keeper``: the node of the cluster that keeps it; empty: this one.
+        in the catalogue. ``keeper``: the node that told of it; empty: it is kept here. ``home``: id
+        of the database that it is kept in where nodes share that; empty: it is the keeper's own.
         """
         self.name = name
         self.options = options
         self.index = index
         self.configured = configured
         self.keeper = keeper
+        self._home = home
         self.standing = standing
         """Owner, who may view, hashes of stream keys; replaced when they change. None where there
         is no catalogue: a channel of the server, for everybody to see."""
@@ -125,8 +128,14 @@ class Channel:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether another node keeps it, in its settings or its catalogue."""
+        """Whether other nodes keep it, in their settings or their catalogue."""
         return bool(self.keeper)
+
+    @property
+    def home(self) -> str:
+        """Of several channels of a name, which one it is: the id of the database that several nodes
+        keep it in, or of the one node that does; empty: this one."""
+        return self._home or self.keeper
 
     @property
     def title(self) -> str:

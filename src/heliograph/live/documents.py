@@ -8,7 +8,7 @@ is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,14 +18,15 @@ from heliograph.live.channel import Channel
 from heliograph.live.options import ChannelOptions
 from heliograph.model.errors import MalformedError
 from heliograph.model.media import check_channel_name
+from heliograph.model.nodes import check_node_id
 
 _PROTOCOL = "channel document"
 #: Stream keys of one channel; the catalogue has a bound of its own far below.
 MAX_KEYS = 10_000
 
 
-def write(channel: Channel) -> dict[str, Any]:
-    """A channel of this node as JSON values."""
+def write(channel: Channel, home: str) -> dict[str, Any]:
+    """A channel that is kept here, with its home, as JSON values."""
     options, standing = channel.options, channel.standing
     keys = {} if standing is None else dict(standing.keys)
     if options.key:
@@ -33,6 +34,7 @@ def write(channel: Channel) -> dict[str, Any]:
     told = replace(options, key="", pulls=())  # what is pulled is pulled by one node
     return {
         "name": channel.name,
+        "home": home,
         "title": channel.title,
         "options": told.to_json(),
         "keys": keys,
@@ -41,12 +43,22 @@ def write(channel: Channel) -> dict[str, Any]:
     }
 
 
-def read(value: object) -> tuple[str, ChannelOptions, Standing]:
-    """Name, options and standing of what another node told; ``MalformedError`` for nonsense."""
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What another node told."""
+
+    name: str
+    home: str
+    options: ChannelOptions
+    standing: Standing
+
+
+def read(value: object) -> Document:
+    """What another node told; ``MalformedError`` for nonsense."""
     try:
         if not isinstance(value, Mapping):
             raise TypeError("no object")
-        name = check_channel_name(value["name"])
+        name, home = check_channel_name(value["name"]), check_node_id(value["home"])
         options = ChannelOptions.from_json({**value["options"], "title": str(value["title"])})
         keys = {str(key): int(id) for key, id in value["keys"].items()}
         if len(keys) > MAX_KEYS:
@@ -54,7 +66,7 @@ def read(value: object) -> tuple[str, ChannelOptions, Standing]:
         standing = Standing(_read_record(name, value), keys, int(value["tokens_from"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MalformedError(_PROTOCOL, f"{type(error).__name__}: {error}"[:200]) from None
-    return name, options, standing
+    return Document(name, home, options, standing)
 
 
 def _record(record: ChannelRecord) -> dict[str, Any]:

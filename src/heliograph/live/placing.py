@@ -81,9 +81,9 @@ def keep(seats: Expecting | None, id: str, channel: str, index: int) -> str:
     return id
 
 
-def keeper_of(bus: Bus, channel: Channel) -> str:
-    """The node that keeps a channel of this one."""
-    return channel.keeper or bus.node
+def home_of(bus: Bus, channel: Channel) -> str:
+    """Which channel of its name one of this node is, as all nodes understand it."""
+    return channel.home or bus.node
 
 
 async def until_laid_out(channel: Channel, timeout: float = LAYOUT) -> None:

@@ -331,8 +331,8 @@ class Reflector:
             inflow.before = self._packets(channel).get(inflow.input, 0)
         found = self._channels.find(channel)
         if found is not None:
-            keeper = found.keeper or self.node
-            inflow.link.say(Subscribe(inflow.wire, channel, keeper, ready, marks))
+            home = found.home or self.node
+            inflow.link.say(Subscribe(inflow.wire, channel, home, ready, marks))
 
     def _packets(self, channel: str) -> dict[int, int]:
         """Packets that came by each input."""
@@ -458,7 +458,7 @@ class Reflector:
 
     def _serve(self, link: MeshLink, asked: Subscribe) -> None:
         channel = self._channels.find(asked.channel)
-        if channel is None or (channel.keeper or self.node) != asked.keeper or self._leaving:
+        if channel is None or (channel.home or self.node) != asked.home or self._leaving:
             link.say(Refused(asked.wire, "the channel is not here"))
             return
         known = self._serving.get((link, asked.wire))

@@ -88,15 +88,16 @@ class Channels:
         standing: Standing | None = None,
         *,
         keeper: str = "",
+        home: str = "",
     ) -> Channel:
         """Open a channel that does not stand in the settings; ``roster`` keeps those, and those
-        with a ``keeper`` that node of the cluster."""
+        with a ``keeper`` that node of the cluster. ``home`` as of ``Channel``."""
         check_channel_name(name)
         if name in self._channels:
             raise ConflictError(f"channel {name!r} exists already", subject=name)
         self.check_room()
         return self._open(
-            name, options or ChannelOptions(), standing, configured=False, keeper=keeper
+            name, options or ChannelOptions(), standing, configured=False, keeper=keeper, home=home
         )
 
     def check_room(self) -> None:
@@ -172,6 +173,7 @@ class Channels:
         *,
         configured: bool,
         keeper: str = "",
+        home: str = "",
     ) -> Channel:
         # The lowest free place, so that multicast groups stay few and the same over restarts.
         index = next(i for i in range(len(self._indices) + 1) if i not in self._indices)
@@ -187,6 +189,7 @@ class Channels:
             configured=configured,
             standing=standing,
             keeper=keeper,
+            home=home,
         )
         self._indices.add(index)
         self._channels[name] = channel

@@ -28,8 +28,8 @@ from heliograph.live.placing import (
     Place,
     Placer,
     elsewhere,
+    home_of,
     keep,
-    keeper_of,
     until_laid_out,
 )
 from heliograph.live.registry import Channels
@@ -126,9 +126,9 @@ class Unit:
 
     async def _open(self, request: Request) -> Json:
         said = _Said(request.value)
-        name, keeper = said.text("channel", 64), said.text("keeper", 64)
+        name, home = said.text("channel", 64), said.text("home", 64)
         channel = self._channels.find(name)
-        if channel is None or keeper_of(self._bus, channel) != keeper:
+        if channel is None or home_of(self._bus, channel) != home:
             raise NotFoundError("no such channel is offered here", subject=name)
         grant = vouched(said.value.get("grant"), name)
         offer = said.text("offer", MAX_BODY)
@@ -226,7 +226,7 @@ class Viewers:
         self.offers.check(peer)
         said = {
             "channel": channel.name,
-            "keeper": keeper_of(self._bus, channel),
+            "home": home_of(self._bus, channel),
             "offer": offer,
             "peer": peer,
             "agent": agent[:512],

@@ -7,7 +7,7 @@ so that look-ups never wait. Who may change what is for the caller to ask of ``r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 SETTINGS = Actor("settings")
 #: No token is issued later than this.
 NEVER = 2**53
+#: Channels that are looked up one by one; more of them are with all others.
+FEW = 8
 #: What is told to those whose right has ended.
 ENDED = "no right any more"
 
@@ -41,8 +43,13 @@ ENDED = "no right any more"
 class Roster:
     """Makes, changes and deletes channels, their keys and tokens."""
 
-    def __init__(self, channels: Channels, catalogue: Catalogue, gate: Gate) -> None:
+    def __init__(
+        self, channels: Channels, catalogue: Catalogue, gate: Gate, *, home: str = ""
+    ) -> None:
+        """``home``: id of the catalogue where other nodes of the cluster share it; empty: it is
+        this node's own."""
         self.channels = channels
+        self.home = home
         self.catalogue = catalogue
         self.gate = gate
         self._turn = asyncio.Lock()
@@ -78,6 +85,13 @@ class Roster:
         await self.catalogue.permits.load()
         await self.refresh()
         await self.recheck()
+
+    async def follow(self, names: Collection[str]) -> None:
+        """Others changed these channels: see what is stored of them, and end what they ended."""
+        few = len(names) <= FEW
+        for name in sorted(names) if few else (None,):
+            await self.refresh(name)
+            await self.recheck(name)
 
     async def refresh(self, name: str | None = None) -> None:
         """Bring the live channels, or one of them, to what the catalogue says."""
@@ -124,6 +138,8 @@ class Roster:
         if channel is not None and channel.configured:
             self.channels.change(channel, channel.options, _of_settings(standing))
             return
+        if channel is not None and channel.elsewhere:
+            return  # its name was taken, as long as that one is open
         if record.configured:  # it stands in the settings no more; what it had waits there
             return
         try:
@@ -131,7 +147,7 @@ class Roster:
             if channel is not None:
                 self.channels.change(channel, options, standing)
             else:
-                self.channels.create(record.name, options, standing)
+                self.channels.create(record.name, options, standing, home=self.home)
         except HelioError as error:
             log.error("channel not opened", channel=record.name, error=error.message)
 

@@ -4,6 +4,10 @@ A node that keeps a channel announces it, and gives its document to who asks. Ot
 same channel, learn its tracks from where it enters, and fetch its media while somebody watches
 there. Where a publisher enters is announced as well (``ingest``, with the epoch): the newest epoch
 is where the channel comes from, and any node may be the next.
+
+Channels of one name are one channel where they have the same *home*: the node that keeps them, or
+the database that several nodes share. Each of these keeps the channel and announces it; what one
+of them changes there, the others read anew as soon as they hear of it.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import base64
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +26,7 @@ import structlog
 from heliograph.bus import Announcement, Arrived, Bus, Changed, Gone, Name, Request
 from heliograph.live import documents
 from heliograph.live.channel import Channel
+from heliograph.live.placing import home_of
 from heliograph.live.publish import PublishKind
 from heliograph.live.reflector import Reflector
 from heliograph.live.registry import Channels
@@ -53,15 +58,28 @@ MOST_RETRY = 30.0
 #: Seconds that nodes have to say how a channel comes to them. Where a source is missing, who has
 #: died a moment ago is not waited for.
 TREE_TIMEOUT, SOURCES_TIMEOUT = 2.0, 0.2
-#: Seconds that a channel stays open here after its keeper has gone: it may only have restarted.
+#: Seconds that a channel stays open here after its last keeper has gone: it may only have
+#: restarted.
 KEEP = 30.0
+#: Seconds in which changes of a shared database are gathered, to be read at once.
+GATHER = 0.05
 
 
 class SharedChannels:
     """Those of one node and those of all others."""
 
-    def __init__(self, bus: Bus, channels: Channels, reflector: Reflector, name: str = "") -> None:
-        """``name``: what people call this node."""
+    def __init__(
+        self,
+        bus: Bus,
+        channels: Channels,
+        reflector: Reflector,
+        name: str = "",
+        *,
+        home: str = "",
+        read: Callable[[Collection[str]], Awaitable[None]] | None = None,
+    ) -> None:
+        """``name``: what people call this node. ``home``: id of the database that it shares with
+        others, and ``read`` what brings channels to what stands there; empty: it shares none."""
         self.name = name or bus.node
         self.counters: Counter[str] = Counter(documents_failed=0)
         self._bus = bus
@@ -73,8 +91,14 @@ class SharedChannels:
         self._entering: dict[str, Announcement] = {}
         self._ingests: dict[str, dict[str, _Entrance]] = {}
         """Where channels of a name enter, by node."""
-        self._keepers: dict[str, dict[str, None]] = {}
-        """Nodes that keep a channel, other than this one."""
+        self._home, self._read = home, read
+        self._keepers: dict[str, dict[str, _Kept]] = {}
+        """Nodes that keep channels of a name, other than this one; whoever spoke last is first."""
+        self._learnt: dict[str, str] = {}
+        """Digests of the channels that are open here because others keep them."""
+        self._stale: set[str] = set()
+        """Channels of the shared database that others have changed."""
+        self._reading: asyncio.Task[None] | None = None
         self._fetching: dict[str, asyncio.Task[None]] = {}
         self._closing: dict[str, asyncio.TimerHandle] = {}
         self._preferred: dict[str, str] = {}
@@ -97,7 +121,7 @@ class SharedChannels:
             registration.close()
         for timer in self._closing.values():
             timer.cancel()
-        tasks = list(self._fetching.values())
+        tasks = [*self._fetching.values(), *filter(None, [self._reading])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -107,11 +131,12 @@ class SharedChannels:
     def _announce(self, channel: Channel) -> None:
         if channel.elsewhere:
             return
-        digest = _digest(channel)
+        home = home_of(self._bus, channel)
+        digest = _digest(channel, home)
         if self._digests.get(channel.name) == digest:
             return
         self._digests[channel.name] = digest
-        value = {"title": channel.title, "digest": digest}
+        value = {"title": channel.title, "home": home, "digest": digest}
         known = self._kept.get(channel.name)
         if known is None:
             self._kept[channel.name] = self._bus.announce(CHANNEL, channel.name, value)
@@ -123,7 +148,7 @@ class SharedChannels:
         channel = self._channels.find(name) if isinstance(name, str) else None
         if channel is None or channel.elsewhere:
             raise NotFoundError("no such channel is kept here", subject=str(name)[:80])
-        return documents.write(channel)
+        return documents.write(channel, home_of(self._bus, channel))
 
     def _observe(self, event: LiveEvent) -> None:
         channel = self._channels.find(event.channel)
@@ -133,6 +158,8 @@ class SharedChannels:
                 self._follow(event.channel)
             case "channel-closed":
                 self._digests.pop(event.channel, None)
+                self._learnt.pop(event.channel, None)
+                self._reflector.unwant(event.channel)
                 for table in (self._kept, self._entering):
                     announcement = table.pop(event.channel, None)
                     if announcement is not None:
@@ -149,7 +176,7 @@ class SharedChannels:
             if known is not None:
                 self._entering.pop(channel.name).close()
             return
-        value = {"epoch": channel.stats().epoch, "keeper": self._keeper_of(channel)}
+        value = {"epoch": channel.stats().epoch, "home": home_of(self._bus, channel)}
         if known is None:
             self._entering[channel.name] = self._bus.announce(INGEST, channel.name, value)
         else:
@@ -173,16 +200,13 @@ class SharedChannels:
         return {"codec": track.codec.value, "unit": base64.b64encode(unit).decode("ascii")}
 
     def _asked_for(self, request: Request) -> Channel:
-        """The channel that another node means: the one of that name with the same keeper."""
+        """The channel that another node means: the one of that name with the same home."""
         value = request.value
-        name, keeper = value if isinstance(value, list) and len(value) == 2 else ("", "")
+        name, home = value if isinstance(value, list) and len(value) == 2 else ("", "")
         channel = self._channels.find(name) if isinstance(name, str) else None
-        if channel is None or self._keeper_of(channel) != keeper:
+        if channel is None or home_of(self._bus, channel) != home:
             raise NotFoundError("no such channel is offered here", subject=str(name)[:80])
         return channel
-
-    def _keeper_of(self, channel: Channel) -> str:
-        return channel.keeper or self._bus.node
 
     # what all have together
 
@@ -196,7 +220,7 @@ class SharedChannels:
             if node == self._bus.node:
                 continue
             try:
-                meant = [channel.name, self._keeper_of(channel)]
+                meant = [channel.name, home_of(self._bus, channel)]
                 answer = await self._bus.call(node, KEYFRAME, meant)
                 return str(answer["codec"]), base64.b64decode(answer["unit"])
             except (HelioError, KeyError, TypeError, ValueError):
@@ -208,7 +232,7 @@ class SharedChannels:
         return grow(await self._places(self._channels.get(name)))
 
     async def _places(self, channel: Channel, timeout: float = TREE_TIMEOUT) -> list[Place]:
-        meant = [channel.name, self._keeper_of(channel)]
+        meant = [channel.name, home_of(self._bus, channel)]
         answers = await self._bus.ask(PLACE, meant, timeout)
         places = []
         for node, value in answers:
@@ -248,11 +272,11 @@ class SharedChannels:
 
     def _entrances(self, channel: Channel) -> list[str]:
         """Nodes at which it enters, that of the newest epoch first."""
-        keeper = self._keeper_of(channel)
+        home = home_of(self._bus, channel)
         found = {
             node: one.epoch
             for node, one in self._ingests.get(channel.name, {}).items()
-            if one.keeper == keeper
+            if one.home == home
         }
         return sorted(found, key=lambda node: (-found[node], node))
 
@@ -262,51 +286,96 @@ class SharedChannels:
         name, node = event.name.name, event.name.node
         if node == self._bus.node:
             return
-        keepers = self._keepers.setdefault(name, {})
+        before = self._keepers.pop(name, {})
+        told = before.pop(node, None) or _Kept.read(event.name)
         if not isinstance(event, Gone):
-            keepers[node] = None
-        else:
-            keepers.pop(node, None)
-            if not keepers:
-                del self._keepers[name]
+            told = _Kept.read(event.name)
+            before = {node: told, **before}
+        if before:
+            self._keepers[name] = before
         channel = self._channels.find(name)
-        if channel is not None and channel.keeper == node:
-            timer = self._closing.pop(name, None)
-            if timer is not None:
-                timer.cancel()
-            if isinstance(event, Gone):
-                self._close_later(name)
-        if not isinstance(event, Gone):
-            if isinstance(event, Arrived) and channel is not None and channel.keeper != node:
-                log.warning("another node keeps a channel of this name", channel=name, node=node)
-            self._look(name)
+        if self._home and told.home == self._home:
+            if isinstance(event, Gone) or told.digest != self._digests.get(name):
+                self._read_again(name)
+        elif channel is not None and channel.elsewhere and channel.home == told.home:
+            self._still_kept(name, channel)
+        other = channel is not None and home_of(self._bus, channel) != told.home
+        if other and isinstance(event, Arrived):
+            log.warning("another node keeps a channel of this name", channel=name, node=node)
+        self._look(name)
+
+    def _still_kept(self, name: str, channel: Channel) -> None:
+        """A channel that others keep stays open as long as one of them is there."""
+        keepers = self._keepers.get(name, {}).values()
+        if all(one.home != channel.home for one in keepers):
+            self._close_later(name)
+            return
+        timer = self._closing.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _read_again(self, name: str) -> None:
+        """Another node changed a channel of the database that is shared with it."""
+        if self._read is None:
+            return
+        self._stale.add(name)
+        if self._reading is None:
+            self._reading = asyncio.get_running_loop().create_task(
+                self._read_stale(self._read), name="channels of the shared database"
+            )
+
+    async def _read_stale(self, read: Callable[[Collection[str]], Awaitable[None]]) -> None:
+        pause = RETRY
+        try:
+            while self._stale:
+                await asyncio.sleep(GATHER)
+                names, self._stale = self._stale, set()
+                try:
+                    await read(names)
+                    pause = RETRY
+                except HelioError as error:
+                    self._stale |= names
+                    log.warning("channels not read again", error=error.message)
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, MOST_RETRY)
+        finally:
+            self._reading = None
 
     def _look(self, name: str) -> None:
         """See what others keep under a name."""
-        if name in self._keepers and name not in self._fetching:
-            channel = self._channels.find(name)
-            if channel is None or channel.elsewhere:
-                self._fetching[name] = asyncio.get_running_loop().create_task(
-                    self._fetch(name), name=f"document {name}"
-                )
+        if name not in self._fetching and self._to_ask(name):
+            self._fetching[name] = asyncio.get_running_loop().create_task(
+                self._fetch(name), name=f"document {name}"
+            )
+
+    def _to_ask(self, name: str) -> str:
+        """The node whose word on a channel is news here; empty: there is none."""
+        keepers, channel = self._keepers.get(name, {}), self._channels.find(name)
+        if channel is None:
+            if self._home and any(one.home == self._home for one in keepers.values()):
+                return ""  # it is in our database
+            return next(iter(keepers), "")
+        if not channel.elsewhere:
+            return ""
+        # A name is another's as long as that one is open.
+        same = ((node, one) for node, one in keepers.items() if one.home == channel.home)
+        for node, one in same:
+            return node if one.digest != self._learnt.get(name) else ""
+        return ""
 
     async def _fetch(self, name: str) -> None:
-        """Open a channel that another node keeps, or bring it up to date."""
+        """Open a channel that others keep, or bring it up to date."""
         pause = RETRY
         try:
-            while keepers := self._keepers.get(name):
-                channel = self._channels.find(name)
-                node = next(iter(keepers)) if channel is None else channel.keeper
-                if node not in keepers:
-                    break  # the name is another's as long as that one is open
+            while node := self._to_ask(name):
                 try:
                     await self._learn(node, name)
-                    break
                 except HelioError as error:
                     self.counters["documents_failed"] += 1
                     log.warning("channel not learnt", channel=name, node=node, error=error.message)
-                    keepers.pop(node, None)  # another may know it as well; this one comes last
-                    keepers[node] = None
+                    keepers = self._keepers.get(name, {})
+                    if node in keepers:  # another may know it as well; this one comes last
+                        keepers[node] = keepers.pop(node)
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, MOST_RETRY)
         finally:
@@ -314,17 +383,23 @@ class SharedChannels:
         self._follow(name)
 
     async def _learn(self, node: str, name: str) -> None:
-        found, options, standing = documents.read(await self._bus.call(node, DOCUMENT, name))
-        channel = self._channels.find(found)
+        told = self._keepers[name][node]
+        found = documents.read(await self._bus.call(node, DOCUMENT, name))
+        if (found.name, found.home) != (name, told.home):
+            raise MalformedError("channel document", "not of the channel that was announced")
+        channel = self._channels.find(name)
         if channel is None:
-            self._channels.create(found, options, standing, keeper=node)
-        elif channel.keeper == node:
-            self._channels.change(channel, options, standing)
+            self._channels.create(name, found.options, found.standing, keeper=node, home=found.home)
+        elif channel.elsewhere and channel.home == found.home:
+            self._channels.change(channel, found.options, found.standing)
+        else:
+            return
+        self._learnt[name] = told.digest
 
     def _close_later(self, name: str) -> None:
-        """Its keeper has gone; it may only have restarted."""
+        """Its last keeper has gone; it may only have restarted."""
         channel = self._channels.find(name)
-        if channel is None or not channel.elsewhere:
+        if channel is None or not channel.elsewhere or name in self._closing:
             return
 
         def close() -> None:
@@ -334,7 +409,6 @@ class SharedChannels:
             if self._entrances(channel):  # it goes on without its keeper
                 self._close_later(name)
                 return
-            self._reflector.unwant(name)
             self._channels.delete(name)
             self._look(name)  # another may keep one of the same name
 
@@ -378,22 +452,39 @@ class SharedChannels:
 
 
 @dataclass(frozen=True, slots=True)
+class _Kept:
+    """What a node says of a channel that it keeps."""
+
+    home: str
+    digest: str
+
+    @classmethod
+    def read(cls, name: Name) -> _Kept:
+        value = name.value if isinstance(name.value, dict) else {}
+        home, digest = value.get("home"), value.get("digest")
+        return cls(
+            home if isinstance(home, str) else name.node,
+            digest if isinstance(digest, str) else "",
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class _Entrance:
     """What a node says of a channel that enters there."""
 
     epoch: int
-    keeper: str
+    home: str
 
     @classmethod
     def read(cls, name: Name) -> _Entrance:
         value = name.value if isinstance(name.value, dict) else {}
-        epoch, keeper = value.get("epoch"), value.get("keeper")
+        epoch, home = value.get("epoch"), value.get("home")
         return cls(
             epoch if isinstance(epoch, int) and 0 <= epoch < 1 << 32 else 0,
-            keeper if isinstance(keeper, str) else "",
+            home if isinstance(home, str) else "",
         )
 
 
-def _digest(channel: Channel) -> str:
-    text = json.dumps(documents.write(channel), sort_keys=True)
+def _digest(channel: Channel, home: str) -> str:
+    text = json.dumps(documents.write(channel, home), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -9,7 +9,7 @@ checks it has to know that node. Text: base64url without padding (RFC 4648 secti
     12 bytes  id of the ticket
     8 bytes   when it expires, ms since 1970
     2 bytes   index of the group that the place is in
-    texts     unit, channel, keeper, reservation, grant: each a byte of its length, and UTF-8
+    texts     unit, channel, home, reservation, grant: each a byte of its length, and UTF-8
     64 bytes  signature over all that, with ``_CONTEXT`` before it
 
 A peer whose ticket is refused is told nothing of why; the error's class says it for the log.
@@ -89,7 +89,7 @@ class TicketStranger(TicketError):
 
 
 class TicketMismatched(TicketError):
-    """For another channel, or one of the same name that another node keeps."""
+    """For another channel, or one of the same name that is kept elsewhere."""
 
 
 class TicketUsed(TicketError):
@@ -103,8 +103,8 @@ class Ticket:
     unit: NodeId
     """Where it is good."""
     channel: str
-    keeper: NodeId
-    """The node that keeps the channel."""
+    home: NodeId
+    """The node, or the database of several, that keeps the channel."""
     reservation: str
     """Id of the place kept for him; empty: none is."""
     expires: float
@@ -125,7 +125,7 @@ def sign(key: Ed25519PrivateKey, ticket: Ticket) -> str:
     body += bytes.fromhex(ticket.id)
     body += round(ticket.expires * 1000).to_bytes(_TIME_BYTES)
     body += ticket.index.to_bytes(_INDEX_BYTES)
-    for text in (ticket.unit, ticket.channel, ticket.keeper, ticket.reservation, reason):
+    for text in (ticket.unit, ticket.channel, ticket.home, ticket.reservation, reason):
         data = text.encode("utf-8")
         if len(data) > 255:
             raise TooLargeError("a text is too long for a ticket", subject="ticket")
@@ -171,7 +171,7 @@ def _parse(body: bytes) -> tuple[bytes, Ticket]:
             raise ValueError("length")
         texts.append(body[place + 1 : end].decode("utf-8"))
         place = end
-    unit, channel, keeper, reservation, reason = texts
+    unit, channel, home, reservation, reason = texts
     if not _RESERVATION.fullmatch(reservation):
         raise ValueError("reservation")
     expires = int.from_bytes(body[time:index])
@@ -181,7 +181,7 @@ def _parse(body: bytes) -> tuple[bytes, Ticket]:
     ticket = Ticket(
         check_node_id(unit),
         check_channel_name(channel),
-        check_node_id(keeper),
+        check_node_id(home),
         reservation,
         expires / 1000,
         vouched(said, channel),
@@ -207,21 +207,21 @@ class Tickets:
         """How many are known as used."""
         return len(self._used)
 
-    def accept(self, text: str, *, channel: str, keeper: str, holder: str, now: float) -> Ticket:
+    def accept(self, text: str, *, channel: str, home: str, holder: str, now: float) -> Ticket:
         """Take a ticket for a channel from somebody at the address ``holder``.
 
         Whoever came with it first may come again while it is good, as players do that make a new
         connection after a redirect. ``TicketError`` otherwise, ``BusyError`` where too many came.
         """
         try:
-            ticket = self._check(text, channel, keeper, holder, now)
+            ticket = self._check(text, channel, home, holder, now)
         except HelioError:
             self.counters["tickets_refused"] += 1
             raise
         self.counters["tickets_accepted"] += 1
         return ticket
 
-    def _check(self, text: str, channel: str, keeper: str, holder: str, now: float) -> Ticket:
+    def _check(self, text: str, channel: str, home: str, holder: str, now: float) -> Ticket:
         signer, ticket = read(text)
         if not now - LEEWAY <= ticket.expires <= now + LIFETIME + LEEWAY:
             raise TicketExpired
@@ -229,7 +229,7 @@ class Tickets:
             raise TicketElsewhere
         if not self._known(signer):
             raise TicketStranger
-        if (ticket.channel, ticket.keeper) != (channel, keeper):
+        if (ticket.channel, ticket.home) != (channel, home):
             raise TicketMismatched
         before = self._used.get(ticket.id)
         if before is None:

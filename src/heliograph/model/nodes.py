@@ -24,8 +24,17 @@ def node_id(public_key: bytes) -> NodeId:
     """The id of the node with this Ed25519 public key, 32 bytes; ``MalformedError`` for others."""
     if len(public_key) != PUBLIC_KEY_BYTES:
         raise MalformedError("public key", f"{len(public_key)} bytes instead of 32")
-    digest = base64.b32encode(hashlib.sha256(public_key).digest()).decode("ascii").lower()
-    return NodeId(digest[:NODE_ID_LENGTH])
+    return NodeId(_short(public_key))
+
+
+def shared_id(name: str) -> str:
+    """The id of what several nodes share, in the form of a node's and unlike any of those."""
+    return _short(b"heliograph shared\0" + name.encode("utf-8"))
+
+
+def _short(data: bytes) -> str:
+    digest = base64.b32encode(hashlib.sha256(data).digest()).decode("ascii").lower()
+    return digest[:NODE_ID_LENGTH]
 
 
 def check_node_id(text: str) -> NodeId:

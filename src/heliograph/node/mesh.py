@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -48,8 +48,11 @@ class Mesh:
         channels: Channels,
         settings: MeshSettings,
         name: str,
+        *,
+        home: str = "",
+        read: Callable[[Collection[str]], Awaitable[None]] | None = None,
     ) -> None:
-        """``name``: what people call this node.
+        """``name``: what people call this node. ``home`` and ``read`` as of ``SharedChannels``.
 
         ``ResourceError`` where the port cannot be opened.
         """
@@ -82,7 +85,7 @@ class Mesh:
             self._sources,
             Rules(redundancy=settings.redundancy),
         )
-        self.shared = SharedChannels(bus, channels, self.reflector, self.name)
+        self.shared = SharedChannels(bus, channels, self.reflector, self.name, home=home, read=read)
         self._kept = identity.directory / NEIGHBOURS_FILE
         self._come_back()
         log.info("mesh listens", node=identity.node, port=port.port, addresses=hosts)

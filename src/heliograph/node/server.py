@@ -146,7 +146,7 @@ class Server:
         self.channels = Channels(loop, configured=configured, options=live_options(settings))
         self._undo.append(("channels", self.channels.close))
         gate = self._open_gate()
-        self.roster = Roster(self.channels, self.catalogue, gate)
+        self.roster = Roster(self.channels, self.catalogue, gate, home=self._home())
         await self.roster.open(self.state_dir)
         if self.cluster.active and self.carries:
             self._open_mesh(loop)
@@ -233,10 +233,23 @@ class Server:
             await self.rtmp.start()
             self._undo.append(("rtmp", self.rtmp.stop))
 
+    def _home(self) -> str:
+        """Of the channels that people made: the database, where other nodes may share it."""
+        return self.catalogue.home if self.cluster.active else ""
+
     def _open_mesh(self, loop: PlaneLoop) -> None:
         cluster, settings = self.cluster, self.settings
         name = node_name(settings)
-        self.mesh = Mesh(cluster.identity, cluster.bus, loop, self.channels, settings.mesh, name)
+        self.mesh = Mesh(
+            cluster.identity,
+            cluster.bus,
+            loop,
+            self.channels,
+            settings.mesh,
+            name,
+            home=self.roster.home,
+            read=self.roster.follow,
+        )
         self._undo.append(("mesh", self.mesh.close))
 
     async def _open_cluster(self) -> None:

@@ -53,8 +53,9 @@ class Subscribe:
     wire: int
     """How the channel is named on this link, 0–65535; the subscriber's choice."""
     channel: str
-    keeper: str
-    """The node that keeps it: others may have a channel of the same name."""
+    home: str
+    """The node that keeps it, or the database of several: others may have a channel of the same
+    name."""
     ready: bool = False
     """Whether media may come. One that does not know the tracks yet asks once without, and again
     when it has made ready for the layout it was told."""
@@ -260,7 +261,7 @@ def _seconds(value: object) -> float:
 _READERS: Mapping[str, Callable[[object], object]] = {
     "wire": lambda value: _integer(value, MAX_WIRE),
     "channel": lambda value: check_channel_name(_text(value)),
-    "keeper": _node,
+    "home": _node,
     "ready": _flag,
     "after": lambda value: tuple(_mark(one) for one in _list(value, MAX_TRACKS)),
     "tracks": lambda value: tuple(_track(one) for one in _list(value, MAX_TRACKS)),

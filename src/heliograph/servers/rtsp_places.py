@@ -20,8 +20,8 @@ from heliograph.live.grants import Grant
 from heliograph.live.placing import (
     Expecting,
     Placer,
+    home_of,
     keep,
-    keeper_of,
     node_rtsp,
     until_laid_out,
 )
@@ -66,10 +66,10 @@ class RtspPlaces:
 
         ``BusyError`` where its place is not to be had.
         """
-        keeper = keeper_of(self._bus, channel)
+        home = home_of(self._bus, channel)
         try:
             ticket = self._tickets.accept(
-                text, channel=channel.name, keeper=keeper, holder=peer, now=self._clock()
+                text, channel=channel.name, home=home, holder=peer, now=self._clock()
             )
         except HelioError as error:
             log.info("ticket refused", channel=channel.name, peer=peer, reason=type(error).__name__)
@@ -97,7 +97,7 @@ class RtspPlaces:
             ticket = Ticket(
                 unit,
                 channel.name,
-                check_node_id(keeper_of(self._bus, channel)),
+                check_node_id(home_of(self._bus, channel)),
                 place.id,
                 round(self._clock() + LIFETIME, 3),
                 grant,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -91,6 +91,9 @@ class Node:
         self.port = self.plane.mesh_open("127.0.0.1:0")
         self.unreachable: set[str] = set()
         """Nodes that cannot be greeted from here."""
+        self.home = ""
+        """Of the database that it shares with others, and what reads it again."""
+        self.read: Callable[[Collection[str]], Awaitable[None]] | None = None
         self._network, self._rules, self._options = network, rules, options
         self._stopped = False
 
@@ -103,7 +106,9 @@ class Node:
             return await self.shared.sources(channel)
 
         self.reflector = Reflector(self.node, self.channels, self.links, ask, self._rules)
-        self.shared = SharedChannels(self.bus, self.channels, self.reflector)
+        self.shared = SharedChannels(
+            self.bus, self.channels, self.reflector, home=self.home, read=self.read
+        )
 
     def _where(self, node: str) -> list[str]:
         return [] if node in self.unreachable else ["127.0.0.1"]

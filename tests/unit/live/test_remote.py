@@ -241,11 +241,11 @@ async def test_a_session_ends_with_the_right_to_it():
         [],
         {},
         {"channel": 7},
-        {"channel": "demo", "keeper": PORTAL},
-        {"channel": "demo", "keeper": PORTAL, "grant": {"r": "hidden"}},
-        {"channel": "demo", "keeper": PORTAL, "grant": {"r": "token", "t": [1, 2]}},
-        {"channel": "demo", "keeper": PORTAL, "grant": {"r": "public"}, "index": -1},
-        {"channel": "demo", "keeper": UNIT, "grant": {"r": "public"}},
+        {"channel": "demo", "home": PORTAL},
+        {"channel": "demo", "home": PORTAL, "grant": {"r": "hidden"}},
+        {"channel": "demo", "home": PORTAL, "grant": {"r": "token", "t": [1, 2]}},
+        {"channel": "demo", "home": PORTAL, "grant": {"r": "public"}, "index": -1},
+        {"channel": "demo", "home": UNIT, "grant": {"r": "public"}},
     ],
 )
 async def test_nonsense_on_the_bus_is_refused(value):

@@ -45,7 +45,7 @@ def gate(*known: str) -> Tickets:
 
 
 def accept(text: str, at: Tickets | None = None, **other: object) -> Ticket:
-    asked = {"channel": "demo", "keeper": KEEPER, "holder": "192.0.2.1", "now": NOW, **other}
+    asked = {"channel": "demo", "home": KEEPER, "holder": "192.0.2.1", "now": NOW, **other}
     return (at or gate()).accept(text, **asked)
 
 
@@ -80,7 +80,7 @@ def test_whom_an_account_let_in_is_taken_at_the_others_word():
         ({"now": NOW + LIFETIME + LEEWAY + 0.1}, TicketExpired),
         ({"now": NOW - LEEWAY - 0.1}, TicketExpired),
         ({"channel": "other"}, TicketMismatched),
-        ({"keeper": OTHER}, TicketMismatched),
+        ({"home": OTHER}, TicketMismatched),
         ({"at": gate(OTHER)}, TicketStranger),
         ({"at": Tickets(OTHER, lambda node: True)}, TicketElsewhere),
     ],

@@ -61,7 +61,7 @@ def test_what_a_newer_neighbour_adds_is_left_unread():
         ('{"type": "subscribe", "wire": 65536, "channel": "a"}', "wire is not valid"),
         ('{"type": "subscribe", "wire": true, "channel": "a"}', "wire is not valid"),
         ('{"type": "subscribe", "wire": 1, "channel": "a", "after": [[0, 1]]}', "after"),
-        ('{"type": "subscribe", "wire": 1, "channel": "a", "keeper": "A"}', "keeper is not valid"),
+        ('{"type": "subscribe", "wire": 1, "channel": "a", "home": "A"}', "home is not valid"),
         ('{"type": "subscribe", "wire": 1, "channel": "../a"}', "channel name"),
         ('{"type": "subscribe", "wire": 1, "channel": "a", "ready": 1}', "ready is not valid"),
         ('{"type": "path", "wire": 1, "path": ["A"]}', "path is not valid"),
