@@ -72,6 +72,7 @@ class Channels:
         guests_chat: bool = True,
         options: Mapping[str, Any] | None = None,
         configured: bool = False,
+        settings_of: str = "",
         max_owned: int = MAX_OWNED,
         by: Actor = SYSTEM,
     ) -> ChannelRecord:
@@ -110,6 +111,7 @@ class Channels:
                 guests_chat=guests_chat,
                 slow_mode_ms=0,
                 configured=configured,
+                settings_of=settings_of or None,
             )
             session.add(row)
             await session.flush()
@@ -190,6 +192,15 @@ class Channels:
             }
             record(session, self._context.now(), by, "channel.edit", name, **told)
             return channel_of(row)
+
+    async def enrol(self, name: str, settings_of: str) -> None:
+        """A channel of the settings stands in those of this node now."""
+        async with self._db.write() as session:
+            await session.execute(
+                update(ChannelRow)
+                .where(ChannelRow.name == channel_key(name), ChannelRow.configured.is_(True))
+                .values(settings_of=settings_of or None)
+            )
 
     async def give(self, name: str, owner: str | None, *, by: Actor = SYSTEM) -> ChannelRecord:
         """Give the channel to another owner, or to the server."""

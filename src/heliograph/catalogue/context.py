@@ -60,4 +60,5 @@ def channel_of(row: ChannelRow) -> ChannelRecord:
         slow_mode=row.slow_mode_ms / 1000,
         created=row.created,
         configured=row.configured,
+        settings_of=row.settings_of or "",
     )

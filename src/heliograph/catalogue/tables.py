@@ -141,6 +141,8 @@ class ChannelRow(Base):
     slow_mode_ms: Mapped[int] = mapped_column(server_default=text("0"))
     configured: Mapped[bool] = mapped_column(server_default=false())
     """Made for a channel of the settings."""
+    settings_of: Mapped[str | None] = mapped_column(String(16))
+    """Id of the node in whose settings it stood last, where several share the database."""
 
     owner: Mapped[AccountRow | None] = relationship(lazy="joined")
 

@@ -114,6 +114,8 @@ class ChannelRecord:
     created: datetime
     configured: bool = False
     """Whether it was made for a channel of the settings, which then has its options there."""
+    settings_of: str = ""
+    """Of which node's settings, where several share the database; empty where they do not."""
 
 
 @dataclass(frozen=True, slots=True)

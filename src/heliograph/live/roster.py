@@ -44,12 +44,18 @@ class Roster:
     """Makes, changes and deletes channels, their keys and tokens."""
 
     def __init__(
-        self, channels: Channels, catalogue: Catalogue, gate: Gate, *, home: str = ""
+        self,
+        channels: Channels,
+        catalogue: Catalogue,
+        gate: Gate,
+        *,
+        home: str = "",
+        node: str = "",
     ) -> None:
-        """``home``: id of the catalogue where other nodes of the cluster share it; empty: it is
-        this node's own."""
+        """``home``: id of the catalogue where other nodes share it, and ``node`` that of this one
+        among them; empty: it is this node's own."""
         self.channels = channels
-        self.home = home
+        self.home, self.node = home, node
         self.catalogue = catalogue
         self.gate = gate
         self._turn = asyncio.Lock()
@@ -153,14 +159,20 @@ class Roster:
 
     async def _enrol(self, name: str) -> None:
         """Make a row for a channel of the settings, so that it can have keys, tokens and a chat."""
-        standings = await self.catalogue.channels.standings(name)
-        if name not in standings:
+        channels = self.catalogue.channels
+        known = (await channels.standings(name)).get(name)
+        if known is None:
             try:
-                await self.catalogue.channels.create(name, configured=True, by=SETTINGS)
-            except ConflictError:
-                log.error("a channel made by the API differs in the case of letters", channel=name)
-        elif not standings[name].record.configured:
+                await channels.create(name, configured=True, settings_of=self.node, by=SETTINGS)
+                return
+            except ConflictError:  # another node may have been quicker
+                known = (await channels.standings(name)).get(name)
+        if known is None:
+            log.error("a channel made by the API differs in the case of letters", channel=name)
+        elif not known.record.configured:
             log.warning("settings hide a channel made by the API", channel=name)
+        elif known.record.settings_of != self.node:
+            await channels.enrol(name, self.node)
 
     async def _take_over(self, state_dir: Path) -> None:
         found = read_channels(state_dir)
@@ -217,6 +229,10 @@ class Roster:
         self.channels.check_room()
         left = (await self.catalogue.channels.standings(name)).get(name)
         if left is not None and left.record.configured:
+            if left.record.settings_of not in ("", self.node):
+                raise ConflictError(
+                    f"channel {name!r} stands in the settings of another node", subject=name
+                )
             # It stood in the settings once; keys, tokens and chat of then are not the new owner's.
             await self.catalogue.channels.delete(name, by=by)
         await self.catalogue.channels.create(

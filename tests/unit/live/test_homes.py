@@ -14,6 +14,7 @@ from tests.unit.live.mesh_site import NAME, Node, OnAir, until
 from heliograph.bus.memory import MemoryNetwork
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.passwords import Passwords
+from heliograph.catalogue.values import Standing
 from heliograph.live.gate import Asker, Gate, settled
 from heliograph.live.links import LinkOptions
 from heliograph.live.options import ChannelOptions
@@ -32,9 +33,8 @@ class Portal(Node):
 
     async def open(self, catalogue: Catalogue) -> None:
         self.home = shared_id(catalogue.instance)
-        self.roster = Roster(
-            self.channels, catalogue, Gate("boss", catalogue=catalogue), home=self.home
-        )
+        gate = Gate("boss", catalogue=catalogue)
+        self.roster = Roster(self.channels, catalogue, gate, home=self.home, node=self.node)
         self.read = self.roster.follow
         await self.roster.open()
         await self.start()
@@ -194,6 +194,51 @@ async def test_a_channel_of_a_nodes_own_settings_is_known_to_whom_shares_its_dat
         await until(lambda: one.has())
         assert one.channel.on_air
         await air.stop()
+
+
+async def test_what_a_channel_of_another_nodes_settings_has_is_not_lost_while_that_is_away(
+    tmp_path: Path,
+) -> None:
+    async with cluster(tmp_path) as (one, other, _):
+        await one.roster.configure(NAME, OPTIONS)
+        made = await one.roster.add_key(NAME)
+        await one.stop()
+        await until(lambda: other.bus.present("channel") == {})
+        other.channels.delete(NAME)  # as it is when nobody kept it for a while
+        with pytest.raises(ConflictError, match="another node"):
+            await other.roster.create(NAME)
+        standing = (await other.roster.catalogue.channels.standings(NAME))[NAME]
+        assert standing.key_id(made.key) is not None
+        # In the settings of another node, and no more: it is that one's to give away.
+        await other.roster.configure(NAME, OPTIONS)
+        await other.roster.withdraw(NAME)
+        _, fresh = await other.roster.create(NAME)
+        standing = (await other.roster.catalogue.channels.standings(NAME))[NAME]
+        assert standing.key_id(fresh.key) is not None
+        assert standing.key_id(made.key) is None
+
+
+async def test_a_channel_in_the_settings_of_two_nodes_that_start_at_once_has_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cluster(tmp_path) as (one, other, _):
+        channels, looked = other.roster.catalogue.channels, 0
+        stored = channels.standings
+
+        async def late(name: str | None = None) -> dict[str, Standing]:
+            """The other node is quicker by as much as the first look takes."""
+            nonlocal looked
+            looked += 1
+            if looked == 1:
+                await one.roster.configure(NAME, OPTIONS)
+                return {}
+            return await stored(name)
+
+        monkeypatch.setattr(channels, "standings", late)
+        opened = await other.roster.configure(NAME, OPTIONS)
+        assert opened.standing is not None
+        assert opened.standing.record.settings_of == other.node
+        await other.roster.add_key(NAME)
 
 
 def test_what_is_shared_is_called_like_a_node_is() -> None:
