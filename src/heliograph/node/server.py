@@ -128,13 +128,14 @@ class Server:
         configured = channel_options(settings, self.state_dir)
         self.catalogue = await Catalogue.open(database_url(settings, roles))
         self._undo.append(("database", self.catalogue.close))
-        await self.catalogue.accounts.allow_first(self.administrator_key)
         housekeeping = Periodic(
             "housekeeping", HOUSEKEEPING_S, self.catalogue.housekeeping, at_once=True
         )
         housekeeping.start()
         self._undo.append(("housekeeping", housekeeping.stop))
         await self._open_cluster()
+        whose = self.cluster.node if self.catalogue.home else "first"
+        await self.catalogue.accounts.allow_first(self.administrator_key, node=whose)
         feed = LogFeed(self.cluster.bus, node_name(settings))
         feed.start()
         self._undo.append(("log feed", feed.close))
@@ -146,7 +147,10 @@ class Server:
         self.channels = Channels(loop, configured=configured, options=live_options(settings))
         self._undo.append(("channels", self.channels.close))
         gate = self._open_gate()
-        self.roster = Roster(self.channels, self.catalogue, gate, home=self._home())
+        home, node = self.catalogue.home, self.cluster.node
+        self.roster = Roster(
+            self.channels, self.catalogue, gate, home=home, node=node if home else ""
+        )
         await self.roster.open(self.state_dir)
         if self.cluster.active and self.carries:
             self._open_mesh(loop)
@@ -232,10 +236,6 @@ class Server:
             self.rtmp = RtmpServer(self.channels, loop, rtmp_options(settings), gate=gate)
             await self.rtmp.start()
             self._undo.append(("rtmp", self.rtmp.stop))
-
-    def _home(self) -> str:
-        """Of the channels that people made: the database, where other nodes may share it."""
-        return self.catalogue.home if self.cluster.active else ""
 
     def _open_mesh(self, loop: PlaneLoop) -> None:
         cluster, settings = self.cluster, self.settings
