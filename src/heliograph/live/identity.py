@@ -12,7 +12,7 @@ from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.rights import Person
 from heliograph.catalogue.values import Account, Actor, Role
 from heliograph.live.gate import Asker, Gate
-from heliograph.model.errors import ForbiddenError
+from heliograph.model.errors import BusyError, ForbiddenError, ResourceError
 
 #: The cookie of who is signed in; its value is a session's token.
 SESSION_COOKIE: Final = "helio_session"
@@ -105,12 +105,15 @@ async def find_identity(
 
     ``safe``: the request changes nothing. Everything else that a cookie authorises, upgrades to
     WebSocket too, has to come from a page of ours: ``ForbiddenError`` otherwise. ``TooManyError``
-    where this address has guessed at the administrator's key too often.
+    where this address has guessed at the administrator's key too often; ``ResourceError`` or
+    ``BusyError`` where the database cannot say who wants to change something.
     """
     token = bearer(headers)
     if token and not _VIEW_TOKEN.match(token) and gate.is_administrator(token, peer):
         return Identity(None, True, Actor("api-key", peer))
-    return await signed_in(catalogue, headers, peer, public_host=public_host, safe=safe)
+    return await signed_in(
+        catalogue, headers, peer, public_host=public_host, safe=safe, sure=not safe
+    )
 
 
 async def signed_in(
@@ -120,14 +123,24 @@ async def signed_in(
     *,
     public_host: str = "",
     safe: bool = False,
+    sure: bool = False,
 ) -> Identity:
-    """Who asks, by the cookie alone; as ``find_identity`` otherwise."""
+    """Who asks, by the cookie alone; as ``find_identity`` otherwise.
+
+    Whom the database cannot tell of just now is a guest, who may do what guests may; ``sure``: the
+    database's error is raised instead.
+    """
     token = cookie(headers, SESSION_COOKIE)
     if not token:
         return Identity(actor=Actor("guest", peer))
     if not safe:
         check_origin(headers, public_host)
-    session = await catalogue.sessions.find(token)
+    try:
+        session = await catalogue.sessions.find(token)
+    except (ResourceError, BusyError):
+        if sure:
+            raise
+        session = None
     if session is None:
         return Identity(actor=Actor("guest", peer))
     account = session.account

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from heliograph.catalogue.values import Account, NewSession, Role
 from heliograph.live.identity import SESSION_COOKIE, Identity, check_origin, cookie
-from heliograph.model.errors import HelioError, UnauthorizedError
+from heliograph.model.errors import BusyError, HelioError, ResourceError, UnauthorizedError
 from heliograph.web.access import Asking, Context
 from heliograph.web.context import WebContext
 from heliograph.web.cookies import drop_session, set_session
@@ -62,8 +62,16 @@ async def _answer(context: WebContext, identity: Identity) -> dict[str, Any]:
     return {
         "account": None if account is None else signed_in(account),
         "administrator": identity.administrator,
-        "setup": account is None and await context.catalogue.accounts.count() == 0,
+        "setup": account is None and await _is_empty(context),
     }
+
+
+async def _is_empty(context: WebContext) -> bool:
+    """Whether there is no account; none is missed while the database cannot say."""
+    try:
+        return await context.catalogue.accounts.count() == 0
+    except (ResourceError, BusyError):
+        return False
 
 
 def signed_in(account: Account) -> dict[str, Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import pytest
 from tests.unit.web.site import ADMIN, KEY, PATIENCE, Site, running
 
+from heliograph.catalogue.engine import Database
 from heliograph.catalogue.throttle import ACCOUNT_POLICY
 from heliograph.catalogue.values import Role
+from heliograph.live.offers import OfferLimits
+from heliograph.model.errors import ResourceError
 
 PASSWORD = "a rather long sentence"
 API = "/api/v1"
@@ -70,6 +73,31 @@ async def test_signing_in_and_out():
         assert (await browser.http.get(f"{API}/session")).json()["account"] is None
         assert (await browser.sign_in("anna", "wrong password")).status_code == 401
         assert (await browser.sign_in("nobody")).status_code == 401
+
+
+async def test_who_cannot_be_looked_up_just_now_is_a_guest(monkeypatch: pytest.MonkeyPatch):
+    def away(self: Database) -> NoReturn:
+        raise ResourceError("the database is away", subject="database")
+
+    guest = {"account": None, "administrator": False, "setup": False}
+    async with running(offers=OfferLimits()) as site, Browser(site) as known, Browser(site) as new:
+        site.publish()
+        await account(site, "anna", Role.ADMINISTRATOR)
+        await known.sign_in("anna")
+        assert (await known.http.get(f"{API}/session")).json()["account"]["name"] == "anna"
+        new.http.cookies.set("helio_session", "of-a-sign-in-at-another-node")
+        monkeypatch.setattr(Database, "read", away)
+        monkeypatch.setattr(Database, "write", away)
+        assert (await site.get(f"{API}/session")).json() == guest
+        assert (await new.http.get(f"{API}/session")).json() == guest
+        assert (await known.http.get(f"{API}/session")).json()["account"]["name"] == "anna"
+        assert (await new.http.get(f"{API}/channels/demo")).status_code == 200
+        watching = await new.http.post(
+            "/whep/demo", content="v=0", headers={"Content-Type": "application/sdp"}
+        )
+        assert watching.status_code == 400  # he was let in; only his offer is none
+        refused = await new.http.post(f"{API}/channels", json={"name": "more"})
+        assert refused.status_code == 503
 
 
 async def test_cookie_stays_within_https():
