@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.context import Context, channel_key, cut
@@ -70,12 +70,16 @@ class History:
         cleared: int = 0,
         muted: Iterable[ChatMute] = (),
         unmuted: Iterable[str] = (),
-    ) -> None:
+        moved: Mapping[int, int] | None = None,
+    ) -> dict[int, int]:
         """Write down what happened, as one transaction; doing it twice changes nothing.
 
-        ``deleted``: messages whose text goes; ``cleared``: those before this one go as well.
+        ``deleted``: messages whose text goes; ``cleared``: all go but those said after this one.
         Unmuting comes before muting: give the last state of each author. ``NotFoundError`` without
         that channel.
+
+        A message behind which another node wrote meanwhile gets the next free number instead of its
+        own. Gives such by their own; ``moved``: those of earlier calls.
         """
         said, deleted = list(said), list(deleted)
         muted, unmuted = list(muted), list(unmuted)
@@ -87,42 +91,44 @@ class History:
             )
             if row is None:
                 raise NotFoundError(f"no channel {channel[:80]!r}", subject=channel[:80])
-            if said:
-                await self._say(session, row.id, said)
+            now_moved = await self._say(session, row.id, said) if said else {}
+            stored = {**(moved or {}), **now_moved}
             if deleted:
+                seqs = [stored.get(seq, seq) for seq in deleted]
                 await session.execute(
                     update(ChatRow)
-                    .where(ChatRow.channel_id == row.id, ChatRow.seq.in_(deleted))
+                    .where(ChatRow.channel_id == row.id, ChatRow.seq.in_(seqs))
                     .values(body="", deleted=True)
                 )
             if cleared:
+                later = [stored.get(one.seq, one.seq) for one in said if one.seq > cleared]
                 await session.execute(
                     update(ChatRow)
-                    .where(ChatRow.channel_id == row.id, ChatRow.seq < cleared)
+                    .where(ChatRow.channel_id == row.id, ChatRow.seq.not_in(later))
                     .values(body="", deleted=True)
                 )
             if muted or unmuted:
                 await self._mute(session, row.id, muted, unmuted)
+            return now_moved
 
-    async def _say(self, session: AsyncSession, channel_id: int, said: list[ChatEntry]) -> None:
-        values = [
-            {
-                "channel_id": channel_id,
-                "seq": entry.seq,
-                "author": entry.author,
-                "name": entry.name,
-                "badge": entry.badge,
-                "body": "" if entry.deleted else cut(entry.text, len(entry.text)),
-                "nonce": entry.nonce,
-                "at": entry.at,
-                "deleted": entry.deleted,
-            }
-            for entry in said
-        ]
-        if self._db.is_sqlite:
-            await session.execute(sqlite.insert(ChatRow).on_conflict_do_nothing(), values)
-        else:
-            await session.execute(postgresql.insert(ChatRow).on_conflict_do_nothing(), values)
+    async def _say(
+        self, session: AsyncSession, channel_id: int, said: list[ChatEntry]
+    ) -> dict[int, int]:
+        """The caller holds the channel's row fast, so that nobody else gives numbers away."""
+        known = await self._known(session, channel_id, {entry.nonce for entry in said})
+        newest = select(func.max(ChatRow.seq)).where(ChatRow.channel_id == channel_id)
+        found = await session.scalar(newest)
+        last = -1 if found is None else found
+        values, moved = [], {}
+        for entry in said:
+            key = entry.author, entry.nonce
+            if key not in known:
+                known[key] = last = max(entry.seq, last + 1)
+                values.append(_values(channel_id, last, entry))
+            if known[key] != entry.seq:
+                moved[entry.seq] = known[key]
+        if values:
+            await session.execute(insert(ChatRow), values)
         edge = await session.scalar(
             select(ChatRow.seq)
             .where(ChatRow.channel_id == channel_id)
@@ -134,6 +140,22 @@ class History:
             await session.execute(
                 delete(ChatRow).where(ChatRow.channel_id == channel_id, ChatRow.seq <= edge)
             )
+        return moved
+
+    async def _known(
+        self, session: AsyncSession, channel_id: int, nonces: set[str]
+    ) -> dict[tuple[str, str], int]:
+        """Numbers of the messages that are there, by author and nonce."""
+        found: dict[tuple[str, str], int] = {}
+        wanted = sorted(nonces)
+        for start in range(0, len(wanted), KEEP_MESSAGES):
+            query = select(ChatRow.author, ChatRow.nonce, ChatRow.seq).where(
+                ChatRow.channel_id == channel_id,
+                ChatRow.nonce.in_(wanted[start : start + KEEP_MESSAGES]),
+            )
+            for author, nonce, seq in await session.execute(query):
+                found[author, nonce] = seq
+        return found
 
     async def _mute(
         self, session: AsyncSession, channel_id: int, muted: list[ChatMute], unmuted: list[str]
@@ -155,6 +177,20 @@ class History:
             )
         )
         await session.execute(delete(ChatMuteRow).where(ChatMuteRow.id.in_(surplus)))
+
+
+def _values(channel_id: int, seq: int, entry: ChatEntry) -> dict[str, Any]:
+    return {
+        "channel_id": channel_id,
+        "seq": seq,
+        "author": entry.author,
+        "name": entry.name,
+        "badge": entry.badge,
+        "body": "" if entry.deleted else cut(entry.text, len(entry.text)),
+        "nonce": entry.nonce,
+        "at": entry.at,
+        "deleted": entry.deleted,
+    }
 
 
 def _entry(row: ChatRow) -> ChatEntry:

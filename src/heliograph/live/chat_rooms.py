@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 import structlog
 
 from heliograph.catalogue.catalogue import Catalogue
+from heliograph.catalogue.history import KEEP_MESSAGES
 from heliograph.catalogue.values import ChatEntry, ChatMute
 from heliograph.live.chat import Room
 from heliograph.live.chat_entries import (
@@ -51,6 +52,9 @@ class OpenRoom:
         self.empty_since: float | None = None
         """When its last member went, by the steady clock; None: it has members, or never had."""
         self.closed = False
+        self.moved: dict[int, int] = {}
+        """Messages that are stored under another number than the room's own: another node that
+        shares the database had written meanwhile."""
         self._chats = chats
         self._writer: asyncio.Task[None] | None = None
         self._safe: asyncio.Future[None] | None = None  # of what waits
@@ -165,14 +169,18 @@ class Chats:
         for _ in range(SAVE_TRIES):
             try:
                 async with asyncio.timeout(SAVE_PATIENCE):
-                    await self._catalogue.history.save(
+                    moved = await self._catalogue.history.save(
                         opened.channel,
                         said=batch.said,
                         deleted=batch.deleted,
                         cleared=batch.cleared,
                         muted=batch.muted,
                         unmuted=batch.unmuted,
+                        moved=opened.moved,
                     )
+                opened.moved |= moved
+                for number in list(opened.moved)[:-KEEP_MESSAGES]:
+                    del opened.moved[number]
                 return
             except NotFoundError:  # a channel that is not kept, or just deleted
                 break

@@ -48,6 +48,25 @@ async def test_deleted_text_is_gone(catalogue: Catalogue, clock: Clock) -> None:
     assert (await catalogue.history.load("other")).messages[0].text == "text 1"
 
 
+async def test_two_rooms_of_a_channel_lose_nothing_of_each_other(
+    catalogue: Catalogue, clock: Clock
+) -> None:
+    history = catalogue.history
+    await history.save("demo", said=[said(clock, 1), said(clock, 2)])
+    theirs = [said(clock, n, author="account:2", text=f"their {n}") for n in (2, 3)]
+    moved = await history.save("demo", said=theirs)
+    assert moved == {2: 3, 3: 4}
+    assert await history.save("demo", said=theirs) == moved  # again, as it was not confirmed
+    texts = [entry.text for entry in (await history.load("demo")).messages]
+    assert texts == ["text 1", "text 2", "their 2", "their 3"]
+    moved |= await history.save("demo", said=[said(clock, 5, author="account:2")], moved=moved)
+    await history.save("demo", deleted=[3], moved=moved)
+    assert [entry.seq for entry in (await history.load("demo")).messages if entry.deleted] == [4]
+    await history.save("demo", said=[said(clock, 6), said(clock, 8)], cleared=7)
+    left = [entry.seq for entry in (await history.load("demo")).messages if not entry.deleted]
+    assert left == [8]
+
+
 async def test_history_is_bounded(catalogue: Catalogue, clock: Clock) -> None:
     await catalogue.history.save("other", said=[said(clock, 1)])
     for start in (0, 400):

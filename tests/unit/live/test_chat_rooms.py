@@ -161,3 +161,18 @@ async def test_empty_rooms_are_forgotten_after_a_while(catalogue: Catalogue):
     opened.room.leave(member)
     chats.forget_empty(200.0 + KEEP_EMPTY_S)
     assert len(chats) == 0
+
+
+async def test_rooms_of_two_nodes_lose_no_message_of_each_other(catalogue: Catalogue):
+    here, there = await Chats(catalogue).open("demo"), await Chats(catalogue).open("demo")
+    anna, bert = come(here, "Anna"), come(there, "Bert")
+    for number in range(3):
+        here.room.say(anna, f"here {number}", f"n{number}", float(number))
+        await safe(here)
+        rude = there.room.say(bert, f"there {number}", f"n{number}", float(number)).message
+        await safe(there)
+    there.room.delete(bert, rude.id)
+    await safe(there)
+    again = await Chats(catalogue).open("demo")
+    texts = [entry.text for entry in again.room.join("guest:r", "", 4.0)[1].entries]
+    assert texts == ["here 0", "there 0", "here 1", "there 1", "here 2"]
