@@ -256,10 +256,7 @@ class Room:
     def clear(self, by: Member) -> Cleared:
         """Delete all messages."""
         _moderates(by)
-        self._entries = deque(e for e in self._entries if not isinstance(e, Message))
-        for message in list(self._nonces.values()):
-            self._blank(message)
-        cleared = Cleared(self._next())
+        cleared = self._clear()
         self._tell(cleared)
         return cleared
 
@@ -304,6 +301,46 @@ class Room:
         slow = Slow(self._next(), seconds)
         self._tell(slow)
         return slow
+
+    # ── what happened in another node's room of the channel, which writes it down
+
+    def heard(self, message: Message) -> Message | None:
+        """Something was said there: it has a number of its own here. None where it is known."""
+        if (message.author, message.nonce) in self._nonces:
+            return None
+        message = replace(message, id=self._next())
+        self._remember(message)
+        self._show(message)
+        return message
+
+    def heard_deleted(self, author: str, nonce: str) -> None:
+        """A message was deleted there."""
+        found = self._nonces.get((author, nonce))
+        if found is None or not found.text:
+            return
+        if found in self._entries:
+            self._entries.remove(found)
+        self._blank(found)
+        self._show(Deleted(self._next(), found.id))
+
+    def heard_cleared(self) -> None:
+        """All messages were deleted there."""
+        self._show(self._clear())
+
+    def heard_muted(self, author: str, net: str, until: float | None) -> None:
+        """An author may not write."""
+        self._mutes.add(author, net, until)
+        self._show(Muted(self._next(), author, until, net))
+
+    def heard_unmuted(self, author: str) -> None:
+        """An author may write again."""
+        net = self._mutes.remove(author)
+        if net is not None:
+            self._show(Unmuted(self._next(), author, net))
+
+    def known(self, message_id: int) -> Message | None:
+        """A message that is remembered, without a text once it is deleted."""
+        return next((one for one in self._nonces.values() if one.id == message_id), None)
 
     def take_unsaved(self) -> tuple[Entry, ...]:
         """What happened since the last call, to be written down."""
@@ -409,11 +446,20 @@ class Room:
             self._nets[member.author] = net
             self._nets.move_to_end(member.author)
 
+    def _clear(self) -> Cleared:
+        self._entries = deque(e for e in self._entries if not isinstance(e, Message))
+        for message in list(self._nonces.values()):
+            self._blank(message)
+        return Cleared(self._next())
+
     def _tell(self, entry: Entry) -> None:
-        self._append(entry)
         if len(self._unsaved) == self._unsaved.maxlen:
             self.unsaved_lost += 1
         self._unsaved.append(entry)
+        self._show(entry)
+
+    def _show(self, entry: Entry) -> None:
+        self._append(entry)
         self._news()
 
 

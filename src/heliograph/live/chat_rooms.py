@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 import structlog
@@ -39,6 +39,8 @@ LOAD_PATIENCE = 5.0
 #: Seconds for one try to write, and tries; who wrote waits meanwhile for the confirmation.
 SAVE_PATIENCE = 3.0
 SAVE_TRIES = 2
+#: Number under which a message is stored that is in memory only.
+NOWHERE = -1
 #: Seconds that a room without members is kept: pages are loaded anew, and connections break.
 KEEP_EMPTY_S = 300.0
 
@@ -59,6 +61,12 @@ class OpenRoom:
         self._writer: asyncio.Task[None] | None = None
         self._safe: asyncio.Future[None] | None = None  # of what waits
         self._writing: asyncio.Future[None] | None = None  # of what is written now
+
+    def note_moved(self, moved: Mapping[int, int]) -> None:
+        """Messages are stored under other numbers than the room's own."""
+        self.moved |= moved
+        for number in list(self.moved)[:-KEEP_MESSAGES]:
+            del self.moved[number]
 
     def safe(self) -> asyncio.Future[None] | None:
         """Done when all that happened is written down or given up; None: it is already."""
@@ -121,6 +129,8 @@ class Chats:
             # What is in memory only.
             chat_unsaved=0,
         )
+        self.on_saved: Callable[[OpenRoom, tuple[Entry, ...]], None] = lambda room, entries: None
+        """Called with what was written down, or given up."""
         self._catalogue = catalogue
         self._rooms: dict[str, OpenRoom] = {}
         self._loading: dict[str, asyncio.Task[OpenRoom]] = {}
@@ -165,6 +175,12 @@ class Chats:
 
     async def save(self, opened: OpenRoom, entries: tuple[Entry, ...]) -> None:
         """Write down; never fails, but counts."""
+        if not entries:  # what others write down
+            return
+        await self._save(opened, entries)
+        self.on_saved(opened, entries)
+
+    async def _save(self, opened: OpenRoom, entries: tuple[Entry, ...]) -> None:
         batch = _Batch(entries)
         for _ in range(SAVE_TRIES):
             try:
@@ -178,9 +194,7 @@ class Chats:
                         unmuted=batch.unmuted,
                         moved=opened.moved,
                     )
-                opened.moved |= moved
-                for number in list(opened.moved)[:-KEEP_MESSAGES]:
-                    del opened.moved[number]
+                opened.note_moved(moved)
                 return
             except NotFoundError:  # a channel that is not kept, or just deleted
                 break
@@ -193,6 +207,11 @@ class Chats:
                     limit="chat not written down",
                 )
         self.counters["chat_unsaved"] += len(entries)
+        opened.note_moved({one.id: NOWHERE for one in entries if isinstance(one, Message)})
+
+    def find(self, channel: str) -> OpenRoom | None:
+        """The channel's room, if it is open."""
+        return self._rooms.get(channel)
 
     def close_room(self, channel: str) -> OpenRoom | None:
         """Forget a room: its channel is no more. The members are the caller's to send away."""

@@ -17,6 +17,7 @@ import uvloop
 from heliograph import __version__
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.live.channel import Channel
+from heliograph.live.chat_exchange import ChatExchange
 from heliograph.live.chat_rooms import Chats
 from heliograph.live.gate import Gate
 from heliograph.live.hls import Hls
@@ -283,6 +284,11 @@ class Server:
             public_host=settings.server.public_host,
         )
         self.channels.subscribe(chat.observe)
+        if self.roster.home:
+            exchange = ChatExchange(
+                self.cluster.bus, context.chats, self.channels, self.roster.home
+            )
+            self._undo.append(("chat exchange", exchange.close))
         chat.start()
         return chat
 
