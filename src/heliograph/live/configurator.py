@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 from heliograph.live.neighbours import (
     Answered,
+    Appeared,
     AskForSources,
     ClientJoined,
     ClientLeft,
@@ -147,6 +148,8 @@ class Configurator:
         match event:
             case LinkUp(node) | LinkSilent(node) | LinkDown(node):
                 self._link(event, self._peer(node), now)
+            case Appeared(node):
+                self._appeared(node)
             case Told(node, message):
                 self._told(node, message)
             case Returned(channel, sources, clients):
@@ -228,6 +231,13 @@ class Configurator:
                 peer.failures += 1
                 for feed in self._feeds.values():
                     feed.sources.pop(node, None)
+
+    def _appeared(self, node: str) -> None:
+        peer = self._peers.get(node)
+        if peer is not None:
+            peer.failures, peer.held_until = 0, 0.0
+        for feed in self._feeds.values():
+            feed.held.pop(node, None)
 
     def _pause(self, failures: int) -> float:
         return float(min(self.rules.retry * 2 ** min(failures, 16), self.rules.most_retry))

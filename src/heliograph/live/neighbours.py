@@ -91,6 +91,13 @@ class LinkDown:
 
 
 @dataclass(frozen=True, slots=True)
+class Appeared:
+    """A node has come, or come back: it is worth a try at once."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """A neighbour sends a channel that was asked of it, or tells a new way by which it comes."""
 
@@ -160,6 +167,7 @@ Event: TypeAlias = (
     | LinkUp
     | LinkSilent
     | LinkDown
+    | Appeared
     | Answered
     | Delivering
     | Denied

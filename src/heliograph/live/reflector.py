@@ -20,6 +20,7 @@ from heliograph.live.flows import Feed, Inflow, Neighbours, Outflow
 from heliograph.live.links import Links, MeshLink
 from heliograph.live.neighbours import (
     Answered,
+    Appeared,
     AskForSources,
     ClientJoined,
     ClientLeft,
@@ -121,6 +122,10 @@ class Reflector:
         """Carry a channel, from these nodes, the best first; ``at_once``: gone to without waiting
         whether it stays well."""
         self._handle(Wanted(channel, tuple(sources), at_once))
+
+    def appeared(self, node: str) -> None:
+        """A node has come, or come back."""
+        self._handle(Appeared(node))
 
     def unwant(self, channel: str) -> None:
         """Carry it no more."""

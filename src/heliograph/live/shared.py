@@ -16,6 +16,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -61,6 +62,9 @@ TREE_TIMEOUT, SOURCES_TIMEOUT = 2.0, 0.2
 #: Seconds that a channel stays open here after its last keeper has gone: it may only have
 #: restarted.
 KEEP = 30.0
+#: Unix time from which epochs are counted, the beginning of 2024, and epochs a second: no process
+#: is back sooner, no publisher comes more often, and 32 bits last until 2058.
+BEGINNING, EPOCHS = 1_704_067_200, 4
 #: Seconds in which changes of a shared database are gathered, to be read at once.
 GATHER = 0.05
 
@@ -112,7 +116,7 @@ class SharedChannels:
         ]
         self._unsubscribe = channels.subscribe(self._observe)
         for channel in channels:
-            self._announce(channel)
+            self._opened(channel)
 
     async def close(self) -> None:
         """Tell of nothing any more and follow nobody."""
@@ -127,6 +131,12 @@ class SharedChannels:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     # what this node has
+
+    def _opened(self, channel: Channel) -> None:
+        # This node may have been the one at which it entered, and have died: what it numbers now is
+        # to follow on what others got of it before.
+        channel.plane.claim_epoch(channel.plane_channel, _epoch_now())
+        self._announce(channel)
 
     def _announce(self, channel: Channel) -> None:
         if channel.elsewhere:
@@ -153,7 +163,10 @@ class SharedChannels:
     def _observe(self, event: LiveEvent) -> None:
         channel = self._channels.find(event.channel)
         match event.kind:
-            case "channel-opened" | "changed" if channel is not None:
+            case "channel-opened" if channel is not None:
+                self._opened(channel)
+                self._follow(event.channel)
+            case "changed" if channel is not None:
                 self._announce(channel)
                 self._follow(event.channel)
             case "channel-closed":
@@ -483,6 +496,11 @@ class _Entrance:
             epoch if isinstance(epoch, int) and 0 <= epoch < 1 << 32 else 0,
             home if isinstance(home, str) else "",
         )
+
+
+def _epoch_now() -> int:
+    """An epoch above all that were counted up from those of any time before."""
+    return int((time.time() - BEGINNING) * EPOCHS)
 
 
 def _digest(channel: Channel, home: str) -> str:

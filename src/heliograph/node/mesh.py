@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from heliograph.bus import Bus
+from heliograph.bus import Arrived, Bus, Event
 from heliograph.bus.identity import Identity
 from heliograph.live.flows import Neighbours
 from heliograph.live.links import LinkOptions, Links
@@ -86,9 +86,14 @@ class Mesh:
             Rules(redundancy=settings.redundancy),
         )
         self.shared = SharedChannels(bus, channels, self.reflector, self.name, home=home, read=read)
+        self._watching = bus.watch(MESH, self._seen)
         self._kept = identity.directory / NEIGHBOURS_FILE
         self._come_back()
         log.info("mesh listens", node=identity.node, port=port.port, addresses=hosts)
+
+    def _seen(self, event: Event) -> None:
+        if isinstance(event, Arrived) and event.name.node != self._bus.node:
+            self.reflector.appeared(event.name.node)
 
     def _where(self, node: str) -> Sequence[str]:
         for (one, _), value in self._bus.present(MESH).items():
@@ -139,6 +144,7 @@ class Mesh:
 
     async def close(self) -> None:
         """End all links."""
+        self._watching.close()
         self._here.close()
         await self.shared.close()
         await self.reflector.close()

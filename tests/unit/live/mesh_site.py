@@ -113,6 +113,14 @@ class Node:
     def _where(self, node: str) -> list[str]:
         return [] if node in self.unreachable else ["127.0.0.1"]
 
+    async def again(self) -> Node:
+        """It has died and begins anew under the same key."""
+        await self.stop()
+        fresh = Node(self._network, self._rules, self._options)
+        fresh.key, fresh.node = self.key, self.node
+        await fresh.start()
+        return fresh
+
     async def stop(self) -> None:
         if self._stopped:
             return

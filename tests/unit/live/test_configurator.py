@@ -8,6 +8,7 @@ import pytest
 from tests.unit.live.mesh_network import CHANNEL, Network, name
 
 from heliograph.live.neighbours import (
+    Appeared,
     AskForSources,
     Leave,
     Returned,
@@ -47,6 +48,22 @@ def test_a_silent_source_is_replaced_as_soon_as_it_is_noticed():
     assert network.sources(C)[-1] == B
     network.run(1)
     assert network.nodes[C].path(CHANNEL) == (S, B, C)
+
+
+def test_who_comes_back_is_tried_at_once():
+    network = Network()
+    network.add(S)
+    network.ingest(S)
+    network.add(A, S)
+    network.run(1)
+    assert network.fed(A)
+    network.kill(S)
+    network.run(60)  # by now it is tried each eighth second
+    network.add(S)
+    network.ingest(S)
+    network.tell(A, Appeared(S))
+    network.run(0.2)
+    assert network.fed(A)
 
 
 def test_with_two_sources_the_death_of_one_changes_nothing():

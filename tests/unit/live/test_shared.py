@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -113,6 +114,28 @@ async def test_a_channel_comes_back_to_where_it_entered_before():
         count = len(viewer.packets)
         air = OnAir(one.publish())
         await until(lambda: len(viewer.packets) > count + 30)
+        await air.stop()
+
+
+async def test_who_died_numbers_on_above_what_others_have_of_it(monkeypatch):
+    # Its numbers begin anew, anywhere: below those before, they would be taken for known ones.
+    monkeypatch.setattr("heliograph.live.shared._epoch_now", itertools.count(100, 100).__next__)
+    async with nodes(2) as made:
+        one, other = made
+        one.keep()
+        air = OnAir(one.publish())
+        await until(lambda: other.has() and other.channel.on_air)
+        viewer = other.watch()
+        await until(lambda: len(viewer.packets) > 10)
+        await air.stop()
+        one = made[0] = await one.again()
+        other.reflector.appeared(one.node)
+        one.keep()
+        air = OnAir(one.publish())
+        count = len(viewer.packets)
+        await until(lambda: len(viewer.packets) > count + 30)
+        before, after = dict.fromkeys(epoch for _, epoch, _, _ in viewer.packets)
+        assert after > before + 1
         await air.stop()
 
 
