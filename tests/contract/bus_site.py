@@ -19,7 +19,7 @@ from heliograph.bus.memory import MemoryNetwork
 from heliograph.model.nodes import node_id
 
 #: How long threads, sockets and handshakes may take for what memory does at once, seconds.
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 async def until(condition: Callable[[], Any]) -> Any:

@@ -12,7 +12,7 @@ from heliograph.plane import Plane, PlaneEvent, open_plane, parse_event
 from heliograph.plane.twin import TwinPlane
 
 #: How long the native plane's threads may take for what the twin does at once, seconds.
-PATIENCE = 3.0
+PATIENCE = 15.0
 
 
 class Harness:

@@ -26,7 +26,7 @@ from .peers.program import Program, wait_until
 
 pytestmark = [pytest.mark.interop, pytest.mark.browser]
 
-PATIENCE = 20.0
+PATIENCE = 45.0
 SHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
 SCRIPT = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>"
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.interop
 Keep = Callable[[Program], Program]
 
 PICTURES = 4 * make.RATE
-PATIENCE = 20.0
+PATIENCE = 45.0
 
 
 @pytest.fixture

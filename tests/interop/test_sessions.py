@@ -21,7 +21,7 @@ Keep = Callable[[Program], Program]
 
 VIEW_KEY = "a-viewers-own-key"
 #: Seconds in which a player has its first pictures on a busy machine.
-PATIENCE = 20.0
+PATIENCE = 45.0
 #: Seconds that a viewer is given to show something where there is nothing.
 NOTHING = 8.0
 

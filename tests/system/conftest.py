@@ -19,7 +19,7 @@ import pytest
 
 KEY = "a-key-for-tests"
 #: Seconds anything here may take; a busy machine needs a few.
-PATIENCE = 20.0
+PATIENCE = 45.0
 
 
 def until(what: str, condition: Callable[[], Any], patience: float = PATIENCE) -> Any:

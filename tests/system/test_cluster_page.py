@@ -22,7 +22,7 @@ from heliograph.node.log_feed import LogFeed
 
 pytestmark = pytest.mark.browser
 
-PATIENCE = 20.0
+PATIENCE = 45.0
 ACCOUNT = {"name": "ada", "password": "three plain words", "role": "administrator"}
 #: Counts elements, those in shadow roots too.
 COUNT = """(wanted) => { const all = (root) => [...root.querySelectorAll("*")].flatMap((e) =>

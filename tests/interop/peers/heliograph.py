@@ -15,7 +15,7 @@ from .program import Program, wait_until
 KEY = "a-publishers-key"
 
 #: Seconds until the server must be ready: starting Python and FastAPI on a busy machine.
-START_PATIENCE = 20.0
+START_PATIENCE = 45.0
 
 
 #: Ports given away: what was free and is not listened on yet must not be given again.

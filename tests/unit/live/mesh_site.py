@@ -29,7 +29,7 @@ VIDEO = Track(0, Kind.VIDEO, Codec.H264, 90000, 96, fmtp={
     "profile-level-id": "42c01f",
     "sprop-parameter-sets": "Z0LAH9oBQBbo,aM48gA==",
 })  # fmt: skip
-PATIENCE = 10.0
+PATIENCE = 30.0
 NAME = "show"
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE = 20.0
+PATIENCE = 45.0
 
 
 async def until(condition: Callable[[], Any]) -> None:

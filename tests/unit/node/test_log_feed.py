@@ -18,7 +18,7 @@ from heliograph.node import log_feed, logs
 from heliograph.node.log_feed import LogFeed
 
 EAST, WEST = NodeId("e" * 16), NodeId("f" * 16)
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 class Node:

@@ -45,7 +45,7 @@ VIDEO = Track(0, Kind.VIDEO, Codec.H264, 90000, 96, fmtp={
     "sprop-parameter-sets": "Z0LAH9oBQBbo,aM48gA==",
 })  # fmt: skip
 AUDIO = Track(1, Kind.AUDIO, Codec.OPUS, 48000, 97, channels=2)
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
