@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import time
@@ -17,6 +18,13 @@ from heliograph.plane import PlaneTotals
 SHARE = 0.8
 #: Bytes where the system does not tell how many there are.
 SOME_MEMORY = 2_000_000_000
+
+
+#: Seconds over which CPU is evened out: a process that starts, or collects garbage, takes all there
+#: is for a moment, and could seat viewers all the same.
+EVEN = 3.0
+#: Seconds below which nothing is told: the system counts CPU in hundredths of a second.
+SHORTEST = 0.25
 
 
 def cpu_limit() -> int:
@@ -64,22 +72,26 @@ class Meter:
         self._cpu, self._memory, self._clock = cpu, memory, clock
         self._at = clock()
         self._before = totals(), links(), cpu()
+        self._rate = 0.0
+        """Microseconds of CPU a second, evened out."""
+        self._last = Spend(memory=memory())
 
     def look(self) -> Look:
-        """What was spent since the look before, a second."""
+        """What was spent since the look before, a second; that one where it was just now."""
         now = self._clock()
+        seconds = now - self._at
+        if seconds < SHORTEST:
+            return Look(self._last)
         after = self._totals(), self._links(), self._cpu()
         (old, old_links, old_cpu), (new, new_links, new_cpu) = self._before, after
-        seconds = max(now - self._at, 0.001)
+        rate = 1_000_000 * max(0.0, new_cpu - old_cpu) / seconds
+        self._rate += (rate - self._rate) * (1 - math.exp(-seconds / EVEN))
         self._at, self._before = now, after
         # Links that ended take their counts with them.
         sent = new.bytes_out - old.bytes_out + max(0, new_links - old_links)
+        self._last = Spend(int(8 * max(0, sent) / seconds), int(self._rate), self._memory())
         return Look(
-            Spend(
-                int(8 * max(0, sent) / seconds),
-                int(1_000_000 * max(0.0, new_cpu - old_cpu) / seconds),
-                self._memory(),
-            ),
+            self._last,
             max(0, new.packets_out - old.packets_out),
             max(0, new.send_errors - old.send_errors),
             max(0, new.events_lost - old.events_lost),
