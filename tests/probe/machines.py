@@ -123,7 +123,11 @@ class PictureViewer:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:  # it says goodbye to a node that is frozen
+            self.process.kill()
+            self.process.wait()
         self._thread.join(5)
         assert self.process.stdout is not None
         self.process.stdout.close()
