@@ -7,7 +7,6 @@ States follow ``states.TRANSITIONS``.
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,35 +17,29 @@ import structlog
 from heliograph.catalogue.values import Standing, ViewAccess
 from heliograph.live.admission import (
     Access,
-    Limits,
     Load,
     PublisherView,
-    ReaderView,
     admit_publisher,
-    admit_reader,
 )
+from heliograph.live.audience import Audience
 from heliograph.live.derived import derivable
 from heliograph.live.grants import Grant
 from heliograph.live.options import ChannelOptions, Conflict, LiveOptions
 from heliograph.live.publish import Publishing, PublishKind
-from heliograph.live.readers import Group, Reader, ReaderHooks, ReaderKind
 from heliograph.live.seats import Seating
 from heliograph.live.states import TRANSITIONS, LiveEvent, Observer, State, Trigger
-from heliograph.model.errors import NotFoundError, UnsupportedError
+from heliograph.model.errors import NotFoundError
 from heliograph.model.media import Kind, Track
 from heliograph.plane import (
     ChannelSilent,
     ChannelStats,
     Plane,
     PlaneLoop,
-    ReaderClosed,
-    RtcPort,
     SourceActive,
     SourceSilent,
-    TapReady,
     TrackSpec,
 )
-from heliograph.protocols.sdp import aac_lengths, parameter_sets, serialize_parameters
+from heliograph.protocols.sdp import aac_lengths, parameter_sets
 
 log = structlog.get_logger(__name__)
 
@@ -99,17 +92,18 @@ class Channel:
         """Rises with each change of the tracks; the version of the description."""
         self.session_id = next(_ids)
         self.publishings: dict[int, Publishing] = {}
-        self.readers: dict[int, Reader] = {}
-        self.kinds: Counter[ReaderKind] = Counter()
-        """Readers by kind; taps are the server's own and take no place."""
-        self.group: Group | None = None
         self.closed = False
         self.plane: Plane = loop.plane
         self._loop = loop
-        self._live = live or LiveOptions()
-        self._server_load = server_load or self.load
         self._observe = observe or (lambda event: None)
-        self._seating = seating
+        self.audience = Audience(
+            self,
+            loop,
+            self._observe,
+            limits=(live or LiveOptions()).limits,
+            server_load=server_load,
+            seating=seating,
+        )
         self._active: Publishing | None = None
         self._told_on_air = False
         self.plane_channel = self.plane.open_channel(
@@ -156,8 +150,7 @@ class Channel:
         self.closed = True
         for publishing in list(self.publishings.values()):
             self.dismiss(publishing, reason)
-        for reader in list(self.readers.values()):
-            reader.kick(reason)
+        self.audience.close(reason)
         self._loop.forget_channel(self.plane_channel)
         self.plane.close_channel(self.plane_channel)
 
@@ -274,224 +267,6 @@ class Channel:
         """Whose packets are relayed now."""
         return self._active
 
-    # readers
-
-    def check_reader(
-        self, peer: str, *, multicast: bool = False, grant: Grant | None = None
-    ) -> None:
-        """Raise if there is no room for a reader from ``peer``, or nothing to read.
-
-        ``grant``: that of the reader, which may name a place kept for it.
-        """
-        options = self.options
-        joins = multicast and self.group is not None
-        view = ReaderView(
-            self.name,
-            Access.of(options.view_from),
-            limits=options.limits,
-            load=self.load(),
-            server_limits=self._live.limits,
-            server_load=self._server_load() if self._live.limits != Limits() else Load(),
-            cost=0 if joins else self.bitrate,
-        )
-        admit_reader(view, peer)
-        seating = self._seating()
-        if seating is not None:
-            seating.admit(self.name, view.cost, "" if grant is None else grant.reservation)
-        if not self.tracks:
-            raise NotFoundError(f"channel {self.name!r} is not on air yet", subject=self.name)
-
-    def add_conn_reader(
-        self,
-        conn: int,
-        tracks: Sequence[tuple[int, int, int]],
-        *,
-        kind: ReaderKind,
-        peer: str,
-        hooks: ReaderHooks,
-        grant: Grant | None = None,
-        agent: str = "",
-    ) -> Reader:
-        """A reader on an adopted connection: (track, RTP channel, RTCP channel) for RTSP; for
-        WebSocket the tracks are the channel's, whatever they become."""
-        attach: Callable[[tuple[Track, ...]], int] | None = None
-        if kind is ReaderKind.WEBSOCKET:
-
-            def attach(layout: tuple[Track, ...]) -> int:
-                lanes = [(track.id, 0, 0) for track in layout]
-                return self.plane.add_conn_reader(self.plane_channel, conn, lanes)
-
-            reader = attach(self.tracks)
-        else:
-            reader = self.plane.add_conn_reader(self.plane_channel, conn, list(tracks))
-        return self._add_reader(kind, peer, agent, reader, hooks, attach, grant)
-
-    def add_udp_reader(
-        self,
-        endpoint: int,
-        tracks: Sequence[tuple[int, str, int, int]],
-        *,
-        peer: str,
-        hooks: ReaderHooks,
-        grant: Grant | None = None,
-        agent: str = "",
-    ) -> Reader:
-        """A reader by UDP: (track, address, RTP port, RTCP port or 0)."""
-        reader = self.plane.add_udp_reader(self.plane_channel, endpoint, list(tracks))
-        return self._add_reader(ReaderKind.RTSP_UDP, peer, agent, reader, hooks, None, grant)
-
-    def add_rtc_reader(
-        self,
-        port: RtcPort,
-        offer: str,
-        tracks: Sequence[Track],
-        *,
-        peer: str,
-        hooks: ReaderHooks,
-        grant: Grant | None = None,
-        agent: str = "",
-    ) -> tuple[Reader, str]:
-        """A viewer by WebRTC on those tracks, and the answer to its offer; it plays once it is
-        connected. Raises the plane's ``ValueError`` for an offer that is refused."""
-        shown = [
-            (
-                track.id,
-                track.kind.value,
-                track.codec.value,
-                track.clock_rate,
-                track.channels,
-                serialize_parameters(track.fmtp),
-                0,
-            )
-            for track in tracks
-        ]
-        plane_reader, answer = port.view(self.plane_channel, offer, shown)
-        reader = self._add_reader(ReaderKind.WHEP, peer, agent, plane_reader, hooks, None, grant)
-        reader.playing = True
-        return reader, answer
-
-    def add_hls_reader(
-        self, *, peer: str, hooks: ReaderHooks, grant: Grant | None = None, agent: str = ""
-    ) -> Reader:
-        """A viewer by HLS: it takes a place, and a tap that all share makes what it is sent."""
-        reader = self._add_reader(ReaderKind.HLS, peer, agent, 0, hooks, None, grant)
-        reader.playing = True
-        return reader
-
-    def add_tap(
-        self,
-        *,
-        hooks: ReaderHooks,
-        frames: bool = False,
-        capacity: int = 1024,
-        of: Callable[[], Sequence[Track]] | None = None,
-    ) -> Reader:
-        """A reader in Python; takes no place. ``of`` tells its tracks, and is asked again when the
-        layout changes; all that the source sends otherwise."""
-
-        def attach(layout: tuple[Track, ...]) -> int:
-            ids = [track.id for track in (layout if of is None else of())]
-            return self.plane.add_tap(self.plane_channel, ids, frames=frames, capacity=capacity)
-
-        reader = attach(self.tracks)
-        return self._add_reader(ReaderKind.TAP, "", "", reader, hooks, attach, None)
-
-    def join_group(
-        self,
-        endpoint: int,
-        address: str,
-        port: int,
-        ttl: int,
-        *,
-        peer: str,
-        hooks: ReaderHooks,
-        grant: Grant | None = None,
-        agent: str = "",
-    ) -> Reader:
-        """A member of the channel's multicast group, which the first member opens."""
-        if not self.options.multicast:
-            raise UnsupportedError(f"channel {self.name!r} is not sent by multicast")
-        if self.group is None:
-            lanes = [
-                (track.id, address, port + 2 * place, port + 2 * place + 1)
-                for place, track in enumerate(self.tracks)
-            ]
-            reader = self.plane.add_udp_reader(self.plane_channel, endpoint, lanes)
-            self.group = Group(address, port, ttl, reader)
-        self.group.members += 1
-        return self._add_reader(
-            ReaderKind.MULTICAST, peer, agent, self.group.plane_reader, hooks, None, grant
-        )
-
-    def _add_reader(
-        self,
-        kind: ReaderKind,
-        peer: str,
-        agent: str,
-        plane_reader: int,
-        hooks: ReaderHooks,
-        attach: Callable[[tuple[Track, ...]], int] | None,
-        grant: Grant | None,
-    ) -> Reader:
-        now = datetime.now(UTC)
-        reader = Reader(
-            next(_ids), self, kind, peer, agent, now, plane_reader, hooks, attach, grant=grant
-        )
-        self.readers[reader.id] = reader
-        self.kinds[kind] += 1
-        seating = self._seating()
-        if seating is not None and reader.counted:
-            seating.take(
-                self.name,
-                reader,
-                multicast=kind is ReaderKind.MULTICAST,
-                reservation="" if grant is None else grant.reservation,
-            )
-        self._watch(reader)
-        log.info("reader joined", channel=self.name, kind=kind.value, peer=peer, id=reader.id)
-        self._observe(LiveEvent("reader-joined", self.name, kind.value))
-        return reader
-
-    def _watch(self, reader: Reader) -> None:
-        if reader.kind in (ReaderKind.MULTICAST, ReaderKind.HLS):
-            return
-
-        def on_reader(event: ReaderClosed | TapReady) -> None:
-            if isinstance(event, TapReady):
-                reader.hooks.ready()
-            elif not reader.closed:
-                self.remove_reader(reader, event.reason)
-                reader.hooks.closed(event.reason)
-
-        self._loop.on_reader(reader.plane_reader, on_reader)
-
-    def remove_reader(self, reader: Reader, reason: str = "left") -> None:
-        """Detach a reader; its hooks are not called."""
-        if reader.closed:
-            return
-        reader.closed = True
-        del self.readers[reader.id]
-        self.kinds[reader.kind] -= 1
-        seating = self._seating()
-        if seating is not None:
-            seating.leave(reader)
-        if reader.kind is ReaderKind.MULTICAST:
-            self._leave_group(reader)
-        elif reader.kind is not ReaderKind.HLS:
-            self._loop.forget_reader(reader.plane_reader)
-            self.plane.remove_reader(reader.plane_reader)
-        log.info("reader left", channel=self.name, reason=reason, id=reader.id)
-        self._observe(LiveEvent("reader-left", self.name, reason))
-
-    def _leave_group(self, reader: Reader) -> None:
-        group = self.group
-        if group is None or group.plane_reader != reader.plane_reader:
-            return
-        group.members -= 1
-        if group.members == 0:
-            self.plane.remove_reader(group.plane_reader)
-            self.group = None
-
     # numbers
 
     def stats(self) -> ChannelStats:
@@ -506,17 +281,6 @@ class Channel:
         """Bits a second that enter."""
         return self.stats().bitrate_bps
 
-    @property
-    def places(self) -> int:
-        """How many readers take a place."""
-        return self.kinds.total() - self.kinds[ReaderKind.TAP]
-
-    def load(self) -> Load:
-        """Places and bandwidth in use: a group's members take a place each, its bits but once."""
-        places = self.places
-        streams = places - self.kinds[ReaderKind.MULTICAST] + (self.group is not None)
-        return Load(places, streams * self.bitrate if streams else 0)
-
     def inputs(self) -> Iterator[dict[str, Any]]:
         """For the API: publishers with the counters of their sources."""
         counters = {source.source: source for source in self.stats().sources}
@@ -528,16 +292,9 @@ class Channel:
         for publishing in self.publishings.values():
             if publishing.grant is not None:
                 yield publishing.grant
-        for reader in self.readers.values():
+        for reader in self.audience.readers.values():
             if reader.grant is not None:
                 yield reader.grant
-
-    def reader(self, id: int) -> Reader:
-        """A reader by its id; ``NotFoundError`` if it is not here."""
-        found = self.readers.get(id)
-        if found is None:
-            raise NotFoundError(f"channel {self.name!r} has no reader {id}", subject=str(id))
-        return found
 
     def picture_source(self) -> tuple[Track, bytes] | None:
         """The first video track and its newest key access unit, if one is held."""
@@ -590,14 +347,7 @@ class Channel:
             self._on_plane(ChannelSilent(self.plane_channel))
         else:
             self._source_active(active.source)
-        for reader in list(self.readers.values()):
-            if reader.kind is ReaderKind.HLS:
-                continue
-            try:
-                self.plane.reader_stats(reader.plane_reader)
-            except KeyError:
-                self.remove_reader(reader, "closed")
-                reader.hooks.closed("closed")
+        self.audience.resync()
 
     def _silent(self) -> None:
         if not self._told_on_air:  # nobody needs its media here just now
@@ -610,8 +360,7 @@ class Channel:
         self.state = state
         self.since = datetime.now(UTC)
         log.info("channel state", channel=self.name, state=state.value)
-        for reader in list(self.readers.values()):
-            reader.hooks.state_changed(state)
+        self.audience.tell_state(state)
         self._observe(LiveEvent("state", self.name, state.value))
 
     def _set_tracks(self, tracks: tuple[Track, ...], derived: tuple[Track, ...]) -> None:
@@ -625,28 +374,5 @@ class Channel:
         if same:  # only format parameters differ: those that matter also come in band
             return
         log.info("channel tracks", channel=self.name, tracks=[str(t.codec) for t in tracks])
-        for reader in list(self.readers.values()):
-            if reader.kind is ReaderKind.HLS:
-                continue  # its playlist tells where the format changes
-            if reader.attach is None:
-                reader.kick("format changed")
-            else:
-                self._attach_anew(reader)
+        self.audience.follow_layout()
         self._observe(LiveEvent("tracks", self.name))
-
-    def _attach_anew(self, reader: Reader) -> None:
-        assert reader.attach is not None
-        self._loop.forget_reader(reader.plane_reader)
-        self.plane.remove_reader(reader.plane_reader)
-        reader.hooks.tracks_changed(self.tracks)
-        if reader.closed:
-            return
-        try:
-            reader.plane_reader = reader.attach(self.tracks)
-        except KeyError:  # its connection went away meanwhile
-            self.remove_reader(reader, "closed")
-            reader.hooks.closed("closed")
-            return
-        self._watch(reader)
-        if reader.playing:
-            reader.start()

@@ -76,7 +76,7 @@ class FrameSession(ReaderHooks):
                 channel.name, channel.title, _wire_state(channel.state), channel.tracks, clock()
             ),
         )
-        session.reader = channel.add_conn_reader(
+        session.reader = channel.audience.add_conn(
             conn,
             (),
             kind=ReaderKind.WEBSOCKET,
@@ -107,7 +107,7 @@ class FrameSession(ReaderHooks):
     def _on_conn(self, event: ControlReceived | ConnectionClosed) -> None:
         if isinstance(event, ConnectionClosed):
             if self.reader is not None:
-                self.channel.remove_reader(self.reader, event.reason)
+                self.channel.audience.remove(self.reader, event.reason)
             self._on_end()
             return
         try:

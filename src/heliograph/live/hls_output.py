@@ -139,7 +139,7 @@ class Output(ReaderHooks):
         self._writer: Writer | None = None
         self._news = asyncio.Event()
         self._asked = hls.clock()
-        self._tap: Reader = channel.add_tap(
+        self._tap: Reader = channel.audience.add_tap(
             hooks=self, frames=True, capacity=MAX_HELD, of=lambda: self._tracks
         )
         self._tap.start()

@@ -62,7 +62,7 @@ class HlsViewers:
     ) -> str:
         """Take a viewer whom the gate let in, new or known by ``name``; its name.
 
-        Raises as ``Channel.check_reader`` does, ``NotFoundError`` for a name that cannot be one of
+        Raises as ``Audience.check`` does, ``NotFoundError`` for a name that cannot be one of
         ours, ``ForbiddenError`` for one who was sent away.
         """
         now = self._clock()
@@ -75,9 +75,9 @@ class HlsViewers:
         if known is not None and known.reader.channel is channel:
             known.seen = now
             return name
-        channel.check_reader(peer, grant=grant)
+        channel.audience.check(peer, grant=grant)
         viewer = HlsViewer(self, name or secrets.token_urlsafe(16), now)
-        viewer.reader = channel.add_hls_reader(peer=peer, hooks=viewer, grant=grant, agent=agent)
+        viewer.reader = channel.audience.add_hls(peer=peer, hooks=viewer, grant=grant, agent=agent)
         self._viewers[channel.name, viewer.name] = viewer
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LOOK, self._tick)

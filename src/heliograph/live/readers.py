@@ -48,7 +48,7 @@ class ReaderHooks:
 
 @dataclass(slots=True, eq=False)
 class Reader:
-    """A reader attached to a channel; made by the channel's ``add_…_reader``."""
+    """A reader attached to a channel; made by the ``Audience`` of its channel."""
 
     id: int
     """Unique within the server, for people and the API."""
@@ -81,7 +81,7 @@ class Reader:
     def start(self) -> None:
         """Send; a group that plays already goes on."""
         self.playing = True
-        group = self.channel.group
+        group = self.channel.audience.group
         if self.kind is ReaderKind.MULTICAST and group is not None:
             group.playing = True
         self.channel.plane.start_reader(self.plane_reader)
@@ -101,11 +101,11 @@ class Reader:
 
     def remove(self) -> None:
         """The owner leaves; ``hooks.closed`` is not called."""
-        self.channel.remove_reader(self)
+        self.channel.audience.remove(self)
 
     def kick(self, reason: str = "kicked") -> None:
         """End it and tell its owner why."""
-        self.channel.remove_reader(self)
+        self.channel.audience.remove(self)
         self.hooks.closed(reason)
 
     def describe(self) -> dict[str, Any]:

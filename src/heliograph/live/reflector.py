@@ -351,7 +351,7 @@ class Reflector:
         if feed is None:
             return
         found = self._channels.find(channel)
-        needed = (found is not None and bool(found.readers)) or any(
+        needed = (found is not None and bool(found.audience.readers)) or any(
             outflow.media for outflow in self._serving.values() if outflow.channel == channel
         )
         if not needed:

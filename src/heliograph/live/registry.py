@@ -76,7 +76,7 @@ class Channels:
 
     def load(self) -> Load:
         """Readers and committed bandwidth of all channels."""
-        loads = [channel.load() for channel in self._channels.values()]
+        loads = [channel.audience.load() for channel in self._channels.values()]
         return Load(sum(load.readers for load in loads), sum(load.bandwidth for load in loads))
 
     # changes

@@ -132,7 +132,7 @@ class Roster:
                 if grant is not None and not self.gate.holds(channel, grant, people):
                     self.ended += 1
                     channel.dismiss(publishing, ENDED)
-            for reader in list(channel.readers.values()):
+            for reader in list(channel.audience.readers.values()):
                 grant = reader.grant
                 if grant is not None and not self.gate.holds(channel, grant, people):
                     self.ended += 1

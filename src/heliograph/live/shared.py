@@ -200,7 +200,7 @@ class SharedChannels:
         return {
             "name": self.name,
             "path": self._reflector.configurator.path(channel.name),
-            "viewers": channel.places,
+            "viewers": channel.audience.places,
             "media": channel.active is not None,
         }
 

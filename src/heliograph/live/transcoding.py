@@ -66,7 +66,7 @@ class Transcode(ReaderHooks):
         self._position = 0  # what positions of the present process count from
         self._behind = 0
         self._reported: float | None = None
-        self._tap: Reader = channel.add_tap(
+        self._tap: Reader = channel.audience.add_tap(
             hooks=self, frames=True, capacity=CAPACITY, of=self._sources
         )
         self._tap.start()

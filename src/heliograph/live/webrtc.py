@@ -108,7 +108,7 @@ class RtcSession(ReaderHooks):
         if self.publishing is not None and not self.publishing.closed:
             self.publishing.close(reason)
         if self.reader is not None:
-            self.channel.remove_reader(self.reader, reason)
+            self.channel.audience.remove(self.reader, reason)
         self.unwish()
         self.rtc.forget(self)
 
@@ -218,7 +218,7 @@ class Rtc:
         self, channel: Channel, offer: str, *, peer: str, grant: Grant, agent: str = ""
     ) -> RtcSession:
         """Take a viewer (WHEP); raises as ``publish``."""
-        channel.check_reader(peer, grant=grant)
+        channel.audience.check(peer, grant=grant)
         self.offers.check(peer)
         playable = [track for track in channel.tracks if track.codec in VIEWED]
         made = next((track for track in channel.derived if track.codec is Codec.OPUS), None)
@@ -240,7 +240,7 @@ class Rtc:
                 if not playable:
                     raise
         try:
-            session.reader, session.answer = channel.add_rtc_reader(
+            session.reader, session.answer = channel.audience.add_rtc(
                 self.port, offer, playable, peer=peer, hooks=session, grant=grant, agent=agent
             )
         except BaseException as error:

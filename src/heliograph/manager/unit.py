@@ -168,7 +168,7 @@ class UnitAgent:
         ]
         self.seats.on_short = self._short
         for channel in self._channels:  # who is there already
-            for reader in channel.readers.values():
+            for reader in channel.audience.readers.values():
                 if reader.counted:
                     multicast = reader.kind is ReaderKind.MULTICAST
                     self.seats.take(channel.name, reader, multicast=multicast)
@@ -446,7 +446,7 @@ class UnitAgent:
         self._carrying.dismiss(name, "channel closed")
         channel = self._channels.find(name)
         if channel is not None:
-            readers = [reader for reader in channel.readers.values() if reader.counted]
+            readers = [reader for reader in channel.audience.readers.values() if reader.counted]
             self._kick(readers, "channel closed")
         self._forget(name)
 

@@ -311,7 +311,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
         self._when(event, decision, functools.partial(self._place, event, channel, then))
 
     def _described(self, channel: Channel, grant: Grant) -> None:
-        channel.check_reader(self._peer, grant=grant)
+        channel.audience.check(self._peer, grant=grant)
         self._door.keep(channel, grant)
         sdp = sdp_for_channel(
             channel.name,
@@ -349,7 +349,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
             self._set_up(event, self._channel)
 
     def _may_set_up(self, event: SetupRequested, channel: Channel, grant: Grant) -> None:
-        channel.check_reader(self._peer, multicast=event.transports[0].multicast, grant=grant)
+        channel.audience.check(self._peer, multicast=event.transports[0].multicast, grant=grant)
         self._door.keep(channel, grant)
         self._channel, self._grant = channel, grant
         self._set_up(event, channel)
@@ -366,7 +366,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
     def _join_group(self, channel: Channel, place: int, transport: Transport) -> Transport:
         options = self._server.options
         if self._reader is None:
-            self._reader = channel.join_group(
+            self._reader = channel.audience.join_group(
                 self._server.endpoint,
                 group_address(options, channel),
                 options.multicast_port,
@@ -383,11 +383,13 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
         if channel is None:
             raise WrongStateError("no track is set up")
         if self._reader is None:
-            channel.check_reader(self._peer, grant=self._grant)  # places may have gone since SETUP
+            channel.audience.check(
+                self._peer, grant=self._grant
+            )  # places may have gone since SETUP
             self._reader = self._add_reader(channel)
         reader = self._reader
         starts: dict[int, tuple[int | None, int | None]] | None = None
-        group = channel.group
+        group = channel.audience.group
         if reader.kind is not ReaderKind.MULTICAST or (group is not None and not group.playing):
             starts = {track: (number, time) for track, number, time in reader.position()}
         self._accepted("PLAY", channel, transport=reader.kind.value)
@@ -401,7 +403,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
         if next(iter(transports.values())).is_tcp:
             self._hand_over()
             lanes = [(id, *t.interleaved) for id, t in transports.items() if t.interleaved]
-            return channel.add_conn_reader(
+            return channel.audience.add_conn(
                 self._conn,
                 lanes,
                 kind=ReaderKind.RTSP_TCP,
@@ -412,7 +414,7 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
             )
         ports = [(id, self._peer, *t.client_port) for id, t in transports.items() if t.client_port]
         at, grant = self._server.endpoint, self._grant
-        return channel.add_udp_reader(
+        return channel.audience.add_udp(
             at, ports, peer=self._peer, agent=agent, grant=grant, hooks=self
         )
 

@@ -232,7 +232,7 @@ class WebSockets:
             raise site.gate.stranger(name, asker)
         grant = await settled(site.gate.view(channel, asker))
         try:
-            channel.check_reader(request.peer, grant=grant)
+            channel.audience.check(request.peer, grant=grant)
         except NotFoundError:
             # Nobody said yet what the channel will carry: viewers wait for that.
             if channel.tracks:

@@ -251,7 +251,7 @@ def channel_answer(
             }
             for track in channel.tracks
         ],
-        "readers": channel.places,
+        "readers": channel.audience.places,
         "max_readers": channel.options.max_readers,
         "bitrate": stats.bitrate_bps,
         "inputs": [{"active": False} | row for row in channel.inputs()],

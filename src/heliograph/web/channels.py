@@ -156,7 +156,7 @@ async def list_inputs(name: str, context: Context) -> dict[str, Any]:
 )
 async def list_readers(name: str, context: Context) -> dict[str, Any]:
     """Who reads, with counters."""
-    readers = list(context.channels.get(name).readers.values())
+    readers = list(context.channels.get(name).audience.readers.values())
     return {"readers": [reader.describe() for reader in readers if reader.counted]}
 
 
@@ -168,7 +168,7 @@ async def list_readers(name: str, context: Context) -> dict[str, Any]:
 )
 async def kick_reader(name: str, id: int, context: Context) -> None:
     """End a reader. Nothing keeps it from coming again; for that change who may watch."""
-    context.channels.get(name).reader(id).kick()
+    context.channels.get(name).audience.get(id).kick()
     log.info("reader kicked", channel=name, id=id)
 
 

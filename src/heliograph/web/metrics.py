@@ -258,7 +258,7 @@ class ServerCollector(Collector):
             bitrate.add_metric([name], stats.bitrate_bps)
             ring.add_metric([name], stats.ring_bytes)
             for kind in ReaderKind:
-                readers.add_metric([name, kind.value], channel.kinds[kind])
+                readers.add_metric([name, kind.value], channel.audience.kinds[kind])
             # Several inputs may share kind and priority; an id a series would grow without end.
             sums: Counter[tuple[str, str, str]] = Counter()
             for row in channel.inputs():

@@ -52,7 +52,7 @@ class Viewer:
             def ready(self) -> None:
                 viewer.read()
 
-        self.reader: Reader = channel.add_tap(hooks=Hooks(), capacity=100_000)
+        self.reader: Reader = channel.audience.add_tap(hooks=Hooks(), capacity=100_000)
         self.reader.start()
 
     def read(self) -> None:
@@ -76,7 +76,7 @@ class Viewer:
         return [data for *_, data in self.packets]
 
     def leave(self) -> None:
-        self.reader.channel.remove_reader(self.reader)
+        self.reader.channel.audience.remove(self.reader)
 
 
 class Node:

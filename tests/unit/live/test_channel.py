@@ -78,7 +78,7 @@ def test_reader_waits_for_the_next_publisher(studio: Studio) -> None:
     hooks = Hooks()
     first = studio.publish()
     studio.key(first)
-    reader = studio.channel.add_tap(hooks=hooks)
+    reader = studio.channel.audience.add_tap(hooks=hooks)
     reader.start()
     first.close()
     studio.settle()
@@ -98,10 +98,10 @@ def test_changed_layout_gives_frame_readers_new_tracks_and_closes_the_others(
     tap_hooks, udp_hooks = Hooks(), Hooks()
     first = studio.publish()
     studio.key(first)
-    tap = studio.channel.add_tap(hooks=tap_hooks)
+    tap = studio.channel.audience.add_tap(hooks=tap_hooks)
     tap.start()
     endpoint, _, _ = studio.plane.bind_udp("127.0.0.1", 0)
-    udp = studio.channel.add_udp_reader(
+    udp = studio.channel.audience.add_udp(
         endpoint, [(0, "192.0.2.1", 5000, 5001)], peer="192.0.2.1", hooks=udp_hooks
     )
     first.close()
@@ -119,7 +119,7 @@ def test_format_parameters_may_change_without_ado(studio: Studio) -> None:
     hooks = Hooks()
     first = studio.publish()
     studio.key(first)
-    studio.channel.add_udp_reader(
+    studio.channel.audience.add_udp(
         studio.plane.bind_udp("::1", 0)[0], [(0, "::1", 1, 2)], peer="::1", hooks=hooks
     )
     first.close()
@@ -159,43 +159,43 @@ def test_inputs_tell_their_counters(studio: Studio) -> None:
 def test_kicked_reader_is_gone_and_told(studio: Studio) -> None:
     hooks = Hooks()
     studio.key(studio.publish())
-    reader = studio.channel.add_tap(hooks=hooks)
-    studio.channel.reader(reader.id).kick()
+    reader = studio.channel.audience.add_tap(hooks=hooks)
+    studio.channel.audience.get(reader.id).kick()
     assert hooks.told == ["kicked"]
     with pytest.raises(NotFoundError):
-        studio.channel.reader(reader.id)
+        studio.channel.audience.get(reader.id)
     assert reader.stats().packets == 0
 
 
 def test_taps_take_no_place_and_a_group_takes_its_bits_once(studio: Studio) -> None:
     channel = studio.channel
     studio.key(studio.publish(), 5)
-    channel.add_tap(hooks=Hooks())
-    assert channel.load() == Load(0, 0)
+    channel.audience.add_tap(hooks=Hooks())
+    assert channel.audience.load() == Load(0, 0)
     endpoint, _, _ = studio.plane.bind_udp("127.0.0.1", 0)
     members = [
-        channel.join_group(endpoint, "239.0.0.1", 9000, 4, peer="192.0.2.1", hooks=Hooks())
+        channel.audience.join_group(endpoint, "239.0.0.1", 9000, 4, peer="192.0.2.1", hooks=Hooks())
         for _ in range(3)
     ]
-    assert channel.load() == Load(3, channel.bitrate)
+    assert channel.audience.load() == Load(3, channel.bitrate)
     assert channel.bitrate > 0
     for member in members:
         member.remove()
-    assert channel.group is None
+    assert channel.audience.group is None
     assert studio.plane.totals()["readers"] == 1
 
 
 def test_group_can_be_forbidden(studio: Studio) -> None:
     studio.channel.options = ChannelOptions(multicast=False)
     with pytest.raises(UnsupportedError):
-        studio.channel.join_group(1, "239.0.0.1", 9000, 4, peer="", hooks=Hooks())
+        studio.channel.audience.join_group(1, "239.0.0.1", 9000, 4, peer="", hooks=Hooks())
 
 
 def test_channel_that_nobody_described_has_nothing_to_read(studio: Studio) -> None:
     with pytest.raises(NotFoundError):
-        studio.channel.check_reader("192.0.2.1")
+        studio.channel.audience.check("192.0.2.1")
     studio.publish()
-    studio.channel.check_reader("192.0.2.1")
+    studio.channel.audience.check("192.0.2.1")
 
 
 def test_picture_is_the_newest_keyframe(studio: Studio) -> None:
@@ -210,7 +210,7 @@ def test_picture_is_the_newest_keyframe(studio: Studio) -> None:
 def test_closed_channel_tells_everybody(studio: Studio) -> None:
     hooks, told = Hooks(), list[str]()
     publishing = studio.publish(on_closed=told.append)
-    studio.channel.add_tap(hooks=hooks)
+    studio.channel.audience.add_tap(hooks=hooks)
     studio.channel.close()
     studio.channel.close()
     assert told == ["channel closed"]
@@ -222,7 +222,7 @@ def test_closed_channel_tells_everybody(studio: Studio) -> None:
 
 def test_lost_events_are_made_up_for(studio: Studio) -> None:
     publishing = studio.publish()
-    tap = studio.channel.add_tap(hooks=(hooks := Hooks()))
+    tap = studio.channel.audience.add_tap(hooks=(hooks := Hooks()))
     publishing.push(0, [b"\x80\xe0" + bytes(10) + b"\x65"])
     studio.plane.remove_reader(tap.plane_reader)
     studio.plane.drain()  # lost

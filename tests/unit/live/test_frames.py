@@ -70,7 +70,7 @@ def test_viewer_is_greeted_and_gets_frames(studio: Studio, viewer: Viewer) -> No
     assert [track["codec"] for track in start["tracks"]] == ["h264", "opus"]
     assert start["tracks"][0]["codec_string"] == "avc1.42c01f"
     assert frame[32:].endswith(b"\x65idr")
-    (row,) = [reader.describe() for reader in studio.channel.readers.values()]
+    (row,) = [reader.describe() for reader in studio.channel.audience.readers.values()]
     assert (row["kind"], row["peer"]) == ("websocket", "192.0.2.1")
 
 
@@ -107,19 +107,19 @@ def test_nonsense_ends_the_connection(studio: Studio, viewer: Viewer, text: byte
     viewer.messages()
     viewer.say(text)
     assert viewer.messages() == [{"type": "end", "reason": "malformed"}]
-    assert not studio.channel.readers
+    assert not studio.channel.audience.readers
 
 
 def test_kicked_viewer_is_told_why(studio: Studio, viewer: Viewer) -> None:
     viewer.messages()
-    next(iter(studio.channel.readers.values())).kick()
+    next(iter(studio.channel.audience.readers.values())).kick()
     assert viewer.messages() == [{"type": "end", "reason": "kicked"}]
 
 
 def test_viewer_that_leaves_is_forgotten(studio: Studio, viewer: Viewer) -> None:
     viewer.sock.close()
     studio.settle()
-    assert not studio.channel.readers
+    assert not studio.channel.audience.readers
     assert not studio.plane.conns
 
 

@@ -252,7 +252,7 @@ async def test_who_has_no_right_any_more_is_sent_away(tmp_path: Path) -> None:
         public = await settled(gate.view(channel, Asker("::1", "rtsp")))
         endpoint = channel.plane.bind_udp("::1", 0)[0]
         lanes = [(0, "::1", 1, 2)]
-        channel.add_udp_reader(endpoint, lanes, peer="::1", hooks=hooks, grant=public)
+        channel.audience.add_udp(endpoint, lanes, peer="::1", hooks=hooks, grant=public)
         await roster.upkeep()
         assert (told, hooks.told) == ([], [])
         await roster.update("yard", private=True)

@@ -377,21 +377,21 @@ def seated(studio: Studio, seats: Seats) -> Iterator[Seats]:
 
 def test_readers_of_a_channel_sit_down_and_taps_do_not(studio: Studio, seated: Seats) -> None:
     seated.grant(0, "demo", 2)
-    studio.channel.add_tap(hooks=ReaderHooks())
+    studio.channel.audience.add_tap(hooks=ReaderHooks())
     endpoint, _, _ = studio.plane.bind_udp("127.0.0.1", 0)
     readers: list[Reader] = []
     for _ in range(2):
-        studio.channel.check_reader("192.0.2.1")
+        studio.channel.audience.check("192.0.2.1")
         readers.append(
-            studio.channel.add_udp_reader(
+            studio.channel.audience.add_udp(
                 endpoint, [(0, "192.0.2.1", 5000, 0)], peer="192.0.2.1", hooks=ReaderHooks()
             )
         )
     assert seated.sitting(0, "demo") == tuple(readers)
     with pytest.raises(BusyError):
-        studio.channel.check_reader("192.0.2.1")
+        studio.channel.audience.check("192.0.2.1")
     readers[0].remove()
-    studio.channel.check_reader("192.0.2.1")
+    studio.channel.audience.check("192.0.2.1")
 
 
 async def test_viewers_by_hls_sit_down_too(studio: Studio, seated: Seats) -> None:

@@ -125,8 +125,8 @@ def agent_of(node: Node, directory: Path, **options: int) -> UnitAgent:
 def come(node: Node, name: str = NAME) -> tuple[Reader, Told]:
     """A viewer, who has to be let in."""
     channel, told = node.channels.get(name), Told()
-    channel.check_reader("192.0.2.1")
-    return channel.add_hls_reader(peer="192.0.2.1", hooks=told), told
+    channel.audience.check("192.0.2.1")
+    return channel.audience.add_hls(peer="192.0.2.1", hooks=told), told
 
 
 def keep(node: Node, name: str = NAME) -> None:
@@ -258,7 +258,7 @@ async def test_who_stands_sits_down_when_a_manager_comes(tmp_path):
     async with units(1, tmp_path, managed=False, groups=1, places=2) as (_, [(node, unit)]):
         keep(node)
         for _ in range(2):  # not asked for before
-            node.channel.add_hls_reader(peer="192.0.2.1", hooks=Told())
+            node.channel.audience.add_hls(peer="192.0.2.1", hooks=Told())
         assert unit.seats.waiting() == (NAME,)
         boss = Boss(await node._network.bus(BOSS))
         await until(lambda: boss.of(unit).groups == (GroupReport(0, NAME, 2),))

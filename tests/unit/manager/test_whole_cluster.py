@@ -87,8 +87,8 @@ class Cluster:
         machine.agent.seats.expect(place.id, NAME, time.time() + 10, place.index)
         grant = Grant(Action.VIEW, Reason.PUBLIC, reservation=place.id)
         channel, told = machine.node.channel, Told()
-        channel.check_reader("192.0.2.1", grant=grant)
-        channel.add_hls_reader(peer="192.0.2.1", hooks=told, grant=grant)
+        channel.audience.check("192.0.2.1", grant=grant)
+        channel.audience.add_hls(peer="192.0.2.1", hooks=told, grant=grant)
         return place.unit, told
 
     async def calm(self) -> None:

@@ -75,7 +75,7 @@ async def test_pulled_channel_carries_what_the_server_sends(transport: Transport
         publisher.send(0, rtp(2))
         stats = c.copy.stats
         await c.site.until(lambda: stats().packets >= 2)
-        tap = c.copy.add_tap(hooks=ReaderHooks())
+        tap = c.copy.audience.add_tap(hooks=ReaderHooks())
         tap.start()
         items, _ = c.site.plane.read_tap(tap.plane_reader)
         assert [item[6][12:] for item in items] == [IDR, SLICE]
@@ -86,7 +86,7 @@ async def test_udp_that_is_refused_becomes_tcp() -> None:
         await c.publish()
         c.pull.start()
         await c.site.until(lambda: c.copy.state is State.ON_AIR)
-        (reader,) = c.site.channel.readers.values()
+        (reader,) = c.site.channel.audience.readers.values()
         assert reader.kind == "rtsp-tcp"
         assert c.pull.attempts == 1
 
@@ -100,13 +100,13 @@ async def test_udp_by_which_nothing_comes_becomes_tcp() -> None:
             for sock in kept:
                 sock.close()
         c.pull.start()
-        await c.site.until(lambda: len(c.site.channel.readers) == 1)
+        await c.site.until(lambda: len(c.site.channel.audience.readers) == 1)
         await c.site.until(lambda: bool(c.copy.publishings))
         for _ in range(20):
             c.site.plane.advance(0.5)
             await asyncio.sleep(0)
         await c.site.until(lambda: c.copy.state is State.ON_AIR)
-        assert [r.kind for r in c.site.channel.readers.values()] == ["rtsp-tcp"]
+        assert [r.kind for r in c.site.channel.audience.readers.values()] == ["rtsp-tcp"]
 
 
 async def test_lost_server_is_asked_again_and_readers_go_on() -> None:
@@ -114,10 +114,10 @@ async def test_lost_server_is_asked_again_and_readers_go_on() -> None:
         await c.publish()
         c.pull.start()
         await c.site.until(lambda: c.copy.state is State.ON_AIR)
-        tap = c.copy.add_tap(hooks=ReaderHooks())
+        tap = c.copy.audience.add_tap(hooks=ReaderHooks())
         tap.start()
         first = c.site.plane.read_tap(tap.plane_reader)[0][-1]
-        (reader,) = c.site.channel.readers.values()
+        (reader,) = c.site.channel.audience.readers.values()
         reader.kick()
         await c.site.until(lambda: bool(c.waits.asked))
         assert c.copy.state is State.WAITING

@@ -87,7 +87,7 @@ class Site:
 
     def tap(self) -> Callable[[], list[tuple[int, RtpPacket]]]:
         """Reads what the channel relays: track and packet."""
-        reader = self.channel.add_tap(hooks=ReaderHooks())
+        reader = self.channel.audience.add_tap(hooks=ReaderHooks())
         reader.start()
 
         def read() -> list[tuple[int, RtpPacket]]:

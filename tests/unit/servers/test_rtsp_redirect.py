@@ -98,9 +98,9 @@ async def test_a_viewer_is_sent_to_the_unit_and_needs_no_key_there():
         assert (await client.ask("SETUP", f"{client.base}/trackID=0", Transport=lanes))[0] == 200
         assert (await client.ask("PLAY"))[0] == 200
         assert at.seats.expected == [("place-1", "demo", 2)]
-        (reader,) = at.unit.channel.readers.values()
+        (reader,) = at.unit.channel.audience.readers.values()
         assert reader.grant.reservation == "place-1"
-        assert at.portal.channel.readers == {}
+        assert at.portal.channel.audience.readers == {}
         assert at.placer_at_unit.asked == []  # who was sent here is not sent on
 
 

@@ -60,7 +60,7 @@ async def test_published_over_tcp_and_played_over_tcp(site: Site) -> None:
     ((lane, packet),) = await player.packets(1)
     assert lane == 0
     assert packet[12:] == SLICE
-    row = next(iter(site.channel.readers.values())).describe()
+    row = next(iter(site.channel.audience.readers.values())).describe()
     assert row["kind"] == "rtsp-tcp"
     assert row["packets"] == 3
 
@@ -128,7 +128,7 @@ async def test_published_and_played_by_udp(site: Site) -> None:
         await site.until(lambda: len(received.got) == 2)
         assert [packet[12:] for packet in received.got] == [IDR, SLICE]
         assert (await player.ask("TEARDOWN"))[0] == 200
-        assert not site.channel.readers
+        assert not site.channel.audience.readers
     finally:
         sender.close()
         receiver.close()
@@ -147,7 +147,7 @@ async def test_multicast_readers_share_one_group() -> None:
             assert "port=19000-19001" in headers["transport"]
             assert (await client.ask("PLAY"))[0] == 200
         assert site.plane.totals()["readers"] == 1
-        assert len(site.channel.readers) == 2
+        assert len(site.channel.audience.readers) == 2
         for client in (one, two):
             assert (await client.ask("TEARDOWN"))[0] == 200
         assert site.plane.totals()["readers"] == 0
@@ -167,7 +167,7 @@ async def test_readers_wait_while_the_publisher_is_away(site: Site) -> None:
     again.send(0, rtp(500, IDR))
     ((_, second),) = await player.packets(1)
     assert int.from_bytes(second[2:4]) == int.from_bytes(first[2:4]) + 1
-    assert len(site.channel.readers) == 1
+    assert len(site.channel.audience.readers) == 1
 
 
 async def test_second_publisher_is_refused_while_the_first_delivers(site: Site) -> None:
@@ -238,8 +238,8 @@ async def test_kicked_reader_is_told(site: Site) -> None:
     publisher, player = await site.client(), await site.client()
     await publisher.publish()
     await player.play()
-    (reader,) = site.channel.readers.values()
-    site.channel.reader(reader.id).kick()
+    (reader,) = site.channel.audience.readers.values()
+    site.channel.audience.get(reader.id).kick()
     assert b"TEARDOWN" in await player.ended()
     await site.until(lambda: len(site.server.connections) == 1)
 
@@ -343,16 +343,16 @@ async def test_udp_reader_that_reports_outlives_its_connection(site: Site) -> No
     reports, _, report_port = await udp()
     transport = f"RTP/AVP;unicast;client_port={port}-{report_port}"
     assert await player.play(transport) == 200
-    (reader,) = site.channel.readers.values()
+    (reader,) = site.channel.audience.readers.values()
     reports.sendto(b"\x80\xc9\0\1" + bytes(4), ("127.0.0.1", site.server.rtp_ports[1]))
     await site.until(lambda: reader.stats().last_rtcp_age_ms >= 0)
     (connection,) = [c for c in site.server.connections if c._reader is reader]
     player.writer.close()
     await site.until(lambda: connection._transport is None)
-    assert site.channel.readers
+    assert site.channel.audience.readers
     site.plane.advance(61)
     connection._on_timer()
-    assert not site.channel.readers
+    assert not site.channel.audience.readers
     assert connection not in site.server.connections
     receiver.close()
     reports.close()
@@ -363,7 +363,7 @@ async def test_udp_reader_that_never_reports_goes_with_its_connection(site: Site
     await publisher.publish()
     assert await player.play("RTP/AVP;unicast;client_port=5000-5001") == 200
     player.writer.close()
-    await site.until(lambda: not site.channel.readers)
+    await site.until(lambda: not site.channel.audience.readers)
 
 
 async def test_publisher_by_udp_without_its_connection_gives_way(site: Site) -> None:
@@ -393,7 +393,7 @@ async def test_what_programs_call_themselves_is_known(site: Site, transport: str
     assert await player.play(transport) == 200
     (publishing,) = site.channel.publishings.values()
     assert publishing.describe()["agent"] == "Lavf59.27.100"
-    (reader,) = site.channel.readers.values()
+    (reader,) = site.channel.audience.readers.values()
     agent = reader.describe()["agent"]
     assert agent.startswith("GStreamer/1.22[2Jxx")
     assert len(agent) == 120

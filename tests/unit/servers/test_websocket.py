@@ -47,7 +47,7 @@ async def test_connection_stays_established_after_the_hand_over():
             assert state == b"\x01"  # TCP_ESTABLISHED: neither end said that it closes
             assert site.server.connections == 1
         await site.until(lambda: site.websockets.open == 0)
-        assert not site.channel.readers
+        assert not site.channel.audience.readers
 
 
 async def test_ping_is_answered_with_the_clock_of_the_server():
@@ -90,8 +90,8 @@ async def test_kicked_viewer_is_told_and_closed():
         await site.on_air()
         async with site.viewer() as viewer:
             await viewer.text("start")
-            await site.until(lambda: site.channel.readers)
-            next(iter(site.channel.readers.values())).kick()
+            await site.until(lambda: site.channel.audience.readers)
+            next(iter(site.channel.audience.readers.values())).kick()
             assert (await viewer.text("end"))["reason"] == "kicked"
             with pytest.raises(ConnectionClosed):
                 await viewer.take(100)
@@ -281,7 +281,7 @@ async def test_viewer_that_vanishes_is_forgotten():
             client = viewer.socket.transport.get_extra_info("socket")
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             viewer.socket.transport.abort()
-        await site.until(lambda: site.websockets.open == 0 and not site.channel.readers)
+        await site.until(lambda: site.websockets.open == 0 and not site.channel.audience.readers)
 
 
 async def test_new_format_is_told_before_its_frames():

@@ -64,7 +64,7 @@ async def test_kicked_reader_is_gone_and_told_why():
         await site.on_air()
         async with site.viewer() as viewer:
             await viewer.text("start")
-            (id,) = site.channel.readers
+            (id,) = site.channel.audience.readers
             path = f"/api/v1/channels/demo/readers/{id}"
             assert (await site.http.delete(path, headers=ADMIN)).status_code == 204
             assert (await viewer.text("end"))["reason"] == "kicked"

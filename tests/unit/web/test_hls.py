@@ -290,9 +290,11 @@ async def test_viewers_are_readers_as_long_as_they_ask():
     async with running(ChannelOptions(key="secret", max_readers=2), context={"hls": hls}) as site:
         _, media = await watched(site)
         await site.get(INDEX)
-        readers = [one for one in site.channel.readers.values() if one.kind is ReaderKind.HLS]
+        readers = [
+            one for one in site.channel.audience.readers.values() if one.kind is ReaderKind.HLS
+        ]
         assert [one.peer for one in readers] == ["127.0.0.1"] * 2
-        assert site.channel.places == 2
+        assert site.channel.audience.places == 2
         full = await site.get(INDEX)
         assert (full.status_code, full.headers["retry-after"]) == (503, "10")
         # who goes on asking stays; who does not has left
@@ -300,20 +302,22 @@ async def test_viewers_are_readers_as_long_as_they_ask():
         assert (await site.get(media)).status_code == 200
         now += 2
         hls.viewers.look()
-        assert site.channel.places == 1
+        assert site.channel.audience.places == 1
         # back after a pause, with the name it had, and then sent away
         now += 2 * GONE
         hls.viewers.look()
-        assert site.channel.places == 0
+        assert site.channel.audience.places == 0
         assert (await site.get(media)).status_code == 200
-        (reader,) = [one for one in site.channel.readers.values() if one.kind is ReaderKind.HLS]
+        (reader,) = [
+            one for one in site.channel.audience.readers.values() if one.kind is ReaderKind.HLS
+        ]
         reader.kick()
         assert (await site.get(media)).status_code == 403
-        assert site.channel.places == 0
+        assert site.channel.audience.places == 0
         # without a name it is one viewer however often it asks
         for _ in range(3):
             assert (await site.get(media.partition("?")[0])).status_code == 200
-        assert site.channel.places == 1
+        assert site.channel.audience.places == 1
         assert (await site.get(media.partition("?")[0] + "?viewer=<b>")).status_code == 404
 
 
@@ -347,9 +351,9 @@ async def test_rendition_ends_after_the_last_request(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(hls_output, "IDLE", 0.2)
     async with running() as site:
         source, media = await watched(site)
-        assert {reader.kind for reader in site.channel.readers.values()} == {"tap", "hls"}
+        assert {reader.kind for reader in site.channel.audience.readers.values()} == {"tap", "hls"}
         await site.until(lambda: len(site.context.hls) == 0)
-        assert {reader.kind for reader in site.channel.readers.values()} == {"hls"}
+        assert {reader.kind for reader in site.channel.audience.readers.values()} == {"hls"}
         assert (await site.get(media)).status_code == 404
         source.publishing.close()
         _, again = await watched(site)

@@ -159,7 +159,7 @@ async def test_each_layer_is_a_variant_and_sound_is_shared() -> None:
         with av.open(io.BytesIO(data)) as file:
             assert (len(file.streams.video), len(file.streams.audio)) == (0, 1)
         # one who plays takes one place, whatever it plays
-        assert site.channel.places == 1
+        assert site.channel.audience.places == 1
         assert len(layers.opened) == 1
 
 
