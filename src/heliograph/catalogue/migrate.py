@@ -14,8 +14,8 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from heliograph.catalogue.content_tables import METADATA
 from heliograph.catalogue.engine import Database
-from heliograph.catalogue.tables import Base
 from heliograph.model.errors import ResourceError
 
 #: Alembic's script directory; found by path, so that it works from an installed package.
@@ -87,7 +87,7 @@ def _upgrade(connection: Connection, target: str) -> tuple[str | None, str | Non
     with EnvironmentContext(Config(), directory, fn=steps) as environment:
         environment.configure(
             connection=connection,
-            target_metadata=Base.metadata,
+            target_metadata=METADATA,
             transactional_ddl=True,
             render_as_batch=True,
         )
@@ -125,7 +125,7 @@ def _differences(connection: Connection) -> list[str]:
         connection, opts={"compare_type": True, "compare_server_default": True}
     )
     head = scripts().get_current_head()
-    found = [str(item) for item in compare_metadata(context, Base.metadata)]
+    found = [str(item) for item in compare_metadata(context, METADATA)]
     if context.get_current_revision() != head:
         found.insert(0, f"revision is {context.get_current_revision()}, not {head}")
     return found

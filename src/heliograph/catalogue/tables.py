@@ -1,11 +1,13 @@
 """The tables. Every constraint has a name, so that a migration can speak of it.
 
-A change here needs a migration in ``migrations/versions``; a test compares the two.
+A change here needs a migration in ``migrations/versions``; a test compares the two. Those of
+servers, titles and files are in ``content_tables``.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -72,19 +74,20 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON}  # noqa: RUF012
 
 
-def _one_of(column: str, values: type[Role] | type[ViewAccess]) -> CheckConstraint:
+def one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
+    """The column holds one of the values."""
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
 
 #: SQLite gives the number of a deleted last row away again; a new account must not be taken for it.
 #: A migration that makes such a table anew has to say so again (``table_kwargs``).
-_NEVER_REUSED = {"sqlite_autoincrement": True}
+NEVER_REUSED = {"sqlite_autoincrement": True}
 
 
 class AccountRow(Base):
     __tablename__ = "accounts"
-    __table_args__ = (UniqueConstraint("name"), _one_of("role", Role), _NEVER_REUSED)
+    __table_args__ = (UniqueConstraint("name"), one_of("role", Role), NEVER_REUSED)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(32))
@@ -121,8 +124,8 @@ class ChannelRow(Base):
         UniqueConstraint("name"),
         UniqueConstraint("folded_name"),
         Index(None, "owner_id"),
-        _one_of("view_access", ViewAccess),
-        _NEVER_REUSED,
+        one_of("view_access", ViewAccess),
+        NEVER_REUSED,
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

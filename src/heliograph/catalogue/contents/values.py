@@ -158,6 +158,8 @@ class File:
     width: int = 0
     height: int = 0
     """Pixels; 0: not known, or no picture."""
+    revision: int = 0
+    """Grows with each change of the row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,3 +202,5 @@ class Contents:
     titles: tuple[Title, ...] = ()
     files: tuple[File, ...] = ()
     networks: tuple[Network, ...] = ()
+    origin: str = ""
+    """Which database it is of: versions of different ones cannot be compared."""
