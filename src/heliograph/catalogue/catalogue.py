@@ -12,6 +12,7 @@ from heliograph.catalogue import migrate
 from heliograph.catalogue.accounts import Accounts
 from heliograph.catalogue.audit import Audit
 from heliograph.catalogue.channels import Channels, StreamKeys
+from heliograph.catalogue.contents.store import ContentStore
 from heliograph.catalogue.context import Context, utc_now
 from heliograph.catalogue.desired import Desired
 from heliograph.catalogue.engine import Database
@@ -43,6 +44,7 @@ class Catalogue:
         self.join_tokens = JoinTokens(context)
         self.leases = Leases(context)
         self.desired = Desired(context)
+        self.contents = ContentStore(context)
         self.instance = ""
         """Which database this is: the same for all who share it, another for every other one."""
 
@@ -102,6 +104,7 @@ class Catalogue:
         await self.permits.prune()
         await self.join_tokens.prune()
         await self.audit.prune()
+        await self.contents.thin()
 
     async def close(self) -> None:
         """Close connections and threads."""

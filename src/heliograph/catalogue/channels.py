@@ -10,6 +10,8 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.audit import record
+from heliograph.catalogue.content_tables import TitleRow
+from heliograph.catalogue.contents.revision import NAMES
 from heliograph.catalogue.context import Context, channel_key, channel_of, cut
 from heliograph.catalogue.keys import MAX_SHOWN, new_stream_key, stream_fingerprint
 from heliograph.catalogue.names import account_key, clean_line
@@ -76,8 +78,8 @@ class Channels:
         max_owned: int = MAX_OWNED,
         by: Actor = SYSTEM,
     ) -> ChannelRecord:
-        """Make a channel. ``ConflictError`` where the name is taken (letters' case does not tell
-        names apart), ``TooLargeError`` where the owner has ``max_owned`` already."""
+        """Make a channel. ``ConflictError`` where a channel or a title has the name (letters' case
+        does not tell names apart), ``TooLargeError`` where the owner has ``max_owned`` already."""
         check_channel_name(name)
         title = clean_line(title, limit=MAX_TITLE, what="title")
         stored = _options(options or {})
@@ -98,6 +100,11 @@ class Channels:
                         f"{holder.name!r} has {max_owned} channels, and no more are allowed",
                         subject=holder.name,
                     )
+            # Last, as whoever makes a channel or a title waits from here on.
+            await self._db.alone(session, NAMES)
+            alike = select(TitleRow.id).where(TitleRow.folded_name == name.lower())
+            if await session.scalar(alike) is not None:
+                raise ConflictError(f"title {name!r} exists already", subject=name)
             row = ChannelRow(
                 name=name,
                 folded_name=name.lower(),

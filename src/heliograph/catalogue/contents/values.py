@@ -202,5 +202,3 @@ class Contents:
     titles: tuple[Title, ...] = ()
     files: tuple[File, ...] = ()
     networks: tuple[Network, ...] = ()
-    origin: str = ""
-    """Which database it is of: versions of different ones cannot be compared."""
