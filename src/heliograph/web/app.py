@@ -8,6 +8,8 @@ from heliograph.web import (
     accounts,
     channels,
     cluster,
+    content_exchange,
+    contents,
     errors,
     hls,
     keys,
@@ -57,6 +59,8 @@ def create_app(context: WebContext) -> FastAPI:
     app.include_router(keys.router)
     app.include_router(mesh.router)
     app.include_router(cluster.router)
+    app.include_router(content_exchange.router)
+    app.include_router(contents.router)
     app.include_router(logs.router)
     app.include_router(nodes.router)
     app.include_router(server.router)
