@@ -1,0 +1,186 @@
+"""What a request wants, read from its headers; and the answers, as HTTP has them.
+
+``Accept`` (RFC 9110 section 12.5.1) says which formats a client takes, ``?format=`` names one.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import parse_qsl, quote
+
+from heliograph.catalogue.contents.values import Format
+
+#: The order in which formats are chosen for those who take any: what most players can open first.
+ORDER = (Format.MP4, Format.HLS, Format.RTSP, Format.WHEP)
+#: Media types by which clients ask for a format.
+MEDIA_TYPES = {
+    "application/vnd.apple.mpegurl": Format.HLS,
+    "application/x-mpegurl": Format.HLS,
+    "audio/mpegurl": Format.HLS,
+    "audio/x-mpegurl": Format.HLS,
+    "video/mp4": Format.MP4,
+    "audio/mp4": Format.MP4,
+    "application/mp4": Format.MP4,
+    "application/sdp": Format.WHEP,
+    "application/x-rtsp": Format.RTSP,
+}
+#: Members of an Accept header that are read: browsers send eight.
+MAX_RANGES = 32
+#: Seconds until somebody for whom there is no server may come again.
+RETRY_AFTER = 2
+#: Parameters of the query that show a right; passed on to servers of ours, and to no others.
+SHOWN = ("token", "key")
+#: Characters of a name that are shown and recorded.
+MAX_NAME = 128
+#: Characters of a query that is looked at: a token has 500.
+MAX_QUERY = 2048
+
+#: Redirects are good for one request: the next one may be better served elsewhere.
+_NEVER_KEPT = (
+    (b"cache-control", b"no-store"),
+    (b"vary", b"accept"),
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", b"Retry-After"),
+    (b"x-content-type-options", b"nosniff"),
+    # An address may contain a key.
+    (b"referrer-policy", b"no-referrer"),
+)
+_PAGE_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'self'")
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{status} {phrase}</title>
+<h1>{phrase}</h1>
+<p>{text}</p>
+</html>
+"""
+_WEIGHT = re.compile(r"\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*", re.IGNORECASE)
+#: What a URI may consist of in a header (RFC 3986 section 2), beside what is escaped.
+_SAFE = ":/?#[]@!$&'()*+,;=-._~%"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a request takes for an answer, whoever it comes from."""
+
+    formats: tuple[Format, ...] = ORDER
+    """Acceptable ones, the best first; empty: none that there is."""
+    page: bool = False
+    """Whether it takes HTML, as browsers do that go to an address."""
+    shown: str = ""
+    """``token=…&key=…`` as it was shown, for servers of ours."""
+    named: bool = False
+    """Whether a format was named rather than described."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of HTTP, without what the connection adds."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    """Names in lower case; the length of the body is among them."""
+    body: bytes = b""
+
+    def tail(self) -> bytes:
+        """The answer as bytes, from behind its first line and its date on."""
+        lines = b"".join(b"%b: %b\r\n" % pair for pair in self.headers)
+        return b"%b\r\n%b" % (lines, self.body)
+
+
+def accept_of(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """All lines of ``Accept`` as one (RFC 9110 section 5.3); names of headers in lower case."""
+    return ",".join(value.decode("latin-1") for name, value in headers if name == b"accept")
+
+
+def wish_of(accept: str, query: str, order: Sequence[Format] = ORDER) -> Wish:
+    """What a request wants by its headers ``Accept`` (empty: any) and its query string."""
+    parameters = dict(parse_qsl(query, keep_blank_values=True)) if len(query) <= MAX_QUERY else {}
+    shown = "&".join(
+        f"{name}={quote(parameters[name], safe='')}" for name in SHOWN if parameters.get(name)
+    )
+    ranges = _ranges(accept)
+    page = any(kind in ("text/html", "application/xhtml+xml") and q for kind, q in ranges)
+    named = parameters.get("format")
+    if named is not None:
+        wanted = named.lower()
+        return Wish(tuple(one for one in Format if one == wanted), page, shown, named=True)
+    if not ranges:
+        return Wish(tuple(order), page, shown)
+    weights = [(_weight(one, ranges), place, one) for place, one in enumerate(order)]
+    kept = sorted((-weight, place, one) for weight, place, one in weights if weight)
+    return Wish(tuple(one for _, _, one in kept), page, shown)
+
+
+def _ranges(accept: str) -> list[tuple[str, float]]:
+    found = []
+    for part in accept.lower().split(",")[:MAX_RANGES]:
+        kind, *parameters = part.split(";")
+        if not kind.strip():
+            continue
+        weight = 1.0
+        for parameter in parameters:
+            match = _WEIGHT.fullmatch(parameter)
+            if match:
+                weight = float(match[1])
+        found.append((kind.strip(), weight))
+    return found
+
+
+def _weight(format: Format, ranges: list[tuple[str, float]]) -> float:
+    """That of the most specific range that holds the format; of several the highest."""
+    best: tuple[int, float] = (0, 0.0)
+    for kind, weight in ranges:
+        if MEDIA_TYPES.get(kind) is format:
+            exact = 3
+        elif kind in ("video/*", "audio/*") and format in (Format.MP4, Format.HLS):
+            exact = 2
+        elif kind in ("*/*", "*"):
+            exact = 1
+        else:
+            continue
+        best = max(best, (exact, weight))
+    return best[1]
+
+
+def location(uri: str, shown: str = "") -> str:
+    """A physical address as it may stand in a header, with what is shown added to its query."""
+    if shown:
+        path, mark, fragment = uri.partition("#")
+        uri = f"{path}{'&' if '?' in path else '?'}{shown}{mark}{fragment}"
+    return quote(uri, safe=_SAFE)
+
+
+def redirect(uri: str, shown: str = "") -> Answer:
+    """``302`` to a physical address."""
+    where = location(uri, shown).encode("ascii")
+    return Answer(302, ((b"location", where), *_NEVER_KEPT, (b"content-length", b"0")))
+
+
+def refusal(status: int, text: str, *, page: bool, retry_after: int = 0) -> Answer:
+    """A small page, or a line of text, that says why there is nothing. ``text`` is escaped."""
+    phrase = HTTPStatus(status).phrase
+    if page:
+        kind = b"text/html; charset=utf-8"
+        shown = html.escape(text[:1].upper() + text[1:])
+        body = _PAGE.format(status=status, phrase=phrase, text=shown).encode()
+    else:
+        kind = b"text/plain; charset=utf-8"
+        body = f"{text}\n".encode()
+    headers = [(b"content-type", kind), *_NEVER_KEPT, _PAGE_POLICY]
+    if retry_after:
+        headers.append((b"retry-after", b"%d" % retry_after))
+    return Answer(status, (*headers, (b"content-length", b"%d" % len(body))), body)
+
+
+def document(body: str, media_type: str) -> Answer:
+    """A playlist or manifest, made for this one request."""
+    data = body.encode()
+    headers = ((b"content-type", media_type.encode()), *_NEVER_KEPT)
+    return Answer(200, (*headers, (b"content-length", b"%d" % len(data))), data)

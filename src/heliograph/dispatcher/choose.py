@@ -1,0 +1,291 @@
+"""The dispatcher: requests for logical ids in, decisions out.
+
+It holds the snapshot, what servers were given lately and, for each title that was asked for, which
+copies may be used now. Reading a snapshot anew costs nothing here: what is kept of a title is made
+again when it is asked for the next time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from heliograph.catalogue.contents.statistics import Decision
+from heliograph.catalogue.contents.values import File, Format, ServerState
+from heliograph.dispatcher import policies
+from heliograph.dispatcher.answers import MAX_NAME, ORDER, RETRY_AFTER, Answer, Wish, redirect
+from heliograph.dispatcher.answers import refusal as page
+from heliograph.dispatcher.conditions import NOWHERE, Locality, licensed
+from heliograph.dispatcher.fleet import DECAY_S, USUAL_BPS, Fleet, Member
+from heliograph.dispatcher.policies import POLICIES, Candidate, Draw, Policy, Pool
+from heliograph.dispatcher.snapshot import Entry, Snapshot
+
+#: Combinations of formats for which the copies of a title are remembered.
+MAX_POOLS = 32
+#: Titles of which is kept what may be used; then all are forgotten, and made again when asked for.
+MAX_ROUTES = 200_000
+
+Recording = Callable[[Decision], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What can be set; ``[dispatcher]`` of the settings."""
+
+    policy: str = policies.DEFAULT
+    """Of titles that name none."""
+    order: tuple[Format, ...] = ORDER
+    """In which formats are chosen for those who take any."""
+    decay: float = DECAY_S
+    """Seconds in which a decision's commitment decays to 37 %."""
+    steering_ttl: int = 10
+    """Seconds until a player of HLS asks again which server to use: before its buffer is empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why somebody is sent nowhere."""
+
+    status: int
+    """403, 404, 406, 451 or 503."""
+    text: str
+    """For people."""
+
+    def answer(self, wish: Wish) -> Answer:
+        """As HTTP has it."""
+        retry = RETRY_AFTER if self.status == 503 else 0
+        return page(self.status, self.text, page=wish.page, retry_after=retry)
+
+
+class Route:
+    """What is known of one title that was asked for."""
+
+    __slots__ = ("choose", "copies", "entry", "name", "policy", "pools", "regions", "stamp")
+
+    def __init__(self, entry: Entry, policy: str, copies: dict[Format, list[Candidate]]) -> None:
+        self.entry = entry
+        self.name = entry.title.name
+        self.regions = entry.title.regions
+        self.policy = policy
+        self.choose: Policy = POLICIES[policy]
+        self.copies = copies
+        """The best copy on each server that holds one, by format."""
+        self.pools: dict[tuple[Format, ...], Pool | Refusal] = {}
+        """By the formats that a client takes."""
+        self.stamp = -1
+        """Of the fleet, when ``pools`` were made."""
+
+
+class Dispatcher:
+    """Decides; one a portal. Not for several threads."""
+
+    def __init__(
+        self,
+        record: Recording | None = None,
+        options: Options | None = None,
+        *,
+        draw: Draw = random.random,
+    ) -> None:
+        """``record`` is told of every decision, and must not fail. ``draw``: chance."""
+        self.record: Recording = record or _forget
+        self.options = options or Options()
+        self.snapshot = Snapshot()
+        self.fleet = Fleet(self.options.decay)
+        self.statuses: Counter[int] = Counter()
+        """Decisions by status."""
+        self.chosen: Counter[str] = Counter(dict.fromkeys(POLICIES, 0))
+        """Redirects by policy."""
+        self.moved = 0
+        """Players of HLS that were told to go to another server than the one they used."""
+        self._routes: dict[str, Route] = {}
+        self._draw = draw
+
+    # what is known
+
+    def replace(self, snapshot: Snapshot, now: float) -> None:
+        """Decide by another snapshot from now on. ``now``: seconds since 1970."""
+        other = snapshot.servers is not self.snapshot.servers
+        self.snapshot = snapshot
+        if other:
+            self._routes = {}
+            self.fleet.replace(snapshot.servers)
+        self.fleet.observe(snapshot.states, now)
+
+    def observe(self, states: Mapping[int, ServerState], now: float) -> None:
+        """Go on with what monitors say now; see ``Fleet.observe``."""
+        self.snapshot = self.snapshot.with_states(states)
+        self.fleet.observe(states, now)
+
+    def tick(self, now: float) -> None:
+        """Let time pass; each second. ``now``: seconds since 1970."""
+        self.fleet.tick(now)
+
+    def configure(self, options: Options, now: float) -> None:
+        """Change what can be set while it runs."""
+        self.options = options
+        self.fleet.set_decay(options.decay, now)
+        self._routes = {}
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a title of that name."""
+        return name in self.snapshot.entries
+
+    def barred(self, name: str, client: str) -> Refusal | None:
+        """Why a client may not have a title that there is, whoever holds it; None: he may."""
+        route = self._routes.get(name) or self._route(name)
+        return None if route is None else _barred(route, self.snapshot.networks.find(client))
+
+    # decisions
+
+    def decide(
+        self, name: str, wish: Wish, client: str, now: float, status: int = 302
+    ) -> Candidate | Refusal:
+        """Choose a copy of a title for a client, and record that. ``now``: seconds since 1970.
+
+        ``status``: of the answer that tells him.
+        """
+        route = self._routes.get(name)
+        if route is None:
+            route = self._route(name)
+            if route is None:
+                return self._refuse(_unknown(name), name, wish, client, now)
+        fleet = self.fleet
+        if route.stamp != fleet.stamp:
+            route.pools = {}
+            route.stamp = fleet.stamp
+        where = NOWHERE
+        networks = self.snapshot.networks
+        if not networks.empty:
+            where = networks.find(client)
+        if where.refused or route.regions:
+            barred = _barred(route, where)
+            if barred is not None:
+                return self._refuse(barred, name, wish, client, now)
+        pool = route.pools.get(wish.formats)
+        if pool is None:
+            pool = self._pool(route, wish.formats)
+        if isinstance(pool, Refusal):
+            return self._refuse(pool, name, wish, client, now)
+        if pool.careful or fleet.starting:
+            narrowed = self._narrowed(pool)
+            if narrowed is None:
+                return self._refuse(_FULL, name, wish, client, now)
+            pool = narrowed
+        found = route.choose(pool, fleet, where.region, self._draw)
+        server = found.server
+        fleet.add(server, found.bps)
+        self.chosen[route.policy] += 1
+        self.statuses[status] += 1
+        self.record(Decision(now, name, server.id, found.file, pool.format, client, status))
+        return found
+
+    def answer(self, name: str, wish: Wish, client: str, now: float) -> Answer:
+        """What a request for a title is answered with."""
+        found = self.decide(name, wish, client, now)
+        if isinstance(found, Refusal):
+            return found.answer(wish)
+        return redirect(found.uri, wish.shown if found.server.ours else "")
+
+    def decided(
+        self, name: str, status: int, client: str, now: float, format: Format | str = ""
+    ) -> None:
+        """Record what was decided elsewhere: of live channels."""
+        self.statuses[status] += 1
+        self.record(Decision(now, name[:MAX_NAME], 0, 0, str(format), client, status))
+
+    def _refuse(self, refusal: Refusal, name: str, wish: Wish, client: str, now: float) -> Refusal:
+        format = wish.formats[0] if len(wish.formats) == 1 else ""
+        self.decided(name, refusal.status, client, now, format)
+        return refusal
+
+    # what is kept of titles
+
+    def copies(self, name: str) -> Mapping[Format, list[Candidate]]:
+        """All copies of a title, the best a server and format, whether they may be used or not."""
+        route = self._routes.get(name) or self._route(name)
+        return {} if route is None else route.copies
+
+    def _route(self, name: str) -> Route | None:
+        entry = self.snapshot.entries.get(name)
+        if entry is None:
+            return None
+        best: dict[tuple[Format, int], File] = {}
+        for file in entry.files:
+            key = file.format, file.server
+            other = best.get(key)
+            if other is None or file.bits_per_second > other.bits_per_second:
+                best[key] = file
+        copies: dict[Format, list[Candidate]] = {}
+        members = self.fleet.members
+        for (format, server), file in best.items():
+            one = _candidate(file, members[server])
+            copies.setdefault(format, []).append(one)
+        wanted = entry.title.policy
+        policy = wanted if wanted in POLICIES else self.options.policy
+        if len(self._routes) >= MAX_ROUTES:
+            self._routes.clear()
+        route = self._routes[name] = Route(entry, policy, copies)
+        return route
+
+    def _pool(self, route: Route, formats: tuple[Format, ...]) -> Pool | Refusal:
+        found: Pool | Refusal = _NO_FORMAT if route.copies else _NO_COPY
+        for format in formats:
+            held = route.copies.get(format)
+            if not held:
+                continue
+            usable = [one for one in held if one.server.usable]
+            if usable:
+                found = Pool(route.name, format, usable)
+                break
+            found = _NO_SERVER
+        if len(route.pools) >= MAX_POOLS:
+            route.pools.clear()
+        route.pools[formats] = found
+        return found
+
+    def _narrowed(self, pool: Pool) -> Pool | None:
+        """Without servers that have their sessions, and mostly without those that just came."""
+        fleet, draw = self.fleet, self._draw
+        free = [one for one in pool.candidates if _has_room(one.server, fleet)]
+        if not free:
+            return None
+        ready = [one for one in free if one.server.share >= 1 or draw() < one.server.share]
+        left = ready or free
+        if len(left) == pool.count:
+            return pool
+        narrowed = Pool(pool.name, pool.format, left)
+        pool.turn += 1
+        narrowed.turn = pool.turn
+        return narrowed
+
+
+def _barred(route: Route, where: Locality) -> Refusal | None:
+    if where.refused:
+        return _REFUSED
+    return None if licensed(route.regions, where.region) else _UNLICENSED
+
+
+def _has_room(server: Member, fleet: Fleet) -> bool:
+    return not server.limit or server.sessions + fleet.scale <= server.limit * fleet.scale
+
+
+def _candidate(file: File, server: Member) -> Candidate:
+    return Candidate(file.id, server, file.uri, file.bits_per_second or USUAL_BPS)
+
+
+def _forget(decision: Decision) -> None:
+    """Where nobody keeps count."""
+
+
+def _unknown(name: str) -> Refusal:
+    return Refusal(404, f"there is nothing called “{name[:MAX_NAME]}” here")
+
+
+_REFUSED = Refusal(403, "clients of your network are not served")
+_UNLICENSED = Refusal(451, "this title may not be shown where you are")
+_NO_FORMAT = Refusal(406, "this title is not to be had in a format that you take")
+_NO_COPY = Refusal(404, "no server holds this title")
+_NO_SERVER = Refusal(503, "no server that holds this title can be reached now; try again")
+_FULL = Refusal(503, "all servers that hold this title are full; try again")

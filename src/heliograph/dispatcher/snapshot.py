@@ -1,0 +1,70 @@
+"""What a dispatcher decides by, at one time: found by name at once, never changed once made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from heliograph.catalogue.contents.values import Contents, File, Server, ServerState, Title
+from heliograph.dispatcher.conditions import Networks
+
+#: Rows that are taken at a time: a millisecond of work.
+STEP = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A title with all its copies."""
+
+    title: Title
+    files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Contents of the catalogue and states of servers, indexed."""
+
+    version: int = 0
+    """Of the contents; 0: there were none yet."""
+    servers: Mapping[int, Server] = field(default_factory=dict)
+    """By id."""
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    """Published titles by name."""
+    networks: Networks = field(default_factory=Networks)
+    states: Mapping[int, ServerState] = field(default_factory=dict)
+    """What monitors say, by the server's id."""
+    files: int = 0
+    """Copies of all titles."""
+
+    @classmethod
+    def of(cls, contents: Contents) -> Snapshot:
+        """Index contents, all at once."""
+        for made in building(contents):
+            if made is not None:
+                return made
+        raise AssertionError("building ends with a snapshot")
+
+    def with_states(self, states: Mapping[int, ServerState]) -> Snapshot:
+        """The same contents with what monitors say now."""
+        return replace(self, states=states)
+
+
+def building(contents: Contents) -> Iterator[Snapshot | None]:
+    """Index contents in steps of a millisecond: None after each, the snapshot in the end."""
+    servers = {server.id: server for server in contents.servers}
+    files: dict[int, list[File]] = {}
+    for count, file in enumerate(contents.files, 1):
+        if file.server in servers:
+            files.setdefault(file.title, []).append(file)
+        if count % STEP == 0:
+            yield None
+    entries: dict[str, Entry] = {}
+    total = 0
+    for count, title in enumerate(contents.titles, 1):
+        if title.published:
+            held = tuple(files.get(title.id, ()))
+            total += len(held)
+            entries[title.name] = Entry(title, held)
+        if count % STEP == 0:
+            yield None
+    yield Snapshot(contents.version, servers, entries, Networks(contents.networks), {}, total)

@@ -1,0 +1,206 @@
+"""Who is sent where, and who nowhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from heliograph.catalogue.contents.values import Condition, Format, Network
+from heliograph.dispatcher import choose
+from heliograph.dispatcher.answers import Wish
+from heliograph.dispatcher.choose import Options, Refusal
+
+from .contents import NOW, Made, moment, server, state
+
+MP4, HLS, RTSP = Format.MP4, Format.HLS, Format.RTSP
+
+
+def status(dispatcher, name="film", *formats, client="192.0.2.1"):
+    found = dispatcher.decide(name, Wish(formats or (MP4, HLS, RTSP)), client, NOW)
+    return found.status if isinstance(found, Refusal) else 302
+
+
+def servers(dispatcher, name="film", *formats, client="192.0.2.1", count=200):
+    """How often each server is chosen."""
+    found = Counter()
+    for _ in range(count):
+        one = dispatcher.decide(name, Wish(formats or (MP4, HLS, RTSP)), client, NOW)
+        found[0 if isinstance(one, Refusal) else one.server.id] += 1
+    return found
+
+
+def test_every_decision_is_recorded():
+    at = Made().title("film").dispatcher()
+    found = at.decide("film", Wish(), "192.0.2.1", NOW)
+    at.decide("x" * 500, Wish((HLS,)), "2001:db8::1", NOW + 1)
+    first, second = at.decisions
+    assert (first.at, first.name, first.format, first.client) == (NOW, "film", MP4, "192.0.2.1")
+    assert (first.server, first.file, first.status) == (found.server.id, found.file, 302)
+    assert (second.name, second.server, second.file) == ("x" * 128, 0, 0)
+    assert (second.format, second.status) == (HLS, 404)
+    assert at.statuses == {302: 1, 404: 1}
+    assert at.chosen["power-of-two"] == 1
+
+
+def test_what_is_not_there_not_published_or_held_by_nobody_is_not_found():
+    made = Made().title("hidden", published=False).title("empty", {MP4: ()})
+    at = made.dispatcher()
+    assert status(at, "nothing") == 404
+    assert status(at, "hidden") == 404
+    assert status(at, "empty") == 404
+    assert not at.knows("hidden")
+
+
+def test_formats_are_taken_in_the_order_wanted_as_far_as_servers_can_be_used():
+    made = Made(3).title("film", {MP4: (1,), HLS: (2, 3)})
+    at = made.dispatcher()
+    assert servers(at, "film", MP4, HLS) == {1: 200}
+    assert set(servers(at, "film", HLS, MP4)) == {2, 3}
+    assert status(at, "film", RTSP) == 406
+    made.states[1] = state(1, Condition.DOWN)
+    at.observe(made.states, NOW)
+    assert set(servers(at, "film", MP4, HLS)) == {2, 3}
+    assert status(at, "film", MP4) == 503
+
+
+@pytest.mark.parametrize("condition", [Condition.DOWN, Condition.UNKNOWN, None])
+def test_nobody_is_sent_to_a_server_that_is_not_known_to_be_up(condition):
+    made = Made().title("film")
+    if condition is None:
+        del made.states[1]
+    else:
+        made.states[1] = state(1, condition)
+    at = made.dispatcher()
+    assert servers(at) == {2: 200}
+    made.states[2] = state(2, Condition.DOWN)
+    at.observe(made.states, NOW)
+    assert status(at) == 503
+    made.states[1] = state(1)
+    at.observe(made.states, NOW)
+    assert servers(at) == {1: 200}
+
+
+def test_drained_and_disabled_servers_get_nobody():
+    made = Made([server(1, drained=True), server(2, enabled=False), server(3)])
+    at = made.title("film").dispatcher()
+    assert servers(at) == {3: 200}
+
+
+def test_a_server_that_came_back_gets_a_growing_share():
+    made = Made(2).title("film", policy="round-robin")
+    made.states[1] = state(1, Condition.STARTING, since=moment())
+    at = made.dispatcher()
+    shares = []
+    for seconds in (0, 15, 27):
+        at.observe(made.states, NOW + seconds)
+        shares.append(servers(at, count=2000)[1] / 2000)
+    assert shares[0] == pytest.approx(0.05, abs=0.03)
+    assert shares[1] == pytest.approx(0.25, abs=0.05)
+    assert shares[2] == pytest.approx(0.45, abs=0.05)
+    made.states[2] = state(2, Condition.DOWN)
+    at.observe(made.states, NOW)
+    assert servers(at) == {1: 200}  # there is no other
+
+
+def test_titles_have_policies_of_their_own_and_the_rest_what_is_set():
+    made = (
+        Made(4).title("quick", policy="least-response-time").title("film").title("odd", policy="?")
+    )
+    made.states[3] = state(3, response_ms=0.1)
+    at = made.dispatcher()
+    assert servers(at, "quick") == {3: 200}
+    assert len(servers(at, "film", count=2000)) == 4
+    assert len(servers(at, "odd")) == 4  # a policy that nobody knows is none
+    at.configure(Options(policy="least-response-time"), NOW)
+    assert servers(at, "film") == {3: 200}
+    assert at.chosen["least-response-time"] == 400
+    assert at.chosen["power-of-two"] == 2200
+
+
+def test_clients_of_refused_networks_and_regions_without_licence_get_nothing():
+    made = Made().title("film").title("ours", regions=("eu",))
+    made.networks = [
+        Network("10.0.0.0/8", "eu/de"),
+        Network("10.9.0.0/16", "", refused=True),
+        Network("2001:db8::/32", "us"),
+    ]
+    at = made.dispatcher()
+    assert status(at, "film", client="10.9.1.1") == 403
+    assert status(at, "film", client="2001:db8::5") == 302
+    assert status(at, "ours", client="10.1.1.1") == 302
+    assert status(at, "ours", client="2001:db8::5") == 451
+    assert status(at, "ours", client="203.0.113.1") == 451
+    assert status(at, "ours", client="10.9.1.1") == 403
+
+
+def test_a_title_with_licences_is_for_nobody_whose_region_is_not_known():
+    assert status(Made().title("ours", regions=("eu",)).dispatcher(), "ours") == 451
+
+
+def test_the_nearest_policy_goes_by_the_clients_network():
+    made = Made([server(1, region="eu"), server(2, region="us")]).title("film", policy="nearest")
+    made.networks = [Network("10.0.0.0/8", "eu/de"), Network("11.0.0.0/8", "us")]
+    at = made.dispatcher()
+    assert servers(at, client="10.0.0.1") == {1: 200}
+    assert servers(at, client="11.0.0.1") == {2: 200}
+    assert len(servers(at, client="12.0.0.1")) == 2
+
+
+def test_servers_take_no_more_sessions_than_they_may():
+    made = Made([server(1, max_sessions=10), server(2, max_sessions=20)]).title("film")
+    at = made.dispatcher(Options(decay=100.0))
+    at.tick(NOW)
+    assert servers(at, count=50) == {1: 10, 2: 20, 0: 20}
+    assert status(at) == 503
+    at.tick(NOW + 10)  # some have gone, as far as can be guessed
+    assert status(at) == 302
+
+
+def test_of_several_copies_on_a_server_the_best_is_given():
+    made = Made(1).title("film", {MP4: (1,)}, file={"bits_per_second": 1_000_000})
+    best = replace(
+        made.files[0], id=9, uri="http://host1.example/hd.mp4", bits_per_second=9_000_000
+    )
+    made.files.append(best)
+    at = made.dispatcher()
+    assert at.decide("film", Wish((MP4,)), "", NOW).uri == best.uri
+    assert at.fleet.committed(at.fleet.members[1])[0] == 9_000_000
+
+
+def test_loads_outlive_a_new_snapshot_and_titles_are_known_at_once():
+    made = Made(2).title("film")
+    at = made.dispatcher()
+    servers(at, count=100)
+    carried = at.fleet.committed(at.fleet.members[1])[0]
+    assert status(at, "new") == 404
+    made.title("new", {MP4: (1,)})
+    made.servers[3] = server(3)
+    made.states[3] = state(3)
+    made.title("film2")
+    at.replace(made.snapshot(), NOW)
+    assert at.fleet.committed(at.fleet.members[1])[0] == carried
+    assert status(at, "new") == 302
+    assert servers(at, "film2", count=60)[3] > 30  # whenever it is drawn: it carries nothing yet
+    del made.servers[2]
+    made.files = [one for one in made.files if one.server != 2]
+    at.replace(made.snapshot(), NOW)
+    assert 2 not in servers(at)
+
+
+def test_files_of_servers_that_are_gone_are_left_out():
+    made = Made(2).title("film")
+    del made.servers[1]
+    assert servers(made.dispatcher()) == {2: 200}
+
+
+def test_what_is_kept_of_titles_is_bounded(monkeypatch):
+    monkeypatch.setattr(choose, "MAX_ROUTES", 10)
+    made = Made(1)
+    for number in range(100):
+        made.title(f"t{number}")
+    at = made.dispatcher()
+    for number in range(100):
+        assert status(at, f"t{number}") == 302
+        assert len(at._routes) <= 10

@@ -1,0 +1,59 @@
+"""Snapshots as text, and how they are made."""
+
+from __future__ import annotations
+
+import pytest
+
+from heliograph.catalogue.contents.values import Condition, Network, Probe, ProbeKind
+from heliograph.dispatcher.keeping import lines, parse
+from heliograph.dispatcher.snapshot import STEP, Snapshot, building
+from heliograph.model.errors import MalformedError
+
+from .contents import Made, server, state
+
+
+def made():
+    found = Made([server(1, probes=(Probe(ProbeKind.HTTP, 0.3, 80, "/a"),)), server(2)], version=7)
+    found.title("film", classes=("a", "b"), regions=("eu",), policy="nearest", duration=12.5)
+    found.networks = [Network("10.0.0.0/8", "eu", refused=True)]
+    found.states[2] = state(2, Condition.DOWN, response_ms=None, responses={ProbeKind.ICMP: 1.5})
+    return found
+
+
+def test_everything_comes_back_as_it_was():
+    text = [*lines(made().contents(), made().states)]
+    assert all(line.endswith(b"\n") and line.count(b"\n") == 1 for line in text)
+    contents, states = parse(text)
+    assert contents == made().contents()
+    assert states == made().states
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: [],
+        lambda text: text[:-1],
+        lambda text: text[:3] + text[4:],
+        lambda text: [b"rubbish\n", *text],
+        lambda text: [text[0].replace(b'"format": 1', b'"format": 2'), *text[1:]],
+        lambda text: [line.replace(b"http", b"\xff\xfe") for line in text],
+        lambda text: [line.replace(b'"format":"mp4"', b'"format":"avi"') for line in text],
+    ],
+)
+def test_what_was_cut_off_or_spoiled_is_refused(spoil):
+    with pytest.raises(MalformedError):
+        parse(spoil([*lines(made().contents(), made().states)]))
+
+
+def test_a_snapshot_of_many_titles_is_made_in_small_steps():
+    found = Made(2)
+    for number in range(STEP + 10):
+        found.title(f"t{number}")
+    steps = [*building(found.contents())]
+    assert len(steps) == 1 + 2 + 1  # titles, files, the snapshot
+    (last,) = [one for one in steps if one is not None]
+    assert len(last.entries) == STEP + 10
+    assert last.files == 2 * (STEP + 10)
+    whole = Snapshot.of(found.contents())
+    assert whole.entries == last.entries
+    assert whole.with_states(found.states).entries is whole.entries
