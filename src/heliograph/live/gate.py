@@ -169,6 +169,31 @@ class Gate:
         view = view_of(channel)
         return decide(Action.LIST, view, person).allowed or self.opened_by(channel, tokens)
 
+    def may_know(self, channel: Channel, asker: Asker) -> bool:
+        """Whether somebody who names a channel may be told that it is there.
+
+        Of a private one only who shows something good, a token for one use as well; none is used up
+        by this. A key that is shown counts as a guess: ``TooManyError`` after too many.
+        """
+        view = view_of(channel)
+        if not view.private or decide(Action.VIEW, view, asker.person).allowed:
+            return True
+        if self._permits is not None and channel.standing is not None:
+            for text in asker.tokens[:MAX_TOKENS]:
+                verdict = self._permits.judge(channel.name, text, channel.standing.tokens_from)
+                if isinstance(verdict, ViewToken):
+                    return True
+        if not asker.shows_key:
+            return False
+        attempts: list[Attempt] = []
+        if self._known(asker, self.keys_to_view(channel), attempts) is not None:
+            return True
+        if _stream_key(channel, asker) is None:
+            self.counters["keys_wrong"] += 1
+            return False
+        self._forgive(attempts)
+        return True
+
     def opened_by(self, channel: Channel, tokens: tuple[str, ...]) -> bool:
         """Whether one of these view tokens opens the channel, and not just once."""
         return self._token(channel, tokens) is not None

@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 
 from heliograph.model.errors import BusyError, ResourceError, TooLargeError
 from heliograph.servers.chat_server import ChatServer
+from heliograph.servers.dispatching import GO, Redirects
 from heliograph.servers.forwarded import Trust, resolve, with_host
 from heliograph.servers.websocket import Site, UpgradeRequest, WebSockets, refusal
 
@@ -74,10 +75,12 @@ class HttpServer:
         site: Site,
         options: HttpOptions,
         chat: ChatServer | None = None,
+        redirects: Redirects | None = None,
     ) -> None:
         """``site`` has the channels for WebSockets, and takes what is counted; ``chat`` takes
-        upgrades under its own prefix."""
+        upgrades under its own prefix; ``redirects`` answers for titles before ``app`` is asked."""
         self.chat = chat
+        self.redirects = redirects
         self.websockets = WebSockets(site)
         self.options = options
         self.port = 0
@@ -168,7 +171,10 @@ class HttpServer:
 
     def _stamp(self) -> None:
         """The Date header (RFC 9110 section 6.6.1), made once a second for all."""
-        self.state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        date = formatdate(usegmt=True).encode()
+        self.state.default_headers = [(b"date", date)]
+        if self.redirects is not None:
+            self.redirects.stamp(date)
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -182,6 +188,13 @@ class HttpConnection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._head = 0
         """Bytes of the head that is coming in; -1 while none is."""
+        self._redirects = server.redirects
+        self._trusted = False
+        """Whether a proxy is at the other end that is believed."""
+        self._redirected = 0
+        """Requests answered since somebody looked whether there are any."""
+        self._resting = False
+        """Whether ``_rested`` looks for that."""
 
     # what asyncio says
 
@@ -195,14 +208,19 @@ class HttpConnection(HttpToolsProtocol):
             self._server.counters["http_connections_refused"] += 1
             transport.abort()
             return
+        if self._redirects is not None and self.client is not None:
+            self._trusted = self._redirects.trusts(self.client[0])
         self._arm(self._options.head_timeout)
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        if self._head >= 0:
+        if data.startswith(GO) and self._redirect(data):
+            return
+        if self._head >= 0 and not self._resting:
             self._head += len(data)
-        elif self.cycle.response_complete:
+        elif self._resting or self.cycle.response_complete:
+            self._resting = False
             self._head = len(data)
             self._arm(self._options.head_timeout)
         self._unset_keepalive_if_required()
@@ -225,6 +243,49 @@ class HttpConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
+    # redirects
+
+    def _redirect(self, data: bytes) -> bool:
+        """Answer a request for a title at once, where nothing else is under way here."""
+        redirects, cycle = self._redirects, self.cycle
+        if redirects is None or self.client is None or self.flow.write_paused:
+            return False
+        if cycle is None:
+            if self._head:  # a part of a request came before
+                return False
+        elif self._head >= 0 or not cycle.response_complete or cycle.more_body or self.pipeline:
+            return False
+        found = redirects.answer(data, self.client, self.scheme or "http", self._trusted)
+        if found is None:
+            return False
+        answer, last = found
+        self.transport.write(answer)
+        self._server.counters["http_requests"] += 1
+        self._redirected += 1
+        if last:
+            self.transport.close()
+        elif not self._resting:
+            self._resting = True
+            self._disarm()
+            self._unset_keepalive_if_required()
+            self._rest()
+        return True
+
+    def _rest(self) -> None:
+        """Look later whether the client still asks: a timer for each request costs too much."""
+        self._redirected = 0
+        self.timeout_keep_alive_task = self.loop.call_later(KEEP_ALIVE_S, self._rested)
+
+    def _rested(self) -> None:
+        if self._redirected:
+            self._rest()
+        elif self.transport.get_write_buffer_size():  # it does not read its answers
+            self._server.counters["http_timeouts"] += 1
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     # what the parser says
 

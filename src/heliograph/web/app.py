@@ -10,6 +10,7 @@ from heliograph.web import (
     cluster,
     content_exchange,
     contents,
+    dispatching,
     errors,
     hls,
     keys,
@@ -67,6 +68,7 @@ def create_app(context: WebContext) -> FastAPI:
     app.include_router(metrics.router)
     app.include_router(signalling.router)
     app.include_router(hls.router)
+    app.include_router(dispatching.router)
     reference.install(app)
     pages.install(app, context.static)
     app.add_middleware(Guard)

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from heliograph.bus import Bus, Name
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.values import Actor, JoinTokenRecord
+from heliograph.dispatcher.choose import Dispatcher
+from heliograph.live.channel import Channel
 from heliograph.live.chat_rooms import Chats
 from heliograph.live.gate import Gate
+from heliograph.live.grants import Grant
 from heliograph.live.hls import Hls
 from heliograph.live.registry import Channels
 from heliograph.live.remote import Portal
@@ -72,6 +75,19 @@ class ClusterFace(Protocol):
         ...
 
 
+class PlacesFace(Protocol):
+    """Where RTSP viewers are served."""
+
+    @property
+    def sends(self) -> bool:
+        """Whether that may be elsewhere."""
+        ...
+
+    async def find(self, channel: Channel, grant: Grant, peer: str) -> Grant | str:
+        """The address of the unit that serves a viewer; the grant where that is here."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class WebContext:
     """Made once by whoever assembles the server."""
@@ -100,6 +116,12 @@ class WebContext:
     """None: no WebRTC."""
     portal: Portal | None = None
     """Sends viewers to other nodes; None: all are served here."""
+    dispatcher: Dispatcher | None = None
+    """Sends those who ask for titles to servers; None: there are no titles here."""
+    dispatching: Callable[[], Mapping[str, float]] = dict
+    """What keeps the dispatcher up to date counts, for the metrics."""
+    places: PlacesFace | None = None
+    """Sends RTSP viewers of channels to units; None: all are served here."""
     hls: Hls = field(default_factory=Hls)
     """Renditions of channels, made when asked for."""
     chats: Chats | None = None

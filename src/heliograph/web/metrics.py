@@ -110,6 +110,7 @@ class ServerCollector(Collector):
         for role, counts in self._context.role_counters().items():
             for name, value in counts.items():
                 yield CounterMetricFamily(f"helio_{role}_{name}", f"Counter of the {role}.", value)
+        yield from self._dispatcher()
         yield from self._webrtc()
         yield from self._https()
         yield from self._access()
@@ -171,6 +172,43 @@ class ServerCollector(Collector):
                 way = "from" if link["ours"] else "to"
                 family.add_metric([link["node"], way], link.get(name, 0))
             yield family
+
+    def _dispatcher(self) -> Iterator[Metric]:
+        dispatcher = self._context.dispatcher
+        if dispatcher is None:
+            return
+        decisions = CounterMetricFamily(
+            "helio_dispatcher_decisions", "Requests answered, by HTTP status.", labels=["status"]
+        )
+        for status, count in sorted(dispatcher.statuses.items()):
+            decisions.add_metric([str(status)], count)
+        yield decisions
+        chosen = CounterMetricFamily(
+            "helio_dispatcher_chosen", "Times that a policy chose a server.", labels=["policy"]
+        )
+        for policy, count in sorted(dispatcher.chosen.items()):
+            chosen.add_metric([policy], count)
+        yield chosen
+        figures = dict(self._context.dispatching())
+        age = figures.pop("snapshot_age", 0.0)
+        for name, value in sorted(figures.items()):
+            yield CounterMetricFamily(
+                f"helio_dispatcher_{name}", "Counter of the dispatcher.", value
+            )
+        yield CounterMetricFamily(
+            "helio_dispatcher_moved", "Players of HLS moved to another server.", dispatcher.moved
+        )
+        snapshot, members = dispatcher.snapshot, dispatcher.fleet.members.values()
+        usable = sum(member.usable for member in members)
+        for name, text, value in (
+            ("snapshot_age_seconds", "Since the database confirmed the snapshot.", age),
+            ("snapshot_version", "Version of the contents.", snapshot.version),
+            ("titles", "Titles that can be asked for.", len(snapshot.entries)),
+            ("files", "Copies of them on all servers.", snapshot.files),
+            ("servers", "Servers known.", len(members)),
+            ("usable_servers", "Servers to which somebody may be sent.", usable),
+        ):
+            yield GaugeMetricFamily(f"helio_dispatcher_{name}", text, value)
 
     def _webrtc(self) -> Iterator[Metric]:
         rtc = self._context.rtc

@@ -33,6 +33,7 @@ from heliograph.live.webrtc import Rtc
 from heliograph.model.media import Codec, Kind, Track
 from heliograph.plane import PlaneLoop, open_plane
 from heliograph.servers.chat_server import ChatOptions, ChatServer
+from heliograph.servers.dispatching import Redirects
 from heliograph.servers.http import HttpOptions, HttpServer
 from heliograph.web.app import WebContext, create_app
 from heliograph.web.chat import ChatGate
@@ -133,7 +134,9 @@ class Site:
         self.chat = ChatServer(self.chats, ChatGate(self.context), chat[1])
         self.channels.subscribe(self.chat.observe)
         self.app = create_app(self.context)
-        self.server = HttpServer(self.app, self.context, HttpOptions(**server), self.chat)
+        options, dispatcher = HttpOptions(**server), self.context.dispatcher
+        redirects = None if dispatcher is None else Redirects(dispatcher, options.trust)
+        self.server = HttpServer(self.app, self.context, options, self.chat, redirects)
         self.websockets = self.server.websockets
         self.http = httpx.AsyncClient(timeout=PATIENCE)
         self.camera = Camera()

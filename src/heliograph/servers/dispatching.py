@@ -1,0 +1,153 @@
+"""Redirects at once: plain requests for logical ids are answered beside the web application.
+
+A request that came in one piece, has no body and asks by ``GET /go/NAME`` for a title needs neither
+parser nor task. What its head says is remembered by its bytes, since clients repeat themselves; the
+decision and the answer are those of ``dispatcher``. Whatever is unusual is left to the application,
+which gives the same answers.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from heliograph.catalogue.contents.values import Format
+from heliograph.dispatcher.answers import Wish, accept_of, redirect, wish_of
+from heliograph.dispatcher.choose import Dispatcher, Refusal
+from heliograph.servers.forwarded import Trust, resolve
+
+#: How such a request begins.
+GO = b"GET /go/"
+#: Bytes of a head that is looked at here; players send 200, browsers with cookies some thousand.
+MAX_HEAD = 4096
+#: Heads remembered; then all are forgotten. As many kinds of clients as come at a time, and what
+#: somebody who makes them up can have of our memory: 8 MB.
+MAX_HEADS = 2048
+
+_NAME = len(GO)
+_HEAD = re.compile(
+    rb"(\?[!\"$-~]*)? HTTP/1\.1\r\n"
+    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*)\r\n"
+)
+#: What a request may not have to be answered here: it is more than a head, or to become another.
+_UNUSUAL = {b"content-length", b"transfer-encoding", b"upgrade", b"expect", b"trailer"}
+_FORWARDED = {b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a request says behind the name of what it wants."""
+
+    wish: Wish
+    close: bool
+    """Whether the connection ends with the answer."""
+    forwarded: tuple[tuple[bytes, bytes], ...]
+    """What proxies say, names in lower case."""
+
+
+class Redirects:
+    """Answers requests for titles; one an HTTP server."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, trust: Trust, clock: Callable[[], float] = time.time
+    ) -> None:
+        """``trust``: which proxies are believed. ``clock``: seconds since 1970."""
+        self.dispatcher = dispatcher
+        self.answered = 0
+        """Requests since the start."""
+        self._trust = trust
+        self._clock = clock
+        self._heads: dict[bytes, Head | None] = {}
+        self._options = dispatcher.options
+        self._date = b""
+        self._prefix = b""
+        self.stamp(b"")
+
+    def stamp(self, date: bytes) -> None:
+        """Give the date of the answers from now on (RFC 9110 section 6.6.1)."""
+        self._date = b"date: %b\r\n" % date if date else b""
+        self._prefix = b"HTTP/1.1 302 Found\r\n" + self._date
+
+    def trusts(self, peer: str) -> bool:
+        """Whether a connection is a proxy's that is believed."""
+        return self._trust.covers(peer)
+
+    def answer(
+        self, data: bytes, peer: tuple[str, int], scheme: str, trusted: bool
+    ) -> tuple[bytes, bool] | None:
+        """The answer to what came, which begins with ``GO``, and whether it is the last.
+
+        None: the application has to look at it. ``trusted``: as of ``trusts``.
+        """
+        end = data.find(b" ", _NAME)
+        mark = data.find(b"?", _NAME, end)
+        if mark > 0:
+            end = mark
+        name = data[_NAME:end].decode("latin-1")
+        dispatcher = self.dispatcher
+        if name not in dispatcher.snapshot.entries:
+            return None
+        rest = data[end:]
+        if dispatcher.options is not self._options:  # the order of formats may be another
+            self._heads.clear()
+            self._options = dispatcher.options
+        try:
+            head = self._heads[rest]
+        except KeyError:
+            head = self._read(rest)
+        if head is None:
+            return None
+        if trusted:
+            peer = resolve(peer, scheme, head.forwarded, self._trust).client
+        wish = head.wish
+        self.answered += 1
+        found = dispatcher.decide(name, wish, peer[0], self._clock())
+        if isinstance(found, Refusal):
+            answer = found.answer(wish)
+            begin, tail = self._begin(answer.status), answer.tail()
+        else:
+            begin, tail = self._prefix, found.tail
+            if wish.shown and found.server.ours:
+                tail = redirect(found.uri, wish.shown).tail()
+            elif not tail:
+                tail = found.tail = redirect(found.uri).tail()
+        if head.close:
+            return b"%bconnection: close\r\n%b" % (begin, tail), True
+        return begin + tail, False
+
+    def _begin(self, status: int) -> bytes:
+        phrase = HTTPStatus(status).phrase.encode("ascii")
+        return b"HTTP/1.1 %d %b\r\n%b" % (status, phrase, self._date)
+
+    def _read(self, rest: bytes) -> Head | None:
+        if len(rest) > MAX_HEAD:
+            return None
+        if len(self._heads) >= MAX_HEADS:
+            self._heads.clear()
+        head = self._heads[rest] = read_head(rest, self._options.order)
+        return head
+
+
+def read_head(rest: bytes, order: tuple[Format, ...]) -> Head | None:
+    """Read a head from behind the path on; None where it is not a plain and whole one."""
+    match = _HEAD.fullmatch(rest)
+    if match is None:
+        return None
+    headers = []
+    for line in match[2].split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b":")
+        headers.append((name.lower(), value.strip(b" \t")))
+    if any(name in _UNUSUAL for name, _ in headers):
+        return None
+    close = False
+    for name, value in headers:
+        if name == b"connection":
+            if value.lower() not in (b"keep-alive", b"close"):
+                return None
+            close = close or value.lower() == b"close"
+    query = (match[1] or b"?")[1:].decode("ascii")
+    wish = wish_of(accept_of(headers), query, order)
+    return Head(wish, close, tuple(pair for pair in headers if pair[0] in _FORWARDED))

@@ -1,0 +1,149 @@
+"""One address for everything: ``/go/NAME`` sends to where a title or channel is served best.
+
+Plain requests for titles are answered before they get here (``servers.dispatching``), by the same
+functions.
+"""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import APIRouter, Request, Response
+
+from heliograph.catalogue.contents.values import Format
+from heliograph.dispatcher import steering
+from heliograph.dispatcher.answers import ORDER, Answer, Wish, accept_of, redirect, refusal, wish_of
+from heliograph.live.channel import Channel
+from heliograph.model.errors import NotFoundError, UnauthorizedError
+from heliograph.web.access import Context, asker, viewer
+from heliograph.web.answers import urls
+from heliograph.web.context import WebContext
+from heliograph.web.identity import peer_of
+
+router = APIRouter(tags=["dispatcher"])
+
+_REFUSALS: dict[int | str, dict[str, str]] = {
+    403: {"description": "Clients of that network are not served."},
+    404: {"description": "Nothing of that name, or no server holds it."},
+    406: {"description": "Not in a format that the client takes."},
+    451: {"description": "Not licensed for the client's region."},
+    503: {"description": "No server that holds it can be used now; see `Retry-After`."},
+}
+_REDIRECT: dict[int | str, dict[str, str]] = {302: {"description": "To the best server."}}
+
+
+def _response(answer: Answer) -> Response:
+    response = Response(answer.body, answer.status)
+    response.raw_headers[:] = answer.headers
+    return response
+
+
+def _wish(request: Request, context: WebContext) -> Wish:
+    order = ORDER if context.dispatcher is None else context.dispatcher.options.order
+    query = request.scope["query_string"].decode("latin-1")
+    return wish_of(accept_of(request.headers.raw), query, order)
+
+
+@router.get("/go/{name}", status_code=302, response_class=Response, responses=_REDIRECT | _REFUSALS)
+@router.head("/go/{name}", status_code=302, response_class=Response, include_in_schema=False)
+async def go(name: str, request: Request, context: Context) -> Response:
+    """To the server that serves a title or channel best.
+
+    `?format=` names what to play it by (`mp4`, `hls`, `rtsp`, `whep`), otherwise `Accept` says
+    what the client takes. Browsers are sent to a channel's page. View tokens (`?token=`) and keys
+    (`?key=`) go along to servers of ours.
+    """
+    dispatcher, wish, peer = context.dispatcher, _wish(request, context), peer_of(request)
+    if dispatcher is None or not dispatcher.knows(name):
+        found = await _live(name, wish, request, context)
+        if found is not None:
+            return _response(found)
+    if dispatcher is None:
+        return _response(refusal(404, "there are no titles here", page=wish.page))
+    return _response(dispatcher.answer(name, wish, peer, time.time()))
+
+
+@router.get(
+    "/go/{name}/index.m3u8",
+    response_class=Response,
+    responses=_REFUSALS
+    | {200: {"description": "The multivariant playlist.", "content": {steering.PLAYLIST: {}}}},
+)
+@router.head("/go/{name}/index.m3u8", response_class=Response, include_in_schema=False)
+async def playlist(name: str, request: Request, context: Context) -> Response:
+    """A title in HLS on all servers that hold it; players move between them while they play."""
+    dispatcher, wish, peer = context.dispatcher, _wish(request, context), peer_of(request)
+    if dispatcher is None:
+        return _response(refusal(404, "there are no titles here", page=wish.page))
+    return _response(steering.playlist(dispatcher, name, wish, peer, time.time()))
+
+
+@router.get(
+    "/steering/{name}",
+    response_class=Response,
+    responses=_REFUSALS
+    | {200: {"description": "The steering manifest.", "content": {steering.MANIFEST: {}}}},
+)
+async def manifest(name: str, request: Request, context: Context) -> Response:
+    """Which servers players of a title in HLS are to use, the best first.
+
+    `_HLS_pathway` is the one that the player uses; it stays as long as it works.
+    """
+    dispatcher, wish, peer = context.dispatcher, _wish(request, context), peer_of(request)
+    if dispatcher is None:
+        return _response(refusal(404, "there are no titles here", page=False))
+    pathway = request.query_params.get("_HLS_pathway", "").strip('"')
+    now = time.time()
+    return _response(steering.manifest(dispatcher, name, wish, peer, now, pathway))
+
+
+async def _live(name: str, wish: Wish, request: Request, context: WebContext) -> Answer | None:
+    """Where a channel is watched; None where there is none, or none that the client may know of."""
+    channel = context.channels.find(name)
+    if channel is None:
+        return None
+    who = await asker(request, context, name, "go")
+    if not context.gate.may_know(channel, who):
+        return None
+    format, where = await _where(channel, wish, request, context)
+    if where is None:
+        answer = refusal(406, "this channel is not sent in a format that you take", page=wish.page)
+    else:
+        answer = redirect(where)
+    if context.dispatcher is not None:
+        context.dispatcher.decided(name, answer.status, who.peer, time.time(), format)
+    return answer
+
+
+async def _where(
+    channel: Channel, wish: Wish, request: Request, context: WebContext
+) -> tuple[Format | str, str | None]:
+    suffix = f"?{wish.shown}" if wish.shown else ""
+    if wish.page and not wish.named:
+        return "", f"/watch/{channel.name}{suffix}"
+    for format in wish.formats:
+        match format:
+            case Format.HLS:
+                return format, f"/hls/{channel.name}/index.m3u8{suffix}"
+            case Format.WHEP if context.rtc is not None or context.portal is not None:
+                return format, f"/whep/{channel.name}{suffix}"
+            case Format.RTSP if context.rtsp_port:
+                return format, await _rtsp(channel, wish, request, context)
+    return "", None
+
+
+async def _rtsp(channel: Channel, wish: Wish, request: Request, context: WebContext) -> str:
+    """The unit that has a place for the viewer, or this node, which then asks for what it needs."""
+    shown = wish.shown
+    if context.places is not None and context.places.sends:
+        try:
+            found, grant = await viewer(request, context, channel.name, "rtsp")
+            place = await context.places.find(found, grant, peer_of(request))
+            if isinstance(place, str):
+                return place
+            if grant.carried:  # the token that was shown may be used up
+                shown = f"token={grant.carried}"
+        except (UnauthorizedError, NotFoundError):
+            pass  # who opens the address is asked for a key
+    own = urls(request, context, channel.name)["rtsp"]
+    return f"{own}?{shown}" if shown else own

@@ -1,0 +1,91 @@
+"""``/go/NAME`` for live channels, playlists and manifests."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.dispatcher.contents import Made
+from tests.unit.web.site import ADMIN, running
+
+from heliograph.catalogue.contents.values import Format
+
+BROWSER = {"accept": "text/html,*/*;q=0.8"}
+HLS = {"accept": "application/vnd.apple.mpegurl"}
+
+
+def made():
+    return Made().title("film", {Format.HLS: (1, 2)}).dispatcher()
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "where"),
+    [
+        (BROWSER, "", "/watch/demo"),
+        (BROWSER, "?format=hls", "/hls/demo/index.m3u8?format"),
+        (HLS, "", "/hls/demo/index.m3u8"),
+        ({}, "", "/hls/demo/index.m3u8"),
+        ({}, "?token=abc", "/hls/demo/index.m3u8?token=abc"),
+        ({}, "?format=rtsp&key=k", "rtsp://127.0.0.1:8554/demo?key=k"),
+    ],
+)
+async def test_a_channel_is_found_at_the_same_address(headers, query, where):
+    dispatcher = made()
+    async with running(context={"dispatcher": dispatcher, "rtsp_port": 8554}) as site:
+        answer = await site.get(f"/go/demo{query}", headers=headers)
+        assert answer.status_code == 302
+        assert answer.headers["location"] == where.removesuffix("?format")
+        assert answer.headers["cache-control"] == "no-store"
+        (decision,) = dispatcher.decisions
+        assert (decision.name, decision.server, decision.status) == ("demo", 0, 302)
+
+
+async def test_a_channel_without_the_format_wanted_is_not_acceptable():
+    async with running(context={"dispatcher": made()}) as site:
+        for query in ("mp4", "rtsp", "whep", "avi"):  # neither RTSP nor WebRTC is there
+            answer = await site.get(f"/go/demo?format={query}")
+            assert answer.status_code == 406
+
+
+async def test_channels_are_found_where_there_are_no_titles():
+    async with running() as site:
+        assert (await site.get("/go/demo")).status_code == 302
+        assert (await site.get("/go/nothing")).status_code == 404
+        assert (await site.get("/go/film/index.m3u8")).status_code == 404
+        assert (await site.get("/steering/film")).status_code == 404
+
+
+async def test_a_private_channel_is_told_from_none_only_by_who_may_watch_it():
+    async with running(context={"dispatcher": made()}) as site:
+        new = {"name": "secret", "private": True}
+        made_one = await site.http.post("/api/v1/channels", json=new, headers=ADMIN)
+        assert made_one.status_code == 201
+        key = made_one.json()["key"]
+        wanted = {"subject": "me", "lifetime_s": 600, "single": True}
+        token = (
+            await site.http.post("/api/v1/channels/secret/tokens", json=wanted, headers=ADMIN)
+        ).json()["token"]
+
+        async def go(query=""):
+            answer = await site.get(f"/go/secret{query}")
+            return answer.status_code, answer.text.replace("secret", "nothing")
+
+        unknown = await site.get("/go/nothing")
+        assert await go() == (404, unknown.text)
+        assert await go("?token=rubbish") == (404, unknown.text)
+        assert await go("?key=wrong") == (404, unknown.text)
+        for _ in range(2):  # a token for one use is not used up
+            assert (await go(f"?token={token}"))[0] == 302
+        assert (await go(f"?key={key}"))[0] == 302
+        answer = await site.get("/go/secret", headers=ADMIN)
+        assert answer.status_code == 302
+
+
+async def test_playlists_and_manifests_are_there_for_pages_of_any_site():
+    async with running(context={"dispatcher": made()}) as site:
+        answer = await site.get("/go/film/index.m3u8")
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert answer.headers["content-type"] == "application/vnd.apple.mpegurl"
+        assert answer.text.startswith("#EXTM3U\n")
+        answer = await site.get('/steering/film?_HLS_pathway="s2"&_HLS_throughput=1000')
+        assert answer.headers["content-type"] == "application/vnd.apple.steering-list"
+        assert answer.json()["PATHWAY-PRIORITY"] == ["s2", "s1"]
