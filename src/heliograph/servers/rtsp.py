@@ -22,6 +22,7 @@ from heliograph.protocols.rtsp import Authenticator
 from heliograph.servers.listening import Listener
 from heliograph.servers.rtsp_connection import RtspConnection
 from heliograph.servers.rtsp_places import RtspPlaces
+from heliograph.servers.rtsp_titles import RtspTitles
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +85,8 @@ class RtspServer:
         )
         self.places: RtspPlaces | None = None
         """Where viewers are served; None: here."""
+        self.titles: RtspTitles | None = None
+        """Sends those who ask for titles to servers; None: there are none."""
         self.connections: set[RtspConnection] = set()
         self.refused_connections = 0
         """Connections turned away because there were too many."""

@@ -74,7 +74,8 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
             now=server.clock(),
         )
         methods = server.options.auth_methods
-        self._door = Door(server.gate, server.channels, self._session, methods, server.places)
+        gate, channels = server.gate, server.channels
+        self._door = Door(gate, channels, self._session, methods, server.places, server.titles)
         self._deciding: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport | None = None
         self._conn = 0
@@ -305,7 +306,16 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
 
         self._deciding = asyncio.create_task(self._wait(event, asked, go))
 
+    def _sent_on(self, event: DescribeRequested | SetupRequested) -> bool:
+        """Whether the request was for a title, and the client is redirected to a server of it."""
+        address = self._door.title(event.target)
+        if address is not None:
+            self._session.redirect(address)
+        return address is not None
+
     def _describe(self, event: DescribeRequested) -> None:
+        if self._sent_on(event):
+            return
         channel, decision = self._door.view(event.target)
         then = functools.partial(self._described, channel)
         self._when(event, decision, functools.partial(self._place, event, channel, then))
@@ -342,6 +352,8 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
             self._session.setup_ok(transport)
             return
         if event.first or self._channel is None:
+            if self._sent_on(event):
+                return
             channel, decision = self._door.view(event.target)
             then = functools.partial(self._may_set_up, event, channel)
             self._when(event, decision, functools.partial(self._place, event, channel, then))

@@ -12,6 +12,7 @@ from heliograph.live.registry import Channels
 from heliograph.model.errors import NotFoundError, UnauthorizedError
 from heliograph.protocols.rtsp import ServerSession, Target, Verdict
 from heliograph.servers.rtsp_places import RtspPlaces
+from heliograph.servers.rtsp_titles import RtspTitles
 
 #: A nonce that is too old shows nothing: the client is asked again, and that is no guess.
 _SHOWN = {Verdict.GOOD: Shown.GOOD, Verdict.WRONG: Shown.WRONG}
@@ -31,8 +32,10 @@ class Door:
         session: ServerSession,
         methods: tuple[str, ...],
         places: RtspPlaces | None = None,
+        titles: RtspTitles | None = None,
     ) -> None:
-        """``places``: where viewers are served; None: here."""
+        """``places``: where viewers are served; None: here. ``titles``: sends those who ask for
+        titles to servers; None: there are none."""
         self.peer = ""
         """Numeric address of the client."""
         self.digest = True
@@ -43,11 +46,19 @@ class Door:
         self._digest_only = "basic" not in methods
         self._granted: tuple[Channel, Grant] | None = None
         self._places = places
+        self._titles = titles
         self._placed: Channel | None = None
 
     def keep(self, channel: Channel, grant: Grant) -> None:
         """Remember what was granted to watch."""
         self._granted = channel, grant
+
+    def title(self, target: Target) -> str | None:
+        """The address of what a request is for, where that is a title; errors as of
+        ``RtspTitles.find``."""
+        if self._titles is None or self._channels.find(target.path) is not None:
+            return None
+        return self._titles.find(target.path, target.query, self.peer)
 
     def view(self, target: Target) -> tuple[Channel, Decision]:
         """The channel, and whether the waiting request may watch it; errors as of ``Gate.view``."""
