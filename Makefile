@@ -27,7 +27,7 @@ PEERS := .cache/interop.stamp .cache/interop-node.stamp
 say = printf '\033[1m── %s\033[0m\n' "$(1)"
 
 # Debian's names of the other people's programs that the interop tests play against.
-INTEROP := chromium ffmpeg mpv iproute2 iptables curl nginx caddy postgresql \
+INTEROP := chromium ffmpeg mpv iproute2 iptables curl nginx wrk caddy postgresql \
   python3-gi gir1.2-gst-rtsp-server-1.0 \
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
   gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-rtsp \

@@ -9,6 +9,8 @@ from tests.perf.browser import first_frame
 from tests.perf.figures import Figure, Result, at_least, at_most, compare, middle
 from tests.perf.manager import manager
 from tests.perf.plan import Plan, ms
+from tests.perf.policies import policies
+from tests.perf.redirect import redirect
 from tests.perf.servers import FLOOR, Floor, GStreamer, Server, Setting
 from tests.perf.trial import Load, Trial
 from tests.perf.webrtc import whep, whip_delay
@@ -290,8 +292,8 @@ def _beside_silence(plan: Plan, server: Server, count: int) -> list[Trial]:
     return plan.trials(server, Setting(), load, beside=tuple(command))
 
 
-#: Scenarios that need no server, no load generator and no cores of their own.
-WITHOUT_SERVER = ("manager",)
+#: Scenarios that need none of the servers and no load generator of ours.
+WITHOUT_SERVER = ("manager", "policies", "redirect")
 
 SCENARIOS: dict[str, Callable[[Plan], Result]] = {
     "relay-udp-pps": relay_udp_pps,
@@ -306,4 +308,6 @@ SCENARIOS: dict[str, Callable[[Plan], Result]] = {
     "whip-delay": whip_delay,
     "first-frame": first_frame,
     "manager": manager,
+    "policies": policies,
+    "redirect": redirect,
 }

@@ -1,0 +1,110 @@
+"""A dispatcher behind the web server's HTTP, and nothing else: ``python -m tests.perf.redirector``.
+
+Titles ``t1`` … are held by three of the servers each. Every decision is recorded as it is in the
+server, in a queue that a task empties.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import random
+from collections import Counter, deque
+from datetime import UTC, datetime
+from ipaddress import ip_network
+from types import SimpleNamespace
+from typing import Any
+
+import uvloop
+
+from heliograph.catalogue.contents.statistics import Decision
+from heliograph.catalogue.contents.values import (
+    Condition,
+    Contents,
+    File,
+    Format,
+    Network,
+    Server,
+    ServerState,
+    Title,
+)
+from heliograph.dispatcher.choose import Dispatcher, Options
+from heliograph.dispatcher.snapshot import Snapshot
+from heliograph.node.server import GC_THRESHOLDS
+from heliograph.servers.dispatching import Redirects
+from heliograph.servers.forwarded import Trust
+from heliograph.servers.http import HttpOptions, HttpServer
+
+#: Servers that hold one title.
+COPIES = 3
+#: Networks whose clients have a region.
+NETWORKS = 1000
+#: Seconds between two looks at the decisions.
+EMPTIED = 0.2
+
+
+def contents(titles: int, servers: int) -> Contents:
+    """As many, the same each time."""
+    dice = random.Random(1)
+    rows = tuple(Server(id, f"s{id}", f"s{id}.example") for id in range(1, servers + 1))
+    named = tuple(Title(id, f"t{id}", f"Title {id}") for id in range(1, titles + 1))
+    files: list[File] = []
+    for title in named:
+        for server in dice.sample(rows, min(COPIES, servers)):
+            uri = f"http://{server.host}/media/{title.name}.mp4"
+            files.append(File(len(files) + 1, title.id, server.id, Format.MP4, uri, 3_000_000))
+    networks = [Network("127.0.0.0/8", "here")]
+    for number in range(NETWORKS):
+        address = ip_network((number + (11 << 16) << 8, 24))
+        networks.append(Network(str(address), f"r{number % 7}"))
+    return Contents(1, rows, named, tuple(files), tuple(networks))
+
+
+async def _nothing(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 404, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    decisions: deque[Decision] = deque(maxlen=1_000_000)
+    dispatcher = Dispatcher(decisions.append, Options(policy=options.policy))
+    loop = asyncio.get_running_loop()
+    moment = datetime.now(UTC)
+    ids = range(1, options.servers + 1)
+    states = {id: ServerState(id, Condition.UP, 1.0 + id, moment, moment) for id in ids}
+    snapshot = Snapshot.of(contents(options.titles, options.servers)).with_states(states)
+    dispatcher.replace(snapshot, moment.timestamp())
+    trust = Trust()
+    site: Any = SimpleNamespace(counters=Counter())
+    listen = HttpOptions(address="127.0.0.1", port=options.port, trust=trust)
+    server = HttpServer(_nothing, site, listen, None, Redirects(dispatcher, trust))
+    await server.start()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    print('{"event": "ready"}', flush=True)
+    uses: Counter[tuple[int, int]] = Counter()
+    ticked = loop.time()
+    while True:
+        await asyncio.sleep(EMPTIED)
+        uses.update((one.file, one.status) for one in decisions)
+        decisions.clear()
+        if loop.time() - ticked >= 1:
+            ticked = loop.time()
+            dispatcher.tick(datetime.now(UTC).timestamp())
+            dispatcher.observe(states, datetime.now(UTC).timestamp())
+
+
+def main() -> None:
+    """Serve until somebody ends the process."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--titles", type=int, default=100_000)
+    parser.add_argument("--servers", type=int, default=50)
+    parser.add_argument("--policy", default="power-of-two")
+    uvloop.run(_serve(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
