@@ -7,7 +7,7 @@ import contextlib
 import gc
 import resource
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -36,6 +36,7 @@ from heliograph.node.authority import open_authority
 from heliograph.node.certificates import PERIOD, Keeper
 from heliograph.node.cluster import RENEW_PERIOD, Cluster, node_name, open_cluster
 from heliograph.node.demo import Demo
+from heliograph.node.dispatching import Dispatching
 from heliograph.node.log_feed import LogFeed
 from heliograph.node.mesh import Mesh
 from heliograph.node.options import (
@@ -56,10 +57,12 @@ from heliograph.node.settings import Loaded, Settings, diff
 from heliograph.node.steering import Steering
 from heliograph.plane import Plane, PlaneLoop, open_plane
 from heliograph.servers.chat_server import ChatServer
+from heliograph.servers.dispatching import Redirects
 from heliograph.servers.http import HttpServer
 from heliograph.servers.https import HttpsServer
 from heliograph.servers.rtmp import RtmpServer
 from heliograph.servers.rtsp import RtspServer
+from heliograph.servers.rtsp_titles import RtspTitles
 from heliograph.web.app import create_app
 from heliograph.web.chat import ChatGate
 from heliograph.web.context import WebContext
@@ -95,6 +98,8 @@ class Server:
         """None: this node is alone, or carries no media."""
         self.steering: Steering | None = None
         """None: this node is alone."""
+        self.dispatching: Dispatching | None = None
+        """None: this node is no portal."""
         self.carries = True
         """Whether media servers run here: a manager alone has none."""
         self.catalogue: Catalogue
@@ -158,6 +163,7 @@ class Server:
         upkeep = Periodic("rights", UPKEEP_S, self._look_at_rights)
         upkeep.start()
         self._undo.append(("rights", upkeep.stop))
+        await self._open_dispatching(roles)
         if self.carries:
             await self._open_media_servers(loop, gate)
         transcodes = Transcodes()
@@ -195,16 +201,15 @@ class Server:
             mesh=self.mesh,
             managers=None if self.steering is None else self.steering.managers,
             portal=None if self.steering is None else self.steering.portal,
+            places=None if self.rtsp is None else self.rtsp.places,
+            dispatcher=None if self.dispatching is None else self.dispatching.dispatcher,
+            dispatching=dict if self.dispatching is None else self.dispatching.figures,
             role_counters=dict if self.steering is None else self.steering.counters,
             logs=feed,
             http_port=lambda: self.http.port,
         )
         chat = self._open_chat(context)
-        self.http = HttpServer(create_app(context), context, http_options(settings), chat)
-        await self.http.start()
-        self._undo.append(("http", self.http.stop))
-        if chat is not None:
-            self._undo.append(("chat", chat.close))
+        await self._open_http(context, chat)
         if settings.https.enabled:
             await self._open_https(plane)
         self._undo.append(("hls", context.hls.close))  # who waits is told before http stops
@@ -228,9 +233,19 @@ class Server:
         if self.steering is not None:
             await self.steering.recheck(self.roster.gate)
 
+    async def _open_dispatching(self, roles: Collection[Role]) -> None:
+        if Role.PORTAL not in roles:
+            return
+        settings = self.settings.dispatcher
+        self.dispatching = Dispatching(settings, self.catalogue.contents, self.state_dir)
+        self._undo.append(("dispatcher", self.dispatching.close))
+        await self.dispatching.start()
+
     async def _open_media_servers(self, loop: PlaneLoop, gate: Gate) -> None:
         settings = self.settings
         self.rtsp = RtspServer(self.channels, loop, rtsp_options(settings), gate=gate)
+        if self.dispatching is not None:
+            self.rtsp.titles = RtspTitles(self.dispatching.dispatcher)
         await self.rtsp.start()
         self._undo.append(("rtsp", self.rtsp.stop))
         if settings.rtmp.enabled:
@@ -312,6 +327,16 @@ class Server:
         log.info("webrtc listens", port=port.port, addresses=[one[:-2] for one in known])
         return rtc
 
+    async def _open_http(self, context: WebContext, chat: ChatServer | None) -> None:
+        options, redirects = http_options(self.settings), None
+        if context.dispatcher is not None:
+            redirects = Redirects(context.dispatcher, options.trust)
+        self.http = HttpServer(create_app(context), context, options, chat, redirects)
+        await self.http.start()
+        self._undo.append(("http", self.http.stop))
+        if chat is not None:
+            self._undo.append(("chat", chat.close))
+
     async def _open_https(self, plane: Plane) -> None:
         source = certificate_source(self.settings, self.state_dir)
         certificate = source.load()
@@ -359,7 +384,8 @@ class Server:
                 log.exception("part failed to stop", part=name)
 
     async def reload(self, load: Callable[[], Loaded]) -> None:
-        """Read the settings anew and apply what changed in the channels; nobody else notices."""
+        """Read the settings anew and apply what changed in the channels and the dispatcher; nobody
+        else notices."""
         try:
             settings = load().settings
             changes = diff(self.settings, settings)
@@ -378,7 +404,10 @@ class Server:
         for name in set(changed) - set(anew):
             channel = self.channels.get(name)
             self.channels.change(channel, configured[name], channel.standing)
-        self.settings = self.settings.model_copy(update={"channels": settings.channels})
+        if self.dispatching is not None:
+            self.dispatching.configure(settings.dispatcher)
+        update = {"channels": settings.channels, "dispatcher": settings.dispatcher}
+        self.settings = self.settings.model_copy(update=update)
         log.info(
             "settings reloaded",
             added=len(changes.added),

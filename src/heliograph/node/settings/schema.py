@@ -27,6 +27,7 @@ from heliograph.node.settings.base import (
     fail,
 )
 from heliograph.node.settings.cluster import ClusterSettings, MeshSettings, UnitSettings
+from heliograph.node.settings.dispatcher import DispatcherSettings
 
 #: More worker threads than this gain nothing: the kernel's send path is the cost long before.
 MAX_WORKERS = 8
@@ -358,6 +359,7 @@ class Settings(Section):
     authority: AuthoritySettings = Field(default_factory=AuthoritySettings)
     cluster: ClusterSettings = Field(default_factory=ClusterSettings)
     unit: UnitSettings = Field(default_factory=UnitSettings)
+    dispatcher: DispatcherSettings = Field(default_factory=DispatcherSettings)
     channels: Annotated[tuple[ChannelSettings, ...], Field(strict=False)] = ()
     """Channels, each in a `[[channels]]` table of the file."""
 

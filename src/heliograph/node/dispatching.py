@@ -1,0 +1,219 @@
+"""The dispatcher of a portal: kept up to date with the database, and going on without it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from heliograph.catalogue.contents.values import Contents, Format, ServerState
+from heliograph.dispatcher.choose import Dispatcher, Options, Recording
+from heliograph.dispatcher.keeping import lines, parse
+from heliograph.dispatcher.snapshot import building
+from heliograph.model.errors import HelioError
+from heliograph.node.periodic import Periodic
+from heliograph.node.settings.dispatcher import DispatcherSettings
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two looks at the database.
+EVERY = 1.0
+#: Share of the time that reading everything anew may take: a large catalogue that changes all the
+#: time is read less often.
+READING = 0.2
+#: Least seconds between two copies on the disk.
+KEEP_EVERY = 30.0
+#: Within the state directory.
+FILE = "contents.snapshot"
+
+
+class Source(Protocol):
+    """Where contents come from: ``catalogue.contents``."""
+
+    async def load(self, before: Contents | None = None) -> Contents:
+        """All of them; with those of ``before`` only what changed is read."""
+        ...
+
+    async def version(self) -> int:
+        """Of the newest; grows with each change."""
+        ...
+
+    async def load_states(self) -> Sequence[ServerState]:
+        """What monitors found last."""
+        ...
+
+
+def options_of(settings: DispatcherSettings) -> Options:
+    """What the settings say."""
+    return Options(
+        settings.policy,
+        tuple(map(Format, settings.formats)),
+        settings.decay_s,
+        settings.steering_ttl_s,
+    )
+
+
+class Dispatching:
+    """Owns the dispatcher and what feeds it."""
+
+    def __init__(
+        self,
+        settings: DispatcherSettings,
+        source: Source,
+        state_dir: Path,
+        *,
+        record: Recording | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``record`` is told of each decision. ``clock``: seconds since 1970."""
+        self.dispatcher = Dispatcher(record, options_of(settings))
+        self.counters: Counter[str] = Counter(
+            snapshots=0,
+            # Looks at the database that failed.
+            snapshot_failures=0,
+            # Copies that could not be kept on the disk.
+            snapshots_not_kept=0,
+        )
+        self._source = source
+        self._path = state_dir / FILE
+        self._clock = clock
+        self._confirmed = 0.0
+        """When the database said last that the snapshot is right; 0: never."""
+        self._rest_until = 0.0
+        self._keep_from = 0.0
+        self._contents: Contents | None = None
+        """As the database gave them last; None: it did not yet."""
+        self._unkept = False
+        """Whether the copy on the disk is older."""
+        self._away = False
+        self._ticks = Periodic("dispatcher", EVERY, self._tick, at_once=True)
+        self._looks = Periodic("contents", EVERY, self.look)
+
+    async def start(self) -> None:
+        """Begin with what the database has, or with what was kept; both may be nothing."""
+        await self.look()
+        if self._away:
+            await self._restore()
+        self._ticks.start()
+        self._looks.start()
+
+    async def close(self) -> None:
+        """End; what is newer than the copy on the disk is kept."""
+        await self._looks.stop()
+        await self._ticks.stop()
+        self._keep_from = 0.0
+        await self._keep()
+
+    def configure(self, settings: DispatcherSettings) -> None:
+        """Take other settings while it runs."""
+        options = options_of(settings)
+        if options != self.dispatcher.options:
+            self.dispatcher.configure(options, self._clock())
+
+    def observe(self, states: Mapping[int, ServerState]) -> None:
+        """Take what the monitor says, by the server's id."""
+        self.dispatcher.observe(states, self._clock())
+
+    def age(self) -> float:
+        """Seconds since the database said that the snapshot is right; infinite: never."""
+        return max(0.0, self._clock() - self._confirmed) if self._confirmed else float("inf")
+
+    def figures(self) -> dict[str, float]:
+        """For the metrics: counters, and ``snapshot_age`` as of ``age``."""
+        return {**self.counters, "snapshot_age": self.age()}
+
+    async def look(self) -> None:
+        """Read the contents where they changed."""
+        if self._clock() < self._rest_until:
+            return
+        try:
+            version = await self._source.version()
+            if version != self.dispatcher.snapshot.version:
+                await self._read()
+        except HelioError as error:
+            self.counters["snapshot_failures"] += 1
+            if not self._away:
+                log.warning("contents not read; the last ones stay", error=error.message)
+            self._away = True
+            return
+        self._away = False
+        self._confirmed = self._clock()
+        await self._keep()
+
+    async def _read(self) -> None:
+        began = time.monotonic()
+        contents = await self._source.load(self._contents)
+        states = self.dispatcher.snapshot.states
+        if not states:  # until the monitor says more
+            states = {state.server: state for state in await self._source.load_states()}
+        await self._take(contents, states)
+        self._contents, self._unkept = contents, True
+        taken = time.monotonic() - began
+        self._rest_until = self._clock() + taken * (1 / READING - 1)
+        log.info(
+            "contents read",
+            version=contents.version,
+            servers=len(contents.servers),
+            titles=len(contents.titles),
+            files=len(contents.files),
+            seconds=round(taken, 3),
+        )
+
+    async def _take(self, contents: Contents, states: Mapping[int, ServerState]) -> None:
+        steps = building(contents)
+        while (made := next(steps)) is None:  # noqa: ASYNC110 - nothing is waited for
+            await asyncio.sleep(0)  # requests come first
+        newest = self.dispatcher.snapshot.states or states
+        self.dispatcher.replace(made.with_states(newest), self._clock())
+        self.counters["snapshots"] += 1
+
+    async def _tick(self) -> None:
+        now = self._clock()
+        self.dispatcher.tick(now)
+        if self.dispatcher.fleet.starting:  # shares grow with time
+            self.dispatcher.observe(self.dispatcher.snapshot.states, now)
+
+    # the copy on the disk
+
+    async def _restore(self) -> None:
+        def read() -> tuple[Contents, dict[int, ServerState]]:
+            with self._path.open("rb") as file:
+                return parse(file)
+
+        try:
+            contents, states = await asyncio.to_thread(read)
+        except FileNotFoundError:
+            return
+        except (OSError, HelioError) as error:
+            log.warning("kept contents not read", path=str(self._path), error=str(error))
+            return
+        await self._take(contents, states)
+        log.warning("begun with kept contents", version=contents.version)
+
+    async def _keep(self) -> None:
+        contents = self._contents
+        now = time.monotonic()
+        if contents is None or not self._unkept or now < self._keep_from:
+            return
+        self._keep_from, self._unkept = now + KEEP_EVERY, False
+        states = self.dispatcher.snapshot.states
+        beside = self._path.with_suffix(".new")
+
+        def write() -> None:
+            with beside.open("wb") as file:
+                file.writelines(lines(contents, states))
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self._path)
+
+        try:
+            await asyncio.to_thread(write)
+        except OSError as error:
+            self.counters["snapshots_not_kept"] += 1
+            log.warning("contents not kept", path=str(self._path), error=str(error))

@@ -1,0 +1,155 @@
+"""What a portal's dispatcher knows: from the database, and from the disk without one."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from tests.unit.dispatcher.contents import Made
+
+from heliograph.catalogue.contents.values import Condition, Contents, ServerState
+from heliograph.dispatcher.answers import Wish
+from heliograph.model.errors import HelioError, ResourceError
+from heliograph.node import dispatching
+from heliograph.node.dispatching import FILE, Dispatching
+from heliograph.node.settings.dispatcher import DispatcherSettings
+
+PATIENCE = 20.0
+
+
+class Source:
+    """A database that can be away."""
+
+    def __init__(self, made: Made) -> None:
+        self.made = made
+        self.away = False
+        self.loads = 0
+
+    def _check(self) -> None:
+        if self.away:
+            raise ResourceError("the database is away")
+
+    async def version(self) -> int:
+        self._check()
+        return self.made.version
+
+    async def load(self, before: Contents | None = None) -> Contents:
+        self._check()
+        self.loads += 1
+        return self.made.contents()
+
+    async def load_states(self) -> list[ServerState]:
+        self._check()
+        return [*self.made.states.values()]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatching, "EVERY", 0.02)
+    monkeypatch.setattr(dispatching, "READING", 1.0)
+
+
+def opened(source: Source, directory: Path) -> Dispatching:
+    return Dispatching(DispatcherSettings(), source, directory)
+
+
+def status(one: Dispatching, name: str) -> int:
+    wish = Wish(one.dispatcher.options.order)
+    return one.dispatcher.answer(name, wish, "192.0.2.1", 0.0).status
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_changes_are_known_soon_and_nothing_is_read_without_one(tmp_path: Path):
+    source = Source(Made().title("film"))
+    one = opened(source, tmp_path)
+    await one.start()
+    assert status(one, "film") == 302
+    assert status(one, "clip") == 404
+    source.made.title("clip")
+    source.made.version = 2
+    await until(lambda: status(one, "clip") == 302)
+    loads = source.loads
+    assert loads == 2
+    await asyncio.sleep(0.1)
+    assert source.loads == loads
+    assert one.age() < PATIENCE
+    await one.close()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_without_the_database_it_goes_on_and_begins_with_what_was_kept(tmp_path: Path):
+    source = Source(Made(2, version=5).title("film"))
+    source.made.states[1] = ServerState(1, Condition.DOWN, None, *2 * [source.made.states[2].since])
+    one = opened(source, tmp_path)
+    await one.start()
+    source.away = True
+    await until(lambda: one.counters["snapshot_failures"] > 1)
+    assert status(one, "film") == 302
+    await one.close()
+    again = opened(source, tmp_path)
+    await again.start()
+    assert again.dispatcher.snapshot.version == 5
+    assert status(again, "film") == 302
+    assert not again.dispatcher.fleet.members[1].usable
+    assert again.age() == float("inf")
+    source.away = False
+    source.made.title("clip")
+    source.made.version = 6
+    await until(lambda: status(again, "clip") == 302)
+    await again.close()
+
+
+async def test_a_kept_file_that_is_spoiled_is_as_none(tmp_path: Path):
+    source = Source(Made().title("film"))
+    source.away = True
+    (tmp_path / FILE).write_bytes(b"contents {}\nrubbish\n")
+    one = opened(source, tmp_path)
+    await one.start()
+    assert status(one, "film") == 404
+    await one.close()
+
+
+async def test_a_directory_that_cannot_be_written_stops_nothing(tmp_path: Path):
+    source = Source(Made().title("film"))
+    one = opened(source, tmp_path / "gone")
+    await one.start()
+    assert status(one, "film") == 302
+    await one.close()
+    assert one.counters["snapshots_not_kept"] > 0
+
+
+async def test_what_the_monitor_says_holds_at_once_and_over_new_contents(tmp_path: Path):
+    source = Source(Made(1).title("film"))
+    one = opened(source, tmp_path)
+    await one.start()
+    state = source.made.states[1]
+    down = ServerState(1, Condition.DOWN, None, state.since, state.measured)
+    one.observe({1: down})
+    assert status(one, "film") == 503
+    source.made.version = 2
+    await one.look()
+    await until(lambda: one.dispatcher.snapshot.version == 2 or one._rest_until)
+    assert status(one, "film") == 503
+    one.observe({1: state})
+    assert status(one, "film") == 302
+    await one.close()
+
+
+async def test_settings_are_taken_while_it_runs(tmp_path: Path):
+    one = opened(Source(Made(3).title("film")), tmp_path)
+    await one.start()
+    one.configure(DispatcherSettings(policy="least-response-time", formats=["hls"]))
+    assert status(one, "film") == 406
+    one.configure(DispatcherSettings(policy="round-robin"))
+    assert status(one, "film") == 302
+    assert one.dispatcher.chosen["round-robin"] == 1
+    with pytest.raises((HelioError, ValueError), match="none of"):
+        DispatcherSettings(policy="rubbish")
+    await one.close()
