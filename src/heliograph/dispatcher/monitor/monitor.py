@@ -1,0 +1,535 @@
+"""Measures all servers again and again, and agrees with the other monitors on how they are.
+
+One task a probe, in a schedule of its own with a random phase. Conditions that change are published
+and told at once, response times each second. Only one of the monitors of a database saves: the one
+with the least node id of those that are heard. A database that is away stops nothing; measurements
+wait for it up to a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Protocol
+
+import structlog
+
+from heliograph.bus import Arrived, Bus, Event, Gone, Registration
+from heliograph.bus.wire import Json
+from heliograph.catalogue.contents.values import Condition, Probe, Server, ServerState
+from heliograph.dispatcher.monitor.agreement import View, agree
+from heliograph.dispatcher.monitor.health import (
+    ROUND,
+    Aim,
+    Fleet,
+    HealthOptions,
+    Outcome,
+    aim_of,
+)
+from heliograph.dispatcher.monitor.history import History, Row
+from heliograph.dispatcher.monitor.views import MAX_SERVERS, Told, Views
+from heliograph.model.errors import HelioError
+
+log = structlog.get_logger(__name__)
+
+#: What monitors announce on the bus, and below what topic they publish.
+MONITOR = "monitor"
+#: Seconds between two looks at what time alone changes.
+TICK = 0.25
+#: Seconds between two publications, and servers for which the whole view is in each of them: with
+#: more it comes more rarely, and changes alone in between.
+PUBLISH_PERIOD = 1.0
+SERVERS_A_SECOND = 200
+#: Seconds after which states are saved though no condition changed: half of what makes one old.
+SAVE_ALL = 15.0
+#: Seconds that the database has to take what is saved.
+SAVE_TIMEOUT = 10.0
+#: The same when the monitor ends.
+LAST_SAVE_TIMEOUT = 2.0
+#: A probe that came to its end so many seconds late says more of this process than of the server,
+#: and is made again; so often in a row, as on a machine that is always late.
+STALL, MAX_STALLS = 0.15, 3
+#: Servers that come at once are measured at once, so many in a second.
+FIRST_A_SECOND = 200
+#: Seconds by which the machine's clock may drift before the times that states tell follow it.
+CLOCK_STEP = 0.5
+#: Seconds until a task that ended, which it never should, is started again.
+REVIVE = 1.0
+
+Save = Callable[[Sequence[ServerState], Sequence[Row]], Awaitable[object]]
+Changed = Callable[[Mapping[int, ServerState]], None]
+
+
+class Probing(Protocol):
+    """What measures; ``probes.Prober``."""
+
+    def open(self) -> None: ...
+    def close(self) -> None: ...
+    def keep(self, hosts: set[str], /) -> None: ...
+    def counters(self) -> Mapping[str, int]: ...
+    async def probe(self, host: str, probe: Probe, timeout: float) -> Outcome: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorOptions:
+    """How a monitor works."""
+
+    health: HealthOptions = field(default_factory=HealthOptions)
+    measures: bool = True
+    """Whether it measures; else it listens to what others found."""
+    concurrency: int = 256
+    """Probes at a time; others wait."""
+    save_period: float = 3.0
+    """Seconds between two savings."""
+
+
+@dataclass(slots=True, eq=False)
+class _Measuring:
+    """One probe of one server, made again and again."""
+
+    server: int
+    host: str
+    probe: Probe
+    delay: float
+    """Seconds until the first time."""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+class Monitor:
+    """Started by ``start`` in the running loop."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        prober: Probing,
+        options: MonitorOptions | None = None,
+        *,
+        of: str = "",
+        save: Save | None = None,
+        changed: Changed | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """``of``: names the database that the servers are of: monitors of others do not know them.
+        ``save`` is ``ContentStore.save_states``; ``changed`` is told the states whenever they are
+        others."""
+        self.options = options or MonitorOptions()
+        self.counters: Counter[str] = Counter(
+            probes=0,
+            misses=0,
+            stalled=0,
+            waited=0,
+            unwatched=0,
+            published=0,
+            unread=0,
+            saved=0,
+            save_failures=0,
+            tasks_failed=0,
+        )
+        self._bus = bus
+        self._prober = prober
+        self._of = of or bus.node
+        self._save = save
+        self._changed = changed
+        self._chance = chance
+        self._start_ms = time.time_ns() // 1_000_000
+        self._fleet = Fleet(self.options.health, epoch=_epoch())
+        self._views = Views()
+        self._history = History()
+        self._servers: dict[int, Server] = {}
+        self._states: Mapping[int, ServerState] = MappingProxyType({})
+        self._measuring: dict[tuple[int, Aim], _Measuring] = {}
+        self._slots = asyncio.Semaphore(self.options.concurrency)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._registrations: list[Registration] = []
+        self._seq = 0
+        self._doubted = False
+        self._whole_at = 0.0
+        self._saved: dict[int, tuple[Condition, datetime]] = {}
+        self._saved_all = 0.0
+        self._database_away = False
+        self._running = False
+
+    # --- what owners call -----------------------------------------------------------------------
+
+    @property
+    def states(self) -> Mapping[int, ServerState]:
+        """What all monitors say together, by server; a new mapping at each change."""
+        return self._states
+
+    @property
+    def doubt(self) -> bool:
+        """Whether this monitor doubts itself."""
+        return self._fleet.doubt
+
+    def views(self) -> list[View]:
+        """What the monitors say, each for itself; this one's first."""
+        others = self._views.fresh(time.monotonic())
+        own = View(self._bus.node, self._fleet.doubt, self._fleet.states())
+        return [own, *others] if self.options.measures else others
+
+    def counts(self) -> Mapping[str, int]:
+        """Since the start, for the metrics."""
+        return {
+            **self.counters,
+            **self._prober.counters(),
+            "doubts": self._fleet.doubts,
+            "views_missed": self._views.missed,
+            "views_refused": self._views.refused,
+            "rows_lost": self._history.lost,
+        }
+
+    def remember(self, saved: Iterable[ServerState]) -> None:
+        """States that were saved before; to be told before the servers are."""
+        self._fleet.remember({one.server: one for one in saved})
+
+    def start(self) -> None:
+        """Begin to measure, listen and tell."""
+        self._running = True
+        self._prober.open()
+        self._registrations = [
+            self._bus.subscribe(f"{MONITOR}/{self._of}", self._heard),
+            self._bus.watch(MONITOR, self._seen),
+        ]
+        if self.options.measures:
+            self._registrations.append(self._bus.announce(MONITOR, self._of))
+        self._own(self._tick_forever, "monitor")
+        if self._save is not None:
+            self._own(self._save_forever, "monitor saves")
+        self._schedule()
+
+    async def close(self) -> None:
+        """End; what is not saved yet is saved if that is quick."""
+        if not self._running:
+            return
+        self._running = False
+        for registration in self._registrations:
+            registration.close()
+        tasks = [*self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._measuring.clear()
+        self._prober.close()
+        if self._save is not None and self._saves():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_SAVE_TIMEOUT):
+                    await self._save_now(whole=True)
+
+    def configure(self, options: MonitorOptions) -> None:
+        """Go on by other rules; what was found stays."""
+        before, self.options = self.options, options
+        self._fleet.options = options.health
+        if before.concurrency != options.concurrency:
+            self._slots = asyncio.Semaphore(
+                options.concurrency
+            )  # who has a slot gives back the old
+        if before.measures != options.measures and self._running:
+            self._change_part(options.measures)
+        for one in self._measuring.values():
+            one.changed.set()
+        self._tell(self._servers)
+
+    def replace_servers(self, servers: Iterable[Server]) -> None:
+        """Watch these and no others; new ones are measured at once.
+
+        Beyond ``MAX_SERVERS`` those with the greatest ids are not watched, and counted.
+        """
+        ordered = sorted((one for one in servers if one.enabled), key=lambda one: one.id)
+        if len(ordered) > MAX_SERVERS:
+            self.counters["unwatched"] = len(ordered) - MAX_SERVERS
+            log.warning("too many servers to monitor", most=MAX_SERVERS, given=len(ordered))
+        gone = tuple(self._servers)
+        self._servers = {one.id: one for one in ordered[:MAX_SERVERS]}
+        changed = self._fleet.replace_servers(self._servers.values(), time.monotonic())
+        self._prober.keep({one.host for one in self._servers.values()})
+        if self._running:
+            self._schedule()
+        self._tell({*changed, *gone, *self._servers})
+
+    # --- measuring ------------------------------------------------------------------------------
+
+    def _change_part(self, measures: bool) -> None:
+        if measures:
+            self._registrations.append(self._bus.announce(MONITOR, self._of))
+        else:
+            self._registrations.pop().close()
+            self._history.clear()
+        self._schedule()
+
+    def _schedule(self) -> None:
+        """Have a task for each probe, and none beside."""
+        wanted = {
+            (server.id, aim_of(probe)): (server.host, probe)
+            for server in (self._servers.values() if self.options.measures else ())
+            for probe in server.probes
+        }
+        for key, one in [*self._measuring.items()]:
+            if key not in wanted or wanted[key][0] != one.host:
+                del self._measuring[key]
+                if one.task is not None:
+                    one.task.cancel()
+            elif wanted[key][1] != one.probe:
+                one.probe = wanted[key][1]
+                one.changed.set()
+        fresh = [key for key in wanted if key not in self._measuring]
+        spread = len(fresh) / FIRST_A_SECOND if len(fresh) > SERVERS_A_SECOND // 4 else 0.0
+        for key in fresh:
+            host, probe = wanted[key]
+            one = _Measuring(key[0], host, probe, self._chance() * spread)
+            self._measuring[key] = one
+            self._begin(one)
+
+    def _begin(self, one: _Measuring) -> None:
+        one.task = self._own(
+            lambda: self._measure_forever(one),
+            f"probe {one.probe.kind} of server {one.server}",
+            lambda: self._measuring.get((one.server, aim_of(one.probe))) is one,
+        )
+
+    async def _measure_forever(self, one: _Measuring) -> None:
+        await asyncio.sleep(one.delay)
+        phase = 0.5 + self._chance() / 2  # so that those that came together part
+        stalls = 0
+        while True:
+            outcome, began, late = await self._measure(one)
+            if late and outcome.silent and stalls < MAX_STALLS:
+                stalls += 1
+                self.counters["stalled"] += 1
+                continue
+            stalls = 0
+            hurry = self._take(one, outcome)
+            wait = one.probe.interval * phase
+            if hurry:
+                wait = min(wait, ROUND * one.probe.interval, self.options.health.recheck)
+            else:
+                phase = 1.0
+            await self._pause(one, began + wait)
+
+    async def _measure(self, one: _Measuring) -> tuple[Outcome, float, bool]:
+        """What was found, when it began, and whether it ended later than it should."""
+        slots = self._slots
+        self.counters["waited"] += slots.locked()
+        async with slots:
+            began = time.monotonic()
+            timeout = self._fleet.timeout(one.probe)
+            try:
+                outcome = await self._prober.probe(one.host, one.probe, timeout)
+            except Exception:
+                # The probe is at fault, not the server; but who cannot be measured is not known.
+                log.exception("probe failed unexpectedly", server=one.server, kind=one.probe.kind)
+                outcome = Outcome(None, reason="the probe failed: see the log", silent=True)
+            return outcome, began, time.monotonic() - began > timeout + STALL
+
+    async def _pause(self, one: _Measuring, until: float) -> None:
+        """Wait, or until the probe is made otherwise: then it is made at once."""
+        one.changed.clear()
+        wait = until - time.monotonic()
+        if wait <= 0:
+            await asyncio.sleep(0)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await one.changed.wait()
+
+    def _take(self, one: _Measuring, outcome: Outcome) -> bool:
+        self.counters["probes"] += 1
+        self.counters["misses"] += outcome.ms is None
+        self._history.add(one.server, one.probe.kind, outcome.ms)
+        taken = self._fleet.take(one.server, aim_of(one.probe), outcome, time.monotonic())
+        if taken.changed or self._fleet.doubt != self._doubted:
+            self._tell(taken.changed)
+        return taken.hurry
+
+    # --- telling, and listening to others -------------------------------------------------------
+
+    def _tell(self, ids: Iterable[int]) -> None:
+        """Say what is new of these servers, to the other monitors and to our owner."""
+        if self._fleet.doubt != self._doubted:
+            self._doubted = self._fleet.doubt
+            ids = self._servers
+            words = "monitor doubts itself" if self._doubted else "monitor trusts itself again"
+            log.warning(words, servers=len(self._servers))
+        found = set(ids)
+        if not found:
+            return
+        for id in found & self._servers.keys():
+            self._log(id)
+        self._publish(found)
+        self._agree(found)
+
+    def _log(self, id: int) -> None:
+        state, before = self._fleet.state(id), self._states.get(id)
+        if state is None or state.condition is Condition.UNKNOWN:
+            return
+        if before is None or before.condition is not state.condition:
+            name = self._servers[id].name
+            log.info("server", name=name, condition=state.condition.value, reason=state.reason)
+
+    def _publish(self, ids: set[int] | None = None) -> None:
+        """Publish the states of some servers; None: of all."""
+        if not self._running or not self.options.measures:
+            return
+        found = (
+            self._fleet.states()
+            if ids is None
+            else {id: state for id in ids if (state := self._fleet.state(id)) is not None}
+        )
+        self._seq += 1
+        gone = () if ids is None else tuple(id for id in ids if id not in found)[:MAX_SERVERS]
+        told = Told(self._start_ms, self._seq, self._fleet.doubt, ids is None, found, gone)
+        try:
+            self._bus.publish(f"{MONITOR}/{self._of}", told.to_json())
+            self.counters["published"] += 1
+        except HelioError as error:
+            log.debug("view not published", error=error.message)
+
+    def _agree(self, ids: set[int]) -> None:
+        """Find what all say together of some servers, and tell our owner where that is new."""
+        if not ids:
+            return
+        views = self._views.fresh(time.monotonic())
+        own = ""
+        if self.options.measures:
+            own = self._bus.node
+            mine = {id: state for id in ids if (state := self._fleet.state(id)) is not None}
+            views.append(View(own, self._fleet.doubt, mine))
+        found = agree(views, own, ids & self._servers.keys())
+        for id in ids & self._servers.keys():  # of others' views none has it, and we do not measure
+            if id not in found and (state := self._fleet.state(id)) is not None:
+                found[id] = state
+        kept = {id: state for id, state in self._states.items() if id in self._servers} | found
+        if kept != self._states:
+            self._states = MappingProxyType(kept)
+            if self._changed is not None:
+                self._changed(self._states)
+
+    def _heard(self, node: str, _topic: str, value: Json) -> None:
+        if node == self._bus.node:
+            return
+        try:
+            told = Told.from_json(value)
+        except HelioError as error:
+            self.counters["unread"] += 1
+            log.debug("view not understood", node=node, error=error.message)
+            return
+        self._agree({*self._views.hear(node, told, time.monotonic())})
+
+    def _seen(self, event: Event) -> None:
+        node = event.name.node
+        if node == self._bus.node or event.name.name != self._of:
+            return
+        if isinstance(event, Arrived):
+            self._whole_at = 0.0  # so that it need not wait for our view
+        elif isinstance(event, Gone):
+            self._agree({*self._views.drop(node)})
+
+    async def _tick_forever(self) -> None:
+        published = 0.0
+        while True:
+            await asyncio.sleep(TICK)
+            now = time.monotonic()
+            self._fleet.epoch = _epoch(self._fleet.epoch)
+            self._tell(self._fleet.look(now))
+            stale = self._views.forget(now)
+            if now - published >= PUBLISH_PERIOD or not self._whole_at:
+                published = now
+                period = max(PUBLISH_PERIOD, len(self._servers) / SERVERS_A_SECOND)
+                whole = now - self._whole_at >= period - TICK
+                self._publish(None if whole else set())
+                self._whole_at = now if whole else self._whole_at
+                self._agree({*self._servers})
+            elif stale:
+                self._agree({*stale})
+
+    # --- saving ---------------------------------------------------------------------------------
+
+    def _saves(self) -> bool:
+        """Whether this is the monitor that saves."""
+        others = self._views.fresh(time.monotonic())
+        return self.options.measures and all(self._bus.node < view.node for view in others)
+
+    async def _save_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self.options.save_period)
+            if self._saves():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(SAVE_TIMEOUT):
+                        await self._save_now()
+            else:
+                self._history.clear()
+                self._saved.clear()
+
+    async def _save_now(self, *, whole: bool = False) -> None:
+        """Save what is new; what cannot be saved waits."""
+        assert self._save is not None
+        now = time.monotonic()
+        whole = whole or now - self._saved_all >= SAVE_ALL
+        states = [
+            state
+            for state in self._states.values()
+            if whole or self._saved.get(state.server) != (state.condition, state.since)
+        ]
+        rows = self._history.take(time.time())
+        if not states and not rows:
+            return
+        done = False
+        try:
+            await self._save(states, rows)
+            done = True
+        except Exception as error:
+            # Whatever the database has: measuring goes on, and the next saving tries again.
+            if not self._database_away:
+                log.warning("states not saved", error=str(error)[:300])
+        finally:
+            if not done:
+                self.counters["save_failures"] += 1
+                self._history.give_back([row for row in rows if row[0] in self._servers])
+            self._database_away = not done
+        if done:
+            self.counters["saved"] += len(states) + len(rows)
+            self._saved_all = now if whole else self._saved_all
+            known = self._saved | {one.server: (one.condition, one.since) for one in states}
+            self._saved = {id: value for id, value in known.items() if id in self._servers}
+
+    # --- tasks ----------------------------------------------------------------------------------
+
+    def _own(
+        self,
+        work: Callable[[], Coroutine[None, None, None]],
+        name: str,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> asyncio.Task[None]:
+        """Have a task that is started again when it ends though it is wanted, which no task does
+        but by a fault of the program."""
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work(), name=name)
+        self._tasks.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled() or not self._running:
+                return
+            self.counters["tasks_failed"] += 1
+            log.error("task of the monitor ended", task=name, error=repr(task.exception())[:300])
+            loop.call_later(REVIVE, again)
+
+        def again() -> None:
+            if self._running and wanted():
+                self._own(work, name, wanted)
+
+        task.add_done_callback(ended)
+        return task
+
+
+def _epoch(known: float = 0.0) -> float:
+    """Unix time at which the monotonic clock was 0; the known one unless somebody set the clock."""
+    now = time.time() - time.monotonic()
+    return known if abs(now - known) < CLOCK_STEP else now
