@@ -147,7 +147,7 @@ def test_raw_and_datagram_sockets_and_a_hole_that_swallows_all(kind: str) -> Non
     setup = [
         ["ip", "netns", "add", name],
         ["ip", "-n", name, "link", "set", "lo", "up"],
-        ["ip", "-n", name, *"link add hole type veth peer name deaf".split()],
+        ["ip", "-n", name, "link", "add", "hole", "type", "veth", "peer", "name", "deaf"],
         ["ip", "-n", name, "addr", "add", "10.99.0.1/24", "dev", "hole"],
         ["ip", "-n", name, "link", "set", "hole", "up"],
         ["ip", "-n", name, "link", "set", "deaf", "up"],
