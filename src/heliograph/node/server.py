@@ -39,6 +39,7 @@ from heliograph.node.demo import Demo
 from heliograph.node.dispatching import Dispatching
 from heliograph.node.log_feed import LogFeed
 from heliograph.node.mesh import Mesh
+from heliograph.node.monitoring import Monitoring
 from heliograph.node.options import (
     DEMO,
     certificate_source,
@@ -100,6 +101,8 @@ class Server:
         """None: this node is alone."""
         self.dispatching: Dispatching | None = None
         """None: this node is no portal."""
+        self.monitoring: Monitoring | None = None
+        """None: this node has no catalogue."""
         self.carries = True
         """Whether media servers run here: a manager alone has none."""
         self.catalogue: Catalogue
@@ -173,6 +176,7 @@ class Server:
             self.steering = Steering(settings, self.cluster, self.catalogue, self.channels)
             self._undo.append(("roles", self.steering.close))
             await self.steering.start(self.mesh, self.rtsp, rtc)
+        await self._open_monitor()
         pictures = Pictures()
         if self.mesh is not None:
             pictures.source = self.mesh.shared.picture
@@ -206,6 +210,7 @@ class Server:
             dispatching=dict if self.dispatching is None else self.dispatching.figures,
             role_counters=dict if self.steering is None else self.steering.counters,
             logs=feed,
+            monitoring=self.monitoring,
             http_port=lambda: self.http.port,
         )
         chat = self._open_chat(context)
@@ -275,6 +280,15 @@ class Server:
         renewal = Periodic("node's certificate", RENEW_PERIOD, self.cluster.renew, at_once=True)
         renewal.start()
         self._undo.append(("node's certificate", renewal.stop))
+
+    async def _open_monitor(self) -> None:
+        if not roles_of(self.settings) & {Role.PORTAL, Role.MANAGER}:
+            return
+        self.monitoring = Monitoring(
+            self.settings.monitor, self.cluster.bus, self.catalogue.contents, self.catalogue.home
+        )
+        self._undo.append(("monitor", self.monitoring.close))
+        await self.monitoring.start()
 
     def _open_gate(self) -> Gate:
         found = open_authority(self.settings)
@@ -406,7 +420,13 @@ class Server:
             self.channels.change(channel, configured[name], channel.standing)
         if self.dispatching is not None:
             self.dispatching.configure(settings.dispatcher)
-        update = {"channels": settings.channels, "dispatcher": settings.dispatcher}
+        if self.monitoring is not None:
+            self.monitoring.configure(settings.monitor)
+        update = {
+            "channels": settings.channels,
+            "dispatcher": settings.dispatcher,
+            "monitor": settings.monitor,
+        }
         self.settings = self.settings.model_copy(update=update)
         log.info(
             "settings reloaded",

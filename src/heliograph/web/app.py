@@ -17,6 +17,7 @@ from heliograph.web import (
     logs,
     mesh,
     metrics,
+    monitoring,
     nodes,
     pages,
     reference,
@@ -57,6 +58,7 @@ def create_app(context: WebContext) -> FastAPI:
     app.include_router(sessions.router)
     app.include_router(accounts.router)
     app.include_router(channels.router)
+    app.include_router(monitoring.router)  # before servers by name
     app.include_router(keys.router)
     app.include_router(mesh.router)
     app.include_router(cluster.router)

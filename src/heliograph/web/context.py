@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from heliograph.web.cluster import ManagersFace
     from heliograph.web.logs import LogsFace
     from heliograph.web.mesh import MeshView
+    from heliograph.web.monitoring import MonitoringFace
     from heliograph.web.pictures import Pictures
 
 #: The pages as the build leaves them.
@@ -147,6 +148,8 @@ class WebContext:
     """What this node's roles count, by role, for the metrics."""
     logs: LogsFace | None = None
     """Log events of all nodes; None: there are none."""
+    monitoring: MonitoringFace | None = None
+    """Watches the servers that hold titles; None: this node has no catalogue."""
     streams: Streams = field(default_factory=Streams)
     """Who listens to news by Server-Sent Events; closed before the HTTP server stops."""
     http_port: Callable[[], int] = lambda: 0

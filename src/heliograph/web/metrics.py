@@ -15,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from heliograph.catalogue.contents.values import Condition
 from heliograph.live.readers import ReaderKind
 from heliograph.live.states import State
 from heliograph.web.access import Asking, Context
@@ -111,6 +112,7 @@ class ServerCollector(Collector):
             for name, value in counts.items():
                 yield CounterMetricFamily(f"helio_{role}_{name}", f"Counter of the {role}.", value)
         yield from self._dispatcher()
+        yield from self._monitoring()
         yield from self._webrtc()
         yield from self._https()
         yield from self._access()
@@ -209,6 +211,41 @@ class ServerCollector(Collector):
             ("usable_servers", "Servers to which somebody may be sent.", usable),
         ):
             yield GaugeMetricFamily(f"helio_dispatcher_{name}", text, value)
+
+    def _monitoring(self) -> Iterator[Metric]:
+        monitoring = self._context.monitoring
+        if monitoring is None:
+            return
+        for name, value in sorted(monitoring.counts().items()):
+            yield CounterMetricFamily(f"helio_monitor_{name}", "Counter of the monitor.", value)
+        text = "1 while this node's monitor doubts itself."
+        yield GaugeMetricFamily("helio_monitor_doubt", text, float(monitoring.doubt))
+        heard = len(monitoring.views())
+        yield GaugeMetricFamily("helio_monitor_views", "Monitors that have a say here.", heard)
+        conditions = GaugeMetricFamily(
+            "helio_monitor_servers", "Servers by condition.", labels=["condition"]
+        )
+        states = monitoring.states
+        count = Counter(state.condition for state in states.values())
+        for one in Condition:
+            conditions.add_metric([one.value], count[one])
+        yield conditions
+        if not self._private:  # names of servers are for administrators
+            return
+        times = GaugeMetricFamily(
+            "helio_monitor_response_seconds", "Smoothed response time.", labels=["server", "probe"]
+        )
+        up = GaugeMetricFamily(
+            "helio_monitor_server_up", "1 while it can be used.", labels=["server"]
+        )
+        for id, server in monitoring.servers.items():
+            state = states.get(id)
+            if state is None:
+                continue
+            up.add_metric([server.name], state.condition in (Condition.UP, Condition.STARTING))
+            for kind, ms in state.responses.items():
+                times.add_metric([server.name, kind.value], ms / 1000)
+        yield from (times, up)
 
     def _webrtc(self) -> Iterator[Metric]:
         rtc = self._context.rtc

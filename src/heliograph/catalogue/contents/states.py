@@ -220,9 +220,7 @@ class StateQueries(Queries):
         return total
 
 
-def _means(
-    rows: Iterable[Any], span: int
-) -> list[dict[str, Any]]:
+def _means(rows: Iterable[Any], span: int) -> list[dict[str, Any]]:
     """Rows of spans ``span`` seconds long in place of shorter ones."""
     found: dict[tuple[int, str, datetime], tuple[int, int, float]] = {}
     for server, kind, at, asked, answered, ms in rows:

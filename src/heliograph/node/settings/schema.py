@@ -28,6 +28,7 @@ from heliograph.node.settings.base import (
 )
 from heliograph.node.settings.cluster import ClusterSettings, MeshSettings, UnitSettings
 from heliograph.node.settings.dispatcher import DispatcherSettings
+from heliograph.node.settings.monitor import MonitorSettings
 
 #: More worker threads than this gain nothing: the kernel's send path is the cost long before.
 MAX_WORKERS = 8
@@ -360,6 +361,7 @@ class Settings(Section):
     cluster: ClusterSettings = Field(default_factory=ClusterSettings)
     unit: UnitSettings = Field(default_factory=UnitSettings)
     dispatcher: DispatcherSettings = Field(default_factory=DispatcherSettings)
+    monitor: MonitorSettings = Field(default_factory=MonitorSettings)
     channels: Annotated[tuple[ChannelSettings, ...], Field(strict=False)] = ()
     """Channels, each in a `[[channels]]` table of the file."""
 
