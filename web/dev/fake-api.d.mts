@@ -13,5 +13,12 @@ export declare class FakeApi {
   constructor(host?: string);
   addAccount(name: string, password: string, role?: string, displayName?: string): unknown;
   addChannel(name: string, owner?: string | null, more?: object): void;
-  handle(method: string, target: string, body?: unknown, token?: string): FakeAnswer | null;
+  readonly contents: { add(kind: string, values: object): unknown };
+  handle(
+    method: string,
+    target: string,
+    body?: unknown,
+    token?: string,
+    headers?: Readonly<Record<string, string>>,
+  ): FakeAnswer | null;
 }

@@ -3,6 +3,8 @@
  * the REST API that the pages use, in memory, for the stand-in server and for tests.
  */
 
+import { FakeContents } from "./fake-contents.mjs";
+
 const ROLES = ["viewer", "broadcaster", "administrator"];
 const NAME = /^[a-z0-9][a-z0-9._-]{1,31}$/;
 const MIN_PASSWORD = 10;
@@ -27,6 +29,7 @@ export class FakeApi {
   channels = new Map();
   audit = [];
   guesses = new Map();
+  contents = new FakeContents((...why) => new Refusal(...why));
   count = 0;
 
   constructor(host = "127.0.0.1:8080") {
@@ -56,13 +59,21 @@ export class FakeApi {
    *
    * @returns null where the path is none of the API's
    */
-  handle(method, target, body = undefined, token = "") {
+  handle(method, target, body = undefined, token = "", headers = {}) {
     const url = new URL(target, "http://fake");
     if (!url.pathname.startsWith("/api/v1/")) return null;
     const path = url.pathname.slice(8).split("/").map(decodeURIComponent);
     const who = this.accounts.get(this.sessions.get(token));
     try {
-      return this.answer(`${method} ${path[0]}`, path, url.searchParams, body ?? {}, who, token);
+      return this.answer(
+        `${method} ${path[0]}`,
+        path,
+        url.searchParams,
+        body ?? {},
+        who,
+        token,
+        headers,
+      );
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       const { status, message, subject, headers } = error;
@@ -70,7 +81,7 @@ export class FakeApi {
     }
   }
 
-  answer(what, path, query, body, who, token) {
+  answer(what, path, query, body, who, token, headers) {
     const administrator = () => {
       if (!who) throw new Refusal(401, "sign in as an administrator");
       if (who.role !== "administrator") throw new Refusal(403, "administrators only");
@@ -101,6 +112,13 @@ export class FakeApi {
     if (path[0] === "accounts") {
       administrator();
       return this.account(what.split(" ")[0], path[1], body, who);
+    }
+    if (this.contents.has(path[0])) {
+      administrator();
+      const [method] = what.split(" ");
+      const match = /^"(\d+)"$/.exec(headers["if-match"] ?? "")?.[1];
+      const revision = match === undefined ? undefined : Number(match);
+      return { headers: {}, ...this.contents.answer(method, path, query, body, revision) };
     }
     throw new Refusal(404, "no such resource");
   }

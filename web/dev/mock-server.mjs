@@ -271,6 +271,13 @@ if (!options.fresh) {
   api.addAccount("ben", "correct horse", "broadcaster", "Ben of the Hill");
   api.addAccount("vera", "correct horse", "viewer", "Vera");
 }
+api.contents.add("servers", {
+  name: "harbour",
+  host: "films.example.org",
+  make: "nginx",
+  region: "eu",
+});
+api.contents.add("titles", { name: "tides", title: "Tides of the bay", duration: 2_520 });
 for (const live of channels) {
   const owner = options.fresh
     ? null
@@ -312,9 +319,11 @@ async function page(path, response) {
         ? "watch.html"
         : /^\/live(\/|$)/.test(path)
           ? "live.html"
-          : /^\/(sign-in|setup|mine|admin)$/.test(path)
-            ? `${path}.html`
-            : normalize(path);
+          : path === "/admin/contents"
+            ? "contents.html"
+            : /^\/(sign-in|setup|mine|admin)$/.test(path)
+              ? `${path}.html`
+              : normalize(path);
   const found = await readFile(join(pages, file)).catch(() => null);
   const name = found ? file : "404.html";
   response.writeHead(found ? 200 : 404, {
@@ -438,7 +447,7 @@ async function rest(request, response) {
   for await (const chunk of request) chunks.push(chunk);
   const body = chunks.length ? JSON.parse(Buffer.concat(chunks).toString()) : undefined;
   const token = /helio_session=([^;]*)/.exec(request.headers.cookie ?? "")?.[1] ?? "";
-  const answer = api.handle(request.method, request.url, body, token);
+  const answer = api.handle(request.method, request.url, body, token, request.headers);
   const headers = { ...answer.headers };
   if (answer.token !== undefined) {
     headers["set-cookie"] = `helio_session=${answer.token}; HttpOnly; SameSite=Lax; Path=/`;

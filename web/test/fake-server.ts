@@ -22,14 +22,40 @@ export function serve(signedIn = "", fresh = false): FakeApi {
   }
   vi.stubGlobal("fetch", async (path: string, init: RequestInit = {}) => {
     const body = init.body ? (JSON.parse(String(init.body)) as unknown) : undefined;
-    const answer = api.handle(init.method ?? "GET", path, body, cookie);
+    const headers = init.headers as Record<string, string>;
+    const answer = api.handle(init.method ?? "GET", path, body, cookie, headers);
     if (!answer) throw new TypeError(`nothing answers at ${path}`);
     cookie = answer.token ?? cookie;
     const text = answer.body === null ? null : JSON.stringify(answer.body);
     return new Response(text, { status: answer.status, headers: answer.headers });
   });
+  vi.stubGlobal("EventSource", SilentSource);
   forget();
   return api;
+}
+
+/** A stream of events of which a test tells what comes. */
+export class SilentSource {
+  static last: SilentSource | null = null;
+  onopen = (): void => {};
+  onerror = (): void => {};
+  private readonly hearers = new Map<string, (event: { data: string }) => void>();
+
+  constructor(readonly url: string) {
+    SilentSource.last = this;
+  }
+
+  addEventListener(name: string, hearer: (event: { data: string }) => void): void {
+    this.hearers.set(name, hearer);
+  }
+
+  /** Such an event comes. */
+  async tell(name: string, data: unknown): Promise<void> {
+    this.hearers.get(name)?.({ data: JSON.stringify(data) });
+    await settle();
+  }
+
+  close(): void {}
 }
 
 /** A page that was just opened knows nobody. */

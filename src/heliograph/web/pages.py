@@ -49,6 +49,7 @@ _PAGES = {
     "/setup": "setup.html",
     "/mine": "mine.html",
     "/admin": "admin.html",
+    "/admin/contents": "contents.html",
     "/cluster": "cluster.html",
 }
 

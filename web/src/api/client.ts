@@ -54,16 +54,27 @@ export class ApiError extends Error {
 /** Passwords take the server some time to hash, more while many people sign in. */
 const TIMEOUT_MS = 10_000;
 
-/** One request; gives the answer's JSON, null where it has none. */
-export async function request<T>(method: string, path: string, body?: unknown): Promise<T> {
+/**
+ * One request; gives the answer's JSON, null where it has none.
+ *
+ * @param revision what was read before; refused with 412 where it is another one now
+ */
+export async function request<T>(
+  method: string,
+  path: string,
+  body?: unknown,
+  revision?: number,
+): Promise<T> {
   let response: Response;
   try {
     response = await fetch(`/api/v1${path}`, {
       method,
       signal: AbortSignal.timeout(TIMEOUT_MS),
-      ...(body === undefined
-        ? {}
-        : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+      headers: {
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(revision === undefined ? {} : { "if-match": `"${revision}"` }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
   } catch {
     throw new ApiError(0, "The server does not answer. Check your network and try again.");

@@ -60,6 +60,7 @@ export class AdminPage extends LitElement {
         <h2>The server now</h2>
         <server-figures></server-figures>
         <p class="more"><a href="/cluster">The cluster: units, channels, logs</a></p>
+        <p class="more"><a href="/admin/contents">Titles on demand, and the servers that hold them</a></p>
       </section>
       <section class="card">
         <h2>Accounts</h2>

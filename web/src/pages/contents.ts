@@ -1,0 +1,310 @@
+import { css, html, LitElement, nothing, type TemplateResult } from "lit";
+import { customElement, query, state } from "lit/decorators.js";
+import type { Changed } from "../admin/contents/detail";
+import "../admin/contents/rules";
+import "../admin/contents/server-detail";
+import "../admin/contents/server-list";
+import type { ServerList } from "../admin/contents/server-list";
+import "../admin/contents/title-detail";
+import "../admin/contents/title-list";
+import type { TitleList } from "../admin/contents/title-list";
+import type { Server, ServerState, Title } from "../api/contents";
+import { EventFeed } from "../api/events";
+import { signInPath, WithSession } from "../api/session";
+import { sayStyles } from "../ui/cards";
+import { forms } from "../ui/forms";
+import { ridge, shared } from "../ui/shared";
+import "../ui/site-header";
+
+type Tab = "titles" | "servers" | "rules";
+
+const TABS: readonly [Tab, string][] = [
+  ["titles", "Titles"],
+  ["servers", "Servers"],
+  ["rules", "Regions and ratings"],
+];
+/** How long it is told what was done. */
+const SAID_MS = 8_000;
+
+const tabOf = (hash: string): Tab => TABS.find(([tab]) => `#${tab}` === hash)?.[0] ?? "titles";
+
+/** The page `/admin/contents`. */
+@customElement("helio-contents")
+export class ContentsPage extends LitElement {
+  static override styles = [
+    shared,
+    forms,
+    sayStyles,
+    css`
+      :host {
+        --frame: 84rem;
+        display: block;
+        padding-bottom: 4rem;
+      }
+      h1 {
+        margin: 0.3rem 0 0;
+        font-size: clamp(1.5rem, 3vw, 1.9rem);
+        font-weight: 680;
+        letter-spacing: -0.025em;
+        line-height: 1.15;
+      }
+      .top {
+        display: flex;
+        flex-wrap: wrap;
+        align-items: center;
+        justify-content: space-between;
+        gap: 0.8rem 2rem;
+        margin: 0.2rem 0 1.1rem;
+      }
+      .tabs {
+        display: flex;
+        gap: 0.3rem;
+        padding: 0.25rem;
+        border-radius: 12px;
+        background: var(--sunk);
+      }
+      .tabs button {
+        min-height: 2.5rem;
+        padding: 0 1rem;
+        border: 0;
+        border-radius: 9px;
+        background: none;
+        font-size: 0.92rem;
+        font-weight: 600;
+        color: var(--ink-soft);
+      }
+      .tabs button[aria-pressed="true"] {
+        background: var(--surface);
+        color: var(--ink);
+        box-shadow: var(--shadow);
+      }
+      .panes {
+        display: grid;
+        grid-template-columns: minmax(0, 1fr) minmax(0, 1.05fr);
+        gap: 1.1rem;
+        align-items: start;
+      }
+      .panes > .beside {
+        position: sticky;
+        top: 1rem;
+      }
+      .hint {
+        color: var(--ink-soft);
+      }
+      .back {
+        display: none;
+        margin-bottom: 1rem;
+      }
+      .toast {
+        position: fixed;
+        z-index: 6;
+        left: 50%;
+        bottom: 1.5rem;
+        max-width: calc(100vw - 2rem);
+        margin: 0;
+        padding: 0.75rem 1.2rem;
+        border-radius: 12px;
+        background: var(--ink);
+        color: var(--surface);
+        font-size: 0.92rem;
+        font-weight: 550;
+        box-shadow: var(--shadow);
+        transform: translateX(-50%);
+      }
+      @media (max-width: 56rem) {
+        .panes {
+          grid-template-columns: minmax(0, 1fr);
+        }
+        .panes > .beside {
+          position: static;
+        }
+        .panes.open > .beside {
+          order: -1;
+        }
+        .panes:not(.open) > .beside {
+          display: none;
+        }
+        .back {
+          display: inline-flex;
+        }
+      }
+      @media (max-width: 34rem) {
+        .tabs {
+          flex: 1 1 100%;
+        }
+        .tabs button {
+          flex: 1 1 auto;
+          padding: 0 0.5rem;
+        }
+      }
+    `,
+  ];
+
+  @state() private tab: Tab = tabOf(location.hash);
+  @state() private server: Server | null = null;
+  @state() private entry: Title | null = null;
+  /** A form for a new row is open. */
+  @state() private making = false;
+  @state() private states: ReadonlyMap<string, ServerState> = new Map();
+  @state() private said = "";
+  @query("server-list") private readonly servers!: ServerList | null;
+  @query("title-list") private readonly titles!: TitleList | null;
+  private saidTimer = 0;
+  private started = false;
+  private readonly session = new WithSession(this);
+  private readonly feed = new EventFeed("/monitor/states/events", ["states"], {
+    heard: (_, data) => {
+      const { states } = data as { states: readonly ServerState[] };
+      this.states = new Map(states.map((one) => [one.server, one]));
+    },
+    // What was heard last stands; the lists themselves tell that the server is away.
+    connected: () => {},
+  });
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    this.feed.stop();
+    this.started = false;
+    clearTimeout(this.saidTimer);
+  }
+
+  override willUpdate(): void {
+    if (this.started || !this.session.current?.administrator) return;
+    this.started = true;
+    this.feed.start();
+  }
+
+  override render(): TemplateResult {
+    return html`<site-header></site-header>
+      <main class="frame">${this.content()}</main>`;
+  }
+
+  private content(): TemplateResult {
+    const { current } = this.session;
+    if (!current) return html`<p role="status">Asking the server…</p>`;
+    if (!current.administrator) return this.stranger(current.account !== null);
+    return html`<div class="top">
+        <h1>Titles and servers</h1>
+        <div class="tabs" role="group" aria-label="What is shown">
+          ${TABS.map(
+            ([tab, name]) => html`<button
+              aria-pressed=${this.tab === tab}
+              @click=${() => this.show(tab)}
+            >
+              ${name}
+            </button>`,
+          )}
+        </div>
+      </div>
+      ${this.tab === "rules" ? html`<contents-rules></contents-rules>` : this.panes()}
+      ${this.said ? html`<p class="toast" role="status">${this.said}</p>` : nothing}`;
+  }
+
+  private stranger(signedIn: boolean): TemplateResult {
+    return html`<section class="card say">
+      ${ridge(false, true)}
+      <p class="lead">
+        ${
+          signedIn
+            ? "This page is for administrators. Your account is not one."
+            : "This page is for administrators. Sign in as one to go on."
+        }
+      </p>
+      <a class="press main" href=${signedIn ? "/" : signInPath("/admin/contents")}
+        >${signedIn ? "See what is on air" : "Sign in"}</a
+      >
+    </section>`;
+  }
+
+  private panes(): TemplateResult {
+    const servers = this.tab === "servers";
+    const open = this.making || (servers ? this.server : this.entry) !== null;
+    return html`<div class="panes ${open ? "open" : ""}">
+      <section class="card">${servers ? this.serverList() : this.titleList()}</section>
+      <section class="card beside" @changed=${this.changed} @left=${this.left}>
+        ${open ? html`<button class="press small back" @click=${this.back}>Back to all</button>` : nothing}
+        ${
+          open
+            ? servers
+              ? html`<server-detail
+                  .server=${this.making ? null : this.server}
+                  .state=${this.states.get(this.server?.name ?? "")}
+                ></server-detail>`
+              : html`<title-detail .entry=${this.making ? null : this.entry}></title-detail>`
+            : html`<p class="hint">
+                ${
+                  servers
+                    ? "Choose a server to see how it is and what it holds."
+                    : "Choose a title to see where its copies are."
+                }
+              </p>`
+        }
+      </section>
+    </div>`;
+  }
+
+  private serverList(): TemplateResult {
+    return html`<server-list
+      chosen=${this.making ? "" : (this.server?.name ?? "")}
+      .states=${this.states}
+      @chosen=${(event: CustomEvent<Server | null>) => {
+        this.server = event.detail;
+        this.making = false;
+      }}
+      @wanted=${this.make}
+    ></server-list>`;
+  }
+
+  private titleList(): TemplateResult {
+    return html`<title-list
+      chosen=${this.making ? "" : (this.entry?.name ?? "")}
+      @chosen=${(event: CustomEvent<Title | null>) => {
+        this.entry = event.detail;
+        this.making = false;
+      }}
+      @wanted=${this.make}
+    ></title-list>`;
+  }
+
+  private show(tab: Tab): void {
+    this.tab = tab;
+    this.making = false;
+    history.replaceState(null, "", `#${tab}`);
+  }
+
+  private readonly make = (): void => {
+    this.making = true;
+  };
+
+  private readonly left = (): void => {
+    this.making = false;
+  };
+
+  private readonly back = (): void => {
+    this.making = false;
+    this.server = null;
+    this.entry = null;
+  };
+
+  private readonly changed = (event: CustomEvent<Changed>): void => {
+    const { said, name } = event.detail;
+    this.said = said;
+    clearTimeout(this.saidTimer);
+    this.saidTimer = window.setTimeout(() => {
+      this.said = "";
+    }, SAID_MS);
+    void this.refresh(name);
+  };
+
+  /** Read the list anew, and choose the row that was changed. */
+  private async refresh(name: string): Promise<void> {
+    this.making = false;
+    if (this.tab === "servers") {
+      await this.servers?.load();
+      this.server = this.servers?.named(name) ?? null;
+    } else {
+      await this.titles?.load();
+      this.entry = this.titles?.named(name) ?? null;
+    }
+  }
+}

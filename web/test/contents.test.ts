@@ -1,0 +1,212 @@
+// @vitest-environment happy-dom
+
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { list, probeLine, readDuration, readProbes, standing } from "../src/admin/contents/model";
+import type { Server, ServerState } from "../src/api/contents";
+import "../src/pages/contents";
+import { everything, fill, press, SilentSource, serve, settle, show, words } from "./fake-server";
+
+beforeEach(() => {
+  document.body.replaceChildren();
+  location.hash = "";
+});
+
+afterEach(() => {
+  document.body.replaceChildren();
+  vi.unstubAllGlobals();
+});
+
+/** Press the row of a list that shows this. */
+async function choose(text: string): Promise<void> {
+  const row = everything().find(
+    (one) => one.classList.contains("pick") && one.textContent?.includes(text),
+  );
+  if (!row) throw new Error(`no row ${text} in: ${words()}`);
+  (row as HTMLButtonElement).click();
+  await settle();
+}
+
+describe("titles and servers", () => {
+  it.each([
+    ["", "Sign in as one"],
+    ["ben", "Your account is not one."],
+  ])("are closed to %s", async (name, told) => {
+    serve(name);
+    await show("helio-contents");
+    expect(words()).toContain(told);
+    expect(words()).not.toContain("Add a title");
+  });
+
+  it("adds a server, drains, changes and removes it", async () => {
+    const api = serve("ada");
+    await show("helio-contents");
+    await press("Servers");
+    expect(words()).toContain("No server yet.");
+    await press("Add a server");
+    await fill({ name: "harbour", host: "films.example.org", capacity: "800", probes: "telnet" });
+    await press("Add it");
+    expect(words()).toContain("“telnet”: a probe begins with icmp, tcp, rtsp or http.");
+    await fill({ probes: "icmp 10s\nhttp 0.3s :8080 /film.mp4" });
+    await press("Add it");
+    expect(words()).toContain("harbour is there and being measured.");
+    expect(words()).toContain("sends 800 Mbit/s");
+    expect(words()).toContain("icmp 10s, http 0.3s :8080 /film.mp4");
+    await press("Drain");
+    expect(words()).toContain("Drained");
+    await press("Return");
+    expect(words()).toContain("Not measured yet");
+    await press("Change");
+    await fill({ name: "harbour-1" });
+    await press("Save");
+    expect(words()).toContain("harbour-1 is changed.");
+    await press("Remove");
+    await press("Keep it");
+    expect(words()).toContain("harbour-1");
+    await press("Remove");
+    await press("Remove harbour-1");
+    expect(words()).toContain("harbour-1 is removed.");
+    expect(api.handle("GET", "/api/v1/servers")?.status).toBe(401);
+    expect(words()).toContain("No server yet.");
+  });
+
+  it("shows what the monitors tell, as it comes", async () => {
+    const api = serve("ada");
+    api.contents.add("servers", { name: "harbour", host: "films.example.org" });
+    await show("helio-contents");
+    await press("Servers");
+    const state = { server: "harbour", since: new Date().toISOString(), response_ms: 3.2 };
+    await SilentSource.last?.tell("states", {
+      states: [{ ...state, condition: "up", reason: "" }],
+    });
+    expect(words()).toContain("Up");
+    expect(words()).toContain("3 ms");
+    await choose("harbour");
+    const reason = "no answer to 2 probes by http";
+    await SilentSource.last?.tell("states", { states: [{ ...state, condition: "down", reason }] });
+    expect(words()).toContain("Down");
+    expect(words()).toContain(reason);
+  });
+
+  it("adds a title with copies, withholds and removes it", async () => {
+    const api = serve("ada");
+    api.contents.add("servers", { name: "harbour", host: "films.example.org" });
+    api.contents.add("levels", { code: "12", name: "From 12 years", min_age: 12 });
+    await show("helio-contents");
+    expect(words()).toContain("No title yet.");
+    await press("Add a title");
+    await fill({ name: "tides", title: "Tides", duration: "soon", regions: "eu, na" });
+    await press("Add it");
+    expect(words()).toContain("The length is told as 1:32:00");
+    await fill({ duration: "42:00" });
+    await press("Add it");
+    expect(words()).toContain("only for eu, na");
+    expect(words()).toContain("No copy");
+    expect(words()).toContain("/go/tides");
+    await press("Add a copy");
+    const uri = "https://films.example.org/tides.m3u8";
+    await fill({ server: "harbour", format: "hls", uri, rate: "4.5" });
+    await press("Add it");
+    expect(words()).toContain(uri);
+    expect(words()).toContain("HLS · 4.5 Mbit/s");
+    expect(words()).toContain("1 copy");
+    await press("Withhold");
+    expect(words()).toContain("Withheld");
+    await press("Publish");
+    await choose("Tides");
+    await choose("Tides");
+    const drop = everything().find((one) => one.getAttribute("aria-label") === `Remove ${uri}`);
+    (drop as HTMLButtonElement).click();
+    await settle();
+    expect(words()).toContain("The copy on harbour is forgotten.");
+    await press("Remove");
+    await press("Remove Tides");
+    expect(words()).toContain("tides is removed.");
+  });
+
+  it("refuses a change of what somebody else changed meanwhile", async () => {
+    const api = serve("ada");
+    api.contents.add("titles", { name: "tides" });
+    await show("helio-contents");
+    await choose("tides");
+    const body = { name: "ada", password: "correct horse" };
+    const token = api.handle("POST", "/api/v1/session", body)?.token;
+    api.handle("PATCH", "/api/v1/titles/tides", { title: "Other" }, token);
+    await press("Withhold");
+    expect(words()).toContain("Somebody changed this meanwhile.");
+  });
+
+  it("finds by words, and goes on behind a page", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout"], shouldAdvanceTime: true });
+    const api = serve("ada");
+    for (let i = 0; i < 130; i++) {
+      api.contents.add("titles", { name: `film-${String(i).padStart(3, "0")}` });
+    }
+    await show("helio-contents");
+    const rows = (): number => everything().filter((one) => one.classList.contains("pick")).length;
+    expect(rows()).toBe(100);
+    await press("Show more");
+    expect(rows()).toBe(130);
+    const search = everything().find((one) => one.getAttribute("type") === "search");
+    (search as HTMLInputElement).value = "film-12";
+    search?.dispatchEvent(new Event("input"));
+    await vi.advanceTimersByTimeAsync(300);
+    vi.useRealTimers();
+    await settle();
+    expect(rows()).toBe(10);
+  });
+
+  it("keeps regions, ratings and subjects", async () => {
+    serve("ada");
+    await show("helio-contents");
+    await press("Regions and ratings");
+    await fill({ cidr: "198.51.100.0/24", region: "eu" });
+    const add = (): HTMLButtonElement[] =>
+      everything().filter(
+        (one) => one.localName === "button" && one.textContent?.trim() === "Add",
+      ) as HTMLButtonElement[];
+    add()[0]?.click();
+    await settle();
+    expect(words()).toContain("198.51.100.0/24 eu");
+    const drop = everything().find(
+      (one) => one.getAttribute("aria-label") === "Remove 198.51.100.0/24",
+    );
+    (drop as HTMLButtonElement).click();
+    await settle();
+    expect(words()).toContain("nowhere in particular");
+  });
+});
+
+describe("what is written and read", () => {
+  it("reads probes as it writes them", () => {
+    const probe = { kind: "http", interval: 0.3, port: 8080, path: "/film.mp4" } as const;
+    expect(readProbes(probeLine(probe))).toEqual([probe]);
+    expect(readProbes(" \ntcp\n")).toEqual([{ kind: "tcp", interval: 10, port: 0, path: "" }]);
+    expect(readProbes("http soon")).toContain("“soon”");
+  });
+
+  it.each([
+    ["", null],
+    ["63", 63],
+    ["1:03", 63],
+    ["1:02:03.5", 3723.5],
+    ["soon", undefined],
+    ["1:2:3:4", undefined],
+  ])("reads the length %s", (text, seconds) => {
+    expect(readDuration(text)).toBe(seconds);
+  });
+
+  it("splits lists", () => {
+    expect(list(" eu, na  eu,")).toEqual(["eu", "na"]);
+  });
+
+  it("puts what is wanted of a server before what was measured", () => {
+    const server = { enabled: true, drained: false } as Server;
+    const up = { condition: "up" } as ServerState;
+    const down = { condition: "down" } as ServerState;
+    expect(standing(server, undefined)).toBe("unknown");
+    expect(standing(server, up)).toBe("up");
+    expect(standing({ ...server, drained: true }, up)).toBe("drained");
+    expect(standing({ ...server, drained: true }, down)).toBe("down");
+    expect(standing({ ...server, enabled: false }, up)).toBe("off");
+  });
+});
