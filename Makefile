@@ -27,7 +27,7 @@ PEERS := .cache/interop.stamp .cache/interop-node.stamp
 say = printf '\033[1m── %s\033[0m\n' "$(1)"
 
 # Debian's names of the other people's programs that the interop tests play against.
-INTEROP := chromium ffmpeg mpv iproute2 iptables curl nginx wrk caddy postgresql \
+INTEROP := chromium ffmpeg mpv iproute2 iptables curl nginx apache2-bin wrk caddy postgresql \
   python3-gi gir1.2-gst-rtsp-server-1.0 \
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
   gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-rtsp \
@@ -102,7 +102,7 @@ run: setup ## set up and start the server with a demo channel
 	    install $$missing || { $$sudo apt-get update </dev/null; install $$missing; }
 	  fi
 	else
-	  for p in chromium ffmpeg mpv ip tc iptables curl nginx caddy initdb gst-launch-1.0 \
+	  for p in chromium ffmpeg mpv ip tc iptables curl nginx apache2 caddy initdb gst-launch-1.0 \
 	    firefox-esr; do
 	    command -v $$p >/dev/null || { echo "make: the tests need $$p" >&2; exit 1; }; done
 	fi

@@ -1,4 +1,7 @@
-"""GStreamer's RTSP server with one clip; run by Debian's Python, prints its port."""
+"""GStreamer's RTSP server with one clip; run by Debian's Python, prints its port.
+
+Arguments: the file, and the port where it is not to be any.
+"""
 
 import sys
 
@@ -11,7 +14,7 @@ from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 Gst.init(None)
 server = GstRtspServer.RTSPServer()
 server.set_address("127.0.0.1")
-server.set_service("0")
+server.set_service(sys.argv[2] if len(sys.argv) > 2 else "0")
 factory = GstRtspServer.RTSPMediaFactory()
 factory.set_launch(
     f"( filesrc location={sys.argv[1]} ! qtdemux name=d "

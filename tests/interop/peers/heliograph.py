@@ -135,9 +135,12 @@ class Server(Program):
         answer: dict[str, Any] = json.loads(text)
         return answer
 
-    def manage(self, method: str, path: str) -> tuple[int, Any]:
+    def manage(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """A request below ``/api/v1`` by the administrator: status, and the answer if any."""
-        request = urllib.request.Request(f"{self.http}/api/v1{path}", method=method)
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.http}/api/v1{path}", data, method=method)
+        if data is not None:
+            request.add_header("Content-Type", "application/json")
         request.add_header("Authorization", f"Bearer {self.administrator_key}")
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:

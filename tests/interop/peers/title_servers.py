@@ -1,0 +1,155 @@
+"""Servers of other makes with the clip on their disks, as anybody runs them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from .clip import Clip
+from .gstreamer import PYTHON
+from .heliograph import free_port
+from .program import Program, wait_until
+from .proxies import NGINX
+
+APACHE = "/usr/sbin/apache2"
+#: What Apache needs for files and listings.
+MODULES = ("mpm_event", "authz_core", "dir", "mime", "autoindex", "alias")
+
+
+def lay_out(clip: Clip, directory: Path) -> Path:
+    """The clip as one file and cut for HLS, where servers that gave up root's rights may read."""
+    root = directory / "titles"
+    (root / "clip").mkdir(parents=True)
+    shutil.copy(clip.opus, root / "clip.mp4")
+    cut = ["ffmpeg", "-nostdin", "-v", "error", "-i", str(clip.opus), "-c", "copy"]
+    cut += ["-f", "hls", "-hls_time", "2", "-hls_playlist_type", "vod"]
+    cut += ["-hls_segment_type", "fmp4", str(root / "clip" / "index.m3u8")]
+    subprocess.run(cut, check=True, timeout=60)
+    for place in (root, *root.rglob("*")):
+        place.chmod(0o755 if place.is_dir() else 0o644)
+    return root
+
+
+class TitleServer:
+    """A server that can be killed, frozen and started again at the same port."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name = name
+        self.directory = directory
+        self.port = free_port()
+        self._program: Program | None = None
+
+    def argv(self) -> list[str]:
+        """The command."""
+        raise NotImplementedError
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        program = Program(self.name, self.argv(), self.directory)
+        self._program = program
+
+        def look() -> bool:
+            assert program.running, program.log
+            with socket.socket() as probe:
+                probe.settimeout(1)
+                return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+        wait_until(look, 20, f"{self.name} listens")
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it and to all that it started."""
+        assert self._program is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._program.process.pid, number)
+
+    def kill(self) -> None:
+        """End it as a crash of its machine would."""
+        self.signal(signal.SIGKILL)
+        assert self._program is not None
+        self._program.process.wait(10)
+
+    def stop(self) -> None:
+        """End it for good."""
+        if self._program is None:
+            return
+        self.signal(signal.SIGCONT)
+        self._program.stop()
+        self.signal(signal.SIGKILL)
+
+
+class Nginx(TitleServer):
+    """nginx with a directory."""
+
+    def __init__(self, root: Path, directory: Path) -> None:
+        super().__init__("nginx-titles", directory)
+        self._root = root
+
+    def argv(self) -> list[str]:
+        """One worker, files only, listings as JSON is off by default."""
+        here = self.directory
+        places = "".join(
+            f"{name}_temp_path {here}/titles-{name};\n"
+            for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        user = "user root;\n" if os.geteuid() == 0 else ""
+        config = here / "nginx-titles.conf"
+        config.write_text(
+            f"{user}pid {here}/nginx-titles.pid;\nerror_log stderr warn;\nevents {{}}\n"
+            f"http {{\naccess_log off;\n{places}"
+            "types { video/mp4 mp4 m4s; application/vnd.apple.mpegurl m3u8; }\n"
+            f"server {{ listen 127.0.0.1:{self.port}; root {self._root}; autoindex on;\n"
+            'add_header Access-Control-Allow-Origin "*"; }\n}\n'
+        )
+        return [NGINX, "-c", str(config), "-p", str(here), "-g", "daemon off;"]
+
+
+class Apache(TitleServer):
+    """Apache with a directory."""
+
+    def __init__(self, root: Path, directory: Path) -> None:
+        super().__init__("apache-titles", directory)
+        self._root = root
+
+    def argv(self) -> list[str]:
+        """Debian's modules, and nothing of Debian's configuration."""
+        here = self.directory
+        modules = "".join(
+            f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n" for name in MODULES
+        )
+        owner = "User www-data\nGroup www-data\n" if os.geteuid() == 0 else ""
+        types = here / "apache-titles.types"
+        types.write_text("video/mp4 mp4 m4s\napplication/vnd.apple.mpegurl m3u8\n")
+        config = here / "apache-titles.conf"
+        config.write_text(
+            f"{modules}ServerName localhost\nServerRoot {here}\nListen 127.0.0.1:{self.port}\n"
+            f"PidFile {here}/apache-titles.pid\nErrorLog /dev/stderr\nMutex pthread\n{owner}"
+            f"TypesConfig {types}\nDocumentRoot {self._root}\n"
+            f"<Directory {self._root}>\nRequire all granted\nOptions +Indexes\n</Directory>\n"
+        )
+        return [APACHE, "-f", str(config), "-DFOREGROUND"]
+
+
+class GStreamer(TitleServer):
+    """GStreamer's RTSP server with the clip."""
+
+    def __init__(self, clip: Clip, directory: Path) -> None:
+        super().__init__("gstreamer-titles", directory)
+        self._clip = clip
+
+    def argv(self) -> list[str]:
+        """By Debian's Python."""
+        script = Path(__file__).with_name("gst_rtsp_server.py")
+        return [PYTHON, str(script), str(self._clip.opus), str(self.port)]
+
+    @property
+    def url(self) -> str:
+        return f"rtsp://127.0.0.1:{self.port}"

@@ -1,0 +1,257 @@
+"""One address for a title that servers of four makes hold: players follow it, and what fails is
+not sent to any more."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .peers import ffmpeg, gstreamer, mpv
+from .peers.asking import Asking
+from .peers.chromium import Chromium
+from .peers.clip import Clip
+from .peers.heliograph import KEY, Server
+from .peers.program import Program, wait_until
+from .peers.title_servers import Apache, GStreamer, Nginx, TitleServer, lay_out
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
+
+#: Seconds for players to start on a busy machine.
+PATIENCE = 40.0
+#: Pictures that show that a player plays.
+PICTURES = 30
+#: Requests a second while servers come and go.
+RATE = 1000.0
+#: Seconds after which nobody is sent to a server that died.
+NOTICED = 1.0
+#: Seconds until a server that came back is used again.
+RETURNED = 15.0
+#: Often enough that a death is noticed in time.
+INTERVAL = 0.3
+
+
+class Site:
+    """A dispatcher, three servers of other makes, and a unit of ours with a live channel."""
+
+    def __init__(self, clip: Clip, directory: Path) -> None:
+        self.directory = directory
+        root = lay_out(clip, directory)
+        self.others: dict[str, TitleServer] = {
+            "nginx": Nginx(root, directory),
+            "apache": Apache(root, directory),
+            "gstreamer": GStreamer(clip, directory),
+        }
+        self.unit = Server(directory, [{"name": "clip", "key": KEY}], name="unit")
+        self.portal = Server(directory, [], name="portal")
+        self.publisher: Program | None = None
+        self._clip = clip
+
+    def start(self) -> None:
+        """Start all, tell the dispatcher of them, and wait until it has measured them."""
+        for one in self.others.values():
+            one.start()
+        self.unit.until_ready()
+        self.publisher = ffmpeg.publish(
+            self._clip.opus, self.unit.rtsp("clip", key=KEY), "tcp", self.directory
+        )
+        self.unit.until_state("clip", "on_air", 30)
+        self.portal.until_ready()
+        self._add("/titles", {"name": "film", "title": "A film"})
+        for name, server in self.others.items():
+            http = server.url.startswith("http")
+            probe = {"kind": "http", "path": "/clip.mp4"} if http else {"kind": "rtsp"}
+            self._add_server(name, probe | {"port": server.port})
+        self._add_server("unit", {"kind": "rtsp", "port": self.unit.rtsp_port})
+        for name in ("nginx", "apache"):
+            self._add_file(name, "mp4", f"{self.others[name].url}/clip.mp4")
+            self._add_file(name, "hls", f"{self.others[name].url}/clip/index.m3u8")
+        self._add_file("gstreamer", "rtsp", f"{self.others['gstreamer'].url}/clip")
+        self._add_file("unit", "rtsp", self.unit.rtsp("clip"))
+        wait_until(self._all_up, PATIENCE, "all servers are up")
+
+    def _add(self, path: str, body: dict[str, Any]) -> None:
+        status, answer = self.portal.manage("POST", path, body)
+        assert status == 201, (path, status, answer)
+
+    def _add_server(self, name: str, probe: dict[str, Any]) -> None:
+        probes = [{"interval": INTERVAL, **probe}]
+        self._add("/servers", {"name": name, "host": "127.0.0.1", "probes": probes})
+
+    def _add_file(self, server: str, kind: str, uri: str) -> None:
+        rate = 2_000_000
+        file = {"title": "film", "server": server, "format": kind, "uri": uri}
+        self._add("/files", {**file, "bits_per_second": rate})
+
+    def conditions(self) -> dict[str, str]:
+        """What the monitors say, by server."""
+        status, answer = self.portal.manage("GET", "/monitor/states")
+        assert status == 200
+        return {one["server"]: one["condition"] for one in answer["states"]}
+
+    def _all_up(self) -> bool:
+        found = self.conditions()
+        return len(found) == 4 and set(found.values()) == {"up"}
+
+    @property
+    def go(self) -> str:
+        return f"{self.portal.http}/go/film"
+
+    def stop(self) -> None:
+        """End everything."""
+        for program in (self.publisher, self.portal, self.unit):
+            if program is not None:
+                program.stop()
+        for server in self.others.values():
+            server.stop()
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    # Servers that gave up root's rights read here, which they may not in pytest's directories.
+    directory = Path(tempfile.mkdtemp(prefix="helio-titles-"))
+    directory.chmod(0o755)
+    made = Site(Clip(), directory)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+        print(made.portal.log[-3000:])
+        shutil.rmtree(directory)
+
+
+def players(site: Site, clip: Clip, directory: Path) -> dict[str, Callable[[], Any]]:
+    """Players of others, each with an address it understands."""
+    rtsp = site.portal.rtsp("film")
+    return {
+        "ffmpeg mp4": lambda: ffmpeg.watch(clip, f"{site.go}?format=mp4", "hls", directory),
+        "ffmpeg hls": lambda: ffmpeg.watch(clip, f"{site.go}?format=hls", "hls", directory),
+        "ffmpeg rtsp": lambda: ffmpeg.watch(clip, rtsp, "tcp", directory),
+        "mpv mp4": lambda: mpv.watch(clip, f"{site.go}?format=mp4", "hls", directory),
+        "mpv rtsp": lambda: mpv.watch(clip, rtsp, "tcp", directory),
+        "gstreamer rtsp": lambda: gstreamer.watch(clip, rtsp, "tcp", directory),
+    }
+
+
+@pytest.mark.parametrize(
+    "player",
+    ["ffmpeg mp4", "ffmpeg hls", "ffmpeg rtsp", "mpv mp4", "mpv rtsp", "gstreamer rtsp"],
+)
+def test_players_follow_the_logical_address(
+    player: str, site: Site, clip: Clip, run: Callable[[Program], Program], tmp_path: Path
+) -> None:
+    viewer = run(players(site, clip, tmp_path)[player]())
+    viewer.wait_pictures(PICTURES, PATIENCE)
+    numbers = [seen.number for seen in viewer.record.seen[:PICTURES]]
+    assert None not in numbers
+    assert viewer.record.gaps()[:1] == [] or len(viewer.record.gaps()) <= 1
+
+
+def test_gstreamer_plays_the_file_by_http(site: Site) -> None:
+    line = (
+        f"gst-launch-1.0 -q souphttpsrc location={site.go}?format=mp4 ! qtdemux ! h264parse ! "
+        f"avdec_h264 ! identity eos-after={PICTURES} ! fakesink"
+    )
+    done = subprocess.run(line.split(), capture_output=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_browser_plays_the_file(site: Site, chromium: Chromium) -> None:
+    tab = chromium.open("about:blank")
+    tab.evaluate(
+        """(url) => { const video = document.createElement("video"); video.src = url;
+           video.muted = true; document.body.append(video); return video.play(); }""",
+        f"{site.go}?format=mp4",
+    )
+    shown = "() => document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames"
+    wait_until(lambda: tab.evaluate(shown) >= PICTURES, PATIENCE, "pictures in the browser")
+    tab.close()
+
+
+@pytest.mark.parametrize("path", ["/go/nothing", "/go/film?format=whep"])
+def test_what_is_not_there_plays_nowhere(path: str, site: Site) -> None:
+    """The negative control: with no such title or format no player gets a picture."""
+    url = site.portal.http + path
+    line = ["ffmpeg", "-nostdin", "-v", "error", "-i", url, "-frames:v", "1", "-f", "null", "-"]
+    assert subprocess.run(line, capture_output=True, timeout=PATIENCE, check=False).returncode
+    assert site.portal.get(path)[0] in (404, 406)
+
+
+class Truth:
+    """Which servers were there when."""
+
+    def __init__(self, site: Site) -> None:
+        self.away: dict[int, list[tuple[float, float]]] = {}
+        self._site = site
+
+    def during(self, server: TitleServer, begin: float, end: float) -> None:
+        """Nobody answered there from ``begin`` to ``end``."""
+        self.away.setdefault(server.port, []).append((begin, end))
+
+    def wrong(self, asking: Asking) -> list[tuple[float, int]]:
+        """Redirects to servers that had been away for longer than it may take to notice."""
+        return [
+            (one.at - begin, one.port)
+            for one in asking.answers
+            for begin, end in self.away.get(one.port, ())
+            if begin + NOTICED < one.at < end
+        ]
+
+
+def until_used(asking: Asking, server: TitleServer, since: float) -> None:
+    """Wait until somebody is sent there again."""
+    wait_until(
+        lambda: any(one.port == server.port for one in asking.since(since)),
+        RETURNED,
+        f"{server.name} is used again",
+    )
+
+
+def test_nobody_is_sent_to_a_server_that_is_known_dead(site: Site) -> None:
+    truth = Truth(site)
+    nginx, apache, gst = (site.others[name] for name in ("nginx", "apache", "gstreamer"))
+    asking = Asking(site.portal.http_port, "film", RATE)
+    try:
+        wait_until(lambda: len(asking.answers) > RATE, 20, "answers come")
+        assert {one.status for one in asking.answers} == {302}
+        for server in (nginx, gst):  # killed, and back
+            begin = time.monotonic()
+            server.kill()
+            time.sleep(2 * NOTICED)
+            truth.during(server, begin, time.monotonic())
+            server.start()
+            until_used(asking, server, time.monotonic())
+        for server in (apache, gst):  # frozen, and back
+            begin = time.monotonic()
+            server.signal(signal.SIGSTOP)
+            time.sleep(2 * NOTICED)
+            truth.during(server, begin, time.monotonic())
+            server.signal(signal.SIGCONT)
+            until_used(asking, server, time.monotonic())
+        for _ in range(20):  # slow, and never away for long
+            nginx.signal(signal.SIGSTOP)
+            time.sleep(0.08)
+            nginx.signal(signal.SIGCONT)
+            time.sleep(0.02)
+        assert site.conditions()["nginx"] in ("up", "starting")
+    finally:
+        for server in site.others.values():
+            server.signal(signal.SIGCONT)
+        asking.stop()
+    assert asking.failures == []
+    seconds = asking.answers[-1].at - asking.answers[0].at
+    wrong = truth.wrong(asking)
+    late = max((after for after, _ in wrong), default=0.0)
+    print(f"{len(asking.answers)} redirects in {seconds:.0f} s, {len(wrong)} wrong, {late:.2f} s")
+    assert wrong == []
+    assert len(asking.answers) / seconds > RATE / 2
+    # There was a server for each format at any time.
+    assert {one.status for one in asking.answers} == {302}
