@@ -62,7 +62,7 @@ class Watcher:
             return json.loads(answer.read() or b"null")
 
     def state_of(self, name: str) -> dict[str, Any]:
-        states = self.ask("/servers/states")["states"]
+        states = self.ask("/monitor/states")["states"]
         return next((one for one in states if one["server"] == name), {"condition": "none"})
 
     def until(self, name: str, condition: str) -> dict[str, Any]:

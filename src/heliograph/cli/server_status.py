@@ -40,7 +40,7 @@ def status(
 ) -> None:
     """Show how the servers are: condition, response times, and why one is down."""
     if not follow:
-        found = ask("GET", server, "/servers/states", key)
+        found = ask("GET", server, "/monitor/states", key)
         if as_json:
             print_json(found["states"])
         else:
@@ -75,7 +75,7 @@ def _pushed(server: str, key: Path | None) -> Iterator[dict[str, Any]]:
     connected = False
     while True:
         try:
-            for name, value in events(server, "/servers/states/events", key):
+            for name, value in events(server, "/monitor/states/events", key):
                 connected = True
                 if name == "states":
                     yield value

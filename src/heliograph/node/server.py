@@ -289,6 +289,8 @@ class Server:
         )
         self._undo.append(("monitor", self.monitoring.close))
         await self.monitoring.start()
+        if self.dispatching is not None:
+            self.monitoring.follow(self.dispatching.observe)
 
     def _open_gate(self) -> Gate:
         found = open_authority(self.settings)

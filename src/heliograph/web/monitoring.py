@@ -77,14 +77,14 @@ def _monitoring(context: Context) -> MonitoringFace:
 Found: TypeAlias = Annotated[MonitoringFace, Depends(_monitoring)]
 
 
-@router.get("/servers/states", response_model=StatesAnswer, responses=answers(401, 403, 503))
+@router.get("/monitor/states", response_model=StatesAnswer, responses=answers(401, 403, 503))
 async def get_states(monitoring: Found) -> dict[str, Any]:
     """How all servers are: condition, reason, response times."""
     return described(monitoring)
 
 
 @router.get(
-    "/servers/states/events",
+    "/monitor/states/events",
     status_code=200,
     response_class=EventStream,
     responses=answers(401, 403, 503),

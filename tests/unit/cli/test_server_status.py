@@ -64,7 +64,7 @@ def status(*arguments: str) -> int:
 
 def test_servers_are_shown_with_what_is_wrong(api: Any, capsys: pytest.CaptureFixture[str]) -> None:
     handler, options = api
-    handler.by_path = {"/api/v1/servers/states": (200, json.dumps(FOUND).encode())}
+    handler.by_path = {"/api/v1/monitor/states": (200, json.dumps(FOUND).encode())}
     assert status(*options) == 0
     head, ant, zoo, remark = capsys.readouterr().out.splitlines()
     assert head.split("\t")[:2] == ["server", "condition"]
@@ -79,7 +79,7 @@ def test_servers_are_shown_with_what_is_wrong(api: Any, capsys: pytest.CaptureFi
 
 def test_json_is_the_list(api: Any, capsys: pytest.CaptureFixture[str]) -> None:
     handler, options = api
-    handler.by_path = {"/api/v1/servers/states": (200, json.dumps(FOUND).encode())}
+    handler.by_path = {"/api/v1/monitor/states": (200, json.dumps(FOUND).encode())}
     assert status(*options, "--json") == 0
     assert json.loads(capsys.readouterr().out) == FOUND["states"]
 
@@ -92,7 +92,7 @@ def test_each_change_is_printed_once(
     back = DOWN | {"condition": "starting", "since": "2026-01-01T00:01:00Z", "reason": ""}
     news = [FOUND, {**FOUND, "states": [DOWN, slower]}, {**FOUND, "states": [back, STATE]}]
     text = "".join(f"event: states\ndata: {json.dumps(one)}\n\n" for one in news)
-    handler.by_path = {"/api/v1/servers/states/events": (200, text.encode())}
+    handler.by_path = {"/api/v1/monitor/states/events": (200, text.encode())}
 
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt

@@ -63,7 +63,7 @@ async def site(monitoring: Monitoring) -> AsyncIterator[Site]:
 
 
 async def test_states_are_told_by_name(site: Site) -> None:
-    answer = (await site.http.get("/api/v1/servers/states", headers=ADMIN)).json()
+    answer = (await site.http.get("/api/v1/monitor/states", headers=ADMIN)).json()
     assert [one["server"] for one in answer["states"]] == ["ant", "zoo"]
     assert answer["states"][1] == {
         "server": "zoo",
@@ -87,7 +87,7 @@ async def test_states_are_told_by_name(site: Site) -> None:
 
 
 async def test_changes_are_pushed(site: Site, monitoring: Monitoring) -> None:
-    async with listening(site, "/api/v1/servers/states/events") as events:
+    async with listening(site, "/api/v1/monitor/states/events") as events:
         found = await events.until("states")
         assert [one["condition"] for one in found["states"]] == ["down", "up"]
         monitoring.states = {1: UP}
@@ -98,13 +98,13 @@ async def test_changes_are_pushed(site: Site, monitoring: Monitoring) -> None:
 
 
 async def test_states_are_for_administrators(site: Site) -> None:
-    for path in ("/api/v1/servers/states", "/api/v1/servers/states/events"):
+    for path in ("/api/v1/monitor/states", "/api/v1/monitor/states/events"):
         assert (await site.http.get(path)).status_code == 401
 
 
 async def test_node_without_a_monitor_says_so() -> None:
     async with running() as site:
-        answer = await site.http.get("/api/v1/servers/states", headers=ADMIN)
+        answer = await site.http.get("/api/v1/monitor/states", headers=ADMIN)
         assert answer.status_code == 503
 
 
