@@ -165,7 +165,7 @@ def test_gstreamer_plays_the_file_by_http(site: Site) -> None:
 
 
 def test_the_browser_plays_the_file(site: Site, chromium: Chromium) -> None:
-    tab = chromium.open("about:blank")
+    tab = chromium.open(site.others["nginx"].url)  # a page without rules of its own
     tab.evaluate(
         """(url) => { const video = document.createElement("video"); video.src = url;
            video.muted = true; document.body.append(video); return video.play(); }""",
