@@ -1,0 +1,161 @@
+"""Takes decisions and plays, and has a thread of its own write them into the journal."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+
+import structlog
+
+from heliograph.catalogue.contents.batches import Addresses, Batch
+from heliograph.catalogue.contents.statistics import Decision, Play
+from heliograph.dispatcher.statistics.journal import FRAME_ENTRIES, Frame, Run
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two writes: what a kill of the process costs at most, and a little.
+PERIOD = 0.25
+#: Decisions that wait for the thread: two seconds' worth at the fastest. More are counted as lost.
+MAX_WAITING = 100_000
+#: Words of plays that wait for it: one of each viewer that a node can have.
+MAX_PLAYS = 50_000
+#: Decisions counted in one go, while nothing else runs: less than a millisecond.
+CHUNK = 1000
+#: Entries that are kept in memory while the disk takes none, about 20 MB.
+MAX_HELD = 50_000
+
+
+class Recorder:
+    """Made for one run; ``record`` and ``played`` are called by one thread, that of the loop."""
+
+    def __init__(
+        self, run: Run, *, addresses: Addresses = Addresses.NETWORK, period: float = PERIOD
+    ) -> None:
+        """``addresses``: what is kept of them. ``period``: seconds between two writes."""
+        self._run = run
+        self._addresses = addresses
+        self._period = period
+        self._made = run.made
+        self._waiting: deque[Decision] = deque()
+        self._plays: deque[Play] = deque()
+        self._refused = 0
+        """Records that found no room; only the loop's thread counts them."""
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        # What follows is the writing thread's.
+        self._turn = threading.Lock()
+        """Who writes: the thread, or whoever seals what it wrote."""
+        self._edge = run.made[0]
+        """Records up to here are in the journal, or lost."""
+        self._held = Batch()
+        """Counts that are not in it yet."""
+        self._seen_refused = 0
+        self._span = 0
+        """Records that the held ones stand for, with those lost."""
+        self._dropped = 0
+        self._failures = 0
+        self._failing = False
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread = threading.Thread(target=self._work, name="statistics", daemon=True)
+        self._thread.start()
+
+    def record(self, decision: Decision) -> None:
+        """Count a decision; never waits."""
+        self._made[0] += 1
+        waiting = self._waiting
+        if len(waiting) < MAX_WAITING:
+            waiting.append(decision)
+        else:
+            self._refused += 1
+
+    def played(self, play: Play) -> None:
+        """Note what became of a play so far; ``client`` is as it is to be kept. Never waits."""
+        self._made[0] += 1
+        if len(self._plays) < MAX_PLAYS:
+            self._plays.append(play)
+        else:
+            self._refused += 1
+
+    def flush(self) -> None:
+        """Write what waits, and close the segment; for a worker thread, as the disk may be slow."""
+        with self._turn:
+            self._write()
+            self._run.seal()
+
+    def close(self) -> None:
+        """Write what waits and stop; nothing may be recorded any more."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.flush()
+
+    def counters(self) -> Mapping[str, int]:
+        """Since the start: ``records`` made, ``refused`` and ``dropped`` of them, by a thread that
+        lags and by a disk that takes none; ``write_failures``; and how many are ``waiting``."""
+        return {
+            "records": self._made[0],
+            "refused": self._refused,
+            "dropped": self._dropped,
+            "write_failures": self._failures,
+            "waiting": len(self._waiting) + len(self._plays) + self._held.records,
+        }
+
+    def _work(self) -> None:
+        while not self._over.wait(self._period):
+            with self._turn:
+                try:
+                    self._write()
+                except Exception:  # the next turn may find it mended
+                    log.exception("statistics not written")
+
+    def _write(self) -> None:
+        self._take()
+        while len(self._held):
+            parts = [*self._held.parts(FRAME_ENTRIES)]
+            try:
+                for index, part in enumerate(parts):
+                    # What was lost meanwhile counts with the last.
+                    to = self._edge + (part.records if index < len(parts) - 1 else self._span)
+                    self._run.write(Frame(self._edge, to, part))
+                    self._span -= to - self._edge
+                    self._edge = to
+                    time.sleep(0)  # let the loop have its turn
+            except OSError as error:
+                self._failed(parts[index:], error)
+                return
+            self._held = Batch()
+            if self._failing:
+                self._failing = False
+                log.info("statistics are written again")
+
+    def _take(self) -> None:
+        """Count what waits."""
+        refused = self._refused
+        self._span += refused - self._seen_refused
+        self._seen_refused = refused
+        for _ in range(-(-len(self._waiting) // CHUNK)):
+            waiting = self._waiting
+            chunk = [waiting.popleft() for _ in range(min(CHUNK, len(waiting)))]
+            self._span += len(chunk)
+            self._held.count(chunk, self._addresses)
+            time.sleep(0)
+        plays = [self._plays.popleft() for _ in range(len(self._plays))]
+        self._held.add_plays(plays)
+        self._held.records += len(plays)
+        self._span += len(plays)
+
+    def _failed(self, left: list[Batch], error: OSError) -> None:
+        self._failures += 1
+        self._held = Batch()
+        for part in left:
+            self._held.add(part)
+        if not self._failing:
+            self._failing = True
+            log.error("statistics cannot be written", error=str(error))
+        if len(self._held) > MAX_HELD:
+            self._dropped += self._held.records
+            self._held = Batch()
