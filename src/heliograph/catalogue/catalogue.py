@@ -12,6 +12,8 @@ from heliograph.catalogue import migrate
 from heliograph.catalogue.accounts import Accounts
 from heliograph.catalogue.audit import Audit
 from heliograph.catalogue.channels import Channels, StreamKeys
+from heliograph.catalogue.contents.recording import Recording
+from heliograph.catalogue.contents.reports import Reports
 from heliograph.catalogue.contents.store import ContentStore
 from heliograph.catalogue.context import Context, utc_now
 from heliograph.catalogue.desired import Desired
@@ -45,6 +47,8 @@ class Catalogue:
         self.leases = Leases(context)
         self.desired = Desired(context)
         self.contents = ContentStore(context)
+        self.recording = Recording(context)
+        self.reports = Reports(context)
         self.instance = ""
         """Which database this is: the same for all who share it, another for every other one."""
 

@@ -1,0 +1,242 @@
+"""Writes down what recorders counted: each record once, and what is missing as such."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import structlog
+from sqlalchemy import Table, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from heliograph.catalogue.content_tables import (
+    ClientUseRow,
+    FileUseRow,
+    PlayRow,
+    RecorderRow,
+    TitleUseRow,
+)
+from heliograph.catalogue.contents.batches import (
+    DAY,
+    REDIRECT,
+    Batch,
+    hour_of,
+    hour_start,
+    network_of,
+)
+from heliograph.catalogue.contents.statistics import Play
+from heliograph.catalogue.context import Context
+from heliograph.model.errors import MalformedError
+
+log = structlog.get_logger(__name__)
+
+#: Characters of a recorder's name.
+MAX_RECORDER = 64
+#: Rows named in one question: PostgreSQL takes 32 767, SQLite as many.
+CHUNK = 1000
+#: Plays removed in one transaction, and such transactions of one pruning.
+PRUNE_ROWS, PRUNE_ROUNDS = 5000, 40
+
+
+class Recording:
+    """Writes the statistics; several nodes may do so at a time."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._db = context.database
+
+    async def position(self, recorder: str) -> int:
+        """Up to which of its records a recorder is counted; 0 for one that is not known."""
+        query = select(RecorderRow.batch).where(RecorderRow.id == _checked(recorder))
+        async with self._db.read() as session:
+            return await session.scalar(query) or 0
+
+    async def store(self, recorder: str, first: int, to: int, batch: Batch) -> None:
+        """Count the records ``first`` to ``to`` of a recorder, the latter not with it.
+
+        What is counted already is left alone; those of the records between that are not in the
+        batch, and those between the last word and ``first``, are lost.
+        """
+        if not 0 <= first <= to or batch.records > to - first:
+            raise MalformedError("batch of statistics", "its records and their numbers disagree")
+        now = self._context.now()
+        async with self._db.write() as session:
+            row = await session.scalar(
+                select(RecorderRow).where(RecorderRow.id == _checked(recorder)).with_for_update()
+            )
+            if row is None:
+                row = RecorderRow(id=recorder, batch=first, seen=now, lost=0)
+                session.add(row)
+            row.seen = now
+            if row.batch >= to:
+                return
+            if row.batch > first:  # of another cut: nobody knows which of these are counted
+                log.error("statistics overlap", recorder=recorder, known=row.batch, first=first)
+                batch = Batch()
+            row.lost += to - row.batch - batch.records
+            row.batch = to
+            await session.flush()
+            await self._count(session, batch)
+
+    async def _count(self, session: AsyncSession, batch: Batch) -> None:
+        titles: dict[tuple[str, datetime], dict[str, float]] = defaultdict(_title)
+        files: dict[tuple[datetime, int, int, str], dict[str, float]] = defaultdict(_file)
+        clients: dict[tuple[str, datetime], dict[str, float]] = defaultdict(_client)
+        for hour, requests in batch.requests.items():
+            at = hour_start(hour)
+            for (name, server, file, status), times in requests.items():
+                if status == REDIRECT:
+                    titles[name, at]["redirects"] += times
+                    files[at, file, server, name]["redirects"] += times
+                else:
+                    titles[name, at]["refusals"] += times
+        for day, networks in batch.clients.items():
+            for network, times in networks.items():
+                clients[network, hour_start(day * DAY)]["redirects"] += times
+        known = await self._plays(session, batch.plays)
+        fresh = [play for play in batch.plays.values() if _newer(play, known.get(play.id))]
+        for play in fresh:
+            _add_play(play, known.get(play.id), titles, clients)
+        await self._upsert(session, TitleUseRow, ("name", "hour"), titles)
+        await self._upsert(session, FileUseRow, ("hour", "file_id", "server_id", "name"), files)
+        await self._upsert(session, ClientUseRow, ("network", "day"), clients)
+        await self._write_plays(session, fresh)
+
+    async def _plays(self, session: AsyncSession, ids: Iterable[str]) -> dict[str, Play]:
+        found: dict[str, Play] = {}
+        wanted = iter(sorted(ids))
+        while some := [*islice(wanted, CHUNK)]:
+            for row in await session.scalars(select(PlayRow).where(PlayRow.id.in_(some))):
+                found[row.id] = _play(row)
+        return found
+
+    async def _write_plays(self, session: AsyncSession, plays: Sequence[Play]) -> None:
+        if not plays:
+            return
+        table: Any = PlayRow.__table__
+        statement = self._insert(table)
+        changed = {name: statement.excluded[name] for name in ("ended", "sent_bytes", "stalls")}
+        await session.execute(
+            statement.on_conflict_do_update(index_elements=["id"], set_=changed),
+            [
+                {name: getattr(play, name) for name in table.columns.keys()}  # noqa: SIM118
+                for play in sorted(plays, key=lambda play: play.id)
+            ],
+        )
+
+    async def _upsert(
+        self,
+        session: AsyncSession,
+        kind: type[TitleUseRow | FileUseRow | ClientUseRow],
+        keys: tuple[str, ...],
+        counts: dict[Any, dict[str, float]],
+    ) -> None:
+        """Add to rows, which are made where there are none."""
+        if not counts:
+            return
+        table: Any = kind.__table__
+        statement = self._insert(table)
+        sums = {
+            column.name: column + statement.excluded[column.name]
+            for column in table.columns
+            if column.name not in keys
+        }
+        # In one order everywhere: two nodes that write at a time do not wait for each other.
+        rows = [dict(zip(keys, key, strict=True)) | some for key, some in sorted(counts.items())]
+        await session.execute(statement.on_conflict_do_update(index_elements=keys, set_=sums), rows)
+
+    def _insert(self, table: Table) -> Any:  # noqa: ANN401 - each dialect has its own
+        return (sqlite if self._db.is_sqlite else postgresql).insert(table)
+
+    async def prune(self, *, plays: timedelta, uses: timedelta) -> int:
+        """Remove single plays, and counts, that are older; how many plays went."""
+        now = self._context.now()
+        async with self._db.write() as session:
+            edge = now - uses
+            await session.execute(delete(TitleUseRow).where(TitleUseRow.hour < edge))
+            await session.execute(delete(FileUseRow).where(FileUseRow.hour < edge))
+            await session.execute(delete(ClientUseRow).where(ClientUseRow.day < edge))
+            await session.execute(delete(RecorderRow).where(RecorderRow.seen < edge))
+        gone = 0
+        for _ in range(PRUNE_ROUNDS):
+            old = select(PlayRow.id).where(PlayRow.ended < now - plays).limit(PRUNE_ROWS)
+            async with self._db.write() as session:
+                ids = [*await session.scalars(old)]
+                await session.execute(delete(PlayRow).where(PlayRow.id.in_(ids)))
+            gone += len(ids)
+            if len(ids) < PRUNE_ROWS:
+                break
+        return gone
+
+
+def _add_play(
+    play: Play,
+    known: Play | None,
+    titles: dict[tuple[str, datetime], dict[str, float]],
+    clients: dict[tuple[str, datetime], dict[str, float]],
+) -> None:
+    """Count what is new of a play: that it began where that was, the rest where it is now."""
+    began, now = hour_start(hour_of(play.started)), hour_start(hour_of(play.ended))
+    network = network_of(play.client)
+    if known is None:
+        titles[play.name, began]["plays"] += 1
+        if network:
+            clients[network, _day(began)]["plays"] += 1
+    new = {
+        "seconds": (play.ended - (known.ended if known else play.started)).total_seconds(),
+        "sent_bytes": max(0, play.sent_bytes - (known.sent_bytes if known else 0)),
+    }
+    titles[play.name, now]["stalls"] += max(0, play.stalls - (known.stalls if known else 0))
+    for name, value in new.items():
+        titles[play.name, now][name] += value
+        if network:
+            clients[network, _day(now)][name] += value
+
+
+def _newer(play: Play, known: Play | None) -> bool:
+    return known is None or (
+        play.ended >= known.ended
+        and (play.ended, play.sent_bytes, play.stalls)
+        != (known.ended, known.sent_bytes, known.stalls)
+    )
+
+
+def _day(hour: datetime) -> datetime:
+    return hour.replace(hour=0)
+
+
+def _title() -> dict[str, float]:
+    names = ("redirects", "refusals", "plays", "seconds", "sent_bytes", "stalls")
+    return dict.fromkeys(names, 0)
+
+
+def _file() -> dict[str, float]:
+    return {"redirects": 0}
+
+
+def _client() -> dict[str, float]:
+    return dict.fromkeys(("redirects", "plays", "seconds", "sent_bytes"), 0)
+
+
+def _play(row: PlayRow) -> Play:
+    return Play(
+        row.id,
+        row.name,
+        row.unit,
+        row.client,
+        row.way,
+        row.started,
+        row.ended,
+        row.sent_bytes,
+        row.stalls,
+    )
+
+
+def _checked(recorder: str) -> str:
+    if not (0 < len(recorder) <= MAX_RECORDER and recorder.isascii() and recorder.isprintable()):
+        raise MalformedError("recorder", f"its name must have 1 to {MAX_RECORDER} characters")
+    return recorder

@@ -1,0 +1,191 @@
+"""Statistics in the database: each record once, and reports that agree with a naive count."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter, defaultdict
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.unit.catalogue.conftest import Clock
+from tests.unit.dispatcher.traffic import START, counted, decisions, play
+
+from heliograph.catalogue.catalogue import Catalogue
+from heliograph.catalogue.contents.batches import Addresses, Batch
+from heliograph.catalogue.contents.reports import Span, Step, period_of, periods
+from heliograph.catalogue.contents.statistics import Decision, Play
+from heliograph.model.errors import MalformedError
+
+WHOLE = Span(START - timedelta(days=1), START + timedelta(days=4))
+
+
+def batch_of(some: list[Decision], plays: list[Play] | None = None) -> Batch:
+    batch = Batch()
+    batch.count(some, Addresses.NETWORK)
+    batch.add_plays(plays or [])
+    batch.records += len(plays or [])
+    return batch
+
+
+async def store(catalogue: Catalogue, batch: Batch, recorder: str = "one") -> None:
+    """As the next of a recorder."""
+    known = await catalogue.recording.position(recorder)
+    await catalogue.recording.store(recorder, known, known + batch.records, batch)
+
+
+async def test_reports_agree_with_an_independent_count(catalogue: Catalogue) -> None:
+    some = decisions(3000)
+    rng = random.Random(5)
+    at = 0
+    while at < len(some):  # by two recorders, in batches of any size
+        size = rng.randint(1, 700)
+        await store(catalogue, batch_of(some[at : at + size]), rng.choice(("one", "two")))
+        at += size
+    wanted = counted(some)
+    titles = await catalogue.reports.titles(WHOLE)
+    got: Counter[tuple[str, str]] = Counter()
+    for line in titles.lines:
+        got["title", line.name] += line.redirects
+        got["refused", line.name] += line.refusals
+    servers = await catalogue.reports.servers(WHOLE)
+    got.update({("server", line.id): line.redirects for line in servers.lines})
+    clients = await catalogue.reports.clients(WHOLE)
+    got.update({("client", line.network): line.redirects for line in clients.lines})
+    assert +got == wanted
+    redirects = sum(one.status == 302 for one in some)
+    assert {one.totals["redirects"] for one in (titles, servers, clients)} == {redirects}
+    assert titles.totals["refusals"] == len(some) - redirects
+    order = [line.redirects + line.plays for line in titles.lines]
+    assert order == sorted(order, reverse=True)
+    for step, name in itertools.product(Step, (None, "title-0")):
+        names = None if name is None else [name]
+        report = await catalogue.reports.periods(WHOLE, step, names=names)
+        by_period = Counter(
+            period_of(datetime.fromtimestamp(one.at, UTC), step)
+            for one in some
+            if one.status == 302 and name in (None, one.name)
+        )
+        assert {line.start: line.redirects for line in report.lines if line.redirects} == by_period
+        assert [line.start for line in report.lines] == periods(WHOLE.hours(), step)
+    one_hour = Span(START + timedelta(hours=3, minutes=10), START + timedelta(hours=3, minutes=20))
+    few = await catalogue.reports.titles(one_hour, limit=2)
+    inside = [one for one in some if 3 <= (one.at - START.timestamp()) / 3600 < 4]
+    assert few.totals["redirects"] == sum(one.status == 302 for one in inside)
+    assert len(few.lines) == 2
+    assert few.count == len({"" if one.status == 404 else one.name for one in inside})
+    assert titles.missing == 0
+
+
+async def test_what_comes_again_is_counted_once(catalogue: Catalogue) -> None:
+    batch = batch_of(decisions(100))
+    for _ in range(3):
+        await catalogue.recording.store("one", 0, 100, batch)
+    report = await catalogue.reports.titles(WHOLE)
+    assert report.totals["redirects"] + report.totals["refusals"] == 100
+    assert await catalogue.recording.position("one") == 100
+    assert await catalogue.recording.position("two") == 0
+
+
+async def test_what_is_missing_is_counted(catalogue: Catalogue, clock: Clock) -> None:
+    some = decisions(60)
+    span = Span(clock.at - timedelta(hours=1), clock.at + timedelta(hours=1))
+    await catalogue.recording.store("one", 0, 25, batch_of(some[:20]))
+    await catalogue.recording.store("one", 30, 50, batch_of(some[30:50]))  # 25 to 30 never came
+    await catalogue.recording.store("one", 50, 60, Batch())  # the process was killed
+    assert (await catalogue.reports.titles(span)).missing == 5 + 5 + 10
+    await catalogue.recording.store("two", 7, 9, batch_of(some[:2]))  # begun with another database
+    assert (await catalogue.reports.titles(span)).missing == 20
+    # Cut otherwise than before: what of it is counted nobody knows, so it counts as missing.
+    await catalogue.recording.store("one", 55, 70, batch_of(some[:15]))
+    assert (await catalogue.reports.titles(span)).missing == 30
+    assert await catalogue.recording.position("one") == 70
+
+
+async def test_plays_are_counted_once_and_followed(catalogue: Catalogue) -> None:
+    await store(catalogue, batch_of([], [play(1, 3500, 60), play(2, 0, 10)]))
+    grown = play(1, 3500, 300, stalls=2)
+    await store(catalogue, batch_of([], [grown]))
+    await store(catalogue, batch_of([], [grown, play(1, 3500, 120)]), "another node")
+    report = await catalogue.reports.titles(WHOLE)
+    lines = {line.name: line for line in report.lines}
+    assert (lines["title-1"].plays, lines["title-1"].seconds) == (1, 300)
+    assert (lines["title-1"].sent_bytes, lines["title-1"].stalls) == (300_000, 2)
+    assert report.totals["plays"] == 2
+    by_hour = await catalogue.reports.periods(WHOLE, Step.HOUR)
+    used = {line.start: (line.plays, line.seconds) for line in by_hour.lines if line.seconds}
+    assert used == {START: (2, 70.0), START + timedelta(hours=1): (0, 240.0)}
+    servers = await catalogue.reports.servers(WHOLE)
+    assert [(one.kind, one.id, one.plays, one.seconds) for one in servers.lines] == [
+        ("unit", "unit-a", 2, 310.0)
+    ]
+    clients = await catalogue.reports.clients(WHOLE)
+    assert clients.totals == {"redirects": 0, "plays": 2, "seconds": 310.0, "sent_bytes": 310_000}
+
+
+async def test_many_plays_agree_with_an_independent_count(catalogue: Catalogue) -> None:
+    rng = random.Random(11)
+    words: list[Play] = []
+    for number in range(200):
+        after, length = rng.uniform(0, 80_000), rng.uniform(1, 9000)
+        cuts = sorted(rng.uniform(0, length) for _ in range(rng.randint(0, 3)))
+        words += [play(number, after, cut) for cut in [*cuts, length]]
+    rng.shuffle(words)  # nodes and batches come as they come
+    last: dict[str, Play] = {}
+    for start in range(0, len(words), 60):
+        await store(catalogue, batch_of([], words[start : start + 60]))
+    for word in words:
+        if word.id not in last or word.ended > last[word.id].ended:
+            last[word.id] = word
+    seconds: dict[str, float] = defaultdict(float)
+    for word in last.values():
+        seconds[word.name] += (word.ended - word.started).total_seconds()
+    report = await catalogue.reports.titles(WHOLE)
+    assert {line.name: line.seconds for line in report.lines} == pytest.approx(seconds, abs=0.01)
+    assert report.totals["plays"] == 200
+    assert report.totals["sent_bytes"] == sum(word.sent_bytes for word in last.values())
+
+
+async def test_old_statistics_are_removed(catalogue: Catalogue, clock: Clock) -> None:
+    await store(catalogue, batch_of(decisions(50), [play(1, 0, 10), play(2, 86_400 * 3, 10)]))
+    clock.at = START + timedelta(days=3, hours=1)
+    gone = await catalogue.recording.prune(plays=timedelta(days=2), uses=timedelta(days=2))
+    assert gone == 1
+    report = await catalogue.reports.titles(WHOLE)
+    later = [one for one in decisions(50) if one.at >= (START + timedelta(hours=25)).timestamp()]
+    assert report.totals["redirects"] == sum(one.status == 302 for one in later)
+    assert report.totals["plays"] == 1
+
+
+async def test_uses_are_told_by_title_and_hour(catalogue: Catalogue) -> None:
+    some = decisions(200, hours=2)
+    await store(catalogue, batch_of(some, [play(1, 0, 10)]))
+    found = {
+        (name, hour): uses
+        async for name, hour, uses in catalogue.reports.uses(START + timedelta(hours=1))
+    }
+    late = [one for one in some if one.at >= START.timestamp() + 3600 and one.status == 302]
+    assert {name: uses for (name, _), uses in found.items() if uses} == Counter(
+        one.name for one in late
+    )
+
+
+async def test_times_that_make_no_report_are_refused(catalogue: Catalogue) -> None:
+    naive = datetime(2026, 1, 1)
+    for since, until in ((START, START), (START, START - timedelta(1)), (naive, naive)):
+        with pytest.raises(MalformedError):
+            Span(since, until)
+    with pytest.raises(MalformedError):
+        await catalogue.reports.periods(Span(START - timedelta(days=3000), START), Step.HOUR)
+    with pytest.raises(MalformedError):
+        await catalogue.recording.store("one", 0, 3, batch_of(decisions(5)))
+    with pytest.raises(MalformedError):
+        await catalogue.recording.position("")
+
+
+def test_weeks_begin_on_monday() -> None:
+    assert period_of(START, Step.WEEK) == datetime(2026, 2, 23, tzinfo=UTC)
+    week = periods(Span(START, START + timedelta(hours=12)), Step.WEEK)
+    assert week == [datetime(2026, 2, 23, tzinfo=UTC)]
+    day = Span(START, START + timedelta(hours=12)).days()
+    assert day == Span(START.replace(hour=0), START.replace(hour=0) + timedelta(days=1))

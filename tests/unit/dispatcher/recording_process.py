@@ -1,0 +1,66 @@
+"""Processes that record as fast as told until they are killed; run by ``test_statistics_killed``.
+
+For each line read, one process is forked, and its id printed. It keeps a count of its own beside
+the recorder: a page of numbers that is a file, with how many it made, and how many it had made at
+each tenth of a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import mmap
+import os
+import sys
+import time
+from pathlib import Path
+
+from tests.unit.catalogue.conftest import quick_passwords
+from tests.unit.dispatcher.traffic import decisions, play
+
+from heliograph.catalogue.catalogue import Catalogue
+from heliograph.dispatcher.statistics.delivery import Delivery
+from heliograph.dispatcher.statistics.journal import Run
+from heliograph.dispatcher.statistics.recorder import Recorder
+
+TICK = 0.1
+BURST, PAUSE = 40, 0.004
+
+
+async def record(url: str, directory: Path, page: mmap.mmap) -> None:
+    told = memoryview(page).cast("Q")
+    catalogue = await Catalogue.open(url, passwords=quick_passwords())
+    run = Run.begin(directory)
+    recorder = Recorder(run)
+    recorder.start()
+    Delivery(directory, run, recorder, catalogue.recording, period=0.15).start()
+    some = itertools.cycle(decisions(2000, hours=3))
+    began, made = time.monotonic(), 0
+    while True:
+        for one in itertools.islice(some, BURST):
+            if made % 50 == 49:
+                recorder.played(play(made + os.getpid() * 10**6, made / 100, 3))
+            else:
+                recorder.record(one)
+            made += 1
+            told[0] = made
+        told[1 + int((time.monotonic() - began) / TICK)] = made
+        await asyncio.sleep(PAUSE)
+
+
+def main(url: str, directory: Path) -> None:
+    print("ready", flush=True)
+    for line in sys.stdin:
+        with (directory / line.strip()).open("w+b") as file:
+            file.truncate(mmap.PAGESIZE)
+            page = mmap.mmap(file.fileno(), mmap.PAGESIZE)
+        child = os.fork()
+        if child == 0:
+            asyncio.run(record(url, directory / "journal", page))
+        print(child, flush=True)
+        os.waitpid(child, 0)
+        print("gone", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
