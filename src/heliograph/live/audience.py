@@ -262,7 +262,7 @@ class Audience:
         log.info(
             "reader joined", channel=self._channel.name, kind=kind.value, peer=peer, id=reader.id
         )
-        self._observe(LiveEvent("reader-joined", self._channel.name, kind.value))
+        self._observe(LiveEvent("reader-joined", self._channel.name, kind.value, reader))
         return reader
 
     def _watch(self, reader: Reader) -> None:
@@ -282,6 +282,7 @@ class Audience:
         """Detach a reader; its hooks are not called."""
         if reader.closed:
             return
+        reader.final = reader.stats()
         reader.closed = True
         del self.readers[reader.id]
         self.kinds[reader.kind] -= 1
@@ -294,7 +295,7 @@ class Audience:
             self._loop.forget_reader(reader.plane_reader)
             self._plane.remove_reader(reader.plane_reader)
         log.info("reader left", channel=self._channel.name, reason=reason, id=reader.id)
-        self._observe(LiveEvent("reader-left", self._channel.name, reason))
+        self._observe(LiveEvent("reader-left", self._channel.name, reason, reader))
 
     def _leave_group(self, reader: Reader) -> None:
         group = self.group

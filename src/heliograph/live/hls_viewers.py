@@ -52,6 +52,8 @@ class HlsViewers:
         self._clock = clock
         self._viewers: dict[tuple[str, str], HlsViewer] = {}
         self._kicked: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._at: dict[tuple[str, str], HlsViewer] = {}
+        """Of each channel and address, who asked for a playlist last."""
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -74,19 +76,28 @@ class HlsViewers:
         known = self._viewers.get(key)
         if known is not None and known.reader.channel is channel:
             known.seen = now
+            self._at[channel.name, known.reader.peer] = known
             return name
         channel.audience.check(peer, grant=grant)
         viewer = HlsViewer(self, name or secrets.token_urlsafe(16), now)
         viewer.reader = channel.audience.add_hls(peer=peer, hooks=viewer, grant=grant, agent=agent)
-        self._viewers[channel.name, viewer.name] = viewer
+        self._viewers[channel.name, viewer.name] = self._at[channel.name, peer] = viewer
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LOOK, self._tick)
         return viewer.name
+
+    def sent(self, channel: str, peer: str, size: int) -> None:
+        """Count bytes of media. Their addresses are the same for all viewers, so that of several
+        at one address they count for who asked last."""
+        viewer = self._at.get((channel, peer))
+        if viewer is not None:
+            viewer.reader.sent_bytes += size
 
     def dismissed(self, viewer: HlsViewer, reason: str) -> None:
         """The channel ended a viewer."""
         key = viewer.reader.channel.name, viewer.name
         self._viewers.pop(key, None)
+        self._forget(viewer)
         if reason == "kicked":
             self._kicked[key] = None
             if len(self._kicked) > MAX_KICKED:
@@ -99,6 +110,12 @@ class HlsViewers:
             if now - viewer.seen > GONE:
                 del self._viewers[key]
                 viewer.reader.remove()
+                self._forget(viewer)
+
+    def _forget(self, viewer: HlsViewer) -> None:
+        place = viewer.reader.channel.name, viewer.reader.peer
+        if self._at.get(place) is viewer:
+            del self._at[place]
 
     def _tick(self) -> None:
         self.look()
@@ -113,3 +130,4 @@ class HlsViewers:
         for viewer in list(self._viewers.values()):
             viewer.reader.remove()
         self._viewers.clear()
+        self._at.clear()

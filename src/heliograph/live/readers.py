@@ -67,6 +67,10 @@ class Reader:
     attach: Callable[[tuple[Track, ...]], int] | None = field(default=None, repr=False)
     """Makes the plane's reader anew for other tracks; readers of frames have it."""
     playing: bool = False
+    sent_bytes: int = field(default=0, kw_only=True)
+    """What it was sent beside the plane: media by HLS."""
+    final: ReaderStats | None = field(default=None, kw_only=True)
+    """Its counters at its end; None before that."""
     closed: bool = False
 
     @property
@@ -93,7 +97,9 @@ class Reader:
             self.channel.plane.pause_reader(self.plane_reader)
 
     def stats(self) -> ReaderStats:
-        """Counters; zeros when the plane's reader is gone."""
+        """Counters; zeros when the plane's reader is gone, and it did not end by itself."""
+        if self.final is not None:
+            return self.final
         try:
             return ReaderStats.of(self.channel.plane.reader_stats(self.plane_reader))
         except KeyError:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from heliograph.live.readers import Reader
 
 
 class State(StrEnum):
@@ -45,6 +48,8 @@ class LiveEvent:
     """The channel's name."""
     detail: str = ""
     """The new state, or why somebody left."""
+    reader: Reader | None = None
+    """Who joined or left."""
 
 
 Observer: TypeAlias = Callable[[LiveEvent], None]

@@ -144,6 +144,7 @@ async def get_media(
             text = await output.playlist(directives, place, named)
             return _playlist(with_suffix(text, suffix_of(request)))
         data = await output.resource(file, place)
+        context.hls.viewers.sent(channel.name, peer_of(request), len(data))
         video = output.pictures(place)
         visibility = "public" if channel.open_to_all else "private"
         return Response(
