@@ -55,6 +55,7 @@ from heliograph.node.options import (
 from heliograph.node.periodic import Periodic
 from heliograph.node.roles import Role, roles_of
 from heliograph.node.settings import Loaded, Settings, diff
+from heliograph.node.statistics import Statistics
 from heliograph.node.steering import Steering
 from heliograph.plane import Plane, PlaneLoop, open_plane
 from heliograph.servers.chat_server import ChatServer
@@ -106,6 +107,7 @@ class Server:
         self.carries = True
         """Whether media servers run here: a manager alone has none."""
         self.catalogue: Catalogue
+        self.statistics: Statistics
         self.channels: Channels
         self.roster: Roster
         self.rtsp: RtspServer | None = None
@@ -145,6 +147,7 @@ class Server:
         await self._open_cluster()
         whose = self.cluster.node if self.catalogue.home else "first"
         await self.catalogue.accounts.allow_first(self.administrator_key, node=whose)
+        self._open_statistics(roles)
         feed = LogFeed(self.cluster.bus, node_name(settings))
         feed.start()
         self._undo.append(("log feed", feed.close))
@@ -155,6 +158,7 @@ class Server:
         self._undo.append(("plane events", loop.stop))
         self.channels = Channels(loop, configured=configured, options=live_options(settings))
         self._undo.append(("channels", self.channels.close))
+        self.statistics.watch(self.channels)
         gate = self._open_gate()
         home, node = self.catalogue.home, self.cluster.node
         self.roster = Roster(
@@ -211,6 +215,8 @@ class Server:
             role_counters=dict if self.steering is None else self.steering.counters,
             logs=feed,
             monitoring=self.monitoring,
+            ranks=self.statistics.ranks,
+            statistics=self.statistics.counters,
             http_port=lambda: self.http.port,
         )
         chat = self._open_chat(context)
@@ -291,6 +297,22 @@ class Server:
         await self.monitoring.start()
         if self.dispatching is not None:
             self.monitoring.follow(self.dispatching.observe)
+
+    def _open_statistics(self, roles: Collection[Role]) -> None:
+        """Managers have the cluster's database, and so has who shares it with them."""
+        writes = Role.MANAGER in roles or bool(self.catalogue.home)
+        self.statistics = Statistics(
+            self.settings.statistics,
+            self.state_dir,
+            self.cluster.node,
+            self.cluster.bus,
+            self.catalogue if writes else None,
+        )
+        self.statistics.start()
+        self._undo.append(("statistics", self.statistics.close))
+        pruning = Periodic("old statistics", HOUSEKEEPING_S, self.statistics.prune, at_once=True)
+        pruning.start()
+        self._undo.append(("old statistics", pruning.stop))
 
     def _open_gate(self) -> Gate:
         found = open_authority(self.settings)

@@ -13,6 +13,7 @@ from heliograph.bus import Bus, Name
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.values import Actor, JoinTokenRecord
 from heliograph.dispatcher.choose import Dispatcher
+from heliograph.dispatcher.statistics.ranks import Ranks
 from heliograph.live.channel import Channel
 from heliograph.live.chat_rooms import Chats
 from heliograph.live.gate import Gate
@@ -150,6 +151,10 @@ class WebContext:
     """Log events of all nodes; None: there are none."""
     monitoring: MonitoringFace | None = None
     """Watches the servers that hold titles; None: this node has no catalogue."""
+    ranks: Ranks | None = None
+    """The popularity of titles; None: another node knows it."""
+    statistics: Callable[[], Mapping[str, int]] = dict
+    """What the recorder of statistics counts, for the metrics."""
     streams: Streams = field(default_factory=Streams)
     """Who listens to news by Server-Sent Events; closed before the HTTP server stops."""
     http_port: Callable[[], int] = lambda: 0

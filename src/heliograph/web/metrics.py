@@ -113,6 +113,7 @@ class ServerCollector(Collector):
                 yield CounterMetricFamily(f"helio_{role}_{name}", f"Counter of the {role}.", value)
         yield from self._dispatcher()
         yield from self._monitoring()
+        yield from self._statistics()
         yield from self._webrtc()
         yield from self._https()
         yield from self._access()
@@ -246,6 +247,12 @@ class ServerCollector(Collector):
             for kind, ms in state.responses.items():
                 times.add_metric([server.name, kind.value], ms / 1000)
         yield from (times, up)
+
+    def _statistics(self) -> Iterator[Metric]:
+        for name, value in sorted(self._context.statistics().items()):
+            now = name in ("waiting", "journal_bytes", "plays_open")
+            kind = GaugeMetricFamily if now else CounterMetricFamily
+            yield kind(f"helio_statistics_{name}", "Of the recorder of statistics.", value)
 
     def _webrtc(self) -> Iterator[Metric]:
         rtc = self._context.rtc

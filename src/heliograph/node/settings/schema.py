@@ -29,6 +29,7 @@ from heliograph.node.settings.base import (
 from heliograph.node.settings.cluster import ClusterSettings, MeshSettings, UnitSettings
 from heliograph.node.settings.dispatcher import DispatcherSettings
 from heliograph.node.settings.monitor import MonitorSettings
+from heliograph.node.settings.statistics import StatisticsSettings
 
 #: More worker threads than this gain nothing: the kernel's send path is the cost long before.
 MAX_WORKERS = 8
@@ -362,6 +363,7 @@ class Settings(Section):
     unit: UnitSettings = Field(default_factory=UnitSettings)
     dispatcher: DispatcherSettings = Field(default_factory=DispatcherSettings)
     monitor: MonitorSettings = Field(default_factory=MonitorSettings)
+    statistics: StatisticsSettings = Field(default_factory=StatisticsSettings)
     channels: Annotated[tuple[ChannelSettings, ...], Field(strict=False)] = ()
     """Channels, each in a `[[channels]]` table of the file."""
 
