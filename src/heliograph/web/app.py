@@ -21,6 +21,7 @@ from heliograph.web import (
     nodes,
     pages,
     reference,
+    reports,
     server,
     sessions,
     signalling,
@@ -65,6 +66,7 @@ def create_app(context: WebContext) -> FastAPI:
     app.include_router(content_exchange.router)
     app.include_router(contents.router)
     app.include_router(logs.router)
+    app.include_router(reports.router)
     app.include_router(nodes.router)
     app.include_router(server.router)
     app.include_router(metrics.router)
