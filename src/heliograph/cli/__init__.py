@@ -25,6 +25,7 @@ COMMANDS = {
     "token": "Make a token by which a machine joins the cluster.",
     "tree": "Draw the nodes by which a channel reaches its viewers.",
     "unit": "Show the units of the cluster, drain, remove and return them.",
+    "report": "Show what was asked for and played.",
     "logs": "Show or follow the log events of all nodes.",
     "names": "Show what the nodes of the cluster announce.",
     "publish": "Send a file, a device or a test pattern to a channel.",

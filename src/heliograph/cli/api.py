@@ -51,6 +51,23 @@ def ask(
         raise RemoteError(f"{server} is not a Heliograph server", subject=url) from None
 
 
+def ask_text(server: str, path: str, file: Path | None) -> str:
+    """Ask the API for something that is not JSON; ``RemoteError`` as of ``ask``."""
+    import httpx
+
+    url = f"{server.rstrip('/')}/api/v1{path}"
+    headers = {"Authorization": f"Bearer {_key(file)}"}
+    try:
+        answer = httpx.get(url, headers=headers, timeout=PATIENCE, trust_env=False)
+        if answer.is_success:
+            return answer.text
+        raise RemoteError(answer.json()["error"]["message"], subject=url)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise RemoteError(f"no answer from {url}: {error}", subject=url) from None
+    except (ValueError, KeyError, TypeError):
+        raise RemoteError(f"{server} is not a Heliograph server", subject=url) from None
+
+
 def events(server: str, path: str, file: Path | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Listen to what the API pushes (Server-Sent Events): names and data, until the stream ends.
 
