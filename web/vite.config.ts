@@ -10,7 +10,7 @@ const backend = process.env.HELIO_SERVER ?? "http://127.0.0.1:8080";
 const routes: readonly (readonly [RegExp, string])[] = [
   [/^\/watch\//, "/watch.html"],
   [/^\/live(\/|$)/, "/live.html"],
-  [/^\/admin\/contents(\?|$)/, "/contents.html"],
+  [/^\/admin\/(contents|reports)(\?|$)/, "/$1.html"],
   [/^\/(sign-in|setup|mine|admin|cluster)(\?|$)/, "/$1.html"],
 ];
 
@@ -39,6 +39,7 @@ export default defineConfig({
         admin: file("admin.html"),
         cluster: file("cluster.html"),
         contents: file("contents.html"),
+        reports: file("reports.html"),
         signIn: file("sign-in.html"),
         setup: file("setup.html"),
         notFound: file("404.html"),

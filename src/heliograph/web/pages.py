@@ -51,6 +51,7 @@ _PAGES = {
     "/admin": "admin.html",
     "/admin/contents": "contents.html",
     "/cluster": "cluster.html",
+    "/admin/reports": "reports.html",
 }
 
 #: Scripts may run in pages of other sites, also in those that ask everything whether it may
