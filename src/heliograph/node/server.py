@@ -7,7 +7,7 @@ import contextlib
 import gc
 import resource
 import signal
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -36,10 +36,8 @@ from heliograph.node.authority import open_authority
 from heliograph.node.certificates import PERIOD, Keeper
 from heliograph.node.cluster import RENEW_PERIOD, Cluster, node_name, open_cluster
 from heliograph.node.demo import Demo
-from heliograph.node.dispatching import Dispatching
 from heliograph.node.log_feed import LogFeed
 from heliograph.node.mesh import Mesh
-from heliograph.node.monitoring import Monitoring
 from heliograph.node.options import (
     DEMO,
     certificate_source,
@@ -55,8 +53,8 @@ from heliograph.node.options import (
 from heliograph.node.periodic import Periodic
 from heliograph.node.roles import Role, roles_of
 from heliograph.node.settings import Loaded, Settings, diff
-from heliograph.node.statistics import Statistics
 from heliograph.node.steering import Steering
+from heliograph.node.titles import Titles
 from heliograph.plane import Plane, PlaneLoop, open_plane
 from heliograph.servers.chat_server import ChatServer
 from heliograph.servers.dispatching import Redirects
@@ -100,14 +98,10 @@ class Server:
         """None: this node is alone, or carries no media."""
         self.steering: Steering | None = None
         """None: this node is alone."""
-        self.dispatching: Dispatching | None = None
-        """None: this node is no portal."""
-        self.monitoring: Monitoring | None = None
-        """None: this node has no catalogue."""
         self.carries = True
         """Whether media servers run here: a manager alone has none."""
         self.catalogue: Catalogue
-        self.statistics: Statistics
+        self.titles: Titles
         self.channels: Channels
         self.roster: Roster
         self.rtsp: RtspServer | None = None
@@ -147,7 +141,9 @@ class Server:
         await self._open_cluster()
         whose = self.cluster.node if self.catalogue.home else "first"
         await self.catalogue.accounts.allow_first(self.administrator_key, node=whose)
-        self._open_statistics(roles)
+        self.titles = Titles(settings, self.state_dir, roles, self.cluster, self.catalogue)
+        self._undo.append(("titles", self.titles.close))
+        await self.titles.start()
         feed = LogFeed(self.cluster.bus, node_name(settings))
         feed.start()
         self._undo.append(("log feed", feed.close))
@@ -158,7 +154,7 @@ class Server:
         self._undo.append(("plane events", loop.stop))
         self.channels = Channels(loop, configured=configured, options=live_options(settings))
         self._undo.append(("channels", self.channels.close))
-        self.statistics.watch(self.channels)
+        self.titles.statistics.watch(self.channels)
         gate = self._open_gate()
         home, node = self.catalogue.home, self.cluster.node
         self.roster = Roster(
@@ -170,7 +166,6 @@ class Server:
         upkeep = Periodic("rights", UPKEEP_S, self._look_at_rights)
         upkeep.start()
         self._undo.append(("rights", upkeep.stop))
-        await self._open_dispatching(roles)
         if self.carries:
             await self._open_media_servers(loop, gate)
         transcodes = Transcodes()
@@ -180,11 +175,11 @@ class Server:
             self.steering = Steering(settings, self.cluster, self.catalogue, self.channels)
             self._undo.append(("roles", self.steering.close))
             await self.steering.start(self.mesh, self.rtsp, rtc)
-        await self._open_monitor()
         pictures = Pictures()
         if self.mesh is not None:
             pictures.source = self.mesh.shared.picture
         self._undo.append(("pictures", pictures.close))
+        dispatching = self.titles.dispatching
         context = WebContext(
             channels=self.channels,
             loop=loop,
@@ -210,13 +205,13 @@ class Server:
             managers=None if self.steering is None else self.steering.managers,
             portal=None if self.steering is None else self.steering.portal,
             places=None if self.rtsp is None else self.rtsp.places,
-            dispatcher=None if self.dispatching is None else self.dispatching.dispatcher,
-            dispatching=dict if self.dispatching is None else self.dispatching.figures,
+            dispatcher=None if dispatching is None else dispatching.dispatcher,
+            dispatching=dict if dispatching is None else dispatching.figures,
             role_counters=dict if self.steering is None else self.steering.counters,
             logs=feed,
-            monitoring=self.monitoring,
-            ranks=self.statistics.ranks,
-            statistics=self.statistics.counters,
+            monitoring=self.titles.monitoring,
+            ranks=self.titles.statistics.ranks,
+            statistics=self.titles.statistics.counters,
             http_port=lambda: self.http.port,
         )
         chat = self._open_chat(context)
@@ -244,19 +239,11 @@ class Server:
         if self.steering is not None:
             await self.steering.recheck(self.roster.gate)
 
-    async def _open_dispatching(self, roles: Collection[Role]) -> None:
-        if Role.PORTAL not in roles:
-            return
-        settings = self.settings.dispatcher
-        self.dispatching = Dispatching(settings, self.catalogue.contents, self.state_dir)
-        self._undo.append(("dispatcher", self.dispatching.close))
-        await self.dispatching.start()
-
     async def _open_media_servers(self, loop: PlaneLoop, gate: Gate) -> None:
         settings = self.settings
         self.rtsp = RtspServer(self.channels, loop, rtsp_options(settings), gate=gate)
-        if self.dispatching is not None:
-            self.rtsp.titles = RtspTitles(self.dispatching.dispatcher)
+        if self.titles.dispatching is not None:
+            self.rtsp.titles = RtspTitles(self.titles.dispatching.dispatcher)
         await self.rtsp.start()
         self._undo.append(("rtsp", self.rtsp.stop))
         if settings.rtmp.enabled:
@@ -286,33 +273,6 @@ class Server:
         renewal = Periodic("node's certificate", RENEW_PERIOD, self.cluster.renew, at_once=True)
         renewal.start()
         self._undo.append(("node's certificate", renewal.stop))
-
-    async def _open_monitor(self) -> None:
-        if not roles_of(self.settings) & {Role.PORTAL, Role.MANAGER}:
-            return
-        self.monitoring = Monitoring(
-            self.settings.monitor, self.cluster.bus, self.catalogue.contents, self.catalogue.home
-        )
-        self._undo.append(("monitor", self.monitoring.close))
-        await self.monitoring.start()
-        if self.dispatching is not None:
-            self.monitoring.follow(self.dispatching.observe)
-
-    def _open_statistics(self, roles: Collection[Role]) -> None:
-        """Managers have the cluster's database, and so has who shares it with them."""
-        writes = Role.MANAGER in roles or bool(self.catalogue.home)
-        self.statistics = Statistics(
-            self.settings.statistics,
-            self.state_dir,
-            self.cluster.node,
-            self.cluster.bus,
-            self.catalogue if writes else None,
-        )
-        self.statistics.start()
-        self._undo.append(("statistics", self.statistics.close))
-        pruning = Periodic("old statistics", HOUSEKEEPING_S, self.statistics.prune, at_once=True)
-        pruning.start()
-        self._undo.append(("old statistics", pruning.stop))
 
     def _open_gate(self) -> Gate:
         found = open_authority(self.settings)
@@ -442,10 +402,7 @@ class Server:
         for name in set(changed) - set(anew):
             channel = self.channels.get(name)
             self.channels.change(channel, configured[name], channel.standing)
-        if self.dispatching is not None:
-            self.dispatching.configure(settings.dispatcher)
-        if self.monitoring is not None:
-            self.monitoring.configure(settings.monitor)
+        self.titles.configure(settings)
         update = {
             "channels": settings.channels,
             "dispatcher": settings.dispatcher,

@@ -1,0 +1,85 @@
+"""What a node does for titles: it sends requests on, watches servers, and counts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection
+from pathlib import Path
+
+from heliograph.catalogue.catalogue import Catalogue
+from heliograph.node.cluster import Cluster
+from heliograph.node.dispatching import Dispatching
+from heliograph.node.monitoring import Monitoring
+from heliograph.node.periodic import Periodic
+from heliograph.node.roles import Role
+from heliograph.node.settings import Settings
+from heliograph.node.statistics import Statistics
+
+#: Seconds between two removals of what is older than the settings want it kept.
+PRUNING_S = 3600.0
+
+
+class Titles:
+    """Made before the channels, whose plays are counted; ended after them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        state_dir: Path,
+        roles: Collection[Role],
+        cluster: Cluster,
+        catalogue: Catalogue,
+    ) -> None:
+        """``ResourceError`` where there is no journal to be made in ``state_dir``."""
+        # Managers have the cluster's database, and so has who shares it with them.
+        writes = Role.MANAGER in roles or bool(catalogue.home)
+        self.statistics = Statistics(
+            settings.statistics,
+            state_dir,
+            cluster.node,
+            cluster.bus,
+            catalogue if writes else None,
+        )
+        self.dispatching: Dispatching | None = None
+        """None: this node is no portal."""
+        if Role.PORTAL in roles:
+            self.dispatching = Dispatching(
+                settings.dispatcher,
+                catalogue.contents,
+                state_dir,
+                record=self.statistics.recorder.record,
+            )
+        self.monitoring: Monitoring | None = None
+        """None: this node is neither portal nor manager."""
+        if {Role.PORTAL, Role.MANAGER} & set(roles):
+            self.monitoring = Monitoring(
+                settings.monitor, cluster.bus, catalogue.contents, catalogue.home
+            )
+        self._pruning = Periodic("old statistics", PRUNING_S, self.statistics.prune, at_once=True)
+
+    async def start(self) -> None:
+        """Begin with what the database has, or with what was kept of it."""
+        self.statistics.start()
+        self._pruning.start()
+        if self.dispatching is not None:
+            await self.dispatching.start()
+        if self.monitoring is not None:
+            await self.monitoring.start()
+            if self.dispatching is not None:
+                self.monitoring.follow(self.dispatching.observe)
+
+    def configure(self, settings: Settings) -> None:
+        """Go on by other settings."""
+        if self.dispatching is not None:
+            self.dispatching.configure(settings.dispatcher)
+        if self.monitoring is not None:
+            self.monitoring.configure(settings.monitor)
+
+    async def close(self) -> None:
+        """End; what was counted and is not written down is left to the next start."""
+        async with contextlib.AsyncExitStack() as parts:  # one that fails keeps no other from it
+            parts.push_async_callback(self.statistics.close)
+            parts.push_async_callback(self._pruning.stop)
+            for part in (self.dispatching, self.monitoring):
+                if part is not None:
+                    parts.push_async_callback(part.close)
