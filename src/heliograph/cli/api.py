@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import typer
 
@@ -26,21 +27,32 @@ KeyOption = Annotated[
         "--key-file", help="File with the administrator's key; else $HELIO_ADMINISTRATOR_KEY."
     ),
 ]
+#: Rows of a page of a list.
+PAGE = 1000
 HERE = "http://127.0.0.1:8080"
 
 
 def ask(
-    method: str, server: str, path: str, file: Path | None, body: dict[str, Any] | None = None
+    method: str,
+    server: str,
+    path: str,
+    file: Path | None,
+    body: dict[str, Any] | None = None,
+    *,
+    patience: float = PATIENCE,
 ) -> dict[str, Any]:
-    """Ask the API; ``RemoteError`` says what it answered instead."""
+    """Ask the API; ``RemoteError`` says what it answered instead. Empty where it has no more to
+    say than that it was done."""
     import httpx
 
     url = f"{server.rstrip('/')}/api/v1{path}"
     headers = {"Authorization": f"Bearer {_key(file)}"}
     try:
         answer = httpx.request(
-            method, url, json=body, headers=headers, timeout=PATIENCE, trust_env=False
+            method, url, json=body, headers=headers, timeout=patience, trust_env=False
         )
+        if answer.status_code == 204:
+            return {}
         found: dict[str, Any] = answer.json()
         if answer.is_success:
             return found
@@ -51,17 +63,30 @@ def ask(
         raise RemoteError(f"{server} is not a Heliograph server", subject=url) from None
 
 
-def ask_text(server: str, path: str, file: Path | None) -> str:
-    """Ask the API for something that is not JSON; ``RemoteError`` as of ``ask``."""
+def listed(
+    server: str, path: str, file: Path | None, query: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    """All rows of a list that is told in pages, called as the path ends."""
+    said = {key: value for key, value in query.items() if value}
+    after: object = ""
+    while after is not None:
+        behind = {"after": after} if after else {}
+        page = ask("GET", server, f"{path}?{urlencode({**said, **behind, 'limit': PAGE})}", file)
+        yield from page[path.rpartition("/")[2]]
+        after = page.get("more")
+
+
+def download(server: str, path: str, file: Path | None) -> Iterator[bytes]:
+    """What the API sends as a file, in pieces; ``RemoteError`` where it ends before its end."""
     import httpx
 
     url = f"{server.rstrip('/')}/api/v1{path}"
     headers = {"Authorization": f"Bearer {_key(file)}"}
     try:
-        answer = httpx.get(url, headers=headers, timeout=PATIENCE, trust_env=False)
-        if answer.is_success:
-            return answer.text
-        raise RemoteError(answer.json()["error"]["message"], subject=url)
+        with httpx.stream("GET", url, headers=headers, timeout=PATIENCE, trust_env=False) as answer:
+            if not answer.is_success:
+                raise RemoteError(json.loads(answer.read())["error"]["message"], subject=url)
+            yield from answer.iter_bytes()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise RemoteError(f"no answer from {url}: {error}", subject=url) from None
     except (ValueError, KeyError, TypeError):

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import typer
 
-from heliograph.cli.api import HERE, KeyOption, ServerOption, ask, ask_text
+from heliograph.cli.api import HERE, KeyOption, ServerOption, ask, download
 from heliograph.cli.console import JsonOption, duration, new_app, print_json, print_table, stderr
 from heliograph.model.errors import MalformedError
 
@@ -132,7 +132,8 @@ def _show(
 ) -> None:
     path = f"/reports/{report}?{query}"
     if as_csv:
-        sys.stdout.write(ask_text(server, f"{path}&format=csv", key))
+        for piece in download(server, f"{path}&format=csv", key):
+            sys.stdout.buffer.write(piece)
         return
     found = ask("GET", server, path, key)
     if as_json:
