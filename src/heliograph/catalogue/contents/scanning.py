@@ -10,8 +10,8 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urljoin, urlsplit
 
 from heliograph.catalogue.contents.fields import Kind, Record
 from heliograph.catalogue.contents.listing import MAX_LISTING, Entry, parse_listing
@@ -19,6 +19,9 @@ from heliograph.catalogue.contents.naming import MAIN, PLAYLISTS, Named, name_of
 from heliograph.catalogue.contents.playlist import Playlist, PlaylistKind, parse_playlist
 from heliograph.catalogue.contents.values import Format
 from heliograph.model.errors import HelioError, MalformedError, RemoteError, TooLargeError
+
+if TYPE_CHECKING:
+    import httpx
 
 #: Pages of one scan: directories and playlists.
 MAX_PAGES = 1000
@@ -34,6 +37,8 @@ AT_ONCE = 4
 PAGE_TIME = 10.0
 #: Redirects of one page.
 MAX_REDIRECTS = 3
+#: Listings that people read come first: Caddy's JSON tells no less, and nginx has one form only.
+HEADERS = {"accept": "text/html, application/json;q=0.9, */*;q=0.5"}
 #: Pages that failed and are told of.
 MAX_TOLD = 50
 
@@ -247,31 +252,33 @@ async def fetch_page(url: str) -> Page:
     ``TooLargeError`` above ``MAX_LISTING`` bytes."""
     import httpx  # it takes a while to load, and most servers scan nobody
 
-    headers = {"accept": "text/html, application/json;q=0.9, */*;q=0.5"}
+    at = url
     try:
         async with (
             asyncio.timeout(PAGE_TIME),
-            httpx.AsyncClient(
-                timeout=PAGE_TIME,
-                trust_env=False,
-                follow_redirects=True,
-                max_redirects=MAX_REDIRECTS,
-            ) as client,
-            client.stream("GET", url, headers=headers) as answer,
+            httpx.AsyncClient(timeout=PAGE_TIME, trust_env=False) as client,
         ):
-            if not answer.is_success:
-                raise RemoteError(f"{url} answered {answer.status_code}", subject=url)
-            at = str(answer.url)
-            if urlsplit(at).netloc != urlsplit(url).netloc:
-                raise RemoteError(f"{url} leads to another server: {at[:200]}", subject=url)
-            body = bytearray()
-            async for part in answer.aiter_bytes():
-                body += part
-                if len(body) > MAX_LISTING:
-                    raise TooLargeError(f"{url}: more than {MAX_LISTING} bytes", subject=url)
-            kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-            return Page(at, kind, body.decode("utf-8", "replace"))
+            for _ in range(MAX_REDIRECTS + 1):
+                async with client.stream("GET", at, headers=HEADERS) as answer:
+                    if not answer.has_redirect_location:
+                        return await _page(at, answer)
+                    at = urljoin(at, answer.headers["location"])
+                if urlsplit(at)[:2] != urlsplit(url)[:2]:
+                    raise RemoteError(f"{url} leads to another server: {at[:200]}", subject=url)
+            raise RemoteError(f"{url}: more than {MAX_REDIRECTS} redirects", subject=url)
     except TimeoutError:
         raise RemoteError(f"{url}: no answer within {PAGE_TIME:g} s", subject=url) from None
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise RemoteError(f"{url}: {error or type(error).__name__}", subject=url) from None
+
+
+async def _page(url: str, answer: httpx.Response) -> Page:
+    if not answer.is_success:
+        raise RemoteError(f"{url} answered {answer.status_code}", subject=url)
+    body = bytearray()
+    async for part in answer.aiter_bytes():
+        body += part
+        if len(body) > MAX_LISTING:
+            raise TooLargeError(f"{url}: more than {MAX_LISTING} bytes", subject=url)
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return Page(url, kind, body.decode("utf-8", "replace"))
