@@ -141,17 +141,15 @@ async def test_everything_is_told_in_an_order_in_which_it_can_be_put(
     assert (await store_of.put(reading.records)).unchanged == 8
 
 
-async def test_others_write_during_an_import(store_of: ContentStore, store: str) -> None:
-    other = await Catalogue.open(store, passwords=quick_passwords())
+async def test_others_write_during_an_import(catalogue: Catalogue) -> None:
     many = [Record(Kind.TITLE, {"name": f"t{n}"}) for n in range(1000)]
-    task = asyncio.create_task(store_of.put(many))
+    task = asyncio.create_task(catalogue.contents.put(many))
     made = 0
     while not task.done():
-        await other.channels.create(f"c{made}")
+        await catalogue.channels.create(f"c{made}")
         made += 1
     assert (await task).added == 1000
     assert made > 1
-    await other.close()
 
 
 # --- what monitors found -------------------------------------------------------------------------

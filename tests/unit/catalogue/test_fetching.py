@@ -69,7 +69,12 @@ async def test_page_is_told_with_where_it_was_in_the_end(web: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "words"),
-    [("/none", "404"), ("/away", "another server"), ("/round", "redirects"), ("/silent", "no answer within")],
+    [
+        ("/none", "404"),
+        ("/away", "another server"),
+        ("/round", "redirects"),
+        ("/silent", "no answer within"),
+    ],
 )
 async def test_page_that_cannot_be_had(
     web: str, path: str, words: str, monkeypatch: pytest.MonkeyPatch

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.content_tables import FileRow, ServerRow, TitleRow
@@ -235,7 +235,8 @@ async def _put_titles(batch: _Batch, kind: Kind, items: list[_Item]) -> None:
     classes, regions = await titles.labels(session, [row.id for row in rows])
     taken = await titles.taken_names(session, [name for name in names if name not in known])
     room = await batch.room(TitleRow.id, titles.MAX_TITLES)
-    labelled: list[tuple[TitleRow, dict[str, Any]]] = []
+    new: list[dict[str, Any]] = []
+    labelled: list[tuple[str, dict[str, Any]]] = []
     for item in items:
         values = item.values
         name = folded(values["name"])
@@ -251,21 +252,26 @@ async def _put_titles(batch: _Batch, kind: Kind, items: list[_Item]) -> None:
             batch.reject(item, f"there are {titles.MAX_TITLES} titles already")
         elif row is None:
             room -= 1
-            row = titles.new_title(values, await batch.version())
-            row.created = batch.now()
-            session.add(row)
-            labelled.append((row, values))
+            new.append(titles.new_title(values, await batch.version(), batch.now()))
+            labelled.append((name, values))
             batch.outcome.added += 1
         elif titles.change_title_row(row, {**values, "name": row.name}) + titles.changed_labels(
             values, classes[row.id], regions[row.id]
         ):
             row.revision = await batch.version()
-            labelled.append((row, values))
+            labelled.append((name, values))
             batch.outcome.changed += 1
         else:
             batch.outcome.unchanged += 1
     await session.flush()
-    await titles.set_labels(session, [(row.id, values) for row, values in labelled])
+    if new:  # without making objects of them, which takes far longer
+        await session.execute(insert(TitleRow), new)
+    labelled = [one for one in labelled if "classes" in one[1] or "regions" in one[1]]
+    ids = await _ids(session, TitleRow, [name for name, _ in labelled])
+    fresh = {one["folded_name"] for one in new}
+    await titles.set_labels(
+        session, [(ids[name], values, name in fresh) for name, values in labelled]
+    )
 
 
 async def _put_files(batch: _Batch, kind: Kind, items: list[_Item]) -> None:
@@ -288,6 +294,7 @@ async def _put_files(batch: _Batch, kind: Kind, items: list[_Item]) -> None:
         of_these = FileRow.title_id.in_(sorted({title for title, _ in wanted}))
         counts = {title: copies for title, copies in await session.execute(count.where(of_these))}
     room = await batch.room(FileRow.id, files.MAX_FILES)
+    new: list[dict[str, Any]] = []
     for item in items:
         values = dict(item.values)
         title = of_title.get(folded(values.pop("title")))
@@ -314,8 +321,10 @@ async def _put_files(batch: _Batch, kind: Kind, items: list[_Item]) -> None:
         else:
             room -= 1
             counts[title] = counts.get(title, 0) + 1
-            session.add(files.new_file(values, title, server, await batch.version()))
+            new.append(files.new_file(values, title, server, await batch.version()))
             batch.outcome.added += 1
+    if new:
+        await session.execute(insert(FileRow), new)
 
 
 async def _ids(

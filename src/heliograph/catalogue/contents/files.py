@@ -108,7 +108,7 @@ class FileQueries(Queries):
                     f"title {title.name!r} has {MAX_OF_TITLE} files", subject=title.name
                 )
             version = await raise_version(session, self._db)
-            row = new_file(values, title.id, server.id, version)
+            row = FileRow(**new_file(values, title.id, server.id, version))
             session.add(row)
             await session.flush()
             self._note(session, by, "file.add", title.name, uri=row.uri, server=server.name)
@@ -169,12 +169,11 @@ async def _check_free(session: AsyncSession, title: TitleRow, uri: str) -> None:
         raise ConflictError(f"title {title.name!r} has that file already", subject=title.name)
 
 
-def new_file(values: Mapping[str, Any], title: int, server: int, version: int) -> FileRow:
-    """A row of values that were checked."""
-    row = FileRow(revision=version, title_id=title, server_id=server)
+def new_file(values: Mapping[str, Any], title: int, server: int, version: int) -> dict[str, Any]:
+    """The columns of a new row, of values that were checked."""
     kept = {name: value for name, value in values.items() if name not in ("title", "server")}
-    change_file_row(row, {**DEFAULTS, **kept})
-    return row
+    kept["format"] = Format(kept["format"]).value
+    return {**DEFAULTS, **kept, "title_id": title, "server_id": server, "revision": version}
 
 
 def change_file_row(row: FileRow, values: Mapping[str, Any]) -> list[str]:

@@ -263,7 +263,7 @@ async def fetch_page(url: str) -> Page:
                     if not answer.has_redirect_location:
                         return await _page(at, answer)
                     at = urljoin(at, answer.headers["location"])
-                if urlsplit(at)[:2] != urlsplit(url)[:2]:
+                if urlsplit(at).hostname != urlsplit(url).hostname:
                     raise RemoteError(f"{url} leads to another server: {at[:200]}", subject=url)
             raise RemoteError(f"{url}: more than {MAX_REDIRECTS} redirects", subject=url)
     except TimeoutError:

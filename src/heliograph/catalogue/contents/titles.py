@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, func, insert, select
@@ -103,11 +104,10 @@ class TitleQueries(Queries):
             await _check_labels(session, values)
             await room(session, TitleRow.id, MAX_TITLES, "titles")
             version = await raise_version(session, self._db)
-            row = new_title(values, version)
-            row.created = self._context.now()
+            row = TitleRow(**new_title(values, version, self._context.now()))
             session.add(row)
             await session.flush()
-            await set_labels(session, [(row.id, values)])
+            await set_labels(session, [(row.id, values, True)])
             self._note(session, by, "title.add", row.name, title=row.title)
             return await _whole(session, row)
 
@@ -140,7 +140,7 @@ class TitleQueries(Queries):
             if changed:
                 row.revision = await raise_version(session, self._db)
                 await session.flush()
-                await set_labels(session, [(row.id, values)])
+                await set_labels(session, [(row.id, values, False)])
                 self._note(session, by, "title.change", before, fields=" ".join(changed))
             return await _whole(session, row)
 
@@ -225,26 +225,34 @@ async def labels(
     return found[0], found[1]
 
 
-async def set_labels(session: AsyncSession, many: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
-    """Put the classes and regions of titles, as far as given, in place of what they had."""
+async def set_labels(
+    session: AsyncSession, many: Iterable[tuple[int, Mapping[str, Any], bool]]
+) -> None:
+    """Put the classes and regions of titles, as far as given, in place of what they had; which
+    those have nothing of that are new."""
     many = list(many)
     for row, name, field in (
         (TitleClassRow, "classes", "code"),
         (TitleRegionRow, "regions", "region"),
     ):
-        given = [(title, values[name]) for title, values in many if name in values]
-        for some in chunks([title for title, _ in given]):
+        given = [(title, values[name], new) for title, values, new in many if name in values]
+        for some in chunks([title for title, _, new in given if not new]):
             await session.execute(delete(row).where(row.title_id.in_(some)))
-        rows = [{"title_id": title, field: one} for title, several in given for one in several]
+        rows = [{"title_id": title, field: one} for title, several, _ in given for one in several]
         if rows:
             await session.execute(insert(row), rows)
 
 
-def new_title(values: Mapping[str, Any], version: int) -> TitleRow:
-    """A row of values that were checked, without labels; ``created`` is for the caller to say."""
-    row = TitleRow(revision=version)
-    change_title_row(row, {**DEFAULTS, **values})
-    return row
+def new_title(values: Mapping[str, Any], version: int, created: datetime) -> dict[str, Any]:
+    """The columns of a new row, of values that were checked; without labels."""
+    columns = {**DEFAULTS, **values, "created": created, "revision": version}
+    for name in ("classes", "regions"):
+        columns.pop(name, None)
+    columns["level_code"] = columns.pop("level") or None
+    columns["title"] = columns["title"] or columns["name"]
+    columns["folded_name"] = folded(columns["name"])
+    columns["sought"] = fields.sought(columns["name"], columns["title"])
+    return columns
 
 
 def change_title_row(row: TitleRow, values: Mapping[str, Any]) -> list[str]:
