@@ -278,7 +278,8 @@ async def test_search_finds_every_word_whatever_its_case(filled: ContentStore) -
 
 async def test_reference_tables(filled: ContentStore) -> None:
     assert await filled.put_level({"code": "6"}) == Level("6", "6", 0)
-    assert await filled.put_level({"code": "6", "min_age": 6}) == Level("6", "6", 6)
+    await filled.put_level({"code": "6", "name": "Six"})
+    assert await filled.put_level({"code": "6", "name": "", "min_age": 6}) == Level("6", "6", 6)
     await filled.put_classification({"code": "art", "name": "Art"})
     assert await filled.put_network({"cidr": "192.0.2.0/24"}) == Network("192.0.2.0/24", "")
     await filled.put_network({"cidr": "2001:DB8::/32", "region": "North", "refused": True})

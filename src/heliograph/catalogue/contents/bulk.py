@@ -29,7 +29,8 @@ from heliograph.model.errors import MalformedError, PeerError, TooLargeError
 
 #: Records of one call.
 MAX_RECORDS = 1000
-#: Records of one transaction: it takes a few hundredths of a second.
+#: Records of one transaction, and rows of an export that are read at a time: either takes a few
+#: hundredths of a second.
 BATCH = 250
 
 
@@ -109,24 +110,24 @@ class BulkQueries(ServerQueries, TitleQueries, FileQueries, ReferenceQueries):
             yield Record(Kind.LEVEL, asdict(level))
         for one in await self.list_classifications():
             yield Record(Kind.CLASS, asdict(one))
-        networks = await self.list_networks()
+        networks = await self.list_networks(limit=BATCH)
         while networks:
             for network in networks:
                 yield Record(Kind.NETWORK, asdict(network))
-            networks = await self.list_networks(after=networks[-1].cidr)
+            networks = await self.list_networks(after=networks[-1].cidr, limit=BATCH)
         for server in await self.list_servers():
             yield Record(Kind.SERVER, _said(Kind.SERVER, server))
-        some = await self.list_titles()
+        some = await self.list_titles(limit=BATCH)
         while some:
             for title in some:
                 yield Record(Kind.TITLE, _said(Kind.TITLE, title))
-            some = await self.list_titles(after=some[-1].name)
-        copies = await self.list_files()
+            some = await self.list_titles(after=some[-1].name, limit=BATCH)
+        copies = await self.list_files(limit=BATCH)
         while copies:
             for file, of_title, on_server in copies:
                 said = _said(Kind.FILE, file) | {"title": of_title, "server": on_server}
                 yield Record(Kind.FILE, said)
-            copies = await self.list_files(after=copies[-1][0].id)
+            copies = await self.list_files(after=copies[-1][0].id, limit=BATCH)
 
     async def _put_batch(
         self, records: Sequence[Record], outcome: Outcome, by: Actor, source: str

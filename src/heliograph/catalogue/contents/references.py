@@ -172,16 +172,20 @@ def key_of(kind: Kind) -> Any:  # noqa: ANN401 - a column of one of three tables
 def new_row(kind: Kind, values: Mapping[str, Any]) -> Reference:
     """A row of values that were checked; a code stands in for a name that is not given."""
     row: Reference = ROWS[kind](**{**DEFAULTS[kind], **values})
-    if isinstance(row, LevelRow | ClassificationRow) and not row.name:
-        row.name = row.code
+    if isinstance(row, LevelRow | ClassificationRow):
+        row.name = row.name or row.code
     return row
 
 
 def change_row(row: Reference, values: Mapping[str, Any]) -> list[str]:
-    """Set what differs; the names of those fields."""
-    changed = [name for name, value in values.items() if getattr(row, name) != value]
-    for name in changed:
-        setattr(row, name, values[name])
+    """Set what differs; the names of those fields. A code stands in for a name that is empty."""
+    changed = []
+    for name, value in values.items():
+        if name == "name" and not value:
+            value = values["code"]
+        if getattr(row, name) != value:
+            setattr(row, name, value)
+            changed.append(name)
     return changed
 
 
