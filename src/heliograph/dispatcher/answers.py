@@ -49,6 +49,7 @@ _NEVER_KEPT = (
     # An address may contain a key.
     (b"referrer-policy", b"no-referrer"),
 )
+_OF_REDIRECTS = (*_NEVER_KEPT, (b"content-length", b"0"))
 _PAGE_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'self'")
 _PAGE = """\
 <!doctype html>
@@ -60,6 +61,9 @@ _PAGE = """\
 <p>{text}</p>
 </html>
 """
+#: Each order of formats once, so that two that are alike are the same; there are 65.
+_KNOWN: dict[tuple[Format, ...], tuple[Format, ...]] = {}
+_ALONE = {one.value: _KNOWN.setdefault((one,), (one,)) for one in Format}
 _WEIGHT = re.compile(r"\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*", re.IGNORECASE)
 #: What a URI may consist of in a header (RFC 3986 section 2), beside what is escaped.
 _SAFE = ":/?#[]@!$&'()*+,;=-._~%"
@@ -90,8 +94,11 @@ class Answer:
 
     def tail(self) -> bytes:
         """The answer as bytes, from behind its first line and its date on."""
-        lines = b"".join(b"%b: %b\r\n" % pair for pair in self.headers)
-        return b"%b\r\n%b" % (lines, self.body)
+        return b"%b\r\n%b" % (_lines(self.headers), self.body)
+
+
+def _lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(b"%b: %b\r\n" % pair for pair in headers)
 
 
 def accept_of(headers: Sequence[tuple[bytes, bytes]]) -> str:
@@ -99,7 +106,7 @@ def accept_of(headers: Sequence[tuple[bytes, bytes]]) -> str:
     return ",".join(value.decode("latin-1") for name, value in headers if name == b"accept")
 
 
-def wish_of(accept: str, query: str, order: Sequence[Format] = ORDER) -> Wish:
+def wish_of(accept: str, query: str, order: tuple[Format, ...] = ORDER) -> Wish:
     """What a request wants by its headers ``Accept`` (empty: any) and its query string."""
     parameters = dict(parse_qsl(query, keep_blank_values=True)) if len(query) <= MAX_QUERY else {}
     shown = "&".join(
@@ -110,12 +117,13 @@ def wish_of(accept: str, query: str, order: Sequence[Format] = ORDER) -> Wish:
     named = parameters.get("format")
     if named is not None:
         wanted = named.lower()
-        return Wish(tuple(one for one in Format if one == wanted), page, shown, named=True)
+        return Wish(_ALONE.get(wanted, ()), page, shown, named=True)
     if not ranges:
-        return Wish(tuple(order), page, shown)
+        return Wish(_KNOWN.setdefault(order, order), page, shown)
     weights = [(_weight(one, ranges), place, one) for place, one in enumerate(order)]
     kept = sorted((-weight, place, one) for weight, place, one in weights if weight)
-    return Wish(tuple(one for _, _, one in kept), page, shown)
+    formats = tuple(one for _, _, one in kept)
+    return Wish(_KNOWN.setdefault(formats, formats), page, shown)
 
 
 def _ranges(accept: str) -> list[tuple[str, float]]:
@@ -157,10 +165,19 @@ def location(uri: str, shown: str = "") -> str:
     return quote(uri, safe=_SAFE)
 
 
+def location_line(uri: str, shown: str = "") -> bytes:
+    """The header of a redirect that differs from one to another, as bytes."""
+    return b"location: %b\r\n" % location(uri, shown).encode("ascii")
+
+
 def redirect(uri: str, shown: str = "") -> Answer:
     """``302`` to a physical address."""
     where = location(uri, shown).encode("ascii")
-    return Answer(302, ((b"location", where), *_NEVER_KEPT, (b"content-length", b"0")))
+    return Answer(302, ((b"location", where), *_OF_REDIRECTS))
+
+
+#: What stands behind ``location_line`` in each redirect.
+REDIRECT_END = _lines(_OF_REDIRECTS) + b"\r\n"
 
 
 def refusal(status: int, text: str, *, page: bool, retry_after: int = 0) -> Answer:

@@ -17,7 +17,7 @@ from heliograph.catalogue.contents.values import File, Format, ServerState
 from heliograph.dispatcher import policies
 from heliograph.dispatcher.answers import MAX_NAME, ORDER, RETRY_AFTER, Answer, Wish, redirect
 from heliograph.dispatcher.answers import refusal as page
-from heliograph.dispatcher.conditions import NOWHERE, Locality, licensed
+from heliograph.dispatcher.conditions import NOWHERE, Locality, Networks, licensed
 from heliograph.dispatcher.fleet import DECAY_S, USUAL_BPS, Fleet, Member
 from heliograph.dispatcher.policies import POLICIES, Candidate, Draw, Policy, Pool
 from heliograph.dispatcher.snapshot import Entry, Snapshot
@@ -62,7 +62,18 @@ class Refusal:
 class Route:
     """What is known of one title that was asked for."""
 
-    __slots__ = ("choose", "copies", "entry", "name", "policy", "pools", "regions", "stamp")
+    __slots__ = (
+        "choose",
+        "copies",
+        "entry",
+        "formats",
+        "name",
+        "policy",
+        "pool",
+        "pools",
+        "regions",
+        "stamp",
+    )
 
     def __init__(self, entry: Entry, policy: str, copies: dict[Format, list[Candidate]]) -> None:
         self.entry = entry
@@ -74,6 +85,10 @@ class Route:
         """The best copy on each server that holds one, by format."""
         self.pools: dict[tuple[Format, ...], Pool | Refusal] = {}
         """By the formats that a client takes."""
+        self.formats: tuple[Format, ...] = ()
+        """Those that the last client took."""
+        self.pool: Pool | Refusal | None = None
+        """The one of ``pools`` for them."""
         self.stamp = -1
         """Of the fleet, when ``pools`` were made."""
 
@@ -99,7 +114,10 @@ class Dispatcher:
         """Redirects by policy."""
         self.moved = 0
         """Players of HLS that were told to go to another server than the one they used."""
-        self._routes: dict[str, Route] = {}
+        self.routes: dict[str, Route] = {}
+        """Titles that were asked for, by name; another dictionary whenever they are others."""
+        self._networks: Networks | None = None
+        """None: there are none."""
         self._draw = draw
 
     # what is known
@@ -109,7 +127,8 @@ class Dispatcher:
         other = snapshot.servers is not self.snapshot.servers
         self.snapshot = snapshot
         if other:
-            self._routes = {}
+            self.routes = {}
+            self._networks = None if snapshot.networks.empty else snapshot.networks
             self.fleet.replace(snapshot.servers)
         self.fleet.observe(snapshot.states, now)
 
@@ -126,7 +145,7 @@ class Dispatcher:
         """Change what can be set while it runs."""
         self.options = options
         self.fleet.set_decay(options.decay, now)
-        self._routes = {}
+        self.routes = {}
 
     def knows(self, name: str) -> bool:
         """Whether there is a title of that name."""
@@ -134,7 +153,7 @@ class Dispatcher:
 
     def barred(self, name: str, client: str) -> Refusal | None:
         """Why a client may not have a title that there is, whoever holds it; None: he may."""
-        route = self._routes.get(name) or self._route(name)
+        route = self.route(name)
         return None if route is None else _barred(route, self.snapshot.networks.find(client))
 
     # decisions
@@ -146,39 +165,41 @@ class Dispatcher:
 
         ``status``: of the answer that tells him.
         """
-        route = self._routes.get(name)
+        route = self.routes.get(name) or self.route(name)
         if route is None:
-            route = self._route(name)
-            if route is None:
-                return self._refuse(_unknown(name), name, wish, client, now)
+            return self._refuse(_unknown(name), name, wish, client, now)
+        return self.decide_for(route, wish, client, now, status)
+
+    def decide_for(
+        self, route: Route, wish: Wish, client: str, now: float, status: int = 302
+    ) -> Candidate | Refusal:
+        """The same for a title that is known; ``route``: one of ``routes``."""
         fleet = self.fleet
         if route.stamp != fleet.stamp:
-            route.pools = {}
+            route.pools, route.pool = {}, None
             route.stamp = fleet.stamp
-        where = NOWHERE
-        networks = self.snapshot.networks
-        if not networks.empty:
-            where = networks.find(client)
+        networks = self._networks
+        where = NOWHERE if networks is None else networks.find(client)
         if where.refused or route.regions:
             barred = _barred(route, where)
             if barred is not None:
-                return self._refuse(barred, name, wish, client, now)
-        pool = route.pools.get(wish.formats)
-        if pool is None:
+                return self._refuse(barred, route.name, wish, client, now)
+        pool = route.pool
+        if route.formats is not wish.formats or pool is None:
             pool = self._pool(route, wish.formats)
         if isinstance(pool, Refusal):
-            return self._refuse(pool, name, wish, client, now)
+            return self._refuse(pool, route.name, wish, client, now)
         if pool.careful or fleet.starting:
             narrowed = self._narrowed(pool)
             if narrowed is None:
-                return self._refuse(_FULL, name, wish, client, now)
+                return self._refuse(_FULL, route.name, wish, client, now)
             pool = narrowed
         found = route.choose(pool, fleet, where.region, self._draw)
         server = found.server
         fleet.add(server, found.bps)
         self.chosen[route.policy] += 1
         self.statuses[status] += 1
-        self.record(Decision(now, name, server.id, found.file, pool.format, client, status))
+        self.record(Decision(now, route.name, server.id, found.file, pool.format, client, status))
         return found
 
     def answer(self, name: str, wish: Wish, client: str, now: float) -> Answer:
@@ -204,10 +225,14 @@ class Dispatcher:
 
     def copies(self, name: str) -> Mapping[Format, list[Candidate]]:
         """All copies of a title, the best a server and format, whether they may be used or not."""
-        route = self._routes.get(name) or self._route(name)
+        route = self.route(name)
         return {} if route is None else route.copies
 
-    def _route(self, name: str) -> Route | None:
+    def route(self, name: str) -> Route | None:
+        """What is known of a title; None: there is no such title."""
+        known = self.routes.get(name)
+        if known is not None:
+            return known
         entry = self.snapshot.entries.get(name)
         if entry is None:
             return None
@@ -224,12 +249,17 @@ class Dispatcher:
             copies.setdefault(format, []).append(one)
         wanted = entry.title.policy
         policy = wanted if wanted in POLICIES else self.options.policy
-        if len(self._routes) >= MAX_ROUTES:
-            self._routes.clear()
-        route = self._routes[name] = Route(entry, policy, copies)
+        if len(self.routes) >= MAX_ROUTES:
+            self.routes = {}
+        route = self.routes[name] = Route(entry, policy, copies)
         return route
 
     def _pool(self, route: Route, formats: tuple[Format, ...]) -> Pool | Refusal:
+        known = route.pools.get(formats)
+        route.formats, route.pool = formats, known or self._new_pool(route, formats)
+        return route.pool
+
+    def _new_pool(self, route: Route, formats: tuple[Format, ...]) -> Pool | Refusal:
         found: Pool | Refusal = _NO_FORMAT if route.copies else _NO_COPY
         for format in formats:
             held = route.copies.get(format)

@@ -29,7 +29,7 @@ MAX_REGIONS = 64
 class Candidate:
     """One copy of a title on one server."""
 
-    __slots__ = ("bps", "file", "server", "tail", "uri")
+    __slots__ = ("bps", "file", "line", "server", "uri")
 
     def __init__(self, file: int, server: Member, uri: str, bps: int) -> None:
         self.file = file
@@ -38,8 +38,8 @@ class Candidate:
         self.uri = uri
         self.bps = bps
         """What a player of it draws, bits a second, above 0."""
-        self.tail = b""
-        """The redirect there, as ``Answer.tail``; made for the first who is sent there."""
+        self.line = b""
+        """The header that names it; made for the first who is sent there."""
 
 
 class Pool:
@@ -167,8 +167,7 @@ def power_of_two(pool: Pool, fleet: Fleet, region: str, draw: Draw) -> Candidate
     if count == 1:
         return pool.candidates[0]
     if pool.even:
-        first = int(draw() * count)
-        second = int(draw() * (count - 1))
+        first, second = divmod(int(draw() * count * (count - 1)), count - 1)
         second += second >= first
     else:
         sums = pool.by_capacity()

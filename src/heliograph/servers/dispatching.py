@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from heliograph.catalogue.contents.values import Format
-from heliograph.dispatcher.answers import Wish, accept_of, redirect, wish_of
-from heliograph.dispatcher.choose import Dispatcher, Refusal
+from heliograph.dispatcher.answers import REDIRECT_END, Wish, accept_of, location_line, wish_of
+from heliograph.dispatcher.choose import Dispatcher, Refusal, Route
 from heliograph.servers.forwarded import Trust, resolve
 
 #: How such a request begins.
@@ -27,9 +27,10 @@ MAX_HEAD = 4096
 #: somebody who makes them up can have of our memory: 8 MB.
 MAX_HEADS = 2048
 
-_NAME = len(GO)
+_VERSION = b" HTTP/1.1\r\n"
+#: The query, if there is one, and the lines of a head.
 _HEAD = re.compile(
-    rb"(\?[!\"$-~]*)? HTTP/1\.1\r\n"
+    rb"(\?[!\"$-~]*\r\n)?"
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*)\r\n"
 )
 #: What a request may not have to be answered here: it is more than a head, or to become another.
@@ -61,7 +62,9 @@ class Redirects:
         self._trust = trust
         self._clock = clock
         self._heads: dict[bytes, Head | None] = {}
-        self._options = dispatcher.options
+        self._routes: dict[bytes, Route] = {}
+        """By method and path; as many as the dispatcher has."""
+        self._known = dispatcher.routes
         self._date = b""
         self._prefix = b""
         self.stamp(b"")
@@ -82,18 +85,17 @@ class Redirects:
 
         None: the application has to look at it. ``trusted``: as of ``trusts``.
         """
-        end = data.find(b" ", _NAME)
-        mark = data.find(b"?", _NAME, end)
-        if mark > 0:
-            end = mark
-        name = data[_NAME:end].decode("latin-1")
         dispatcher = self.dispatcher
-        if name not in dispatcher.snapshot.entries:
+        if dispatcher.routes is not self._known:  # other titles, or other settings
+            self._known = dispatcher.routes
+            self._routes, self._heads = {}, {}
+        first, _, rest = data.partition(_VERSION)
+        if b"?" in first:
+            first, _, query = first.partition(b"?")
+            rest = b"?%b\r\n%b" % (query, rest)
+        route = self._routes.get(first) or self._route(first)
+        if route is None:
             return None
-        rest = data[end:]
-        if dispatcher.options is not self._options:  # the order of formats may be another
-            self._heads.clear()
-            self._options = dispatcher.options
         try:
             head = self._heads[rest]
         except KeyError:
@@ -104,16 +106,17 @@ class Redirects:
             peer = resolve(peer, scheme, head.forwarded, self._trust).client
         wish = head.wish
         self.answered += 1
-        found = dispatcher.decide(name, wish, peer[0], self._clock())
+        found = dispatcher.decide_for(route, wish, peer[0], self._clock())
         if isinstance(found, Refusal):
             answer = found.answer(wish)
             begin, tail = self._begin(answer.status), answer.tail()
         else:
-            begin, tail = self._prefix, found.tail
+            begin, line = self._prefix, found.line
             if wish.shown and found.server.ours:
-                tail = redirect(found.uri, wish.shown).tail()
-            elif not tail:
-                tail = found.tail = redirect(found.uri).tail()
+                line = location_line(found.uri, wish.shown)
+            elif not line:
+                line = found.line = location_line(found.uri)
+            tail = line + REDIRECT_END
         if head.close:
             return b"%bconnection: close\r\n%b" % (begin, tail), True
         return begin + tail, False
@@ -122,17 +125,24 @@ class Redirects:
         phrase = HTTPStatus(status).phrase.encode("ascii")
         return b"HTTP/1.1 %d %b\r\n%b" % (status, phrase, self._date)
 
+    def _route(self, first: bytes) -> Route | None:
+        route = self.dispatcher.route(first[len(GO) :].decode("latin-1"))
+        if route is not None and self.dispatcher.routes is self._known:
+            self._routes[first] = route
+        return route
+
     def _read(self, rest: bytes) -> Head | None:
         if len(rest) > MAX_HEAD:
             return None
         if len(self._heads) >= MAX_HEADS:
             self._heads.clear()
-        head = self._heads[rest] = read_head(rest, self._options.order)
+        head = self._heads[rest] = read_head(rest, self.dispatcher.options.order)
         return head
 
 
 def read_head(rest: bytes, order: tuple[Format, ...]) -> Head | None:
-    """Read a head from behind the path on; None where it is not a plain and whole one."""
+    """Read a head without its first line, the query as a line before it where there is one; None
+    where it is not a plain and whole one."""
     match = _HEAD.fullmatch(rest)
     if match is None:
         return None
@@ -148,6 +158,6 @@ def read_head(rest: bytes, order: tuple[Format, ...]) -> Head | None:
             if value.lower() not in (b"keep-alive", b"close"):
                 return None
             close = close or value.lower() == b"close"
-    query = (match[1] or b"?")[1:].decode("ascii")
+    query = (match[1] or b"?\r\n")[1:-2].decode("ascii")
     wish = wish_of(accept_of(headers), query, order)
     return Head(wish, close, tuple(pair for pair in headers if pair[0] in _FORWARDED))

@@ -203,4 +203,4 @@ def test_what_is_kept_of_titles_is_bounded(monkeypatch):
     at = made.dispatcher()
     for number in range(100):
         assert status(at, f"t{number}") == 302
-        assert len(at._routes) <= 10
+        assert len(at.routes) <= 10
