@@ -67,6 +67,7 @@ _ALONE = {one.value: _KNOWN.setdefault((one,), (one,)) for one in Format}
 _WEIGHT = re.compile(r"\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*", re.IGNORECASE)
 #: What a URI may consist of in a header (RFC 3986 section 2), beside what is escaped.
 _SAFE = ":/?#[]@!$&'()*+,;=-._~%"
+_PLAIN = re.compile(rf"[A-Za-z0-9{re.escape(_SAFE)}]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ def location(uri: str, shown: str = "") -> str:
     if shown:
         path, mark, fragment = uri.partition("#")
         uri = f"{path}{'&' if '?' in path else '?'}{shown}{mark}{fragment}"
-    return quote(uri, safe=_SAFE)
+    return uri if _PLAIN.fullmatch(uri) else quote(uri, safe=_SAFE)
 
 
 def location_line(uri: str, shown: str = "") -> bytes:

@@ -236,17 +236,22 @@ class Dispatcher:
         entry = self.snapshot.entries.get(name)
         if entry is None:
             return None
-        best: dict[tuple[Format, int], File] = {}
+        best: dict[Format, dict[int, File]] = {}
         for file in entry.files:
-            key = file.format, file.server
-            other = best.get(key)
+            held = best.get(file.format)
+            if held is None:
+                held = best[file.format] = {}
+            other = held.get(file.server)
             if other is None or file.bits_per_second > other.bits_per_second:
-                best[key] = file
-        copies: dict[Format, list[Candidate]] = {}
+                held[file.server] = file
         members = self.fleet.members
-        for (format, server), file in best.items():
-            one = _candidate(file, members[server])
-            copies.setdefault(format, []).append(one)
+        copies = {
+            format: [
+                Candidate(one.id, members[server], one.uri, one.bits_per_second or USUAL_BPS)
+                for server, one in held.items()
+            ]
+            for format, held in best.items()
+        }
         wanted = entry.title.policy
         policy = wanted if wanted in POLICIES else self.options.policy
         if len(self.routes) >= MAX_ROUTES:
@@ -299,10 +304,6 @@ def _barred(route: Route, where: Locality) -> Refusal | None:
 
 def _has_room(server: Member, fleet: Fleet) -> bool:
     return not server.limit or server.sessions + fleet.scale <= server.limit * fleet.scale
-
-
-def _candidate(file: File, server: Member) -> Candidate:
-    return Candidate(file.id, server, file.uri, file.bits_per_second or USUAL_BPS)
 
 
 def _forget(decision: Decision) -> None:

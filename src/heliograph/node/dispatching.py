@@ -117,8 +117,10 @@ class Dispatching:
             self.dispatcher.configure(options, self._clock())
 
     def observe(self, states: Mapping[int, ServerState]) -> None:
-        """Take what the monitor says, by the server's id."""
-        self.dispatcher.observe(states, self._clock())
+        """Take what the monitor says, by the server's id. Of servers that it says nothing of, as
+        when it has just begun, what was known stays."""
+        known = self.dispatcher.snapshot.states
+        self.dispatcher.observe({**known, **states}, self._clock())
 
     def age(self) -> float:
         """Seconds since the database said that the snapshot is right; infinite: never."""

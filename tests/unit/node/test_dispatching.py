@@ -137,6 +137,8 @@ async def test_what_the_monitor_says_holds_at_once_and_over_new_contents(tmp_pat
     await one.look()
     await until(lambda: one.dispatcher.snapshot.version == 2 or one._rest_until)
     assert status(one, "film") == 503
+    one.observe({})
+    assert status(one, "film") == 503
     one.observe({1: state})
     assert status(one, "film") == 302
     await one.close()
