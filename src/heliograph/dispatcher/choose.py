@@ -189,7 +189,7 @@ class Dispatcher:
             pool = self._pool(route, wish.formats)
         if isinstance(pool, Refusal):
             return self._refuse(pool, route.name, wish, client, now)
-        if pool.careful or fleet.starting:
+        if fleet.careful:
             narrowed = self._narrowed(pool)
             if narrowed is None:
                 return self._refuse(_FULL, route.name, wish, client, now)
@@ -291,8 +291,7 @@ class Dispatcher:
         if len(left) == pool.count:
             return pool
         narrowed = Pool(pool.name, pool.format, left)
-        pool.turn += 1
-        narrowed.turn = pool.turn
+        narrowed.turn = pool.next_turn()
         return narrowed
 
 

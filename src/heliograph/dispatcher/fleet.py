@@ -89,6 +89,10 @@ class Fleet:
         """Grows whenever other servers are usable than before."""
         self.starting = False
         """Whether one of them has not its full share yet."""
+        self.careful = False
+        """Whether one of them is not for everybody: it is starting, or has a bound on sessions."""
+        self.even = True
+        """Whether they have the same capacity."""
         self._decay = decay
         self._since = 0.0
         self._servers: Mapping[int, Server] = {}
@@ -112,6 +116,7 @@ class Fleet:
             else:
                 member.describe(server)
             member.inverse = usual / (server.capacity_bps or usual)
+        self.even = len({member.inverse for member in self.members.values()}) <= 1
         self.stamp += 1
 
     def observe(self, states: Mapping[int, ServerState], now: float) -> None:
@@ -131,6 +136,7 @@ class Fleet:
                 member.alive, member.usable = lives, usable
                 self.stamp += 1
         self.starting = any(member.share < 1 for member in self.members.values())
+        self.careful = self.starting or any(member.limit for member in self.members.values())
         self._sum()
 
     def tick(self, now: float) -> None:

@@ -51,9 +51,7 @@ class Pool:
         "_near",
         "_ranked",
         "candidates",
-        "careful",
         "count",
-        "even",
         "format",
         "name",
         "turn",
@@ -65,16 +63,17 @@ class Pool:
         self.format = format
         self.candidates = tuple(candidates)
         self.count = len(self.candidates)
-        self.turn = crc32(name.encode())
-        """Grows with each turn of round robin; titles begin at different servers."""
-        self.careful = any(one.server.limit for one in self.candidates)
-        """Whether one of the servers takes so many sessions at a time."""
-        self.even = len({one.server.inverse for one in self.candidates}) == 1
-        """Whether the servers have the same capacity."""
+        self.turn = 0
+        """Grows with each turn of round robin; 0: there was none yet."""
         self._by_capacity: list[float] | None = None
         self._by_weight: list[float] | None = None
         self._ranked: tuple[Candidate, ...] = ()
-        self._near: dict[str, Pool] = {}
+        self._near: dict[str, Pool] | None = None
+
+    def next_turn(self) -> int:
+        """Count a turn; titles begin with different numbers."""
+        self.turn = (self.turn or crc32(self.name.encode())) + 1
+        return self.turn
 
     def by_capacity(self) -> list[float]:
         """Running sums of the servers' capacities."""
@@ -98,6 +97,8 @@ class Pool:
 
     def near(self, region: str) -> Pool:
         """The copies nearest to a region; all, where none is nearer than others."""
+        if self._near is None:
+            self._near = {}
         found = self._near.get(region)
         if found is None:
             distances = [closeness(one.server.region, region) for one in self.candidates]
@@ -138,9 +139,8 @@ def _response(one: Candidate) -> tuple[float, int]:
 
 
 def round_robin(pool: Pool, fleet: Fleet, region: str, draw: Draw) -> Candidate:
-    """Each server in turn."""
-    pool.turn += 1
-    return pool.candidates[pool.turn % pool.count]
+    """Each server in turn; titles begin at different ones."""
+    return pool.candidates[pool.next_turn() % pool.count]
 
 
 def weighted(pool: Pool, fleet: Fleet, region: str, draw: Draw) -> Candidate:
@@ -166,7 +166,7 @@ def power_of_two(pool: Pool, fleet: Fleet, region: str, draw: Draw) -> Candidate
     count = pool.count
     if count == 1:
         return pool.candidates[0]
-    if pool.even:
+    if fleet.even:
         first, second = divmod(int(draw() * count * (count - 1)), count - 1)
         second += second >= first
     else:

@@ -104,6 +104,13 @@ def test_a_server_that_came_back_gets_a_growing_share():
     assert servers(at) == {1: 200}  # there is no other
 
 
+def test_round_robin_goes_on_while_a_server_is_coming_back():
+    made = Made(3).title("film", policy="round-robin")
+    made.states[1] = state(1, Condition.STARTING, since=moment())
+    found = servers(made.dispatcher(), count=900)
+    assert found[2] == pytest.approx(found[3], rel=0.15)
+
+
 def test_titles_have_policies_of_their_own_and_the_rest_what_is_set():
     made = (
         Made(4).title("quick", policy="least-response-time").title("film").title("odd", policy="?")
