@@ -40,6 +40,10 @@ def agree(
     first. ``servers``: ids to look at; None: all that any view has.
     """
     ordered = sorted(views, key=lambda view: view.node)
+    if len(ordered) == 1:  # as all that follows would have it
+        (only,) = ordered
+        wanted = only.states if servers is None else servers
+        return {id: only.states[id] for id in wanted if id in only.states}
     clear = [view for view in ordered if not view.doubt]
     wanted = {id for view in ordered for id in view.states} if servers is None else servers
     found = {}

@@ -35,6 +35,8 @@ RECEIVE_BUFFER = 1 << 20
 TOKEN = 8
 #: Linux, ``linux/icmp.h`` and ``linux/icmpv6.h``: options that leave out kinds of messages.
 _SOL_RAW, _ICMP_FILTER, _ICMP6_FILTER = 255, 1, 1
+#: Linux, ``asm-generic/socket.h``: a buffer beyond what the machine allows everybody.
+_SO_RCVBUFFORCE = 33
 
 _HINT = (
     "give the program CAP_NET_RAW, or allow it by sysctl net.ipv4.ping_group_range='0 2147483647'"
@@ -188,7 +190,10 @@ def open_socket(family: int) -> socket.socket:
         sock = socket.socket(family, socket.SOCK_DGRAM, number)
     try:
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        except PermissionError:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         if sock.type == socket.SOCK_RAW:
             with contextlib.suppress(OSError):  # it only spares us what we would drop
                 _leave_out(sock, v6)

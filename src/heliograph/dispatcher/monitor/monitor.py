@@ -43,6 +43,8 @@ log = structlog.get_logger(__name__)
 MONITOR = "monitor"
 #: Seconds between two looks at what time alone changes.
 TICK = 0.25
+#: Seconds for which news are gathered, so that a thousand at once are told in a few messages.
+GATHER = 0.01
 #: Seconds between two publications, and servers for which the whole view is in each of them: with
 #: more it comes more rarely, and changes alone in between.
 PUBLISH_PERIOD = 1.0
@@ -151,6 +153,11 @@ class Monitor:
         self._registrations: list[Registration] = []
         self._seq = 0
         self._doubted = False
+        self._news: set[int] = set()
+        """Servers of which this monitor says something new that was not told yet."""
+        self._heard_of: set[int] = set()
+        """The same of other monitors."""
+        self._flush: asyncio.TimerHandle | None = None
         self._whole_at = 0.0
         self._saved: dict[int, tuple[Condition, datetime]] = {}
         self._saved_all = 0.0
@@ -212,6 +219,8 @@ class Monitor:
         self._running = False
         for registration in self._registrations:
             registration.close()
+        if self._flush is not None:
+            self._flush.cancel()
         tasks = [*self._tasks]
         for task in tasks:
             task.cancel()
@@ -253,6 +262,7 @@ class Monitor:
         if self._running:
             self._schedule()
         self._tell({*changed, *gone, *self._servers})
+        self._say()
 
     # --- measuring ------------------------------------------------------------------------------
 
@@ -351,19 +361,36 @@ class Monitor:
     # --- telling, and listening to others -------------------------------------------------------
 
     def _tell(self, ids: Iterable[int]) -> None:
-        """Say what is new of these servers, to the other monitors and to our owner."""
+        """Say soon what is new of these servers, to the other monitors and to our owner."""
         if self._fleet.doubt != self._doubted:
             self._doubted = self._fleet.doubt
             ids = self._servers
             words = "monitor doubts itself" if self._doubted else "monitor trusts itself again"
             log.warning(words, servers=len(self._servers))
-        found = set(ids)
-        if not found:
-            return
-        for id in found & self._servers.keys():
+        self._news.update(ids)
+        self._soon()
+
+    def _hear(self, ids: Iterable[int]) -> None:
+        """Others say something new of these servers."""
+        self._heard_of.update(ids)
+        self._soon()
+
+    def _soon(self) -> None:
+        if (self._news or self._heard_of) and self._flush is None and self._running:
+            self._flush = asyncio.get_running_loop().call_later(GATHER, self._say)
+
+    def _say(self) -> None:
+        """Say all that is new by now."""
+        if self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
+        news, heard = self._news, self._heard_of
+        self._news, self._heard_of = set(), set()
+        for id in news & self._servers.keys():
             self._log(id)
-        self._publish(found)
-        self._agree(found)
+        if news:
+            self._publish(news)
+        self._agree(news | heard)
 
     def _log(self, id: int) -> None:
         state, before = self._fleet.state(id), self._states.get(id)
@@ -395,21 +422,23 @@ class Monitor:
         """Find what all say together of some servers, and tell our owner where that is new."""
         if not ids:
             return
+        wanted = ids & self._servers.keys()
+        mine = {id: state for id in wanted if (state := self._fleet.state(id)) is not None}
         views = self._views.fresh(time.monotonic())
-        own = ""
-        if self.options.measures:
-            own = self._bus.node
-            mine = {id: state for id in ids if (state := self._fleet.state(id)) is not None}
+        own = self._bus.node if self.options.measures else ""
+        if own:
             views.append(View(own, self._fleet.doubt, mine))
-        found = agree(views, own, ids & self._servers.keys())
-        for id in ids & self._servers.keys():  # of others' views none has it, and we do not measure
-            if id not in found and (state := self._fleet.state(id)) is not None:
-                found[id] = state
-        kept = {id: state for id, state in self._states.items() if id in self._servers} | found
-        if kept != self._states:
-            self._states = MappingProxyType(kept)
-            if self._changed is not None:
-                self._changed(self._states)
+        found = agree(views, own, wanted)
+        if not own:  # of those that nobody speaks of it is something to know that they are there
+            found = {**mine, **found}
+        gone = ids & self._states.keys() - wanted
+        fresh = {id: state for id, state in found.items() if self._states.get(id) != state}
+        if not fresh and not gone:
+            return
+        kept = {id: state for id, state in self._states.items() if id not in gone}
+        self._states = MappingProxyType(kept | fresh)
+        if self._changed is not None:
+            self._changed(self._states)
 
     def _heard(self, node: str, _topic: str, value: Json) -> None:
         if node == self._bus.node:
@@ -420,7 +449,7 @@ class Monitor:
             self.counters["unread"] += 1
             log.debug("view not understood", node=node, error=error.message)
             return
-        self._agree({*self._views.hear(node, told, time.monotonic())})
+        self._hear(self._views.hear(node, told, time.monotonic()))
 
     def _seen(self, event: Event) -> None:
         node = event.name.node
@@ -429,7 +458,7 @@ class Monitor:
         if isinstance(event, Arrived):
             self._whole_at = 0.0  # so that it need not wait for our view
         elif isinstance(event, Gone):
-            self._agree({*self._views.drop(node)})
+            self._hear(self._views.drop(node))
 
     async def _tick_forever(self) -> None:
         published = 0.0
@@ -446,8 +475,8 @@ class Monitor:
                 self._publish(None if whole else set())
                 self._whole_at = now if whole else self._whole_at
                 self._agree({*self._servers})
-            elif stale:
-                self._agree({*stale})
+            else:
+                self._hear(stale)
 
     # --- saving ---------------------------------------------------------------------------------
 
