@@ -296,7 +296,7 @@ async def test_database_that_is_away_loses_nothing_of_a_moment(bus: Bus) -> None
         began = database.calls
         database.away = False
         await until(lambda: len(database.rows) > began)
-        assert monitor.counters["save_failures"] >= 3
+        assert monitor.counts()["save_failures"] >= 3
         assert 1 in database.states
 
 
@@ -333,6 +333,21 @@ async def test_two_monitors_agree(bus: Bus, other_bus: Bus) -> None:
         assert one.states[1].reason == "TCP: refused (1 of 2 monitors)"
         far.dead = set()
         await until(lambda: found(one) == found(two) == {1: UP})
+
+
+async def test_views_of_many_servers_come_in_parts(
+    bus: Bus, other_bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PART", 3)
+    monkeypatch.setattr(module, "PUBLISH_PERIOD", 0.0)
+    servers = [server(id, 3600.0) for id in range(10, 20)]
+    async with running(bus, World(), *servers) as one:
+        await until(lambda: set(found(one).values()) == {UP})
+        async with running(other_bus, World(), *servers) as two:  # heard nothing of what changed
+            await until(lambda: len(two.views()) == 2 and len(two.views()[1].states) == 10)
+            assert {s.condition for s in two.views()[1].states.values()} == {UP}
+            one.replace_servers(servers[::2])
+            await until(lambda: set(two.views()[1].states) == {10, 12, 14, 16, 18})
 
 
 async def test_three_monitors_overrule_one(

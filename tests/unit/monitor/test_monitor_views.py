@@ -23,12 +23,13 @@ DOWN = replace(UP, condition=Condition.DOWN)
 
 
 def told(seq: int, *states: ServerState, whole: bool = False, start: int = 1, **more) -> Told:
-    more = {"doubt": False, **more}
-    return Told(start, seq, whole=whole, states={one.server: one for one in states}, **more)
+    more = {"doubt": False, "part": (0, 1000) if whole else None, **more}
+    return Told(start, seq, states={one.server: one for one in states}, **more)
 
 
 def test_message_comes_as_it_was_sent() -> None:
     sent = told(7, UP, replace(DOWN, server=2, response_ms=None), doubt=True, gone=(3, 4))
+    assert Told.from_json(replace(sent, part=(1, 9)).to_json()).part == (1, 9)
     assert Told.from_json(json.loads(json.dumps(sent.to_json()))) == sent
 
 
@@ -80,6 +81,14 @@ def test_whole_view_makes_up_for_what_was_lost() -> None:
     other = replace(UP, server=2)
     assert views.hear("a", told(5, other, whole=True), 0) == {1, 2}
     assert set(views.fresh(0)[0].states) == {2}
+
+
+def test_part_says_what_there_is_between_its_ends() -> None:
+    views = Views()
+    servers = [replace(UP, server=id) for id in range(1, 7)]
+    views.hear("a", told(1, *servers, whole=True), 0)
+    assert views.hear("a", told(2, servers[2], DOWN, part=(1, 4)), 0) == {1, 2, 4}
+    assert sorted(views.fresh(0)[0].states) == [1, 3, 5, 6]
 
 
 def test_late_and_repeated_messages_change_nothing() -> None:

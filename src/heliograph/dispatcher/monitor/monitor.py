@@ -13,9 +13,8 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
 
@@ -33,7 +32,7 @@ from heliograph.dispatcher.monitor.health import (
     Outcome,
     aim_of,
 )
-from heliograph.dispatcher.monitor.history import History, Row
+from heliograph.dispatcher.monitor.saving import Save, Saver
 from heliograph.dispatcher.monitor.views import MAX_SERVERS, Told, Views
 from heliograph.model.errors import HelioError
 
@@ -45,15 +44,13 @@ MONITOR = "monitor"
 TICK = 0.25
 #: Seconds for which news are gathered, so that a thousand at once are told in a few messages.
 GATHER = 0.01
-#: Seconds between two publications, and servers for which the whole view is in each of them: with
-#: more it comes more rarely, and changes alone in between.
+#: Seconds between two publications of a part of the view, and servers of one part: to write, read
+#: and agree on more at a time would hold up all else of the process for some ten milliseconds.
 PUBLISH_PERIOD = 1.0
-SERVERS_A_SECOND = 200
-#: Seconds after which states are saved though no condition changed: half of what makes one old.
-SAVE_ALL = 15.0
-#: Seconds that the database has to take what is saved.
-SAVE_TIMEOUT = 10.0
-#: The same when the monitor ends.
+PART = 200
+#: Greater than any id of a server.
+MAX_ID = 1 << 62
+#: Seconds that the database has for what is saved when the monitor ends.
 LAST_SAVE_TIMEOUT = 2.0
 #: A probe that came to its end so many seconds late says more of this process than of the server,
 #: and is made again; so often in a row, as on a machine that is always late.
@@ -65,7 +62,6 @@ CLOCK_STEP = 0.5
 #: Seconds until a task that ended, which it never should, is started again.
 REVIVE = 1.0
 
-Save = Callable[[Sequence[ServerState], Sequence[Row]], Awaitable[object]]
 Changed = Callable[[Mapping[int, ServerState]], None]
 
 
@@ -131,20 +127,17 @@ class Monitor:
             unwatched=0,
             published=0,
             unread=0,
-            saved=0,
-            save_failures=0,
             tasks_failed=0,
         )
         self._bus = bus
         self._prober = prober
         self._of = of or bus.node
-        self._save = save
+        self._saver = None if save is None else Saver(save)
         self._changed = changed
         self._chance = chance
         self._start_ms = time.time_ns() // 1_000_000
         self._fleet = Fleet(self.options.health, epoch=_epoch())
         self._views = Views()
-        self._history = History()
         self._servers: dict[int, Server] = {}
         self._states: Mapping[int, ServerState] = MappingProxyType({})
         self._measuring: dict[tuple[int, Aim], _Measuring] = {}
@@ -158,10 +151,10 @@ class Monitor:
         self._heard_of: set[int] = set()
         """The same of other monitors."""
         self._flush: asyncio.TimerHandle | None = None
-        self._whole_at = 0.0
-        self._saved: dict[int, tuple[Condition, datetime]] = {}
-        self._saved_all = 0.0
-        self._database_away = False
+        self._next = 0
+        """Place among the servers of the part that is told next."""
+        self._rush = 0
+        """Parts that are told without a pause."""
         self._running = False
 
     # --- what owners call -----------------------------------------------------------------------
@@ -190,7 +183,7 @@ class Monitor:
             "doubts": self._fleet.doubts,
             "views_missed": self._views.missed,
             "views_refused": self._views.refused,
-            "rows_lost": self._history.lost,
+            **({} if self._saver is None else self._saver.counts()),
         }
 
     def remember(self, saved: Iterable[ServerState]) -> None:
@@ -208,7 +201,7 @@ class Monitor:
         if self.options.measures:
             self._registrations.append(self._bus.announce(MONITOR, self._of))
         self._own(self._tick_forever, "monitor")
-        if self._save is not None:
+        if self._saver is not None:
             self._own(self._save_forever, "monitor saves")
         self._schedule()
 
@@ -227,10 +220,8 @@ class Monitor:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._measuring.clear()
         self._prober.close()
-        if self._save is not None and self._saves():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_SAVE_TIMEOUT):
-                    await self._save_now(whole=True)
+        if self._saver is not None and self._saves():
+            await self._saver.save(self._states, LAST_SAVE_TIMEOUT, whole=True)
 
     def configure(self, options: MonitorOptions) -> None:
         """Go on by other rules; what was found stays."""
@@ -271,7 +262,8 @@ class Monitor:
             self._registrations.append(self._bus.announce(MONITOR, self._of))
         else:
             self._registrations.pop().close()
-            self._history.clear()
+            if self._saver is not None:
+                self._saver.forget()
         self._schedule()
 
     def _schedule(self) -> None:
@@ -290,7 +282,7 @@ class Monitor:
                 one.probe = wanted[key][1]
                 one.changed.set()
         fresh = [key for key in wanted if key not in self._measuring]
-        spread = len(fresh) / FIRST_A_SECOND if len(fresh) > SERVERS_A_SECOND // 4 else 0.0
+        spread = len(fresh) / FIRST_A_SECOND if len(fresh) > FIRST_A_SECOND // 4 else 0.0
         for key in fresh:
             host, probe = wanted[key]
             one = _Measuring(key[0], host, probe, self._chance() * spread)
@@ -352,7 +344,8 @@ class Monitor:
     def _take(self, one: _Measuring, outcome: Outcome) -> bool:
         self.counters["probes"] += 1
         self.counters["misses"] += outcome.ms is None
-        self._history.add(one.server, one.probe.kind, outcome.ms)
+        if self._saver is not None:
+            self._saver.add(one.server, one.probe.kind, outcome.ms)
         taken = self._fleet.take(one.server, aim_of(one.probe), outcome, time.monotonic())
         if taken.changed or self._fleet.doubt != self._doubted:
             self._tell(taken.changed)
@@ -400,23 +393,40 @@ class Monitor:
             name = self._servers[id].name
             log.info("server", name=name, condition=state.condition.value, reason=state.reason)
 
-    def _publish(self, ids: set[int] | None = None) -> None:
-        """Publish the states of some servers; None: of all."""
+    def _publish(self, ids: Iterable[int], part: tuple[int, int] | None = None) -> None:
+        """Publish the states of some servers; ``part`` as of ``Told``."""
         if not self._running or not self.options.measures:
             return
-        found = (
-            self._fleet.states()
-            if ids is None
-            else {id: state for id in ids if (state := self._fleet.state(id)) is not None}
-        )
+        found, gone = {}, []
+        for id in ids:
+            state = self._fleet.state(id)
+            if state is None:
+                gone.append(id)
+            else:
+                found[id] = state
         self._seq += 1
-        gone = () if ids is None else tuple(id for id in ids if id not in found)[:MAX_SERVERS]
-        told = Told(self._start_ms, self._seq, self._fleet.doubt, ids is None, found, gone)
+        told = Told(
+            self._start_ms, self._seq, self._fleet.doubt, part, found, tuple(gone[:MAX_SERVERS])
+        )
         try:
             self._bus.publish(f"{MONITOR}/{self._of}", told.to_json())
             self.counters["published"] += 1
         except HelioError as error:
             log.debug("view not published", error=error.message)
+
+    def _go_on(self) -> None:
+        """Publish the next part of the view, and look at its servers again."""
+        servers = [*self._servers]
+        if self._next >= len(servers):
+            self._next = 0
+        some = servers[self._next : self._next + PART]
+        last = self._next + PART >= len(servers)
+        # The first and the last reach on, so that nothing is kept of servers that were removed.
+        first_id = 0 if self._next == 0 else some[0]
+        last_id = MAX_ID if last else servers[self._next + PART] - 1
+        self._next += PART
+        self._publish(some, (first_id, last_id))
+        self._agree({*some})
 
     def _agree(self, ids: set[int]) -> None:
         """Find what all say together of some servers, and tell our owner where that is new."""
@@ -456,29 +466,23 @@ class Monitor:
         if node == self._bus.node or event.name.name != self._of:
             return
         if isinstance(event, Arrived):
-            self._whole_at = 0.0  # so that it need not wait for our view
+            self._rush = 1 + len(self._servers) // PART  # so that it need not wait for our view
         elif isinstance(event, Gone):
             self._hear(self._views.drop(node))
 
     async def _tick_forever(self) -> None:
-        published = 0.0
+        went_on = 0.0
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
             self._fleet.epoch = _epoch(self._fleet.epoch)
             self._tell(self._fleet.look(now))
-            stale = self._views.forget(now)
-            if now - published >= PUBLISH_PERIOD or not self._whole_at:
-                published = now
-                period = max(PUBLISH_PERIOD, len(self._servers) / SERVERS_A_SECOND)
-                whole = now - self._whole_at >= period - TICK
-                self._publish(None if whole else set())
-                self._whole_at = now if whole else self._whole_at
-                self._agree({*self._servers})
-            else:
-                self._hear(stale)
+            self._hear(self._views.forget(now))
+            if now - went_on >= PUBLISH_PERIOD or self._rush:
+                went_on, self._rush = now, max(0, self._rush - 1)
+                self._go_on()
 
-    # --- saving ---------------------------------------------------------------------------------
+    # --- saving
 
     def _saves(self) -> bool:
         """Whether this is the monitor that saves."""
@@ -486,47 +490,13 @@ class Monitor:
         return self.options.measures and all(self._bus.node < view.node for view in others)
 
     async def _save_forever(self) -> None:
+        assert self._saver is not None
         while True:
             await asyncio.sleep(self.options.save_period)
             if self._saves():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(SAVE_TIMEOUT):
-                        await self._save_now()
+                await self._saver.save(self._states)
             else:
-                self._history.clear()
-                self._saved.clear()
-
-    async def _save_now(self, *, whole: bool = False) -> None:
-        """Save what is new; what cannot be saved waits."""
-        assert self._save is not None
-        now = time.monotonic()
-        whole = whole or now - self._saved_all >= SAVE_ALL
-        states = [
-            state
-            for state in self._states.values()
-            if whole or self._saved.get(state.server) != (state.condition, state.since)
-        ]
-        rows = self._history.take(time.time())
-        if not states and not rows:
-            return
-        done = False
-        try:
-            await self._save(states, rows)
-            done = True
-        except Exception as error:
-            # Whatever the database has: measuring goes on, and the next saving tries again.
-            if not self._database_away:
-                log.warning("states not saved", error=str(error)[:300])
-        finally:
-            if not done:
-                self.counters["save_failures"] += 1
-                self._history.give_back([row for row in rows if row[0] in self._servers])
-            self._database_away = not done
-        if done:
-            self.counters["saved"] += len(states) + len(rows)
-            self._saved_all = now if whole else self._saved_all
-            known = self._saved | {one.server: (one.condition, one.since) for one in states}
-            self._saved = {id: value for id, value in known.items() if id in self._servers}
+                self._saver.forget()
 
     # --- tasks ----------------------------------------------------------------------------------
 

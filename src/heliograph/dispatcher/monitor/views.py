@@ -1,8 +1,8 @@
 """Views of the other monitors as messages, and those that were heard, without input or output.
 
-A change is told at once, with the servers that it is about; the whole view follows every second or
-some, so that what was lost on its way is made up for. A view of which nothing is heard any more is
-worth nothing.
+A change is told at once, with the servers that it is about. Each second a part of the view follows,
+one after the other, so that what was lost on its way is made up for; a view of so many servers as
+one part has is told as a whole. A view of which nothing is heard any more is worth nothing.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ class Told:
     seq: int
     """Number of the message since."""
     doubt: bool
-    whole: bool
-    """Whether ``states`` are all of the view; else those that changed."""
+    part: tuple[int, int] | None
+    """First and last id of the servers of which ``states`` are all that are watched; None: they are
+    those that changed."""
     states: Mapping[int, ServerState]
     gone: tuple[int, ...] = ()
     """Servers that are watched no more."""
@@ -50,7 +51,7 @@ class Told:
             "start": self.start,
             "seq": self.seq,
             "doubt": self.doubt,
-            "whole": self.whole,
+            "part": None if self.part is None else list(self.part),
             "states": [_row(state) for state in self.states.values()],
             "gone": list(self.gone),
         }
@@ -64,15 +65,12 @@ class Told:
             raise MalformedError(_PROTOCOL, "no view")
         if len(rows) > MAX_SERVERS or len(gone) > MAX_SERVERS:
             raise MalformedError(_PROTOCOL, f"more than {MAX_SERVERS} servers")
-        start, seq, doubt, whole = (found.get(name) for name in ("start", "seq", "doubt", "whole"))
-        if type(start) is not int or type(seq) is not int:
+        start, seq, doubt = (found.get(name) for name in ("start", "seq", "doubt"))
+        if type(start) is not int or type(seq) is not int or type(doubt) is not bool:
             raise MalformedError(_PROTOCOL, "no number")
-        if type(doubt) is not bool or type(whole) is not bool:
-            raise MalformedError(_PROTOCOL, "no view")
-        states = (_state(row) for row in rows)
-        return cls(
-            start, seq, doubt, whole, {one.server: one for one in states}, tuple(map(_id, gone))
-        )
+        states = {one.server: one for one in map(_state, rows)}
+        part = _part(found.get("part"))
+        return cls(start, seq, doubt, part, states, tuple(map(_id, gone)))
 
 
 def _row(state: ServerState) -> Json:
@@ -86,6 +84,14 @@ def _row(state: ServerState) -> Json:
         _rounded(state.throughput_bps),
         state.reason[:MAX_REASON],
     ]
+
+
+def _part(value: Json) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 2:
+        raise MalformedError(_PROTOCOL, "no part")
+    return _id(value[0]), _id(value[1])
 
 
 def _rounded(value: float | None) -> float | None:
@@ -171,11 +177,7 @@ class Views:
         elif told.start == known.start:
             self.missed += told.seq - known.seq - 1
         before, doubted = known.states, known.doubt
-        states = dict(told.states) if told.whole else {**before, **told.states}
-        for id in told.gone:
-            states.pop(id, None)
-        if len(states) > MAX_SERVERS:
-            states = dict(list(states.items())[:MAX_SERVERS])
+        states = _changed(before, told)
         known.start, known.seq, known.at = told.start, told.seq, now
         known.doubt, known.states = told.doubt, states
         if doubted != known.doubt:
@@ -201,6 +203,21 @@ class Views:
             for node, one in sorted(self._heard.items())
             if now - one.at <= self._fresh
         ]
+
+
+def _changed(before: Mapping[int, ServerState], told: Told) -> dict[int, ServerState]:
+    """What a view says after a message."""
+    states = {**before, **told.states}
+    if told.part is not None:
+        first, last = told.part
+        for id in before.keys() - told.states.keys():
+            if first <= id <= last:
+                del states[id]
+    for id in told.gone:
+        states.pop(id, None)
+    if len(states) > MAX_SERVERS:
+        states = dict(list(states.items())[:MAX_SERVERS])
+    return states
 
 
 def _says(before: ServerState | None, after: ServerState | None) -> bool:
