@@ -16,6 +16,7 @@ from heliograph.bus import Bus
 from heliograph.bus.memory import MemoryNetwork
 from heliograph.catalogue.contents.values import Condition, Probe, ProbeKind, Server, ServerState
 from heliograph.dispatcher.monitor import monitor as module
+from heliograph.dispatcher.monitor import tasks
 from heliograph.dispatcher.monitor.health import HealthOptions, Outcome
 from heliograph.dispatcher.monitor.monitor import Monitor, MonitorOptions
 from heliograph.model.errors import ResourceError
@@ -202,10 +203,11 @@ async def test_probe_that_fails_unexpectedly_is_a_miss_and_the_next_one_comes(bu
 
 
 async def test_task_that_dies_is_started_again(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REVIVE", 0.01)
+    monkeypatch.setattr(tasks, "REVIVE", 0.01)
     world = World()
     async with running(bus, world, server()) as monitor:
         await until(lambda: found(monitor) == {1: UP})
+        before = len(asyncio.all_tasks())
         take, broken = monitor._take, [True]
 
         def fails_once(*given: Any) -> bool:
@@ -218,7 +220,9 @@ async def test_task_that_dies_is_started_again(bus: Bus, monkeypatch: pytest.Mon
         await until(lambda: not broken)
         count = len(world.asked)
         await until(lambda: len(world.asked) > count + 1)
-        assert monitor.counters["tasks_failed"] == 1
+        assert monitor.counts()["tasks_failed"] == 1
+        monitor.replace_servers([])
+        await until(lambda: len(asyncio.all_tasks()) <= before - 1)
 
 
 async def test_probes_at_a_time_are_bounded(bus: Bus) -> None:

@@ -13,7 +13,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
@@ -33,6 +33,7 @@ from heliograph.dispatcher.monitor.health import (
     aim_of,
 )
 from heliograph.dispatcher.monitor.saving import Save, Saver
+from heliograph.dispatcher.monitor.tasks import Tasks
 from heliograph.dispatcher.monitor.views import MAX_SERVERS, Told, Views
 from heliograph.model.errors import HelioError
 
@@ -59,8 +60,6 @@ STALL, MAX_STALLS = 0.15, 3
 FIRST_A_SECOND = 200
 #: Seconds by which the machine's clock may drift before the times that states tell follow it.
 CLOCK_STEP = 0.5
-#: Seconds until a task that ended, which it never should, is started again.
-REVIVE = 1.0
 
 Changed = Callable[[Mapping[int, ServerState]], None]
 
@@ -127,7 +126,6 @@ class Monitor:
             unwatched=0,
             published=0,
             unread=0,
-            tasks_failed=0,
         )
         self._bus = bus
         self._prober = prober
@@ -142,7 +140,7 @@ class Monitor:
         self._states: Mapping[int, ServerState] = MappingProxyType({})
         self._measuring: dict[tuple[int, Aim], _Measuring] = {}
         self._slots = asyncio.Semaphore(self.options.concurrency)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._registrations: list[Registration] = []
         self._seq = 0
         self._doubted = False
@@ -181,6 +179,7 @@ class Monitor:
             **self.counters,
             **self._prober.counters(),
             "doubts": self._fleet.doubts,
+            "tasks_failed": self._tasks.failed,
             "views_missed": self._views.missed,
             "views_refused": self._views.refused,
             **({} if self._saver is None else self._saver.counts()),
@@ -200,9 +199,9 @@ class Monitor:
         ]
         if self.options.measures:
             self._registrations.append(self._bus.announce(MONITOR, self._of))
-        self._own(self._tick_forever, "monitor")
+        self._tasks.own(self._tick_forever, "monitor")
         if self._saver is not None:
-            self._own(self._save_forever, "monitor saves")
+            self._tasks.own(self._save_forever, "monitor saves")
         self._schedule()
 
     async def close(self) -> None:
@@ -214,10 +213,7 @@ class Monitor:
             registration.close()
         if self._flush is not None:
             self._flush.cancel()
-        tasks = [*self._tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.close()
         self._measuring.clear()
         self._prober.close()
         if self._saver is not None and self._saves():
@@ -290,13 +286,14 @@ class Monitor:
             self._begin(one)
 
     def _begin(self, one: _Measuring) -> None:
-        one.task = self._own(
+        one.task = self._tasks.own(
             lambda: self._measure_forever(one),
             f"probe {one.probe.kind} of server {one.server}",
             lambda: self._measuring.get((one.server, aim_of(one.probe))) is one,
         )
 
     async def _measure_forever(self, one: _Measuring) -> None:
+        one.task = asyncio.current_task()  # another than before, where it was started again
         await asyncio.sleep(one.delay)
         phase = 0.5 + self._chance() / 2  # so that those that came together part
         stalls = 0
@@ -497,35 +494,6 @@ class Monitor:
                 await self._saver.save(self._states)
             else:
                 self._saver.forget()
-
-    # --- tasks ----------------------------------------------------------------------------------
-
-    def _own(
-        self,
-        work: Callable[[], Coroutine[None, None, None]],
-        name: str,
-        wanted: Callable[[], bool] = lambda: True,
-    ) -> asyncio.Task[None]:
-        """Have a task that is started again when it ends though it is wanted, which no task does
-        but by a fault of the program."""
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(work(), name=name)
-        self._tasks.add(task)
-
-        def ended(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
-            if task.cancelled() or not self._running:
-                return
-            self.counters["tasks_failed"] += 1
-            log.error("task of the monitor ended", task=name, error=repr(task.exception())[:300])
-            loop.call_later(REVIVE, again)
-
-        def again() -> None:
-            if self._running and wanted():
-                self._own(work, name, wanted)
-
-        task.add_done_callback(ended)
-        return task
 
 
 def _epoch(known: float = 0.0) -> float:
