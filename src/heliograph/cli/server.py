@@ -10,11 +10,13 @@ import typer
 from heliograph.catalogue.contents.checks import parse_probe
 from heliograph.cli.api import HERE, KeyOption, ServerOption, ask, listed
 from heliograph.cli.console import JsonOption, new_app, print_json, print_table, progress, stderr
+from heliograph.cli.server_status import status
 
 if TYPE_CHECKING:
     pass
 
 app = new_app("Show, add, drain, remove and scan servers that hold titles.")
+app.command("status")(status)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of a server.")]
 SearchOption = Annotated[str, typer.Option("--search", help="Words that all have to be found.")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -82,6 +82,13 @@ class Monitoring:
         await self._looks.stop()
         await self.monitor.close()
 
+    def begin_with(self, servers: Iterable[Server], states: Iterable[ServerState]) -> None:
+        """Watch these until the database has said which there are: for a start without it."""
+        if self._version < 0:
+            found = [*servers]
+            self.monitor.remember(states)
+            self._watch(found)
+
     def configure(self, settings: MonitorSettings) -> None:
         """Go on by other settings."""
         self._prober.options = _probe_options(settings)
@@ -111,9 +118,10 @@ class Monitoring:
         return {**self.monitor.counts(), "look_failures": self._looks.failures}
 
     def follow(self, listener: Listener) -> Registration:
-        """Be told the states whenever they are others, and those of now at once."""
+        """Be told the states whenever they are others, and those of now, if there are any."""
         self._listeners.append(listener)
-        listener(self.states)
+        if self.states:
+            listener(self.states)
         return Registration(lambda: self._listeners.remove(listener))
 
     def _changed(self, states: Mapping[int, ServerState]) -> None:
@@ -140,6 +148,9 @@ class Monitoring:
             return
         self._away = False
         self._version = version
+        self._watch(servers)
+
+    def _watch(self, servers: list[Server]) -> None:
         self._servers = {one.id: one for one in servers if one.enabled}
         self.monitor.replace_servers(servers)
 

@@ -103,6 +103,7 @@ class _News:
             PERIOD, lambda _: hub.tell("states", described(monitoring), "states", keep=True)
         )
         self._followed = monitoring.follow(self._pace.put)
+        self._pace.put(None)  # where there is nothing to tell, that is told
 
     def close(self) -> None:
         """Push nothing more."""

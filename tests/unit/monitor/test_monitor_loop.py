@@ -49,8 +49,6 @@ class World:
         self.closed = False
         self.pause = 0.0
 
-    def open(self) -> None: ...
-
     def close(self) -> None:
         assert not self.running
         self.closed = True

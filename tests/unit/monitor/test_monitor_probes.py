@@ -373,7 +373,9 @@ async def test_without_icmp_a_refused_connection_is_the_answer(
     monkeypatch.setattr(
         "heliograph.dispatcher.monitor.probes.PORTS", {ProbeKind.TCP: closed_port()}
     )
-    prober = Prober(icmp=Icmp())  # which has no sockets, as it was not opened
+    icmp = Icmp()
+    monkeypatch.setattr(icmp, "can", lambda address: False)
+    prober = Prober(icmp=icmp)
     outcome = await prober.probe(HERE, Probe(ProbeKind.ICMP), LONG)
     assert outcome.ms is not None
     assert prober.counters()["icmp_replaced"] == 1

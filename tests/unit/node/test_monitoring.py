@@ -150,6 +150,24 @@ async def test_restart_goes_on_with_what_was_saved(bus: Bus, listener: socket.so
     await monitoring.close()
 
 
+async def test_start_without_the_database_goes_on_with_what_others_kept(
+    bus: Bus, listener: socket.socket
+) -> None:
+    now = datetime.now(UTC)
+    store = Store(server(1, listener), server(2, listener))
+    store.away = True
+    monitoring = Monitoring(SETTINGS, bus, store)
+    await monitoring.start()
+    monitoring.begin_with(store.servers[:1], [ServerState(1, Condition.DOWN, None, now, now)])
+    assert found(monitoring) == {1: Condition.DOWN}
+    await until(lambda: found(monitoring) == {1: Condition.UP})
+    store.away = False
+    await until(lambda: found(monitoring) == {1: Condition.UP, 2: Condition.UP})
+    monitoring.begin_with([], [])
+    assert len(monitoring.states) == 2
+    await monitoring.close()
+
+
 async def test_settings_change_while_it_runs(bus: Bus, listener: socket.socket) -> None:
     monitoring = Monitoring(
         SETTINGS.model_copy(update={"enabled": False}), bus, Store(server(1, listener))

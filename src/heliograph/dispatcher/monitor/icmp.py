@@ -133,40 +133,25 @@ class _Pinger:
 
 
 class Icmp:
-    """Opened by ``open``, in the running loop."""
+    """Opens its sockets when they are needed first, in the running loop."""
 
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter(
             sent=0, answers=0, refusals=0, malformed=0, foreign=0, send_errors=0, receive_errors=0
         )
-        self._pingers: dict[int, _Pinger] = {}
-        self._opened = False
-
-    def open(self) -> None:
-        """Take what sockets the machine grants, and say in the log where it grants none."""
-        self._opened = True
-        for family in (socket.AF_INET, socket.AF_INET6):
-            try:
-                sock = open_socket(family)
-            except PermissionError:
-                log.warning(
-                    "no ICMP: servers are tried by TCP instead", family=family.name, do=_HINT
-                )
-            except OSError as error:
-                log.info("no ICMP", family=family.name, error=str(error))
-            else:
-                v6 = family == socket.AF_INET6
-                self._pingers[family] = _Pinger(sock, v6=v6, counters=self.counters)
+        self._pingers: dict[int, _Pinger | None] = {}
 
     def close(self) -> None:
         """Close the sockets; who waits for an answer is cancelled."""
         for pinger in self._pingers.values():
-            pinger.close()
+            if pinger is not None:
+                pinger.close()
         self._pingers.clear()
 
     def can(self, address: str) -> bool:
-        """Whether there is a socket for an address of that family."""
-        return _family(address) in self._pingers
+        """Whether the machine grants a socket for an address of that family; the log says why
+        not, once."""
+        return self._pinger(address) is not None
 
     async def ping(self, address: str, timeout: float) -> float | None:
         """Milliseconds until a host answers; None: it did not within ``timeout`` seconds.
@@ -174,10 +159,27 @@ class Icmp:
         ``UnreachableError`` where the machine or a router says that there is no way to it,
         ``ResourceError`` without a socket, ``BusyError`` above ``MAX_PENDING``.
         """
-        pinger = self._pingers.get(_family(address))
+        pinger = self._pinger(address)
         if pinger is None:
             raise ResourceError("the machine grants no ICMP", subject=address)
         return await pinger.ping(address, timeout)
+
+    def _pinger(self, address: str) -> _Pinger | None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        if family not in self._pingers:
+            self._pingers[family] = self._open(family)
+        return self._pingers[family]
+
+    def _open(self, family: socket.AddressFamily) -> _Pinger | None:
+        try:
+            sock = open_socket(family)
+        except PermissionError:
+            log.warning("no ICMP: servers are tried by TCP instead", family=family.name, do=_HINT)
+            return None
+        except OSError as error:
+            log.warning("no ICMP", family=family.name, error=str(error))
+            return None
+        return _Pinger(sock, v6=family == socket.AF_INET6, counters=self.counters)
 
 
 def open_socket(family: int) -> socket.socket:
@@ -213,10 +215,6 @@ def _leave_out(sock: socket.socket, v6: bool) -> None:
     else:
         mask = ~(1 << icmp.ECHO_REPLY | 1 << icmp.UNREACHABLE) & 0xFFFFFFFF
         sock.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("=I", mask))
-
-
-def _family(address: str) -> int:
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def _same(source: str, address: str) -> bool:

@@ -67,7 +67,6 @@ Changed = Callable[[Mapping[int, ServerState]], None]
 class Probing(Protocol):
     """What measures; ``probes.Prober``."""
 
-    def open(self) -> None: ...
     def close(self) -> None: ...
     def keep(self, hosts: set[str], /) -> None: ...
     def counters(self) -> Mapping[str, int]: ...
@@ -192,7 +191,6 @@ class Monitor:
     def start(self) -> None:
         """Begin to measure, listen and tell."""
         self._running = True
-        self._prober.open()
         self._registrations = [
             self._bus.subscribe(f"{MONITOR}/{self._of}", self._heard),
             self._bus.watch(MONITOR, self._seen),

@@ -185,10 +185,6 @@ class Prober:
         self._tls: dict[bool, ssl.SSLContext] = {}
         self._counters: Counter[str] = Counter(icmp_replaced=0)
 
-    def open(self) -> None:
-        """Begin, in the running loop."""
-        self._icmp.open()
-
     def close(self) -> None:
         """End; probes under way have been cancelled."""
         self._icmp.close()
