@@ -290,7 +290,8 @@ def _unit_names(context: WebContext) -> dict[str, str]:
     """What nodes call themselves, by their ids."""
     if context.cluster is None:
         return {}
-    return {node: name for node, name in context.cluster.bus.present("node")}
+    found = {context.cluster.node: context.name}  # alone it announces nothing
+    return found | {node: name for node, name in context.cluster.bus.present("node")}
 
 
 def _owned(standing: Any, account: int) -> bool:  # noqa: ANN401 - None where there is none
