@@ -13,6 +13,7 @@ from tests.unit.dispatcher.traffic import counted, decisions, play
 
 from heliograph.catalogue.contents.batches import Addresses, Batch
 from heliograph.dispatcher.statistics import delivery as delivery_module
+from heliograph.dispatcher.statistics import journal as journal_module
 from heliograph.dispatcher.statistics import recorder as recorder_module
 from heliograph.dispatcher.statistics.delivery import Delivery
 from heliograph.dispatcher.statistics.journal import Frame, Run, parcels, unpack
@@ -159,7 +160,8 @@ async def test_a_frame_cut_off_counts_as_missing(tmp_path: Path, book: Book) -> 
 async def test_answers_that_are_lost_make_nothing_count_twice(
     tmp_path: Path, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery_module, "ENTRIES", 10)
+    monkeypatch.setattr(journal_module, "FRAME_ENTRIES", 10)
+    monkeypatch.setattr(delivery_module, "FRAME_ENTRIES", 10)
     monkeypatch.setattr(delivery_module, "MAX_SEGMENTS", 2)
     book.answers_lost = 0.4
     process = Process(tmp_path, book)

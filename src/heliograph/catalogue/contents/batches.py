@@ -82,10 +82,11 @@ class Batch:
 
     def _count_hour(self, hour: int, some: Sequence[Decision], addresses: Addresses) -> None:
         requests = self.requests.setdefault(hour, Counter())
-        requests.update(map(_request, some))
         # What nobody knows is one thing: else whoever asks for nonsense fills the database.
-        for key in [key for key in requests if key[-1] == UNKNOWN and key != _NOTHING]:
-            requests[_NOTHING] += requests.pop(key)
+        known = [one for one in some if one.status != UNKNOWN]
+        requests.update(map(_request, known))
+        if len(known) < len(some):
+            requests[_NOTHING] += len(some) - len(known)
         if addresses is Addresses.NONE:
             return
         redirected = Counter(map(_client, [one for one in some if one.status == REDIRECT]))

@@ -16,7 +16,14 @@ from typing import Protocol
 import structlog
 
 from heliograph.catalogue.contents.batches import Batch
-from heliograph.dispatcher.statistics.journal import Run, parcels
+from heliograph.dispatcher.statistics.journal import (
+    FRAME_ENTRIES,
+    Frame,
+    Run,
+    first_of,
+    frames,
+    parcels,
+)
 from heliograph.dispatcher.statistics.recorder import Recorder
 from heliograph.model.errors import HelioError
 
@@ -28,8 +35,13 @@ PERIOD = 2.0
 MAX_PERIOD = 60.0
 #: Seconds that one delivery may take.
 PATIENCE = 20.0
-#: Entries of one delivery: a transaction of some ten milliseconds, a message of 400 KB.
-ENTRIES = 2000
+#: Part of the time that deliveries may take: with longer breaks more counts of the same come
+#: together, and less is to be written.
+DUTY = 0.05
+#: Longest such break in seconds: reports are so old then.
+MAX_BREAK = 120.0
+#: Seconds between two looks whether so much came that the break has to end.
+LOOK = 2.0
 #: Bytes that the journal may have on disk.
 MAX_BYTES = 64 << 20
 #: Segments of this run until they are folded into one.
@@ -99,7 +111,8 @@ class Delivery:
         await asyncio.to_thread(self._recorder.close)
         try:
             async with asyncio.timeout(self._period):
-                await self._deliver(self._run, last=True)
+                await self._deliver(self._run)
+                await self._finish(self._run)
         except (HelioError, TimeoutError, OSError) as error:
             log.warning("statistics are left to the next start", error=str(error))
         for run in [*self._left, self._run]:
@@ -117,49 +130,80 @@ class Delivery:
 
     async def _work(self) -> None:
         wait = self._period
+        failed = False
+        loop = asyncio.get_running_loop()
         while not self._stopping:
+            began = loop.time()
             try:
                 await self.deliver()
-                wait = self._period
+                wait = max(self._period, min((loop.time() - began) / DUTY, MAX_BREAK))
+                failed = False
             except Exception as error:
                 self.failures += 1
-                if wait == self._period:
+                if not failed:
                     log.warning("statistics not delivered", error=str(error) or repr(error))
                 if not isinstance(error, HelioError | TimeoutError | OSError):
                     log.exception("statistics not delivered")
-                wait = min(2 * wait, MAX_PERIOD)
+                wait = min(2 * wait, MAX_PERIOD) if failed else self._period
+                failed = True
             try:
                 self._bytes = await asyncio.to_thread(self._bound)
             except OSError as error:
                 log.error("statistics cannot be bounded", error=str(error))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._wake.wait()
+            over = loop.time() + wait
+            while (left := over - loop.time()) > 0 and not self._stopping:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, max(LOOK, self._period))):
+                        await self._wake.wait()
+                if self._recorder.full and not failed:
+                    break
 
     async def deliver(self) -> None:
         """Deliver what is there: that of earlier runs first."""
+        fresh = await asyncio.to_thread(self._recorder.flush)
         while self._left:
             run = self._left[0]
-            await self._deliver(run, last=True)
+            await self._deliver(run)
+            await self._finish(run)
             self._left.remove(run)
-        await asyncio.to_thread(self._recorder.flush)
-        await self._deliver(self._run, last=False)
+        await self._deliver(self._run, fresh)
 
-    async def _deliver(self, run: Run, *, last: bool) -> None:
-        """``last``: nothing comes after it; what is missing is told, and the run is forgotten."""
+    async def _deliver(self, run: Run, fresh: Frame | None = None) -> None:
+        """``fresh``: what the newest segments hold, where that is known without reading them."""
         known = self._known.pop(run.id, None)
         if known is None:
             known = await self._position(run)
         for path in await asyncio.to_thread(run.segments):
-            some = parcels(path, known, ENTRIES)
+            if fresh is not None and known == fresh.first:
+                known = await self._deliver_fresh(run, fresh)
+                break
+            some = parcels(path, known, FRAME_ENTRIES)
             while (parcel := await asyncio.to_thread(next, some, None)) is not None:
                 known = await self._store(run, known, *parcel)
             await asyncio.to_thread(path.unlink, missing_ok=True)
-        if last:
-            if run.made[0] > known:
-                await self._store(run, known, run.made[0], Batch())
-            await asyncio.to_thread(run.forget)
         self._known[run.id] = known
+
+    async def _deliver_fresh(self, run: Run, fresh: Frame) -> int:
+        paths = [
+            path
+            for path in await asyncio.to_thread(run.segments)
+            if fresh.first <= first_of(path) < fresh.to
+        ]
+        some = await asyncio.to_thread(frames, fresh.first, fresh.to, fresh.batch)
+        if len(some) > 1:  # cut on disk as they are delivered, else it is not known what is
+            await asyncio.to_thread(run.replace, paths, some)
+        for frame in some:
+            await self._store(run, frame.first, frame.to, frame.batch)
+        for path in paths:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+        return fresh.to
+
+    async def _finish(self, run: Run) -> None:
+        """Nothing comes after it: tell what is missing, and forget it."""
+        known = self._known[run.id]
+        if run.made[0] > known:
+            await self._store(run, known, run.made[0], Batch())
+        await asyncio.to_thread(run.forget)
 
     async def _position(self, run: Run) -> int:
         async with asyncio.timeout(PATIENCE):

@@ -18,6 +18,7 @@ import mmap
 import os
 import secrets
 import struct
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,8 +31,9 @@ from heliograph.model.errors import MalformedError, ResourceError
 
 log = structlog.get_logger(__name__)
 
-#: Entries of one frame: it is packed in one go of about a millisecond, while nothing else runs.
-FRAME_ENTRIES = 1000
+#: Entries of one frame: it is packed, and written down, in one go of some milliseconds, while
+#: nothing else runs.
+FRAME_ENTRIES = 500
 #: Bytes after which a segment is sealed.
 SEGMENT_BYTES = 1 << 20
 #: Bytes of one frame; entries have some 200 at most.
@@ -157,7 +159,7 @@ class Run:
 
     def segments(self) -> list[Path]:
         """Those that are sealed, in their order."""
-        paths = sorted(self._directory.glob(f"{self.id}.*{_SEGMENT}"))
+        paths = sorted(self._directory.glob(f"{self.id}.*{_SEGMENT}"))  # by their first records
         return [path for path in paths if path != self._out_path]
 
     def size(self) -> int:
@@ -177,18 +179,17 @@ class Run:
                     first = frame.first if first < 0 else first
                     to = frame.to
                     late.add(frame.batch)
-        if first < 0:
-            return
-        folded = []
-        for part in late.parts(FRAME_ENTRIES):
-            folded.append(Frame(first, first + part.records, part))
-            first += part.records
-        folded[-1] = Frame(folded[-1].first, to, folded[-1].batch)
+        if first >= 0:
+            self.replace(paths, [*kept, *frames(first, to, late)])
+
+    def replace(self, paths: Sequence[Path], instead: Sequence[Frame]) -> None:
+        """Have other frames in the place of sealed segments; errors as of ``fold``."""
         fresh = paths[0].with_suffix(".new")
         try:
             with fresh.open("wb") as out:
-                for frame in [*kept, *folded]:
+                for frame in instead:
                     out.write(pack(frame))
+                    time.sleep(0)  # let the loop have its turn
             fresh.replace(paths[0])
         except OSError:
             fresh.unlink(missing_ok=True)
@@ -213,6 +214,21 @@ class Run:
 
     def _path(self, first: int) -> Path:
         return self._directory / f"{self.id}.{first:020}{_SEGMENT}"
+
+
+def frames(first: int, to: int, batch: Batch) -> list[Frame]:
+    """A batch as frames; what is missing of its records counts with the last."""
+    found = []
+    for part in batch.parts(FRAME_ENTRIES):
+        found.append(Frame(first, first + part.records, part))
+        first += part.records
+    found[-1] = Frame(found[-1].first, to, found[-1].batch)
+    return found
+
+
+def first_of(path: Path) -> int:
+    """The first record of a segment."""
+    return int(path.name.split(".")[1])
 
 
 def parcels(path: Path, beyond: int, entries: int) -> Iterator[tuple[int, Batch]]:
