@@ -1,8 +1,9 @@
 """What the cluster's manager was told to do and has to know after it was started anew.
 
 Units report what they have by themselves; only wishes of people that no unit can tell of are kept
-here: which units are to be empty, and how many groups a channel keeps even if nobody watches. They
-are written under the manager's lease: one that lost it, and does not know yet, changes nothing.
+here: which units are to be empty, which of them are not to be shown either, how many groups a
+channel keeps even if nobody watches, and which channels are closed. They are written under the
+manager's lease: one that lost it, and does not know yet, changes nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from sqlalchemy import delete, func, select
 from heliograph.catalogue.audit import record
 from heliograph.catalogue.context import Context
 from heliograph.catalogue.leases import Lease, require
-from heliograph.catalogue.tables import MOST_KEPT, DrainedRow, KeptRow
+from heliograph.catalogue.tables import MOST_KEPT, ClosedRow, DrainedRow, KeptRow
 from heliograph.catalogue.values import Actor
 from heliograph.model.errors import MalformedError, TooManyError
 from heliograph.model.media import check_channel_name
@@ -23,6 +24,8 @@ from heliograph.model.nodes import check_node_id
 
 #: Units and channels remembered: far more than a manager can have.
 MAX_ROWS = 10_000
+#: Channels closed at once: their names fit into one message to all nodes.
+MAX_CLOSED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,10 @@ class DesiredState:
     kept: Mapping[str, int] = field(default_factory=dict)
     """Groups that a channel keeps even if they are empty, by its name; others keep one, while there
     are groups to spare."""
+    removed: frozenset[str] = frozenset()
+    """Those of the drained that are not to be shown."""
+    closed: frozenset[str] = frozenset()
+    """Channels on which nobody may publish and that nobody may watch."""
 
 
 class Desired:
@@ -46,30 +53,68 @@ class Desired:
     async def load(self) -> DesiredState:
         """All that is wanted. Read it after the lease was taken: nobody else writes it then."""
         async with self._db.read() as session:
-            drained = frozenset(await session.scalars(select(DrainedRow.unit)))
+            units = (await session.execute(select(DrainedRow.unit, DrainedRow.removed))).all()
             rows = await session.execute(select(KeptRow.channel, KeptRow.kept))
-            return DesiredState(drained, {channel: kept for channel, kept in rows})
+            return DesiredState(
+                frozenset(unit for unit, _ in units),
+                {channel: kept for channel, kept in rows},
+                frozenset(unit for unit, removed in units if removed),
+                frozenset(await session.scalars(select(ClosedRow.channel))),
+            )
 
-    async def set_drained(self, unit: str, drained: bool, lease: Lease, by: Actor) -> None:
-        """Say whether a unit is to be empty. ``WrongStateError`` where the lease is good no more.
+    async def set_drained(
+        self, unit: str, drained: bool, lease: Lease, by: Actor, *, removed: bool = False
+    ) -> None:
+        """Say whether a unit is to be empty, and not to be shown either.
 
-        An audit line tells of what changed; said twice is said once.
+        ``WrongStateError`` where the lease is good no more. An audit line tells of what changed;
+        said twice is said once.
         """
         check_node_id(unit)
         now = self._context.now()
         async with self._db.write() as session:
             await require(session, self._db, lease)
             row = await session.get(DrainedRow, unit)
-            if (row is not None) == drained:
+            if (row is not None) == drained and (row is None or row.removed or not removed):
+                return
+            if row is None:
+                if (await session.scalar(select(func.count(DrainedRow.unit))) or 0) >= MAX_ROWS:
+                    raise TooManyError(f"{MAX_ROWS} units are drained already", subject="units")
+                session.add(DrainedRow(unit=unit, since=now, removed=removed))
+            elif drained:
+                row.removed = True
+            else:
+                await session.delete(row)
+            action = "unit.remove" if removed else "unit.drain" if drained else "unit.return"
+            record(session, now, by, action, unit, epoch=lease.epoch)
+
+    async def set_closed(self, channel: str, closed: bool, lease: Lease, by: Actor) -> None:
+        """Say whether a channel is closed. Errors and audit as for ``set_drained``."""
+        check_channel_name(channel)
+        now = self._context.now()
+        async with self._db.write() as session:
+            await require(session, self._db, lease)
+            row = await session.get(ClosedRow, channel)
+            if (row is not None) == closed:
                 return
             if row is not None:
                 await session.delete(row)
             else:
-                if (await session.scalar(select(func.count(DrainedRow.unit))) or 0) >= MAX_ROWS:
-                    raise TooManyError(f"{MAX_ROWS} units are drained already", subject="units")
-                session.add(DrainedRow(unit=unit, since=now))
-            action = "unit.drain" if drained else "unit.return"
-            record(session, now, by, action, unit, epoch=lease.epoch)
+                if (await session.scalar(select(func.count(ClosedRow.channel))) or 0) >= MAX_CLOSED:
+                    raise TooManyError(f"{MAX_CLOSED} channels are closed", subject="channels")
+                session.add(ClosedRow(channel=channel, since=now))
+            action = "channel.close" if closed else "channel.open"
+            record(session, now, by, action, channel, epoch=lease.epoch)
+
+    async def note(
+        self, action: str, subject: str, lease: Lease, by: Actor, **detail: str | float
+    ) -> None:
+        """Write an audit line about what is ordered and leaves nothing else here; errors as for
+        ``set_drained``."""
+        async with self._db.write() as session:
+            await require(session, self._db, lease)
+            now = self._context.now()
+            record(session, now, by, action, subject, **detail, epoch=lease.epoch)
 
     async def set_kept(self, channel: str, groups: int, lease: Lease, by: Actor) -> None:
         """Say how many groups a channel keeps even if they are empty; 1 or less: as any other.

@@ -232,6 +232,8 @@ class DrainedRow(Base):
 
     unit: Mapped[str] = mapped_column(String(16), primary_key=True)
     since: Mapped[datetime]
+    removed: Mapped[bool] = mapped_column(server_default=false())
+    """It is not to be shown either."""
 
 
 class KeptRow(Base):
@@ -243,6 +245,15 @@ class KeptRow(Base):
 
     channel: Mapped[str] = mapped_column(String(64), primary_key=True)
     kept: Mapped[int]
+
+
+class ClosedRow(Base):
+    """Channels on which nobody may publish and that nobody may watch. Names, as of ``KeptRow``."""
+
+    __tablename__ = "closed_channels"
+
+    channel: Mapped[str] = mapped_column(String(64), primary_key=True)
+    since: Mapped[datetime]
 
 
 class AuditRow(Base):

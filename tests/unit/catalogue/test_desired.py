@@ -14,7 +14,7 @@ from heliograph.catalogue.values import Actor
 from heliograph.model.errors import MalformedError, TooManyError, WrongStateError
 
 ANNA = Actor("anna", "192.0.2.1")
-UNIT, OTHER = "a" * 16, "b" * 16
+UNIT, OTHER, GONE = "a" * 16, "b" * 16, "c" * 16
 
 
 @pytest.fixture
@@ -33,8 +33,15 @@ async def test_it_is_there_after_a_restart(catalogue: Catalogue, store: str, lea
     await catalogue.desired.set_kept("demo", 5, lease, ANNA)
     await catalogue.desired.set_kept("gone", 3, lease, ANNA)
     await catalogue.desired.set_kept("gone", 0, lease, ANNA)
+    await catalogue.desired.set_drained(GONE, True, lease, ANNA, removed=True)
+    await catalogue.desired.set_drained(GONE, True, lease, ANNA)  # it stays what it is
+    await catalogue.desired.set_closed("demo", True, lease, ANNA)
+    await catalogue.desired.set_closed("gone", True, lease, ANNA)
+    await catalogue.desired.set_closed("gone", False, lease, ANNA)
     again = await Catalogue.open(store, passwords=quick_passwords())
-    assert await again.desired.load() == DesiredState(frozenset({UNIT}), {"demo": 5})
+    assert await again.desired.load() == DesiredState(
+        frozenset({UNIT, GONE}), {"demo": 5}, frozenset({GONE}), frozenset({"demo"})
+    )
     await again.close()
 
 
@@ -44,12 +51,21 @@ async def test_each_change_has_its_line_in_the_audit_log(
     for _ in range(2):  # what was so already is not told of
         await catalogue.desired.set_drained(UNIT, True, lease, ANNA)
         await catalogue.desired.set_kept("demo", 4, lease, ANNA)
+    for _ in range(2):
+        await catalogue.desired.set_drained(UNIT, True, lease, ANNA, removed=True)
+        await catalogue.desired.set_closed("demo", True, lease, ANNA)
     await catalogue.desired.set_drained(UNIT, False, lease, ANNA)
+    await catalogue.desired.set_closed("demo", False, lease, ANNA)
+    await catalogue.desired.note("channel.move", "demo", lease, ANNA, unit=UNIT)
     lines = await catalogue.audit.read()
     assert [(line.action, line.subject, dict(line.detail)) for line in reversed(lines)] == [
         ("unit.drain", UNIT, {"epoch": 1}),
         ("channel.keep", "demo", {"groups": 4, "before": 1, "epoch": 1}),
+        ("unit.remove", UNIT, {"epoch": 1}),
+        ("channel.close", "demo", {"epoch": 1}),
         ("unit.return", UNIT, {"epoch": 1}),
+        ("channel.open", "demo", {"epoch": 1}),
+        ("channel.move", "demo", {"unit": UNIT, "epoch": 1}),
     ]
     assert {(line.actor, line.address) for line in lines} == {("anna", "192.0.2.1")}
 
@@ -61,6 +77,10 @@ async def refused(catalogue: Catalogue, lease: Lease) -> None:
     assert caught.value.subject == "manager"
     with pytest.raises(WrongStateError):
         await catalogue.desired.set_kept("other", 9, lease, ANNA)
+    with pytest.raises(WrongStateError):
+        await catalogue.desired.set_closed("other", True, lease, ANNA)
+    with pytest.raises(WrongStateError):
+        await catalogue.desired.note("channel.move", OTHER, lease, ANNA)
     assert await catalogue.desired.load() == before
     assert await catalogue.audit.read(subject=OTHER) == []
 
