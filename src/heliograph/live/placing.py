@@ -24,6 +24,9 @@ from heliograph.model.errors import (
 
 #: Seconds for which a place is kept from the moment in which the unit hears of it.
 KEPT = 10.0
+#: Reason of viewers and publishers that are to come to another unit: pages come again by
+#: themselves, and RTSP viewers are told where.
+MOVED = "moved"
 #: Seconds that a unit waits for the layout of a channel that it has just been told to take.
 LAYOUT = 0.8
 

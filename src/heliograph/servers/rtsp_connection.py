@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import secrets
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,7 @@ import structlog
 from heliograph.live.channel import Channel
 from heliograph.live.gate import Decision
 from heliograph.live.grants import Grant
+from heliograph.live.placing import MOVED
 from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.readers import Reader, ReaderHooks, ReaderKind
 from heliograph.model.errors import (
@@ -55,6 +57,8 @@ _T = TypeVar("_T")
 MAX_UNSENT = 256 * 1024
 #: Bytes of one RTSP message after the hand-over: head (32 KiB) and body (64 KiB) bound it anyway.
 MAX_MESSAGE = 128 * 1024
+#: Seconds in which a viewer who is sent away learns where to; he sees nothing meanwhile.
+MOVE_TIMEOUT = 1.0
 #: Least seconds between two looks at a session's signs of life.
 TIMER_STEP = 0.5
 
@@ -217,10 +221,30 @@ class RtspConnection(asyncio.Protocol, ReaderHooks):
 
     def closed(self, reason: str) -> None:
         """The channel dismissed our reader or publisher."""
+        watched = None if self._reader is None or self._channel is None else self._channel
         self._reader = None
         self._publishing = None
         self._log.info("rtsp session ended", reason=reason)
+        if reason == MOVED and watched is not None and self._grant is not None:
+            asked = self._door.moved(watched, self._grant)
+            if asked is not None:
+                self._detach(reason)
+                self._deciding = asyncio.create_task(self._send_elsewhere(asked))
+                return
         self.end(reason)
+
+    async def _send_elsewhere(self, asked: Awaitable[str]) -> None:
+        """End the session, and name the unit that has a place: those who know REDIRECT go there at
+        once, others ask again where they came from, and are redirected then."""
+        where = ""
+        with contextlib.suppress(HelioError, TimeoutError):
+            async with asyncio.timeout(MOVE_TIMEOUT):
+                where = await asked
+        if self._gone:
+            return
+        if where:
+            self._session.send_elsewhere(where)
+        self.end(MOVED)
 
     def _detach(self, reason: str) -> None:
         if self._reader is not None:

@@ -87,6 +87,11 @@ class Door:
         self._placed = channel
         return self._places.find(channel, grant, self.peer)
 
+    def moved(self, channel: Channel, grant: Grant) -> Awaitable[str] | None:
+        """Ask where a viewer goes who is sent away from here; empty: wherever. None: nobody can be
+        asked."""
+        return None if self._places is None else self._places.next_of(channel, grant, self.peer)
+
     def publish(self, target: Target) -> tuple[Channel, Decision]:
         """The channel, and whether the waiting request may publish on it.
 

@@ -42,24 +42,30 @@ class RtspPlaces:
         tickets: Tickets,
         *,
         placer: Placer | None = None,
+        mover: Placer | None = None,
+        full: Callable[[], bool] = lambda: False,
         seats: Expecting | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``key``: this node's, which signs. ``tickets``: those that come here. ``placer``: without
-        one everybody is served here. ``seats``: keeps places here. ``clock``: s since 1970."""
+        one all are served here who come here. ``mover``: says where those go who cannot stay;
+        without one they are not told. ``full``: whether this node takes nobody more. ``seats``:
+        keeps places here. ``clock``: s since 1970."""
         self.redirects = 0
         """Viewers sent on since the start."""
         self._bus = bus
         self._key = key
         self._tickets = tickets
         self._placer = placer
+        self._mover = mover
+        self._full = full
         self._seats = seats
         self._clock = clock
 
     @property
     def sends(self) -> bool:
         """Whether viewers may be served elsewhere."""
-        return self._placer is not None
+        return self._placer is not None or (self._mover is not None and self._full())
 
     def admit(self, channel: Channel, text: str, peer: str) -> Decision | None:
         """What a ticket allows; None where it is not good, and other things may be shown.
@@ -81,10 +87,24 @@ class RtspPlaces:
     async def find(self, channel: Channel, grant: Grant, peer: str) -> Grant | str:
         """The address to which a viewer is sent; or, where he is served here, his grant with the
         place that is kept for him."""
-        if self._placer is None:
+        leaving = self._mover is not None and self._full()
+        placer = self._mover if leaving else self._placer
+        if placer is None:
             return grant
+        return await self._ask(placer, channel, grant, peer, self._bus.node if leaving else "")
+
+    async def next_of(self, channel: Channel, grant: Grant, peer: str) -> str:
+        """The address for a viewer who is sent away from here; empty where there is none."""
+        if self._mover is None:
+            return ""
+        found = await self._ask(self._mover, channel, grant, peer, self._bus.node)
+        return found if isinstance(found, str) else ""
+
+    async def _ask(
+        self, placer: Placer, channel: Channel, grant: Grant, peer: str, origin: str
+    ) -> Grant | str:
         try:
-            place = await self._placer.place(channel.name, peer=peer)
+            place = await placer.place(channel.name, peer=peer, origin=origin)
             if place is None:
                 return grant
             if place.unit == self._bus.node:

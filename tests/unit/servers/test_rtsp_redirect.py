@@ -13,6 +13,7 @@ from tests.unit.live.portal_site import Place, Placer, Seats
 
 from heliograph.bus.memory import MemoryNetwork
 from heliograph.live.options import ChannelOptions
+from heliograph.live.placing import MOVED
 from heliograph.live.tickets import LEEWAY, LIFETIME, Tickets
 from heliograph.model.errors import BusyError, HelioError
 from heliograph.model.nodes import node_id
@@ -34,6 +35,10 @@ class Cluster:
     seats: Seats = field(default_factory=Seats)
     placer_at_unit: Placer = field(default_factory=lambda: Placer(None))
     """The unit is a portal, too."""
+    mover_at_unit: Placer = field(default_factory=Placer)
+    """Says where those go whom the unit sends away."""
+    full: bool = False
+    """Whether the unit takes nobody more."""
     now: float = 1_760_000_000.0
 
     async def redirected(self, client: Client, query: str = "?key=sesame") -> str:
@@ -72,6 +77,8 @@ async def cluster(
             KEYS[1],
             site.tickets,
             placer=site.placer_at_unit,
+            mover=site.mover_at_unit,
+            full=lambda: site.full,
             seats=site.seats,
             clock=lambda: site.now,
         )
@@ -168,3 +175,59 @@ async def test_a_unit_whose_places_are_gone_says_so():
         url = await at.redirected(await at.portal.client())
         status, fields, _ = await (await at.at(url)).ask("DESCRIBE")
         assert (status, fields["retry-after"]) == (503, "3")
+
+
+async def test_a_viewer_of_a_unit_that_is_emptied_is_told_where_to_go_and_let_in_there():
+    async with cluster() as at:
+        client = await at.unit.client()
+        client.base += "?key=sesame"
+        at.placer_at_unit.places = [None]
+        at.mover_at_unit.places = [Place(PORTAL, "place-2")]
+        assert (await client.ask("DESCRIBE"))[0] == 200
+        client.base = client.base.partition("?")[0]
+        lanes = "RTP/AVP/TCP;unicast;interleaved=0-1"
+        assert (await client.ask("SETUP", f"{client.base}/trackID=0", Transport=lanes))[0] == 200
+        assert (await client.ask("PLAY"))[0] == 200
+        (reader,) = at.unit.channel.readers.values()
+        reader.kick(MOVED)
+        said = (await client.ended()).decode("latin-1")
+        assert at.mover_at_unit.asked == [("demo", "127.0.0.1", UNIT)]
+        redirect, teardown = said.index("REDIRECT rtsp://"), said.index("TEARDOWN rtsp://")
+        assert redirect < teardown
+        url = said[redirect:].partition("Location: ")[2].partition("\r\n")[0]
+        assert urlsplit(url).port == at.portal.server.port
+        there = await at.portal.client()
+        there.base = url
+        assert (await there.ask("DESCRIBE"))[0] == 200
+        assert at.unit.channel.readers == {}
+
+
+@pytest.mark.parametrize("place", [None, BusyError("no room", subject="units")])
+async def test_where_nobody_knows_a_place_he_is_just_sent_away(place):
+    async with cluster() as at:
+        client = await at.unit.client()
+        client.base += "?key=sesame"
+        at.placer_at_unit.places = [None]
+        at.mover_at_unit.places = [place]
+        assert (await client.ask("DESCRIBE"))[0] == 200
+        client.base = client.base.partition("?")[0]
+        lanes = "RTP/AVP/TCP;unicast;interleaved=0-1"
+        assert (await client.ask("SETUP", f"{client.base}/trackID=0", Transport=lanes))[0] == 200
+        assert (await client.ask("PLAY"))[0] == 200
+        (reader,) = at.unit.channel.readers.values()
+        reader.kick(MOVED)
+        said = await client.ended()
+        assert b"TEARDOWN" in said
+        assert b"REDIRECT" not in said
+
+
+async def test_who_comes_to_a_unit_that_takes_nobody_more_is_sent_on_by_whatever_unit_it_is():
+    async with cluster() as at:
+        at.full = True
+        at.mover_at_unit.places = [Place(PORTAL, "place-3")]
+        client = await at.unit.client()
+        status, fields, _ = await client.ask("DESCRIBE", client.base + "?key=sesame")
+        assert status == 302
+        assert urlsplit(fields["location"]).port == at.portal.server.port
+        assert at.mover_at_unit.asked == [("demo", "127.0.0.1", UNIT)]
+        assert at.placer_at_unit.asked == []

@@ -428,13 +428,21 @@ class ServerSession:
 
     def end_session(self) -> None:
         """Tell the client that its session is over (RFC 7826 §13.7.2) and close the connection."""
-        if self.session_id is not None and self.path is not None:
-            self._own_cseq += 1
-            headers = [("CSeq", str(self._own_cseq)), ("Session", self.session_id)]
-            url = next(iter(self._setup_urls.values()))
-            self._out += Request("TEARDOWN", url, Headers(headers)).serialize()
+        self._request("TEARDOWN")
         self._forget_session()
         self.closing = True
+
+    def send_elsewhere(self, url: str) -> None:
+        """Tell the client of a session where it is served from now on (RFC 2326 §10.10)."""
+        self._request("REDIRECT", ("Location", url))
+
+    def _request(self, method: str, *headers: tuple[str, str]) -> None:
+        if self.session_id is None or self.path is None:
+            return
+        self._own_cseq += 1
+        shown = [("CSeq", str(self._own_cseq)), ("Session", self.session_id), *headers]
+        url = next(iter(self._setup_urls.values()))
+        self._out += Request(method, url, Headers(shown)).serialize()
 
     def _require(self, kind: type[object] = object) -> Request:
         """The request being answered. Answering what was not asked is our own fault."""
