@@ -105,6 +105,8 @@ class Gate:
         """Without ``catalogue`` no view token is good. ``ticks``: seconds that never go back."""
         self.used: set[int] = set()
         """Ids of stream keys used since somebody wrote that down."""
+        self.closed: frozenset[str] = frozenset()
+        """Channels that people closed: whoever would be let in is told so."""
         self.counters: Counter[str] = Counter(
             publishers_admitted=0,
             publishers_refused=0,
@@ -138,11 +140,11 @@ class Gate:
     def publish(self, channel: Channel, asker: Asker) -> Decision:
         """Let a publisher in.
 
-        ``UnauthorizedError``, ``ForbiddenError``, ``NotFoundError`` (a private channel is unknown
-        to who shows nothing good), ``TooManyError``.
+        ``UnauthorizedError``, ``ForbiddenError`` (of a closed channel as well), ``NotFoundError``
+        (a private channel is unknown to who shows nothing good), ``TooManyError``.
         """
         return self._counted(
-            "publishers", lambda: self._decide(Action.PUBLISH, channel, asker, True)
+            "publishers", lambda: self._opened(Action.PUBLISH, channel, asker, True)
         )
 
     def view(self, channel: Channel, asker: Asker, *, ask: bool = True) -> Decision:
@@ -151,8 +153,8 @@ class Gate:
         ``ask``: whether the external authority is asked; not for each piece of what it granted.
         """
         if not ask:
-            return self._decide(Action.VIEW, channel, asker, False)
-        return self._counted("viewers", lambda: self._decide(Action.VIEW, channel, asker, True))
+            return self._opened(Action.VIEW, channel, asker, False)
+        return self._counted("viewers", lambda: self._opened(Action.VIEW, channel, asker, True))
 
     def stranger(self, name: str, asker: Asker) -> NotFoundError:
         """What to say of a channel that is not there. Keys shown for it are slowed as for one that
@@ -209,6 +211,8 @@ class Gate:
 
     def holds(self, channel: Channel, grant: Grant, people: Mapping[int, Account]) -> bool:
         """Whether what was granted once would be granted now; ``people`` by ids."""
+        if channel.name in self.closed:
+            return False
         standing = channel.standing
         match grant.reason:
             case Reason.TOKEN:
@@ -235,6 +239,15 @@ class Gate:
         return decide(grant.action, view_of(channel), person).allowed
 
     # --- our own rules ------------------------------------------------------------------------
+
+    def _opened(self, action: Action, channel: Channel, asker: Asker, ask: bool) -> Decision:
+        """Refuse who comes to a closed channel, but only those who may know that it is there."""
+        decision = self._decide(action, channel, asker, ask)
+        if channel.name not in self.closed:
+            return decision
+        if isinstance(decision, Grant):
+            raise closed(channel.name)
+        return _refused(decision, closed(channel.name))
 
     def _decide(self, action: Action, channel: Channel, asker: Asker, ask: bool) -> Decision:
         own = self._publish if action is Action.PUBLISH else self._view
@@ -463,6 +476,16 @@ def view_of(channel: Channel) -> ChannelView:
 def unknown(name: str) -> NotFoundError:
     """What is said of a channel that is not there, or that somebody is not to know of."""
     return NotFoundError(f"no channel {name[:80]!r}", subject=name[:80])
+
+
+def closed(name: str) -> ForbiddenError:
+    """What is said of a channel that people closed."""
+    return ForbiddenError(f"channel {name!r} is closed", subject=name)
+
+
+async def _refused(decision: Coroutine[Any, Any, Grant], refusal: HelioError) -> Grant:
+    await decision
+    raise refusal
 
 
 async def settled(decision: Decision) -> Grant:

@@ -72,7 +72,9 @@ class Pull:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
+        held: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``held``: whether the source is not to be fetched just now."""
         self.channel = channel
         self.options = options
         self.url = without_credentials(options.url)
@@ -85,6 +87,7 @@ class Pull:
         self._clock = clock
         self._sleep = sleep
         self._chance = chance
+        self._held = held
         self._tcp = options.transport is Transport.TCP
         self._task: asyncio.Task[None] | None = None
 
@@ -105,6 +108,9 @@ class Pull:
         """Fetch for ever; returns when the channel is closed."""
         failures = 0
         while not self.channel.closed:
+            if self._held():
+                await self._sleep(FIRST_WAIT)
+                continue
             began = self._clock()
             self.attempts += 1
             try:

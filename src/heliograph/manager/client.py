@@ -18,6 +18,7 @@ import structlog
 
 from heliograph.bus import Bus, Event, Registration
 from heliograph.bus.wire import Json
+from heliograph.catalogue.values import Actor
 from heliograph.live.admission import RETRY_AFTER
 from heliograph.manager import decisions as d
 from heliograph.manager import transitions as t
@@ -79,16 +80,14 @@ class Managers:
         self._news: asyncio.Future[None] | None = None
         """Done when a manager comes, goes or changes; None while nobody waits for that."""
         self._listeners: list[Listener] = []
-        self._registrations = [
-            bus.watch(wire.MANAGER, self._changed),
-            bus.subscribe(wire.VIEWS, self._viewed),
-            bus.subscribe(wire.PROGRESS, self._progressed),
-        ]
+        self._registrations = [bus.watch(wire.MANAGER, self._changed)]
+        self._subscriptions: list[Registration] = []
+        """To what the manager tells people, while somebody here listens: it is much."""
         self.hearing.start()
 
     def close(self) -> None:
         """Listen no more."""
-        for one in self._registrations:
+        for one in (*self._registrations, *self._subscriptions):
             one.close()
         self.hearing.close()
         self._listeners.clear()
@@ -121,7 +120,7 @@ class Managers:
             log.info("manager did not answer", error=error.message)
         return self._choose(asked)
 
-    async def command(self, command: str, by: str, **what: object) -> dict[str, Any]:
+    async def command(self, command: str, by: Actor, **what: object) -> dict[str, Any]:
         """Order something of the active manager; errors are its own.
 
         ``UnreachableError`` where none is active: nothing was done then.
@@ -137,17 +136,28 @@ class Managers:
         if node is None:
             raise UnreachableError("no manager is active", subject="manager")
         try:
-            return _object(await self._bus.call(node, wire.VIEW, {}, VIEW_TIMEOUT))
+            answer = await self._bus.call(node, wire.VIEW, {}, VIEW_TIMEOUT)
+            return _object(wire.unpack(answer))
         except WrongStateError as error:
             raise UnreachableError(error.message, subject="manager") from None
 
     def watch(self, listener: Listener) -> Registration:
         """Be told of each published view and of the progress of commands."""
         self._listeners.append(listener)
+        if not self._subscriptions:
+            self._subscriptions = [
+                self._bus.announce(wire.AUDIENCE, "cluster"),
+                self._bus.subscribe(wire.VIEWS, self._viewed),
+                self._bus.subscribe(wire.PROGRESS, self._progressed),
+            ]
 
         def undo() -> None:
             if listener in self._listeners:
                 self._listeners.remove(listener)
+            if not self._listeners:
+                for one in self._subscriptions:
+                    one.close()
+                self._subscriptions.clear()
 
         return Registration(undo)
 
@@ -227,8 +237,12 @@ class Managers:
 
     def _viewed(self, node: NodeId, _topic: str, value: Json) -> None:
         # A manager may not know yet that it is active no more.
-        if node == self.active():
-            self._tell("view", value)
+        if node != self.active():
+            return
+        try:
+            self._tell("view", wire.unpack(value))
+        except MalformedError as error:
+            log.warning("view not understood", manager=node, error=error.message)
 
     def _progressed(self, _node: NodeId, _topic: str, value: Json) -> None:
         self._tell("progress", value)

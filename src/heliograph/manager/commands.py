@@ -4,7 +4,13 @@
 
     drain    unit                   move everything away from it; progress is published
     return   unit                   let it be given things again
-    remove   unit                   forget one that is drained and has nothing, or is gone
+    remove   unit                   forget one that is gone, or show one that is drained and has
+                                    nothing no more; refused while it carries anything. What comes
+                                    back is given nothing until it is returned
+    open     channel                let everybody in again, and grant a first group where the source
+                                    is expected, before anybody comes
+    close    channel                end it everywhere, and let nobody in until it is opened; its
+                                    progress is published
     extend   channel, groups, unit  further groups, which stay; on a unit of choice, or anywhere
     reduce   channel, groups        fewer groups that stay
     move     channel, unit          let the source enter at another unit
@@ -18,17 +24,22 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
-from heliograph.catalogue.values import Actor
 from heliograph.manager import decisions as d
+from heliograph.manager.describe import describe_opened
 from heliograph.manager.draft import Decision
-from heliograph.manager.upkeep import move_source
+from heliograph.manager.upkeep import begin, move_source
 from heliograph.manager.wire import Command
-from heliograph.model.errors import UnsupportedError
+from heliograph.model.errors import BusyError, NotFoundError, UnsupportedError
 
 if TYPE_CHECKING:
     from heliograph.manager.shell import Manager
 
 log = structlog.get_logger(__name__)
+
+#: Commands that are carried out or wait for that: people do not give so many, programs may.
+MAX_WAITING = 64
+#: Seconds after which one that was refused may be given again.
+RETRY_AFTER = 2
 
 Answer: TypeAlias = dict[str, Any]
 
@@ -40,10 +51,13 @@ class Commands:
         self._manager = manager
         self._changing = asyncio.Lock()
         """What is written and what is decided have the same order."""
+        self._waiting = 0
         self._known: dict[str, Callable[[Command], Awaitable[Answer]]] = {
             "drain": self._drain,
             "return": self._return,
             "remove": self._remove,
+            "open": self._open,
+            "close": self._close,
             "extend": self._extend,
             "reduce": self._reduce,
             "move": self._move,
@@ -58,11 +72,32 @@ class Commands:
             raise UnsupportedError(
                 f"the manager has no command {command.command!r}", subject=command.command
             )
-        async with self._changing:
-            self._manager.require_lease()
-            answer = await known(command)
-        log.info("command", command=command.command, by=command.by, **command.what)
+        if self._waiting >= MAX_WAITING:
+            raise BusyError("too many orders wait", subject="manager", retry_after=RETRY_AFTER)
+        self._waiting += 1
+        try:
+            async with self._changing:
+                self._manager.require_lease()
+                answer = await self._in_time(known(command))
+        finally:
+            self._waiting -= 1
+        by = command.by
+        log.info("command", command=command.command, by=by.name, peer=by.address, **command.what)
         return answer
+
+    async def _in_time(self, work: Awaitable[Answer]) -> Answer:
+        """What a command comes to. A database that says neither yes nor no must not hold up those
+        that come after; what it did in truth is known to who has the lease next."""
+        try:
+            async with asyncio.timeout(self._manager.options.command):
+                return await work
+        except TimeoutError:
+            self._manager.leader.step_down("the database does not answer")
+            raise BusyError(
+                "the database did not answer; whether it was done is not known",
+                subject="database",
+                retry_after=RETRY_AFTER,
+            ) from None
 
     async def _drain(self, command: Command) -> Answer:
         unit, manager = command.text("unit"), self._manager
@@ -81,10 +116,39 @@ class Commands:
 
     async def _remove(self, command: Command) -> Answer:
         unit, manager = command.text("unit"), self._manager
-        d.remove(manager.view, unit)  # may it be?
-        await self._set_drained(unit, True, command)
-        manager.decide(d.remove(manager.view, unit))
+        if unit not in manager.removed:
+            d.remove(manager.view, unit)  # may it be?
+            await self._set_drained(unit, True, command, removed=True)
+            manager.remove(unit)
         return _done()
+
+    async def _open(self, command: Command) -> Answer:
+        name, manager = command.text("channel"), self._manager
+        self._check_known(name)
+        begun = begin(manager.view, name, manager.now())
+        if name in manager.closed:
+            await self._set_closed(name, False, command)
+        elif begun.transitions:
+            await self._note("channel.open", name, command)
+        decision = begin(manager.view, name, manager.now())
+        manager.open_channel(name, decision)
+        opened = decision.view.channels[name]
+        if opened.ingest is not None:
+            await manager.until_told(opened.ingest)
+        return {"done": True, "progress": describe_opened(opened)}
+
+    async def _close(self, command: Command) -> Answer:
+        name, manager = command.text("channel"), self._manager
+        self._check_known(name)
+        await self._set_closed(name, True, command)
+        manager.close_channel(name)
+        return manager.closing(name)
+
+    def _check_known(self, name: str) -> None:
+        manager = self._manager
+        known = name in manager.view.channels or name in manager.closed
+        if not known and name not in manager.offered():
+            raise NotFoundError(f"no channel {name[:80]!r} in the cluster", subject=name[:80])
 
     async def _extend(self, command: Command) -> Answer:
         name, groups = command.text("channel"), command.whole("groups", 1)
@@ -110,20 +174,43 @@ class Commands:
 
     async def _move(self, command: Command) -> Answer:
         name, unit, manager = command.text("channel"), command.text("unit"), self._manager
-        manager.decide(move_source(manager.view, name, unit, manager.now()))
+
+        def decide() -> Decision:
+            return move_source(manager.view, name, unit, manager.now())
+
+        if decide().transitions:
+            before = manager.view.channels[name].ingest or ""
+            await self._note("channel.move", name, command, unit=unit, before=before)
+        manager.decide(decide())
         return {"done": manager.view.channels[name].ingest == unit, "progress": None}
 
-    async def _set_drained(self, unit: str, drained: bool, command: Command) -> None:
+    async def _set_drained(
+        self, unit: str, drained: bool, command: Command, *, removed: bool = False
+    ) -> None:
         manager = self._manager
         lease = manager.require_lease()
-        await manager.desired.set_drained(unit, drained, lease, Actor(command.by))
+        await manager.desired.set_drained(unit, drained, lease, command.by, removed=removed)
         (manager.drained.add if drained else manager.drained.discard)(unit)
+        if not drained:
+            manager.removed.discard(unit)
+        manager.require_lease()
+
+    async def _set_closed(self, name: str, closed: bool, command: Command) -> None:
+        manager = self._manager
+        lease = manager.require_lease()
+        await manager.desired.set_closed(name, closed, lease, command.by)
+        (manager.closed.add if closed else manager.closed.discard)(name)
+        manager.require_lease()
+
+    async def _note(self, action: str, subject: str, command: Command, **detail: str) -> None:
+        manager = self._manager
+        await manager.desired.note(action, subject, manager.require_lease(), command.by, **detail)
         manager.require_lease()
 
     async def _set_kept(self, name: str, decision: Decision, command: Command) -> None:
         manager = self._manager
         lease, kept = manager.require_lease(), decision.view.channels[name].kept
-        await manager.desired.set_kept(name, kept, lease, Actor(command.by))
+        await manager.desired.set_kept(name, kept, lease, command.by)
         manager.kept[name] = kept
         manager.require_lease()
 

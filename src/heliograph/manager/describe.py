@@ -9,7 +9,8 @@
                 "groups": {"yard": [[index, viewers, reserved, places], …]}}],
      "channels": [{"name", "viewers", "reserved", "places", "groups", "kept", "bitrate",
                    "epoch", "ingest", "next_ingest", "orphans": [unit, …],
-                   "tree": [[unit, parent or null], …]}]}
+                   "tree": [[unit, parent or null], …]}],
+     "closed": ["hall", …], "removed": [{"id", "name"}]}
 
 ``load`` is committed bandwidth against capacity, ``epoch`` of the view the lease's and of a channel
 its source's, ``at`` seconds since 1970. Where that is too long for one message, ``whole`` is
@@ -19,6 +20,7 @@ no trees, no budgets.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from heliograph.manager.decisions.draining import Progress
@@ -28,9 +30,16 @@ from heliograph.manager.view import Amounts, Channel, Cluster, Unit
 
 
 def describe(
-    cluster: Cluster, *, epoch: int, manager: str, at: float, whole: bool = True
+    cluster: Cluster,
+    *,
+    epoch: int,
+    manager: str,
+    at: float,
+    whole: bool = True,
+    removed: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The cluster for people. ``manager``: who says it; empty without an active one."""
+    """The cluster for people. ``manager``: who says it; empty without an active one. ``removed``:
+    units that are not shown as long as they have nothing."""
     return {
         "epoch": epoch,
         "manager": manager,
@@ -39,6 +48,7 @@ def describe(
         "units": [
             _unit(unit, whole)
             for unit in sorted(cluster.units.values(), key=lambda one: (one.name, one.id))
+            if unit.id not in removed or unit.carries
         ],
         "channels": [
             _channel(cluster, channel, whole)
@@ -58,6 +68,38 @@ def describe_progress(found: Progress) -> dict[str, Any]:
         "ingests": found.ingests,
         "links": found.links,
         "done": found.done,
+    }
+
+
+def describe_removed(cluster: Cluster, removed: Collection[str]) -> list[dict[str, str]]:
+    """Units that were removed, ``id`` and ``name``; the name of one that is away is not known."""
+    found = []
+    for id in sorted(removed):
+        unit = cluster.units.get(id)
+        found.append({"id": id, "name": "" if unit is None else unit.name})
+    return found
+
+
+def describe_closing(channel: Channel | None, name: str, busy: Sequence[str]) -> dict[str, Any]:
+    """What is left of a channel that was closed; ``busy``: units that have not said it is gone."""
+    units = {*busy, *(() if channel is None else channel.branches)}
+    return {
+        "channel": name,
+        "units": len(units),
+        "groups": 0 if channel is None else channel.groups,
+        "viewers": 0 if channel is None else channel.seats,
+        "done": not units,
+    }
+
+
+def describe_opened(channel: Channel) -> dict[str, Any]:
+    """Where a channel that was opened is expected, and what it has."""
+    return {
+        "channel": channel.name,
+        "unit": channel.ingest,
+        "groups": channel.groups,
+        "places": channel.seats + channel.free,
+        "done": True,
     }
 
 

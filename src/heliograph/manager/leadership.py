@@ -16,11 +16,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
-from heliograph.catalogue.leases import Lease
+from heliograph.catalogue.leases import Lease, Leases
 from heliograph.model.errors import MalformedError
 
 log = structlog.get_logger(__name__)
@@ -53,22 +52,6 @@ class LeaseTimes:
     def __post_init__(self) -> None:
         if not 0 < self.renew < self.ttl - self.safety < self.ttl or self.timeout <= 0:
             raise MalformedError("lease times", f"{self}")
-
-
-class Leases(Protocol):
-    """Where leases are kept; ``catalogue.leases.Leases``."""
-
-    async def acquire(self, name: str, holder: str, ttl: float) -> Lease | None:
-        """Take a lease that nobody has, or keep one's own; None: somebody else has it."""
-        ...
-
-    async def renew(self, lease: Lease, /) -> Lease | None:
-        """Keep it; None: it is lost."""
-        ...
-
-    async def release(self, lease: Lease, /) -> None:
-        """Give it back."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

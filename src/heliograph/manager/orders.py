@@ -170,8 +170,12 @@ class _Outbox:
     async def _run(self) -> None:
         while self._waiting:
             orders, serial = self._next()
-            if not await self._tell(orders, serial):
-                return
+            try:
+                if not await self._tell(orders, serial):
+                    return
+            except Exception:  # the unit is to get what comes after all the same
+                log.exception("orders failed", unit=self._unit)
+                self._give_up("they failed unexpectedly")
         self._task = None
         self._idle.set()
 

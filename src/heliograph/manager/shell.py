@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,29 +19,28 @@ from typing import Any
 import structlog
 
 from heliograph.bus import Announcement, Bus, Event, Gone, Registration, Request
-from heliograph.bus.wire import MAX_MESSAGE, Json, encode
-from heliograph.catalogue.leases import Lease
+from heliograph.bus.wire import Json
+from heliograph.catalogue.desired import Desired
+from heliograph.catalogue.leases import Lease, Leases
 from heliograph.live.shared import CHANNEL, INGEST
 from heliograph.manager import decisions as d
 from heliograph.manager import transitions as t
 from heliograph.manager import wire
 from heliograph.manager.commands import Commands
-from heliograph.manager.describe import describe, describe_progress
-from heliograph.manager.desired import Desired
+from heliograph.manager.describe import describe_closing, describe_progress
 from heliograph.manager.draft import Decision, apply
 from heliograph.manager.hearing import Hearing
-from heliograph.manager.leadership import Change, Leader, Leases, LeaseTimes, uptime
+from heliograph.manager.leadership import Change, Leader, LeaseTimes, uptime
 from heliograph.manager.orders import OrderTimes, Outboxes, Term
 from heliograph.manager.patience import Patience
 from heliograph.manager.reports import Report
+from heliograph.manager.telling import Telling
 from heliograph.manager.upkeep import is_live, lose_unit, seat, tidy
 from heliograph.manager.view import State, View
-from heliograph.model.errors import HelioError, WrongStateError
+from heliograph.model.errors import ForbiddenError, HelioError, WrongStateError
 
 log = structlog.get_logger(__name__)
 
-#: Bytes of a published view; above it only the numbers that change are told.
-MAX_VIEW = MAX_MESSAGE // 2
 #: Channels that are brought in order in one tick: more wait for the next one, joins do not.
 MAX_TIDIED = 200
 #: Ticks after which all channels are looked at, whether something was heard of them or not: there
@@ -67,6 +65,8 @@ class ManagerOptions:
     """Between two publications of the view."""
     grant: float = 0.3
     """For which a viewer waits until his unit knows of its new group."""
+    command: float = 6.0
+    """For one command: less than those wait who gave it."""
     shown: float = 600.0
     """For which a unit that is gone is still shown to people."""
 
@@ -103,7 +103,11 @@ class Manager:
         """``lost``: units."""
         self.drained: set[str] = set()
         """Units that are to have nothing, as the database says."""
+        self.removed: set[str] = set()
+        """Those of them that are not to be shown."""
         self.kept: dict[str, int] = {}
+        self.closed: set[str] = set()
+        """Channels that nobody may publish on or watch, as the database says."""
         self._serving = asyncio.Event()
         """Set while we are active and know what runs."""
         self._standing = asyncio.Event()
@@ -115,7 +119,9 @@ class Manager:
         self._reign: asyncio.Task[None] | None = None
         self._here: Announcement | None = None
         self._registrations: list[Registration] = []
-        self._told: dict[str, Any] = {}
+        self._telling = Telling(bus, name)
+        self._closing: dict[str, tuple[str, ...]] = {}
+        """Channels that end just now, and the units that had them."""
         self._gone_at: dict[str, float] = {}
         self._ticks = 0
         self._in_company = False
@@ -132,6 +138,7 @@ class Manager:
             self._bus.serve(wire.JOIN, self._join),
             self._bus.serve(wire.COMMAND, self._command),
             self._bus.serve(wire.VIEW, self._view),
+            self._bus.serve(wire.CLOSED, self._closed),
             self._bus.watch(wire.MANAGER, self._manager),
         ]
         self.leader.start()
@@ -140,6 +147,10 @@ class Manager:
         """Give the lease back, so that a standby goes on at once."""
         for one in self._registrations:
             one.close()
+        if self._carrying_out:
+            await asyncio.wait(self._carrying_out, timeout=self.options.lease.timeout)
+        for task in self._carrying_out:
+            task.cancel()
         await self.leader.close()
         self._stand_by()
         self.hearing.close()
@@ -182,10 +193,34 @@ class Manager:
 
     def bring_back(self, unit: str) -> None:
         """Let a unit be given things again, if it is there, as soon as it is."""
+        self._telling.forget("drain", unit)
         self.hearing.recall(unit)
         known = self.view.units.get(unit)
         if known is not None and known.state is State.DRAINING:
             self.decide(d.bring_back(self.view, unit))
+
+    def remove(self, unit: str) -> None:
+        """Forget a unit that is gone. One that still runs stays drained, and is not shown as long
+        as it has nothing: a publisher may yet come to it."""
+        self.removed.add(unit)
+        known = self.view.units.get(unit)
+        if known is not None and known.state is State.GONE and not known.carries:
+            self.decide(d.remove(self.view, unit))
+        self._telling.forget("drain", unit)
+
+    def close_channel(self, name: str) -> None:
+        """Let a channel end at all units; every node is told that it is closed."""
+        self._announce()
+        if name in self.view.channels:
+            had = tuple(self.view.channels[name].branches)
+            self.decide(d.close_channel(self.view, name))
+            self._closing[name] = had
+
+    def open_channel(self, name: str, decision: Decision) -> None:
+        """Let everybody in again, and decide what that begins with."""
+        self._closing.pop(name, None)
+        self._announce()
+        self.decide(decision)
 
     def offered(self, without: str = "") -> set[str]:
         """Channels that nodes keep, or where publishers enter; ``without``: that node's."""
@@ -223,9 +258,10 @@ class Manager:
         if was:
             self.hearing.rebuild()
             self._dirty.clear()
-            self._told.clear()
+            self._telling.clear()
+            self._closing.clear()
             self._gone_at.clear()
-            self._tell_active(False, 0)
+            self._tell_active(False)
 
     def _outdated(self, unit: str) -> None:
         self.leader.step_down(f"unit {unit} knows a higher epoch")
@@ -241,10 +277,19 @@ class Manager:
         if event.name.node != self._bus.node and (left or not active):
             self.leader.hurry()
 
-    def _tell_active(self, active: bool, epoch: int) -> None:
+    def _announce(self) -> None:
+        """Say whether this manager is active, and which list of closed channels is good."""
+        lease = self.lease if self._serving.is_set() else None
+        said: Json = {"active": False, "epoch": 0}
+        if lease is not None:
+            version = wire.version_of(self.closed)
+            said = {"active": True, "epoch": lease.epoch, "closed": version}
         if self._here is not None and not self._here.closed:
             with contextlib.suppress(HelioError):  # the bus may be closed before us
-                self._here.update({"active": active, "epoch": epoch})
+                self._here.update(said)
+
+    def _tell_active(self, active: bool) -> None:
+        self._announce()
         if self._changed is not None:
             self._changed(active)
 
@@ -258,7 +303,7 @@ class Manager:
             self.leader.step_down("it failed to take over")
             return
         self._serving.set()
-        self._tell_active(True, lease.epoch)
+        self._tell_active(True)
         ticked = self._clock()
         while True:
             await asyncio.sleep(min(self.options.tick, self.options.publish))
@@ -286,6 +331,7 @@ class Manager:
                 log.warning("what is wanted of units is not known", error=str(error)[:200])
                 await asyncio.sleep(0.2)
         self.drained, self.kept = {*wanted.drained}, {**wanted.kept}
+        self.removed, self.closed = {*wanted.removed}, {*wanted.closed}
         while self._clock() - began < self.options.grace:
             heard_for = self._clock() - self._listening_since >= self.options.fresh
             silent = self.hearing.unheard() or self.hearing.silent(began - self.options.fresh)
@@ -325,6 +371,8 @@ class Manager:
             self.decide(d.shrink(self.view, now))
         for unit in sorted(self.drained):
             self._drain(unit, now)
+        for name in [*self._closing]:
+            self._follow_closing(name)
         for unit, at in [*self._gone_at.items()]:
             known = self.view.units.get(unit)
             if known is None or known.state is not State.GONE:
@@ -341,12 +389,16 @@ class Manager:
         for name in [*self._dirty][:most]:
             del self._dirty[name]
             channel = self.view.channels.get(name)
-            if channel is None or (channel.branches and not is_live(channel)):
+            closed = name in self.closed
+            if channel is None or (channel.branches and not closed and not is_live(channel)):
                 continue
             if any(map(boxes.pending, channel.branches)) or not self._patience.may(name, now):
                 self._dirty[name] = None  # what was ordered comes first
                 continue
-            decision = tidy(self.view, name, now, keepers.get(name, ()))
+            if closed:
+                decision = d.close_channel(self.view, name)
+            else:
+                decision = tidy(self.view, name, now, keepers.get(name, ()))
             self._patience.ordered(name, decision.transitions, now)
             self.decide(decision)
 
@@ -358,7 +410,7 @@ class Manager:
         if self._patience.may(unit, now):
             self._patience.ordered(unit, decision.transitions, now)
             self.decide(decision)
-        self.tell_progress("drain", unit)
+        self._telling.progress("drain", unit, self.progress(unit))
 
     def progress(self, unit: str) -> dict[str, Any]:
         """What a unit still has; it is done when the unit has carried out all it was told."""
@@ -367,26 +419,23 @@ class Manager:
             found["done"] = False
         return {"done": found["done"], "progress": found}
 
-    def tell_progress(self, command: str, unit: str) -> None:
-        """Publish what a unit still has, where that is not what was said last."""
-        said = {"command": command, "subject": unit, **self.progress(unit)}
-        if self._told.get(unit) != said:
-            self._told[unit] = said
-            self._bus.publish(wire.PROGRESS, said)
+    def _follow_closing(self, name: str) -> None:
+        found = self.closing(name)
+        self._telling.progress("close", name, found)
+        if found["done"]:
+            del self._closing[name]
+            self._telling.forget("close", name)
+
+    def closing(self, name: str) -> dict[str, Any]:
+        """What is left of a channel that was closed."""
+        boxes = self._boxes
+        had = self._closing.get(name, ())
+        busy = [unit for unit in had if boxes is not None and boxes.pending(unit)]
+        found = describe_closing(self.view.channels.get(name), name, busy)
+        return {"done": found["done"], "progress": found}
 
     def _publish(self, lease: Lease) -> None:
-        shown = describe(self.view, epoch=lease.epoch, manager=self.name, at=0.0)
-        if self._told.get("view") == shown:
-            return
-        self._told["view"] = shown
-        shown = {**shown, "at": round(time.time(), 3)}
-        if len(encode_or_empty(shown)) > MAX_VIEW:
-            shown = self._shown(lease, whole=False)
-        self._bus.publish(wire.VIEWS, shown)
-
-    def _shown(self, lease: Lease, *, whole: bool = True) -> dict[str, Any]:
-        at = time.time()
-        return describe(self.view, epoch=lease.epoch, manager=self.name, at=at, whole=whole)
+        self._telling.view(self.view, lease.epoch, self.closed, self.removed)
 
     # --- what units say ---------------------------------------------------------------------
 
@@ -452,6 +501,8 @@ class Manager:
         if not self.serving:
             await self.until_serving()
         lease = self.require_lease()
+        if asked.channel in self.closed:
+            raise ForbiddenError(f"channel {asked.channel!r} is closed", subject=asked.channel)
         id, now = f"{lease.epoch}-{secrets.token_urlsafe(12)}", self.now()
         offered = () if asked.channel in self.view.channels else self.offered()
         try:
@@ -462,14 +513,18 @@ class Manager:
         self.decide(joined)
         self.counters["joins"] += 1
         kept = joined.reservation
-        boxes = self._boxes
-        if boxes is not None and boxes.pending(kept.unit):
-            # Of a group that is granted this moment his unit has to know before he comes.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.options.grant):
-                    await boxes.carried_out(kept.unit)
+        # Of a group that is granted this moment his unit has to know before he comes.
+        await self.until_told(kept.unit)
         left = max(0.0, kept.expires - self.now())
         return wire.seat_json(wire.Seat(kept.id, kept.unit, kept.index, lease.epoch, left))
+
+    async def until_told(self, unit: str) -> None:
+        """Wait a moment until a unit has carried out what it was told."""
+        boxes = self._boxes
+        if boxes is not None and boxes.pending(unit):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.options.grant):
+                    await boxes.carried_out(unit)
 
     async def _command(self, request: Request) -> Json:
         command = wire.parse_command(request.value)
@@ -478,8 +533,13 @@ class Manager:
         # Half a command is worse than one whose answer nobody waits for any more.
         task = asyncio.get_running_loop().create_task(self._carry_out(command))
         self._carrying_out.add(task)
-        task.add_done_callback(self._carrying_out.discard)
+        task.add_done_callback(self._carried_out)
         return await asyncio.shield(task)
+
+    def _carried_out(self, task: asyncio.Task[Any]) -> None:
+        self._carrying_out.discard(task)
+        if not task.cancelled():
+            task.exception()  # told to whoever waits; maybe nobody does any more
 
     async def _carry_out(self, command: wire.Command) -> Json:
         try:
@@ -490,12 +550,8 @@ class Manager:
             raise
 
     async def _view(self, request: Request) -> Json:
-        return self._shown(self.require_lease())
+        epoch = self.require_lease().epoch
+        return self._telling.asked(self.view, epoch, self.closed, self.removed)
 
-
-def encode_or_empty(value: Json) -> bytes:
-    """A value as bytes; as long as a message may be where it is longer."""
-    try:
-        return encode(value)
-    except HelioError:
-        return bytes(MAX_MESSAGE)
+    async def _closed(self, request: Request) -> Json:
+        return wire.closed_json(self.require_lease().epoch, self.closed)

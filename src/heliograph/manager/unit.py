@@ -22,6 +22,7 @@ from typing import Any
 import structlog
 
 from heliograph.bus import Arrived, Bus, Changed, Gone, Registration, Request
+from heliograph.live.placing import MOVED
 from heliograph.live.pressure import Pressure
 from heliograph.live.readers import ReaderKind
 from heliograph.live.reflector import Reflector
@@ -49,9 +50,6 @@ log = structlog.get_logger(__name__)
 PERIOD = 1.0
 #: Seconds between two reports at least, whatever happens.
 GAP = 0.1
-#: Reason of viewers and publishers that are to come to another unit: their pages come again by
-#: themselves, other than those that were kicked.
-MOVED = "moved"
 #: Moves of viewers that are remembered, so that one told twice moves nobody twice.
 MAX_MOVES = 1024
 #: What is kept beside the node's key.

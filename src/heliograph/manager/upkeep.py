@@ -1,7 +1,7 @@
 """What the shell decides beyond single decisions: pure, and of the same kind.
 
-Channels of a cluster are opened by the nodes that keep them, so the manager opens none and closes
-none: it knows those that units carry, and begins with another when somebody wants to watch it.
+Channels of a cluster are made by the nodes that keep them: the manager knows those that units
+carry, and begins with another when somebody wants to watch it, or opens it by hand.
 ``offered`` are the channels that nodes announce, ``keepers`` the nodes that announce one.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import replace
 from heliograph.manager import transitions as t
 from heliograph.manager.decisions import Joined, join, replace_unit
 from heliograph.manager.decisions.growing import grant_on, top_up
-from heliograph.manager.decisions.lending import borrow
+from heliograph.manager.decisions.lending import borrow, grant_or_borrow
 from heliograph.manager.decisions.mending import mend_tree
 from heliograph.manager.decisions.reconciling import prune_if_bare
 from heliograph.manager.decisions.replacing import revive
@@ -23,6 +23,7 @@ from heliograph.manager.ranking import refusal
 from heliograph.manager.view import Channel, State, View
 from heliograph.manager.wire import Asked
 from heliograph.model.errors import BusyError, ConflictError, NotFoundError
+from heliograph.model.media import check_channel_name
 
 
 def is_live(channel: Channel) -> bool:
@@ -77,6 +78,23 @@ def seat(view: View, asked: Asked, id: str, now: float, offered: Collection[str]
         begun.view, name, id, now, location=asked.location, origin=asked.origin, at=asked.at
     )
     return replace(joined, transitions=begun.transitions + joined.transitions)
+
+
+def begin(view: View, name: str, now: float) -> Decision:
+    """Open a channel by hand: a unit where its source is expected, and a group there or wherever
+    one is free, before anybody comes. Nothing where it has both.
+
+    ``BusyError`` where no unit has room for it.
+    """
+    draft = Draft(view)
+    if name not in draft.channels:
+        draft.do(t.OpenChannel(check_channel_name(name), NOMINAL_BITRATE))
+    if draft.channels[name].ingest is None:
+        revive(draft, name, now)
+    channel = draft.channels[name]
+    if channel.ingest is None or not (channel.groups or grant_or_borrow(draft, name, now)):
+        raise refusal(draft, draft.channels[name])
+    return draft.decision()
 
 
 def lose_unit(view: View, unit: str, now: float, offered: Collection[str]) -> Decision:

@@ -174,7 +174,7 @@ class Server:
         if self.cluster.active:
             self.steering = Steering(settings, self.cluster, self.catalogue, self.channels)
             self._undo.append(("roles", self.steering.close))
-            await self.steering.start(self.mesh, self.rtsp, rtc)
+            await self.steering.start(self.mesh, self.rtsp, rtc, gate)
         pictures = Pictures()
         if self.mesh is not None:
             pictures.source = self.mesh.shared.picture
@@ -356,7 +356,15 @@ class Server:
         return {**self.https.counters(), "certificate_ends": ends}
 
     def _pull(self, channel: Channel) -> None:
-        pulls = [Pull(channel, options, self.channels.loop) for options in channel.options.pulls]
+        gate = self.roster.gate
+
+        def held() -> bool:
+            return channel.name in gate.closed
+
+        pulls = [
+            Pull(channel, options, self.channels.loop, held=held)
+            for options in channel.options.pulls
+        ]
         self._pulls[channel.name] = pulls
         for pull in pulls:
             pull.start()

@@ -14,9 +14,11 @@ from heliograph.live.offers import OfferLimits, Offers
 from heliograph.live.registry import Channels
 from heliograph.live.remote import Portal, Viewers
 from heliograph.live.remote import Unit as RemoteUnit
+from heliograph.live.seats import State as SeatsState
 from heliograph.live.tickets import Tickets
 from heliograph.live.webrtc import Rtc
 from heliograph.manager.client import Managers, Place
+from heliograph.manager.closed import ClosedChannels
 from heliograph.manager.service_address import (
     CommandedAddress,
     HeldAddress,
@@ -58,6 +60,7 @@ class Steering:
         """None: this node sends viewers nowhere."""
         self.unit: UnitAgent | None = None
         self.manager: Manager | None = None
+        self.closed: ClosedChannels | None = None
         self._settings, self._cluster = settings, cluster
         self._catalogue, self._channels = catalogue, channels
         self._tickets = Tickets(cluster.bus.node, self._is_here)
@@ -66,19 +69,31 @@ class Steering:
         self._viewers: Viewers | None = None
         self._address: ServiceAddress | None = None
 
-    async def start(self, mesh: Mesh | None, rtsp: RtspServer | None, rtc: Rtc | None) -> None:
+    async def start(
+        self, mesh: Mesh | None, rtsp: RtspServer | None, rtc: Rtc | None, gate: Gate
+    ) -> None:
         """Take each of the node's roles; ``SettingsError`` for a service address that is none."""
+        bus, identity = self._cluster.bus, self._cluster.identity
+        self.closed = ClosedChannels(bus, self._channels, gate, identity.directory)
+        await self.closed.start()
         if Role.MANAGER in self.roles:
             await self._start_manager()
         if Role.UNIT in self.roles and mesh is not None:
             await self._start_unit(mesh, rtsp, rtc)
         seats = None if self.unit is None else self.unit.seats
-        bus = self._cluster.bus
         placer = Placing(self.managers) if Role.PORTAL in self.roles else None
         if rtsp is not None:
-            key = self._cluster.identity.key
-            sends = placer if self._settings.rtsp.redirect else None
-            self._places = RtspPlaces(bus, key, self._tickets, placer=sends, seats=seats)
+            key = identity.key
+            redirect = self._settings.rtsp.redirect
+            self._places = RtspPlaces(
+                bus,
+                key,
+                self._tickets,
+                placer=placer if redirect else None,
+                mover=Placing(self.managers) if redirect else None,
+                full=lambda: seats is not None and seats.state is not SeatsState.UP,
+                seats=seats,
+            )
             rtsp.places = self._places
         if placer is not None:
             webrtc = self._settings.webrtc
@@ -147,6 +162,8 @@ class Steering:
             found["manager"] = self.manager.counts()
         if self.unit is not None:
             found["unit"] = {**self.unit.counters, **self.unit.seats.counters}
+        if self.closed is not None:
+            found["closed"] = dict(self.closed.counters)
         return found
 
     async def step_down(self) -> None:
@@ -167,4 +184,6 @@ class Steering:
             await self._viewers.close()
         if self.unit is not None:
             await self.unit.close()
+        if self.closed is not None:
+            await self.closed.close()
         self.managers.close()

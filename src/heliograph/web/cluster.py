@@ -11,6 +11,8 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from heliograph.bus import Registration
+from heliograph.catalogue.values import Actor
+from heliograph.manager.decisions.growing import MAX_BY_HAND
 from heliograph.model.errors import BusyError, HelioError, UnreachableError
 from heliograph.web.access import Administering, Administrator, Context, still_administrator
 from heliograph.web.context import WebContext
@@ -27,19 +29,19 @@ VIEW_PERIOD = 0.5
 LOOK_PERIOD = 5.0
 #: Seconds that a manager may take: less than pages and the command line wait.
 PATIENCE = 8.0
-#: Groups that one order gives or takes: a unit has 50.
-MAX_GROUPS = 64
 #: The name under which who listens to the cluster is found among the streams.
 HUB = "cluster"
 
 #: Told what is new: ``view`` with the whole view, ``progress`` with that of a command.
 Listener: TypeAlias = Callable[[str, Mapping[str, Any]], None]
+#: Gives an order, with its arguments.
+Order: TypeAlias = Callable[..., Awaitable[dict[str, Any]]]
 
 
 class ManagersFace(Protocol):
     """What the API needs of the way to the manager."""
 
-    def command(self, command: str, by: str, **what: object) -> Awaitable[dict[str, Any]]:
+    def command(self, command: str, by: Actor, **what: object) -> Awaitable[dict[str, Any]]:
         """Order something; its ``progress`` where it takes a while. Errors are the manager's."""
         ...
 
@@ -52,26 +54,44 @@ class ManagersFace(Protocol):
         ...
 
 
+#: What a channel has that no unit carries.
+_NOTHING: Mapping[str, Any] = {
+    "viewers": 0,
+    "reserved": 0,
+    "places": 0,
+    "groups": 0,
+    "kept": 1,
+    "bitrate": 0,
+    "epoch": 0,
+    "ingest": None,
+    "next_ingest": None,
+    "orphans": [],
+    "tree": [],
+}
+
+
 class Done(BaseModel):
     """What became of an order."""
 
     done: bool = Field(description="False: it goes on; `progress` says how far it is.")
     progress: dict[str, Any] | None = Field(
-        None, description="What a unit that is drained still has."
+        None,
+        description="What a unit that is drained, or a channel that is closed, still has; where a "
+        "channel that was opened is expected.",
     )
 
 
 class Extension(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    groups: int = Field(1, ge=1, le=MAX_GROUPS, description="How many more.")
+    groups: int = Field(1, ge=1, le=MAX_BY_HAND, description="How many more.")
     unit: str = Field("", max_length=64, description="Id of the unit; empty: the manager chooses.")
 
 
 class Reduction(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    groups: int = Field(1, ge=1, le=MAX_GROUPS, description="How many fewer.")
+    groups: int = Field(1, ge=1, le=MAX_BY_HAND, description="How many fewer.")
 
 
 class Move(BaseModel):
@@ -89,6 +109,21 @@ def _managers(context: Context) -> ManagersFace:
 Found: TypeAlias = Annotated[ManagersFace, Depends(_managers)]
 
 
+def _ordering(managers: Found, by: Administering) -> Order:
+    def order(command: str, **what: object) -> Awaitable[dict[str, Any]]:
+        return _reached(managers.command(command, by.actor, **what))
+
+    return order
+
+
+#: Orders something of the manager, in the name of who asks.
+Ordering: TypeAlias = Annotated[Order, Depends(_ordering)]
+
+#: What may become of an order about a unit, and of one about a channel.
+UNIT_ANSWERS = answers(401, 403, 404, 409, 502, 503)
+CHANNEL_ANSWERS = answers(400, 401, 403, 404, 409, 502, 503)
+
+
 @router.get("/cluster", responses=answers(401, 403, 503))
 async def get_cluster(managers: Found, context: Context) -> dict[str, Any]:
     """Units, channels and their groups, as the manager sees them, and who the managers are."""
@@ -104,66 +139,63 @@ async def get_events(request: Request, managers: Found, context: Context) -> Eve
     return EventStream(hub.join(), still_administrator(request, context))
 
 
-@router.post(
-    "/units/{unit}/drain", response_model=Done, responses=answers(401, 403, 404, 409, 502, 503)
-)
-async def drain_unit(unit: str, managers: Found, by: Administering) -> dict[str, Any]:
+@router.post("/units/{unit}/drain", response_model=Done, responses=UNIT_ANSWERS)
+async def drain_unit(unit: str, order: Ordering) -> dict[str, Any]:
     """Move everything away from a unit; events tell how far it is."""
-    return await _reached(managers.command("drain", by.actor.name, unit=unit))
+    return await order("drain", unit=unit)
+
+
+@router.post("/units/{unit}/return", response_model=Done, responses=UNIT_ANSWERS)
+async def return_unit(unit: str, order: Ordering) -> dict[str, Any]:
+    """Let a unit that was drained or removed be given channels again."""
+    return await order("return", unit=unit)
+
+
+@router.delete("/units/{unit}", response_model=Done, responses=UNIT_ANSWERS)
+async def remove_unit(unit: str, order: Ordering) -> dict[str, Any]:
+    """Forget a unit that is gone, or that was drained and has nothing; 409 while it carries
+    anything. It is shown no more, and if it runs or comes back it is given nothing until it is
+    returned."""
+    return await order("remove", unit=unit)
 
 
 @router.post(
-    "/units/{unit}/return", response_model=Done, responses=answers(401, 403, 404, 409, 502, 503)
+    "/cluster/channels/{name}/open", response_model=Done, responses=answers(401, 403, 404, 502, 503)
 )
-async def return_unit(unit: str, managers: Found, by: Administering) -> dict[str, Any]:
-    """Let a unit that was drained be given channels again."""
-    return await _reached(managers.command("return", by.actor.name, unit=unit))
-
-
-@router.delete(
-    "/units/{unit}", response_model=Done, responses=answers(401, 403, 404, 409, 502, 503)
-)
-async def remove_unit(unit: str, managers: Found, by: Administering) -> dict[str, Any]:
-    """Forget a unit that is drained and has nothing, or that is gone."""
-    return await _reached(managers.command("remove", by.actor.name, unit=unit))
+async def open_channel(name: str, order: Ordering) -> dict[str, Any]:
+    """Let everybody publish on and watch a channel that was closed, and grant a first group before
+    anybody comes, on the least loaded unit; `progress` says on which."""
+    return await order("open", channel=name)
 
 
 @router.post(
-    "/channels/{name}/extend",
+    "/cluster/channels/{name}/close",
     response_model=Done,
-    responses=answers(400, 401, 403, 404, 409, 502, 503),
+    responses=answers(401, 403, 404, 502, 503),
 )
-async def extend_channel(
-    name: str, given: Extension, managers: Found, by: Administering
-) -> dict[str, Any]:
+async def close_channel(name: str, order: Ordering) -> dict[str, Any]:
+    """End a channel at all units: publishers and viewers are sent away, groups given back, and
+    nobody is let in until it is opened. Its keys, settings and chat stay. Events tell how far it
+    is."""
+    return await order("close", channel=name)
+
+
+@router.post("/channels/{name}/extend", response_model=Done, responses=CHANNEL_ANSWERS)
+async def extend_channel(name: str, given: Extension, order: Ordering) -> dict[str, Any]:
     """Give a channel further groups, which stay until they are taken back."""
-    what = {"channel": name, "groups": given.groups, "unit": given.unit}
-    return await _reached(managers.command("extend", by.actor.name, **what))
+    return await order("extend", channel=name, groups=given.groups, unit=given.unit)
 
 
-@router.post(
-    "/channels/{name}/shrink",
-    response_model=Done,
-    responses=answers(400, 401, 403, 404, 409, 502, 503),
-)
-async def shrink_channel(
-    name: str, given: Reduction, managers: Found, by: Administering
-) -> dict[str, Any]:
+@router.post("/channels/{name}/shrink", response_model=Done, responses=CHANNEL_ANSWERS)
+async def shrink_channel(name: str, given: Reduction, order: Ordering) -> dict[str, Any]:
     """Take groups of a channel back, as they empty."""
-    what = {"channel": name, "groups": given.groups}
-    return await _reached(managers.command("reduce", by.actor.name, **what))
+    return await order("reduce", channel=name, groups=given.groups)
 
 
-@router.post(
-    "/channels/{name}/move",
-    response_model=Done,
-    responses=answers(400, 401, 403, 404, 409, 502, 503),
-)
-async def move_channel(
-    name: str, given: Move, managers: Found, by: Administering
-) -> dict[str, Any]:
+@router.post("/channels/{name}/move", response_model=Done, responses=CHANNEL_ANSWERS)
+async def move_channel(name: str, given: Move, order: Ordering) -> dict[str, Any]:
     """Let the source of a channel enter at another unit."""
-    return await _reached(managers.command("move", by.actor.name, channel=name, unit=given.unit))
+    return await order("move", channel=name, unit=given.unit)
 
 
 class News:
@@ -254,7 +286,8 @@ def present(context: WebContext) -> list[dict[str, Any]]:
 
 def dressed(context: WebContext, view: Mapping[str, Any]) -> dict[str, Any]:
     """A view with what this node knows besides: ``address`` and ``link`` of units (null: there is
-    no link from here), ``title`` of channels; and which ``node`` it is."""
+    no link from here), ``title`` of channels, and those that no unit carries; which ``node`` it
+    is. ``state`` of a channel: ``open``, ``closed``, or ``idle`` where nobody needed it yet."""
     addresses: dict[str, str] = {}
     if context.cluster is not None:
         for (node, _), value in context.cluster.bus.present("node").items():
@@ -267,6 +300,10 @@ def dressed(context: WebContext, view: Mapping[str, Any]) -> dict[str, Any]:
         found["received"] += link.get("received_items", 0)
         found["lost"] += link.get("given_up", 0)
     titles = {channel.name: channel.title for channel in context.channels}
+    closed = frozenset(view.get("closed", ()))
+    carried = [*view.get("channels", ())]
+    names = {channel["name"] for channel in carried}
+    carried += ({"name": name, **_NOTHING} for name in sorted({*titles, *closed} - names))
     return {
         **view,
         "node": "" if context.cluster is None else context.cluster.node,
@@ -275,10 +312,19 @@ def dressed(context: WebContext, view: Mapping[str, Any]) -> dict[str, Any]:
             for unit in view.get("units", ())
         ],
         "channels": [
-            {**channel, "title": titles.get(channel["name"], "")}
-            for channel in view.get("channels", ())
+            {
+                **channel,
+                "title": titles.get(channel["name"], ""),
+                "state": _state(channel, channel["name"] in closed),
+            }
+            for channel in sorted(carried, key=lambda one: one["name"])
         ],
     }
+
+
+def _state(channel: Mapping[str, Any], closed: bool) -> str:
+    carried = channel.get("groups") or channel.get("ingest")
+    return "closed" if closed else "open" if carried else "idle"
 
 
 async def _reached(answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from heliograph.catalogue.desired import DesiredState
 from heliograph.catalogue.leases import Lease
 from heliograph.catalogue.values import Actor
 from heliograph.model.errors import ResourceError, WrongStateError
-
-
-@dataclass(frozen=True)
-class Wanted:
-    drained: frozenset[str]
-    kept: Mapping[str, int]
 
 
 @dataclass
@@ -30,6 +25,8 @@ class Database:
     ends: float = 0.0
     drained: set[str] = field(default_factory=set)
     kept: dict[str, int] = field(default_factory=dict)
+    removed: set[str] = field(default_factory=set)
+    closed: set[str] = field(default_factory=set)
     written: list[tuple[str, str]] = field(default_factory=list)
 
     async def _reach(self) -> None:
@@ -68,17 +65,34 @@ class Database:
         if self.good(lease):
             self.ends = self.clock()
 
-    async def load(self) -> Wanted:
+    async def load(self) -> DesiredState:
         await self._reach()
-        return Wanted(frozenset(self.drained), dict(self.kept))
+        return DesiredState(
+            frozenset(self.drained),
+            dict(self.kept),
+            frozenset(self.removed),
+            frozenset(self.closed),
+        )
 
-    async def set_drained(self, unit: str, drained: bool, lease: Lease, by: Actor) -> None:
-        await self._write(lease, "drain" if drained else "return", by)
+    async def set_drained(
+        self, unit: str, drained: bool, lease: Lease, by: Actor, *, removed: bool = False
+    ) -> None:
+        await self._write(lease, "remove" if removed else "drain" if drained else "return", by)
         (self.drained.add if drained else self.drained.discard)(unit)
+        (self.removed.add if removed else self.removed.discard)(unit)
 
     async def set_kept(self, channel: str, groups: int, lease: Lease, by: Actor) -> None:
         await self._write(lease, "keep", by)
         self.kept[channel] = groups
+
+    async def set_closed(self, channel: str, closed: bool, lease: Lease, by: Actor) -> None:
+        await self._write(lease, "close" if closed else "open", by)
+        (self.closed.add if closed else self.closed.discard)(channel)
+
+    async def note(
+        self, action: str, subject: str, lease: Lease, by: Actor, **detail: str | float
+    ) -> None:
+        await self._write(lease, f"{action} {subject}", by)
 
     async def _write(self, lease: Lease, what: str, by: Actor) -> None:
         await self._reach()

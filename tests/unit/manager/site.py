@@ -12,6 +12,7 @@ from tests.unit.manager.waiting import until
 
 from heliograph.bus import Bus, Request
 from heliograph.bus.memory import MemoryLink, MemoryNetwork
+from heliograph.catalogue.values import Actor
 from heliograph.manager import transitions as t
 from heliograph.manager import wire
 from heliograph.manager.client import Managers
@@ -35,6 +36,8 @@ QUICK = ManagerOptions(
     publish=0.05,
 )
 PERIOD = 0.05
+#: Who orders something.
+EVA = Actor("eva", "192.0.2.7")
 
 
 class Unit:

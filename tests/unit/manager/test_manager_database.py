@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.unit.manager.site import Host, Site, site
+from tests.unit.manager.site import EVA, Host, Site, site
 from tests.unit.manager.waiting import until
 
 from heliograph.catalogue.catalogue import Catalogue
@@ -41,8 +41,8 @@ async def test_what_one_manager_was_told_the_next_one_reads(tmp_path: Path) -> N
             right = await add_manager(made, catalogue, "right")
             await until(lambda: right.leader.counters()["asked"] > 2)
             assert not right.serving
-            await portal.command("extend", "eva", channel="yard", groups=2)
-            await portal.command("drain", "eva", unit=unit.id)
+            await portal.command("extend", EVA, channel="yard", groups=2)
+            await portal.command("drain", EVA, unit=unit.id)
             epoch = left.lease.epoch if left.lease else 0
             await left.close()
             await until(lambda: right.serving and portal.active() == made.buses["right"][0].node)
@@ -50,7 +50,7 @@ async def test_what_one_manager_was_told_the_next_one_reads(tmp_path: Path) -> N
             assert right.lease.epoch == epoch + 1
             assert right.view.channels["yard"].kept == 3
             assert unit.state is State.DRAINING
-            await portal.command("return", "eva", unit=unit.id)
+            await portal.command("return", EVA, unit=unit.id)
             await until(lambda: unit.state is State.UP)
             lines = [(one.action, one.actor) for one in await catalogue.audit.read()]
             assert ("unit.drain", "eva") in lines

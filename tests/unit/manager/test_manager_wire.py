@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heliograph.catalogue.values import Actor
 from heliograph.manager import transitions as t
 from heliograph.manager import wire
 from heliograph.manager.reports import BranchReport, GroupReport, Report
@@ -129,6 +130,7 @@ def test_nonsense_is_malformed_and_nothing_else(value: Any) -> None:
         lambda: wire.parse_asked(value),
         lambda: wire.parse_seat(value),
         lambda: wire.parse_command(value),
+        lambda: wire.parse_closed(value),
     ):
         with pytest.raises(MalformedError):
             parse()
@@ -188,7 +190,9 @@ def test_requests_for_places_and_their_answers_arrive() -> None:
 
 
 def test_a_command_has_only_plain_arguments() -> None:
-    command = wire.Command("drain", "eva", {"unit": "a", "groups": 2, "quick": True})
+    command = wire.Command(
+        "drain", Actor("eva", "192.0.2.7"), {"unit": "a", "groups": 2, "quick": True}
+    )
     assert wire.parse_command(sent(wire.command_json(command))) == command
     assert command.text("unit") == "a"
     assert command.whole("groups", 1) == 2

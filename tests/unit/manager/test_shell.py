@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from tests.unit.manager.leases import Lease
-from tests.unit.manager.site import QUICK, Site, Unit, site
+from tests.unit.manager.site import EVA, QUICK, Site, Unit, site
 from tests.unit.manager.waiting import until
 
 from heliograph.manager import decisions as d
@@ -22,6 +22,7 @@ from heliograph.manager.view import State
 from heliograph.model.errors import (
     BusyError,
     ConflictError,
+    ForbiddenError,
     HelioError,
     MalformedError,
     NotFoundError,
@@ -344,7 +345,7 @@ async def test_without_the_database_viewers_go_on_joining_and_changes_are_refuse
         await seat(portal, made, 2)
         made.database.away = True
         with pytest.raises(ResourceError):  # the lease is still good
-            await portal.command("drain", "eva", unit=units[1].id)
+            await portal.command("drain", EVA, unit=units[1].id)
         assert units[1].id not in manager.drained
         assert (await portal.join("yard")).by_manager
         made.let_the_lease_end()
@@ -364,8 +365,8 @@ async def test_what_was_acknowledged_is_known_to_the_next_manager() -> None:
         manager, units = await three(made, managers=2)
         portal = await made.add_portal()
         await until(lambda: portal.active())
-        assert (await portal.command("extend", "eva", channel="yard"))["done"]
-        assert await portal.command("drain", "eva", unit=units[2].id)
+        assert (await portal.command("extend", EVA, channel="yard"))["done"]
+        assert await portal.command("drain", EVA, unit=units[2].id)
         assert made.database.written == [("keep", "eva"), ("drain", "eva")]
         assert made.database.kept == {"yard": 2}
         made.kill(manager.name)
@@ -388,10 +389,10 @@ async def test_a_drained_unit_is_emptied_with_progress_removed_and_returned() ->
         await until(lambda: portal.active())
         await seat(portal, made, 6)
         await until(lambda: manager.view.channels["yard"].seats == 6)
-        answer = await portal.command("drain", "eva", unit=units[0].id)
+        answer = await portal.command("drain", EVA, unit=units[0].id)
         assert answer["progress"]["unit"] == units[0].id
-        with pytest.raises(ConflictError):
-            await portal.command("remove", "eva", unit=units[0].id)
+        with pytest.raises(ConflictError, match="still carries 1 channels"):
+            await portal.command("remove", EVA, unit=units[0].id)
         assert not answer["done"]
         # Viewers whose pages were sent away come again, the publisher too.
         await until(lambda: [one for one in units[0].orders if isinstance(one, t.MoveIngest)])
@@ -408,10 +409,17 @@ async def test_a_drained_unit_is_emptied_with_progress_removed_and_returned() ->
         assert not units[0].groups
         assert units[0].state is State.DRAINING
         await until(lambda: not units[0].branches)
-        assert (await portal.command("remove", "eva", unit=units[0].id))["done"]
-        assert (await portal.command("return", "eva", unit=units[0].id))["done"]
+        assert (await portal.command("remove", EVA, unit=units[0].id))["done"]
+        # It runs on, is not shown, and stays empty.
+        at = manager.hearing.reports[units[0].id].at
+        await until(lambda: manager.hearing.reports[units[0].id].at > at)
+        view = await portal.view()
+        assert units[0].id not in [one["id"] for one in view["units"]]
+        assert view["removed"] == [{"id": units[0].id, "name": "one"}]
+        assert (await portal.command("return", EVA, unit=units[0].id))["done"]
         await until(lambda: units[0].state is State.UP)
-        assert made.database.drained == set()
+        assert made.database.drained == made.database.removed == set()
+        assert units[0].id in [one["id"] for one in (await portal.view())["units"]]
         assert check(manager.view) == []
 
 
@@ -420,12 +428,104 @@ async def test_a_source_is_moved_by_hand() -> None:
         manager, units = await three(made)
         portal = await made.add_portal()
         await until(lambda: portal.active())
-        assert not (await portal.command("move", "eva", channel="yard", unit=units[2].id))["done"]
+        assert not (await portal.command("move", EVA, channel="yard", unit=units[2].id))["done"]
         await until(lambda: [one for one in units[0].orders if isinstance(one, t.MoveIngest)])
         await until(lambda: "yard" in units[2].branches)
         units[2].enter("yard", epoch=2)
         await until(lambda: manager.view.channels["yard"].ingest == units[2].id)
         await until(lambda: units[0].branches["yard"].source == units[2].id)
+        assert made.database.written == [("channel.move yard", "eva")]
+
+
+async def test_a_unit_that_is_gone_is_forgotten_and_gets_nothing_when_it_is_back() -> None:
+    async with site() as made:
+        manager, units = await three(made)
+        portal = await made.add_portal()
+        await until(lambda: portal.active())
+        gone = units[2]
+        made.kill(gone.name)
+        await until(lambda: manager.view.units[gone.id].state is State.GONE)
+        await portal.command("remove", EVA, unit=gone.id)
+        assert gone.id not in manager.view.units
+        assert made.database.written == [("remove", "eva")]
+        gone.stop()
+        made.units.remove(gone)
+        again = await made.add_unit("three")
+        assert again.id == gone.id
+        await until(lambda: again.state is State.DRAINING)
+        assert again.id not in [one["id"] for one in (await portal.view())["units"]]
+        # Somebody publishes there: it is shown until it has nothing.
+        again.enter("hall")
+        await until(lambda: "hall" in manager.view.channels)
+        assert again.id in [one["id"] for one in (await portal.view())["units"]]
+
+
+async def test_a_channel_is_opened_before_anybody_comes() -> None:
+    async with site() as made:
+        manager, units = await three(made)
+        portal = await made.add_portal()
+        units[2].bus.announce("channel", "hall", {})
+        await until(lambda: portal.active() and "hall" in manager.offered())
+        answer = await portal.command("open", EVA, channel="hall")
+        assert answer["done"]
+        chosen = next(unit for unit in units if unit.id == answer["progress"]["unit"])
+        assert "hall" in chosen.groups.values()
+        assert made.database.written == [("channel.open hall", "eva")]
+        await until(lambda: manager.hearing.reports[chosen.id].branches)
+        assert (await portal.command("open", EVA, channel="hall"))["done"]  # twice is once
+        assert [*chosen.groups.values()].count("hall") == 1
+        assert len(made.database.written) == 1
+        assert check(manager.view) == []
+
+
+async def test_a_closed_channel_ends_everywhere_and_stays_closed_until_it_is_opened() -> None:
+    async with site() as made:
+        manager, units = await three(made, managers=2)
+        portal = await made.add_portal()
+        told: list[dict[str, object]] = []
+        portal.watch(lambda kind, value: told.append(dict(value)) if kind == "progress" else None)
+        await until(lambda: portal.active())
+        units[1].bus.announce("channel", "yard", {})
+        await seat(portal, made, 6)
+        assert not (await portal.command("close", EVA, channel="yard"))["done"]
+        await until(lambda: [one for one in told if one["command"] == "close" and one["done"]])
+        assert not carriers(made)
+        assert not [unit for unit in units if "yard" in unit.branches]
+        assert made.database.written == [("close", "eva")]
+        with pytest.raises(ForbiddenError, match="closed"):
+            await portal.join("yard")
+        assert (await portal.view())["closed"] == ["yard"]
+        # Somebody got in where nobody knew yet: that ends too.
+        units[0].enter("yard", epoch=2)
+        await until(lambda: "yard" not in units[0].branches)
+        assert not carriers(made)
+        # And the next manager knows.
+        made.kill(manager.name)
+        await until(lambda: made.active() and made.active() != [manager])
+        await until(lambda: portal.active() == made.active()[0]._bus.node)
+        with pytest.raises(ForbiddenError, match="closed"):
+            await portal.join("yard")
+        assert (await portal.command("open", EVA, channel="yard"))["progress"]["groups"] == 1
+        assert (await portal.join("yard")).by_manager
+        assert made.database.closed == set()
+        assert made.database.written == [("close", "eva"), ("open", "eva")]
+
+
+async def test_where_no_unit_has_room_a_channel_is_not_opened() -> None:
+    async with site() as made:
+        await made.add_manager("left")
+        unit = await made.add_unit("one", groups=1, places=2)
+        unit.enter("yard")
+        portal = await made.add_portal()
+        await made.until_active()
+        await until(lambda: unit.groups and portal.active())
+        await seat(portal, made, 2)
+        unit.bus.announce("channel", "hall", {})
+        await until(lambda: "hall" in made.managers[0].manager.offered())
+        with pytest.raises(BusyError) as refused:
+            await portal.command("open", EVA, channel="hall")
+        assert refused.value.retry_after
+        assert made.database.written == []
 
 
 async def test_groups_are_added_and_taken_by_hand() -> None:
@@ -434,18 +534,19 @@ async def test_groups_are_added_and_taken_by_hand() -> None:
         portal = await made.add_portal()
         await until(lambda: portal.active())
         what = {"channel": "yard", "unit": units[1].id}
-        assert (await portal.command("extend", "eva", **what))["done"]
+        assert (await portal.command("extend", EVA, **what))["done"]
         await until(lambda: units[1].groups)
         assert units[1].branches["yard"].source == units[0].id
-        assert (await portal.command("reduce", "eva", channel="yard"))["done"]
+        assert (await portal.command("reduce", EVA, channel="yard"))["done"]
         await until(lambda: not units[1].groups)
         assert made.database.kept["yard"] == 1
         assert manager.view.channels["yard"].kept == 1
 
 
 REFUSED: list[tuple[str, dict[str, object], type[HelioError]]] = [
-    ("open", {"channel": "new"}, UnsupportedError),
-    ("close", {"channel": "yard"}, UnsupportedError),
+    ("open", {"channel": "new"}, NotFoundError),
+    ("close", {"channel": "new"}, NotFoundError),
+    ("open", {}, MalformedError),
     ("dance", {}, UnsupportedError),
     ("drain", {"unit": "nobody"}, NotFoundError),
     ("return", {"unit": "nobody"}, NotFoundError),
@@ -465,7 +566,7 @@ async def test_orders_that_cannot_be_are_refused_and_nothing_is_written() -> Non
         await until(lambda: portal.active())
         for command, what, error in REFUSED:
             with pytest.raises(error):
-                await portal.command(command, "eva", **what)
+                await portal.command(command, EVA, **what)
         assert made.database.written == []
 
 

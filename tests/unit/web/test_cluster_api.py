@@ -14,11 +14,13 @@ from tests.unit.web.site import ADMIN, Site, running
 
 from heliograph.bus import Bus, Registration
 from heliograph.bus.memory import MemoryNetwork
+from heliograph.catalogue.values import Actor
 from heliograph.model.errors import NotFoundError, UnreachableError
 from heliograph.model.nodes import NodeId
 from heliograph.web import streams
 
-VIEW = {"epoch": 3, "manager": "a" * 16, "at": 7.0, "units": [], "channels": []}
+LIKE = {"epoch": 3, "manager": "a" * 16, "at": 7.0, "units": []}
+VIEW = LIKE | {"channels": []}
 
 
 class Managers:
@@ -27,13 +29,15 @@ class Managers:
     def __init__(self) -> None:
         self.found: dict[str, Any] = VIEW
         self.orders: list[tuple[str, str, dict[str, object]]] = []
+        self.addresses: list[str] = []
         self.answer: dict[str, Any] = {"done": True, "progress": None}
         self.error: Exception | None = None
         self.listeners: list[Callable[[str, Any], None]] = []
         self.asked = 0
 
-    async def command(self, command: str, by: str, **what: object) -> dict[str, Any]:
-        self.orders.append((command, by, what))
+    async def command(self, command: str, by: Actor, **what: object) -> dict[str, Any]:
+        self.orders.append((command, by.name, what))
+        self.addresses.append(by.address)
         if self.error is not None:
             raise self.error
         return self.answer
@@ -91,6 +95,8 @@ async def test_orders_reach_the_manager_with_who_gave_them(site: Site, managers:
             "extend",
             {"channel": "yard", "groups": 1, "unit": ""},
         ),
+        ("POST", "/cluster/channels/yard/open", None, "open", {"channel": "yard"}),
+        ("POST", "/cluster/channels/yard/close", None, "close", {"channel": "yard"}),
         ("POST", "/channels/yard/shrink", {}, "reduce", {"channel": "yard", "groups": 1}),
         (
             "POST",
@@ -103,6 +109,7 @@ async def test_orders_reach_the_manager_with_who_gave_them(site: Site, managers:
         answer = await site.http.request(method, f"/api/v1{path}", json=body, headers=ADMIN)
         assert answer.json() == {"done": True, "progress": None}
         assert managers.orders.pop() == (command, "api-key", what)
+    assert {*managers.addresses} == {"127.0.0.1"}
 
 
 async def test_all_of_it_is_for_administrators(site: Site, managers: Managers):
@@ -114,6 +121,8 @@ async def test_all_of_it_is_for_administrators(site: Site, managers: Managers):
         ("DELETE", "/units/u1", None),
         ("POST", "/channels/demo/extend", {}),
         ("POST", "/channels/demo/shrink", {}),
+        ("POST", "/cluster/channels/demo/open", None),
+        ("POST", "/cluster/channels/demo/close", None),
         ("POST", "/channels/demo/move", {"unit": "u1"}),
         ("GET", "/logs", None),
         ("GET", "/logs/events", None),
@@ -185,11 +194,22 @@ async def test_view_has_what_the_node_knows_besides(managers: Managers, bus: Bus
     assert answer["node"] == bus.node
 
 
+async def test_channels_that_no_unit_carries_are_shown_too(site: Site, managers: Managers):
+    busy = {"name": "busy", "groups": 2, "ingest": "c" * 16}
+    managers.found = VIEW | {"channels": [busy], "closed": ["attic"]}
+    channels = (await site.get("/api/v1/cluster", headers=ADMIN)).json()["channels"]
+    assert [(one["name"], one["state"], one["groups"]) for one in channels] == [
+        ("attic", "closed", 0),
+        ("busy", "open", 2),
+        ("demo", "idle", 0),
+    ]
+
+
 async def test_who_listens_hears_the_view_at_once_and_each_change(
     site: Site, managers: Managers, bus: Bus
 ):
     async with listening(site, "/api/v1/cluster/events") as events:
-        assert VIEW.items() <= (await events.until("view")).items()
+        assert LIKE.items() <= (await events.until("view")).items()
         managers.tell("view", VIEW | {"epoch": 4})
         assert (await events.until("view"))["epoch"] == 4
         managers.tell("progress", {"command": "drain", "subject": "u1", "done": False})
@@ -233,7 +253,7 @@ async def test_trouble_is_told_while_no_manager_answers(site: Site, managers: Ma
     async with listening(site, "/api/v1/cluster/events") as events:
         assert (await events.until("trouble"))["message"] == "nobody leads"
         managers.tell("view", VIEW)
-        assert VIEW.items() <= (await events.until("view")).items()
+        assert LIKE.items() <= (await events.until("view")).items()
 
 
 async def test_listeners_are_bounded(site: Site):

@@ -108,9 +108,13 @@ def remove(view: View, unit: str) -> Decision:
     draft = Draft(view)
     machine = draft.unit(unit)
     if machine.state not in (State.DRAINING, State.GONE):
-        raise ConflictError(f"unit {unit!r} has to be drained first", subject=unit)
+        raise ConflictError(f"unit {machine.name!r} has to be drained first", subject=unit)
     if machine.carries:
-        raise ConflictError(f"unit {unit!r} carries {len(machine.carries)} channels", subject=unit)
+        has = f"{len(machine.carries)} channels and {machine.viewers} viewers"
+        raise ConflictError(
+            f"unit {machine.name!r} still carries {has}: wait until it has nothing, or stop it",
+            subject=unit,
+        )
     draft.do(t.Forget(unit))
     return draft.decision()
 
