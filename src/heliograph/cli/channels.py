@@ -15,6 +15,7 @@ from heliograph.cli.console import (
     print_table,
     rate,
 )
+from heliograph.cli.following import Followed, follow
 from heliograph.cli.unit import find_unit
 from heliograph.model.errors import RemoteError
 
@@ -24,7 +25,7 @@ PATIENCE = 5.0
 
 app = new_app()
 
-GroupsOption = Annotated[int, typer.Option("--groups", min=1, max=64, help="How many.")]
+GroupsOption = Annotated[int, typer.Option("--groups", min=1, max=50, help="How many.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -33,7 +34,7 @@ def show(
     server: ServerOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the channels of a running server, extend and shrink them."""
+    """Show the channels of a running server; open, close, extend and shrink them."""
     if context.invoked_subcommand is not None:
         return
     channels = fetch(server)
@@ -54,6 +55,60 @@ def show(
     ]
     columns = ("name", "title", "state", "tracks", "viewers", "rate", "page")
     print_table(columns, rows, right=("viewers", "rate"))
+
+
+@app.command("open")
+def open_channel(
+    channel: ChannelArgument,
+    server: ServerOption = HERE,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let everybody in again, and grant a first group of places before anybody comes."""
+    answer = ask("POST", server, f"/cluster/channels/{channel}/open", key)
+    if as_json:
+        print_json(answer)
+        return
+    found = answer.get("progress") or {}
+    places = f", with {found['places']} places" if found.get("places") else ""
+    print(f"{channel}: is open{places}")
+
+
+@app.command()
+def close(
+    channel: ChannelArgument,
+    wait: Annotated[bool, typer.Option(help="Follow it until no unit has the channel.")] = True,
+    server: ServerOption = HERE,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End a channel everywhere; nobody publishes or watches until it is opened."""
+    closed = Followed(
+        channel,
+        f"Closing {channel}",
+        lambda: ask("POST", server, f"/cluster/channels/{channel}/close", key),
+        lambda view: (
+            not any(
+                one["name"] == channel and (one["viewers"] or one["groups"])
+                for one in view["channels"]
+            )
+        ),
+        (
+            ("viewers", "viewer", "viewers"),
+            ("groups", "group", "groups"),
+            ("units", "unit", "units"),
+        ),
+        ("viewers", "groups", "units"),
+    )
+    answer = closed.order()
+    if wait and not answer["done"]:
+        answer = follow(server, key, closed, answer, quiet=as_json)
+    if as_json:
+        print_json(answer)
+    elif answer["done"]:
+        print(f"{channel}: is closed")
+    else:
+        print(f"{channel}: is closed; {closed.words(answer.get('progress') or {})}")
 
 
 @app.command()

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from tests.unit.cli.serving import Api, serving
 
-from heliograph.cli import INTERRUPTED, REFUSED, main
+from heliograph.cli import INTERRUPTED, REFUSED, following, main
 from heliograph.cli import logs as cli_logs
-from heliograph.cli import unit as cli_unit
 
 ID = "a" * 16
 UNIT = {
@@ -49,7 +48,7 @@ def api() -> Iterator[tuple[type[Api], list[str]]]:
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HELIO_ADMINISTRATOR_KEY", "boss")
-    for module in (cli_unit, cli_logs):
+    for module in (following, cli_logs):
         monkeypatch.setattr(module, "RETRY", 0.0)
 
 
@@ -268,3 +267,46 @@ def test_who_may_not_follow_is_told(api: Any, capsys: pytest.CaptureFixture[str]
     handler.by_path = {"/api/v1/logs/events": (401, refusal)}
     assert main(["logs", "-f", *server]) == REFUSED
     assert "the key is wrong" in capsys.readouterr().err
+
+
+def test_a_channel_is_opened_with_its_places(api: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    handler, server = api
+    opened = {"channel": "yard", "unit": ID, "groups": 1, "places": 10, "done": True}
+    handler.body = json.dumps({"done": True, "progress": opened}).encode()
+    assert main(["channels", "open", "yard", *server]) == 0
+    assert orders(handler) == [("POST", "/api/v1/cluster/channels/yard/open", None)]
+    assert capsys.readouterr().out == "yard: is open, with 10 places\n"
+
+
+def test_closing_a_channel_is_followed_to_its_end(
+    api: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler, server = api
+    left = {"channel": "yard", "units": 2, "groups": 3, "viewers": 4, "done": False}
+    handler.body = json.dumps({"done": False, "progress": left}).encode()
+    over = left | {"units": 0, "groups": 0, "viewers": 0, "done": True}
+    said = {"command": "close", "subject": "yard"}
+    handler.by_path["/api/v1/cluster/events"] = (
+        200,
+        sse(
+            ("progress", said | {"subject": "hall", "done": True, "progress": over}),
+            ("progress", said | {"done": False, "progress": left}),
+            ("progress", said | {"done": True, "progress": over}),
+        ),
+    )
+    assert main(["channels", "close", "yard", *server]) == 0
+    assert orders(handler) == [("POST", "/api/v1/cluster/channels/yard/close", None)]
+    assert capsys.readouterr().out == "yard: is closed\n"
+    assert main(["channels", "close", "yard", "--no-wait", *server]) == 0
+    assert capsys.readouterr().out == "yard: is closed; 4 viewers, 3 groups, 2 units to go\n"
+
+
+def test_a_unit_that_was_removed_is_returned_by_its_name(
+    api: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler, server = api
+    view = VIEW | {"removed": [{"id": "d" * 16, "name": "old"}]}
+    handler.by_path = {"/api/v1/cluster": (200, json.dumps(view).encode())}
+    assert main(["unit", "return", "old", *server]) == 0
+    assert orders(handler) == [("POST", f"/api/v1/units/{'d' * 16}/return", None)]
+    assert capsys.readouterr().out == "old: may be given channels\n"
