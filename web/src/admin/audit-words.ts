@@ -6,11 +6,14 @@ const ACTIONS: Readonly<Record<string, string>> = {
   "account.edit": "changed the account",
   "account.first": "set up the server as",
   "account.password": "set a new password for",
+  "channel.close": "closed the channel",
   "channel.create": "made the channel",
   "channel.delete": "deleted the channel",
   "channel.edit": "changed the channel",
   "channel.give": "gave away the channel",
   "channel.keep": "changed the groups kept for",
+  "channel.move": "moved the source of",
+  "channel.open": "opened the channel",
   "chat.delete": "deleted a message in the chat of",
   "chat.mute": "muted somebody in the chat of",
   "chat.unmute": "let somebody write again in the chat of",
@@ -25,6 +28,7 @@ const ACTIONS: Readonly<Record<string, string>> = {
   "token.revoke-all": "withdrew all links of",
   "token.rotate": "changed the key that signs links:",
   "unit.drain": "drained the unit",
+  "unit.remove": "removed the unit",
   "unit.return": "returned the unit",
 };
 

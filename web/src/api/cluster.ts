@@ -35,8 +35,12 @@ export interface UnitView {
   readonly groups?: Readonly<Record<string, readonly GroupNumbers[]>>;
 }
 
+/** Idle: no unit needed it yet. Closed: nobody may publish or watch until it is opened. */
+export type ChannelState = "open" | "idle" | "closed";
+
 export interface ChannelView {
   readonly name: string;
+  readonly state?: ChannelState;
   readonly title?: string;
   readonly viewers: number;
   readonly reserved: number;
@@ -82,9 +86,17 @@ export interface Progress {
   readonly links: number;
 }
 
-export interface Done {
+/** What a channel that is closed still has. */
+export interface Closing {
+  readonly channel: string;
+  readonly units: number;
+  readonly groups: number;
+  readonly viewers: number;
+}
+
+export interface Done<T = Progress> {
   readonly done: boolean;
-  readonly progress: Progress | null;
+  readonly progress: T | null;
 }
 
 export const getCluster = (): Promise<ClusterView & { readonly managers: readonly Manager[] }> =>
@@ -96,6 +108,13 @@ const channel = (name: string): string => `/channels/${encodeURIComponent(name)}
 export const drainUnit = (id: string): Promise<Done> => request("POST", `${unit(id)}/drain`);
 export const returnUnit = (id: string): Promise<Done> => request("POST", `${unit(id)}/return`);
 export const removeUnit = (id: string): Promise<Done> => request("DELETE", unit(id));
+
+/** Lets everybody in again, and grants a first group. */
+export const openChannel = (name: string): Promise<Done<never>> =>
+  request("POST", `/cluster${channel(name)}/open`);
+/** Ends it everywhere, and lets nobody in until it is opened. */
+export const closeChannel = (name: string): Promise<Done<Closing>> =>
+  request("POST", `/cluster${channel(name)}/close`);
 
 export const extendChannel = (name: string, groups: number, unit: string): Promise<Done> =>
   request("POST", `${channel(name)}/extend`, { groups, unit });

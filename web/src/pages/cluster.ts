@@ -10,12 +10,18 @@ import { leadership, left, merged, totals } from "../admin/cluster/model";
 import "../admin/cluster/spark-line";
 import "../admin/cluster/unit-list";
 import { ApiError } from "../api/client";
-import { type ClusterView, getCluster, type Manager, type Progress } from "../api/cluster";
+import {
+  type Closing,
+  type ClusterView,
+  getCluster,
+  type Manager,
+  type Progress,
+} from "../api/cluster";
 import { EventFeed } from "../api/events";
 import { signInPath, WithSession } from "../api/session";
 import { sayStyles } from "../ui/cards";
 import "../ui/copy-line";
-import { bitrate, percent } from "../ui/format";
+import { bitrate, count, percent } from "../ui/format";
 import { forms } from "../ui/forms";
 import { ridge, shared } from "../ui/shared";
 import "../ui/site-header";
@@ -35,9 +41,10 @@ const SAID_MS = 8_000;
 
 /** What the stream tells of a command that takes a while. */
 interface ProgressNews {
+  readonly command: string;
   readonly subject: string;
   readonly done: boolean;
-  readonly progress: Progress | null;
+  readonly progress: Progress | Closing | null;
 }
 
 /** The page `/cluster`. */
@@ -225,7 +232,7 @@ export class ClusterPage extends LitElement {
         sum && view
           ? html`<dl>
                 <div><dt>Units up</dt><dd>${sum.up} <small>of ${sum.units}</small></dd></div>
-                <div><dt>Channels</dt><dd>${view.channels.length.toLocaleString("en")}</dd></div>
+                <div><dt>Channels open</dt><dd>${sum.open.toLocaleString("en")} <small>of ${view.channels.length.toLocaleString("en")}</small></dd></div>
               </dl>
               <div class="plots">
                 <spark-line
@@ -307,7 +314,7 @@ export class ClusterPage extends LitElement {
             .channel=${this.channel}
             @channel-chosen=${this.chooseChannel}
             @channel-wanted=${() => {
-              this.ask = { kind: "open" };
+              this.ask = { kind: "create" };
             }}
           ></channel-list>
         </div>
@@ -341,11 +348,13 @@ export class ClusterPage extends LitElement {
     if (!outcome) return;
     const { ask, done, said } = outcome;
     if (ask.kind === "drain" && done && !done.done && done.progress) {
-      this.follow(ask.unit.id, done.progress);
+      this.follow(ask.unit.id, done.progress as Progress);
+    } else if (ask.kind === "close" && done && !done.done) {
+      this.say(`${ask.channel.title || ask.channel.name} is being closed.`);
     } else {
       this.say(said);
     }
-    if (ask.kind === "close") this.channel = "";
+    if (ask.kind === "delete") this.channel = "";
     if (ask.kind === "remove") this.unit = "";
   };
 
@@ -360,6 +369,12 @@ export class ClusterPage extends LitElement {
   private follow(unit: string, progress: Progress): void {
     if (!this.progress.has(unit)) this.most.set(unit, left(progress));
     this.progress = new Map(this.progress).set(unit, progress);
+  }
+
+  private closing(name: string, done: boolean, progress: Closing | null): void {
+    const shown = this.view?.channels.find((one) => one.name === name)?.title || name;
+    const left = progress ? count(progress.units, "unit", "units") : "";
+    this.say(done ? `${shown} is closed.` : `${shown} is being closed: ${left} to go.`);
   }
 
   private unfollow(unit: string): void {
@@ -405,8 +420,9 @@ export class ClusterPage extends LitElement {
         this.trouble = (data as { message: string }).message;
         break;
       case "progress": {
-        const { subject, done, progress } = data as ProgressNews;
-        if (progress && !done) this.follow(subject, progress);
+        const { command, subject, done, progress } = data as ProgressNews;
+        if (command === "close") this.closing(subject, done, progress as Closing | null);
+        else if (progress && !done) this.follow(subject, progress as Progress);
         else if (done) {
           const unit = this.view?.units.find((one) => one.id === subject);
           this.unfollow(subject);

@@ -1,7 +1,8 @@
-import { css, html, LitElement, type TemplateResult } from "lit";
+import { html, LitElement, type TemplateResult } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
 import { ApiError } from "../api/client";
 import { explain, session } from "../api/session";
+import { dialogs } from "./dialog";
 import { field, forms, wrong } from "./forms";
 import { shared } from "./shared";
 
@@ -15,28 +16,7 @@ export const MIN_PASSWORD = 10;
  */
 @customElement("password-dialog")
 export class PasswordDialog extends LitElement {
-  static override styles = [
-    shared,
-    forms,
-    css`
-      dialog {
-        width: min(100vw - 2rem, 26rem);
-        padding: 1.5rem;
-        border: 1px solid var(--line);
-        border-radius: var(--radius);
-        background: var(--surface);
-        color: var(--ink);
-        box-shadow: var(--shadow);
-      }
-      dialog::backdrop {
-        background: rgb(5 9 12 / 55%);
-      }
-      h2 {
-        margin: 0 0 1rem;
-        font-size: 1.2rem;
-      }
-    `,
-  ];
+  static override styles = [shared, forms, dialogs];
 
   @property() name = "";
   @state() private trouble = "";

@@ -1,23 +1,22 @@
-import { css, html, LitElement, nothing, type PropertyValues, type TemplateResult } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
-import { repeat } from "lit/directives/repeat.js";
+import { css, html, nothing, type TemplateResult } from "lit";
+import { customElement, property } from "lit/decorators.js";
 import type { ChannelView } from "../../api/cluster";
 import { boxes, press } from "../../ui/forms";
 import { shared } from "../../ui/shared";
-import { findChannels, type Numbered, share } from "./model";
+import { ListPane } from "./list-pane";
+import { findChannels, type Numbered, share, stateOf } from "./model";
 import { barStyles, clusterStyles, colour, listStyles } from "./parts";
-import { Rows, step } from "./rows";
 
 const ROW = 54;
 
 /**
- * The channels that are open, with their viewers and groups.
+ * The channels with their viewers and groups, those that are closed or that no unit has as well.
  *
  * @fires channel-chosen - `detail` is its name, or empty
- * @fires channel-wanted - another one is to be opened
+ * @fires channel-wanted - another one is to be made
  */
 @customElement("channel-list")
-export class ChannelList extends LitElement {
+export class ChannelList extends ListPane<Numbered> {
   static override styles = [
     shared,
     boxes,
@@ -63,6 +62,14 @@ export class ChannelList extends LitElement {
         padding: 0 0.85rem;
         font-size: 0.87rem;
       }
+      .idle > *,
+      .closed > * {
+        opacity: 0.62;
+      }
+      .closed .groups {
+        color: var(--trouble);
+        font-weight: 600;
+      }
       .cut-off {
         color: var(--trouble);
         font-weight: 600;
@@ -82,79 +89,52 @@ export class ChannelList extends LitElement {
   @property({ attribute: false }) channels: readonly ChannelView[] = [];
   /** Name of the channel that is chosen, or empty. */
   @property() channel = "";
-  @state() private search = "";
-  private readonly rows = new Rows(this, ROW);
-  private found: readonly Numbered[] = [];
 
-  override willUpdate(changed: PropertyValues): void {
-    if (changed.has("channels") || changed.has("search")) {
-      this.found = findChannels(this.channels, this.search);
-    }
+  constructor() {
+    super({
+      of: "channels",
+      heading: "Channels",
+      kind: "channel",
+      placeholder: "Name, title, #number, closed",
+      none: "There is no channel. Make the first one.",
+      height: ROW,
+      page: 10,
+    });
   }
 
-  override updated(changed: PropertyValues): void {
-    if (!this.channel || !(changed.has("channel") || changed.has("search"))) return;
-    // What is chosen is shown in detail above, which takes room from the list.
-    requestAnimationFrame(() => this.rows.reveal(this.at()));
+  protected override get total(): number {
+    return this.channels.length;
   }
 
-  override render(): TemplateResult {
-    const { found } = this;
-    const { first, end } = this.rows.range(found.length);
-    const chosen = this.at();
-    return html`<div class="head">
-        <h2>Channels <small>${this.count()}</small></h2>
-        <input
-          type="search"
-          aria-label="Search channels"
-          placeholder="Name, title, #number"
-          .value=${this.search}
-          @input=${this.type}
-        />
-        <button class="press" @click=${this.want}>Open…</button>
-      </div>
-      ${
-        found.length
-          ? html`<div
-              class="scroller"
-              role="listbox"
-              tabindex="0"
-              aria-label="Channels"
-              aria-activedescendant=${chosen >= first && chosen < end ? `channel-${chosen}` : nothing}
-              @keydown=${this.key}
-              @click=${this.press}
-            >
-              <div class="rows" style="height: ${found.length * ROW}px">
-                ${repeat(
-                  found.slice(first, end),
-                  (one) => one.channel.name,
-                  (one, i) => this.row(one, first + i),
-                )}
-              </div>
-            </div>`
-          : html`<p class="none">
-              ${this.search ? "No channel is like that." : "No channel is open. Open the first one."}
-            </p>`
-      }`;
+  protected override get chosen(): string {
+    return this.channel;
   }
 
-  private count(): string {
-    const all = this.channels.length.toLocaleString("en");
-    return this.search ? `${this.found.length.toLocaleString("en")} of ${all}` : all;
+  protected override find(search: string): readonly Numbered[] {
+    return findChannels(this.channels, search);
   }
 
-  private row({ number, channel }: Numbered, index: number): TemplateResult {
+  protected override keyOf({ channel }: Numbered): string {
+    return channel.name;
+  }
+
+  protected override tools(): TemplateResult {
+    return html`<button class="press" @click=${this.want}>New…</button>`;
+  }
+
+  protected override row({ number, channel }: Numbered, index: number): TemplateResult {
     const { name, title, viewers, places, groups } = channel;
     const part = share(viewers, places);
     const apart = channel.orphans?.length ?? 0;
+    const state = stateOf(channel);
     return html`<div
-      class="one"
+      class="one ${state}"
       id="channel-${index}"
       role="option"
       aria-selected=${name === this.channel}
       aria-setsize=${this.found.length}
       aria-posinset=${index + 1}
-      aria-label=${`${title || name}, ${viewers} of ${places} viewers, ${groups} groups`}
+      aria-label=${`${title || name}, ${state}, ${viewers} of ${places} viewers, ${groups} groups`}
       data-channel=${name}
       style="top: ${index * ROW}px"
     >
@@ -174,41 +154,17 @@ export class ChannelList extends LitElement {
         <span><b>${viewers.toLocaleString("en")}</b>of ${places.toLocaleString("en")}</span>
         <i style="--share: ${(part * 100).toFixed(1)}%"></i>
       </span>
-      <span class="groups">${groups} ${groups === 1 ? "group" : "groups"}</span>
+      <span class="groups"
+        >${state === "open" ? html`${groups} ${groups === 1 ? "group" : "groups"}` : state}</span
+      >
     </div>`;
-  }
-
-  private at(): number {
-    return this.channel ? this.found.findIndex((one) => one.channel.name === this.channel) : -1;
   }
 
   private readonly want = (): void => {
     this.dispatchEvent(new CustomEvent("channel-wanted"));
   };
 
-  private readonly type = (event: Event): void => {
-    this.search = (event.target as HTMLInputElement).value;
-  };
-
-  private readonly press = (event: Event): void => {
-    const row = (event.target as HTMLElement).closest<HTMLElement>("[data-channel]");
-    const { channel } = row?.dataset ?? {};
-    if (channel) this.choose(channel === this.channel ? "" : channel);
-  };
-
-  private readonly key = (event: KeyboardEvent): void => {
-    if (event.key === "Escape" && this.channel) {
-      this.choose("");
-      return;
-    }
-    const to = step(event.key, this.at(), this.found.length, 10);
-    const found = to === null ? undefined : this.found[to];
-    if (!found) return;
-    event.preventDefault();
-    this.choose(found.channel.name);
-  };
-
-  private choose(name: string): void {
+  protected override choose(name: string): void {
     this.dispatchEvent(new CustomEvent("channel-chosen", { detail: name }));
   }
 }

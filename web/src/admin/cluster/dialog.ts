@@ -3,10 +3,13 @@ import { customElement, property, query, state } from "lit/decorators.js";
 import { ApiError, createChannel, deleteChannel } from "../../api/client";
 import {
   type ChannelView,
+  type Closing,
+  closeChannel,
   type Done,
   drainUnit,
   extendChannel,
   moveChannel,
+  openChannel,
   removeUnit,
   returnUnit,
   shrinkChannel,
@@ -14,6 +17,7 @@ import {
 } from "../../api/cluster";
 import { explain } from "../../api/session";
 import "../../ui/copy-line";
+import { dialogs } from "../../ui/dialog";
 import { count } from "../../ui/format";
 import { field, forms, wrong } from "../../ui/forms";
 import { shared } from "../../ui/shared";
@@ -21,19 +25,22 @@ import { shared } from "../../ui/shared";
 /** What is to be done. */
 export type Ask =
   | { readonly kind: "drain" | "return" | "remove"; readonly unit: UnitView }
-  | { readonly kind: "extend" | "shrink" | "move" | "close"; readonly channel: ChannelView }
-  | { readonly kind: "open" };
+  | {
+      readonly kind: "extend" | "shrink" | "move" | "open" | "close" | "delete";
+      readonly channel: ChannelView;
+    }
+  | { readonly kind: "create" };
 
 /** What was done. */
 export interface Outcome {
   readonly ask: Ask;
   /** In words. */
   readonly said: string;
-  readonly done: Done | null;
+  readonly done: Done | Done<Closing> | null;
 }
 
 /** Groups of one order at most, as the server has it. */
-const MAX_GROUPS = 64;
+const MAX_GROUPS = 50;
 
 /** What went wrong; a manager's refusals are for people. */
 export function reason(error: unknown): string {
@@ -53,12 +60,12 @@ interface Words {
 }
 
 export function wordsOf(ask: Ask): Words {
-  if (ask.kind === "open") {
+  if (ask.kind === "create") {
     return {
-      title: "Open a channel",
-      press: "Open",
-      text: "It gets its first group when somebody publishes or watches.",
-      said: "The channel is open.",
+      title: "Make a channel",
+      press: "Make it",
+      text: "It gets its first group when it is opened, or when somebody publishes or watches.",
+      said: "The channel is there.",
     };
   }
   if ("unit" in ask) {
@@ -85,7 +92,7 @@ export function wordsOf(ask: Ask): Words {
           title: `Remove ${name}?`,
           press: "Remove",
           danger: true,
-          text: "It is forgotten, and gets nothing until it is returned.",
+          text: "It is shown no more. If it runs, or comes back, it gets nothing until it is returned.",
           said: `${name} is removed.`,
         };
     }
@@ -114,13 +121,28 @@ export function wordsOf(ask: Ask): Words {
         text: "Its publisher is sent to another unit. Viewers stay where they are and go on from there.",
         said: `${shown} moves.`,
       };
-    default:
+    case "open":
+      return {
+        title: `Open ${shown}?`,
+        press: "Open",
+        text: `${ask.channel.state === "closed" ? "Publishers and viewers are let in again. " : ""}It gets a first group of places at once, on the unit with the least load.`,
+        said: `${shown} is open.`,
+      };
+    case "close":
       return {
         title: `Close ${shown}?`,
         press: "Close it",
         danger: true,
-        text: "Who is on air or watches is sent away; its keys, links and chat are gone for good.",
+        text: "Who is on air and all who watch are sent away, its groups are given back, and nobody gets in until it is opened. Its keys, settings and chat stay.",
         said: `${shown} is closed.`,
+      };
+    default:
+      return {
+        title: `Delete ${shown}?`,
+        press: "Delete it",
+        danger: true,
+        text: "Who is on air or watches is sent away; its keys, links and chat are gone for good.",
+        said: `${shown} is deleted.`,
       };
   }
 }
@@ -135,24 +157,8 @@ export class ClusterDialog extends LitElement {
   static override styles = [
     shared,
     forms,
+    dialogs,
     css`
-      dialog {
-        width: min(100vw - 2rem, 27rem);
-        padding: 1.5rem;
-        border: 1px solid var(--line);
-        border-radius: var(--radius);
-        background: var(--surface);
-        color: var(--ink);
-        box-shadow: var(--shadow);
-      }
-      dialog::backdrop {
-        background: rgb(5 9 12 / 55%);
-      }
-      h2 {
-        margin: 0 0 0.7rem;
-        font-size: 1.2rem;
-        overflow-wrap: anywhere;
-      }
       p {
         margin: 0;
       }
@@ -163,7 +169,7 @@ export class ClusterDialog extends LitElement {
     `,
   ];
 
-  @property({ attribute: false }) ask: Ask = { kind: "open" };
+  @property({ attribute: false }) ask: Ask = { kind: "create" };
   /** Units that may be chosen. */
   @property({ attribute: false }) units: readonly UnitView[] = [];
   @state() private trouble = "";
@@ -216,7 +222,7 @@ export class ClusterDialog extends LitElement {
   private fields(): TemplateResult | typeof nothing {
     const { ask } = this;
     switch (ask.kind) {
-      case "open":
+      case "create":
         return html`<label
             >Name, part of its addresses
             <input
@@ -285,7 +291,7 @@ export class ClusterDialog extends LitElement {
     this.busy = false;
   };
 
-  private async act(form: HTMLFormElement): Promise<Done | null> {
+  private async act(form: HTMLFormElement): Promise<Done | Done<Closing> | null> {
     const { ask } = this;
     switch (ask.kind) {
       case "drain":
@@ -300,10 +306,14 @@ export class ClusterDialog extends LitElement {
         return shrinkChannel(ask.channel.name, Number(field(form, "groups")));
       case "move":
         return moveChannel(ask.channel.name, field(form, "unit"));
+      case "open":
+        return openChannel(ask.channel.name);
       case "close":
+        return closeChannel(ask.channel.name);
+      case "delete":
         await deleteChannel(ask.channel.name);
         return null;
-      case "open": {
+      case "create": {
         const title = field(form, "title");
         const values = { name: field(form, "name"), ...(title ? { title } : {}) };
         this.key = (await createChannel(values)).key;

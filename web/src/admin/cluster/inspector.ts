@@ -7,7 +7,17 @@ import { shared } from "../../ui/shared";
 import "./channel-tree";
 import type { Ask } from "./dialog";
 import type { History } from "./history";
-import { capacity, left, leftWords, placesOf, removable, STATES, share, viewersOf } from "./model";
+import {
+  capacity,
+  left,
+  leftWords,
+  placesOf,
+  removable,
+  STATES,
+  share,
+  stateOf,
+  viewersOf,
+} from "./model";
 import { clusterStyles, colour } from "./parts";
 import "./spark-line";
 
@@ -173,8 +183,11 @@ export class Inspector extends LitElement {
     const { name, title, viewers, places, groups, kept, epoch } = channel;
     const enters = channel.ingest ? this.named(channel.ingest) : "";
     const next = channel.next_ingest ? this.named(channel.next_ingest) : "";
+    const state = stateOf(channel);
     const facts = [
       title && title !== name ? name : "",
+      state === "closed" ? "closed: nobody gets in" : "",
+      state === "idle" ? "no unit has it yet" : "",
       `${viewers.toLocaleString("en")} of ${count(places, "viewer", "viewers")}`,
       count(groups, "group", "groups") + (kept && kept > 1 ? ` (${kept} kept)` : ""),
       channel.bitrate ? bitrate(channel.bitrate) : "",
@@ -184,11 +197,16 @@ export class Inspector extends LitElement {
     ];
     return html`${this.head(title || name, facts, html`<span class="square" style="background: ${colour(name)}"></span>`)}
       <div class="row">
-        ${this.press("Extend", { kind: "extend", channel })}
-        ${this.press("Shrink", { kind: "shrink", channel })}
-        ${this.press("Move", { kind: "move", channel })}
+        ${
+          state === "open"
+            ? html`${this.press("Extend", { kind: "extend", channel })}
+              ${this.press("Shrink", { kind: "shrink", channel })}
+              ${this.press("Move", { kind: "move", channel })}`
+            : this.press("Open", { kind: "open", channel })
+        }
         <a class="press small" href="/watch/${name}">Watch</a>
-        ${this.press("Close", { kind: "close", channel }, true)}
+        ${state === "closed" ? nothing : this.press("Close", { kind: "close", channel }, true)}
+        ${this.press("Delete", { kind: "delete", channel }, true)}
       </div>
       <div class="body">
         <channel-tree .channel=${channel} .units=${this.units}></channel-tree>
@@ -298,8 +316,8 @@ export class Inspector extends LitElement {
 
   /** @param why it cannot be done now, or empty */
   private press(words: string, ask: Ask, danger = false, why = ""): TemplateResult {
-    // Channels are closed without a manager, too.
-    const hindrance = why || (this.idle && ask.kind !== "close" ? "No manager is active" : "");
+    // Channels are deleted without a manager, too.
+    const hindrance = why || (this.idle && ask.kind !== "delete" ? "No manager is active" : "");
     return html`<button
       class="press small ${danger ? "danger" : ""}"
       ?disabled=${hindrance !== ""}

@@ -1,6 +1,7 @@
 /** What the page about the cluster works out of the manager's view. Pure. */
 
 import type {
+  ChannelState,
   ChannelView,
   ClusterView,
   GroupNumbers,
@@ -114,9 +115,11 @@ export function findChannels(
   if (!search.trim()) return all;
   const matches = matcher(search);
   return all.filter(({ number, channel }) =>
-    matches(channel.name, channel.title ?? "", `#${number}`),
+    matches(channel.name, channel.title ?? "", `#${number}`, stateOf(channel)),
   );
 }
+
+export const stateOf = (channel: ChannelView): ChannelState => channel.state ?? "open";
 
 export const STATES: Readonly<Record<UnitState, string>> = {
   up: "Up",
@@ -129,6 +132,8 @@ export interface Totals {
   readonly units: number;
   /** Units that may be given anything. */
   readonly up: number;
+  /** Channels that a unit carries. */
+  readonly open: number;
   readonly viewers: number;
   readonly places: number;
   readonly capacity: number;
@@ -142,6 +147,7 @@ export function totals(view: ClusterView): Totals {
   return {
     units: view.units.length,
     up: view.units.filter((unit) => unit.state === "up").length,
+    open: view.channels.filter((channel) => stateOf(channel) === "open").length,
     viewers: sum((unit) => unit.viewers),
     places: sum((unit) => unit.places),
     capacity: sum(capacity),

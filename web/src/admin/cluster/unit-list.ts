@@ -1,13 +1,12 @@
-import { css, html, LitElement, nothing, type PropertyValues, type TemplateResult } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
-import { repeat } from "lit/directives/repeat.js";
+import { css, html, nothing, type TemplateResult } from "lit";
+import { customElement, property } from "lit/decorators.js";
 import type { Progress, UnitView } from "../../api/cluster";
 import { percent } from "../../ui/format";
 import { boxes } from "../../ui/forms";
 import { shared } from "../../ui/shared";
+import { ListPane } from "./list-pane";
 import { capacity, findUnits, groupsOf, leftWords, type Seat, STATES, seats, share } from "./model";
 import { bar, barStyles, clusterStyles, fill, listStyles } from "./parts";
-import { Rows, step } from "./rows";
 
 const ROW = 106;
 /** Above so many groups squares are drawn smaller. */
@@ -22,7 +21,7 @@ const MOST = 220;
  * @fires channel-chosen - a square was pressed; `detail` is its channel's name
  */
 @customElement("unit-list")
-export class UnitList extends LitElement {
+export class UnitList extends ListPane<UnitView> {
   static override styles = [
     shared,
     boxes,
@@ -117,65 +116,40 @@ export class UnitList extends LitElement {
   /** Channel whose groups are shown before all others, or empty. */
   @property() channel = "";
   @property({ attribute: false }) progress: ReadonlyMap<string, Progress> = new Map();
-  @state() private search = "";
-  private readonly rows = new Rows(this, ROW);
-  private found: readonly UnitView[] = [];
 
-  override willUpdate(changed: PropertyValues): void {
-    if (changed.has("units") || changed.has("search")) {
-      this.found = findUnits(this.units, this.search);
-    }
+  constructor() {
+    super({
+      of: "units",
+      heading: "Units",
+      kind: "unit",
+      placeholder: "Name, place, address, state",
+      none: "No unit has reported yet.",
+      height: ROW,
+      page: 5,
+    });
   }
 
-  override updated(changed: PropertyValues): void {
-    if (this.unit && (changed.has("unit") || changed.has("search"))) this.rows.reveal(this.at());
+  protected override get total(): number {
+    return this.units.length;
   }
 
-  override render(): TemplateResult {
-    const { found } = this;
-    const { first, end } = this.rows.range(found.length);
-    const chosen = this.at();
-    return html`<div class="head">
-        <h2>Units <small>${this.count()}</small></h2>
-        <input
-          type="search"
-          aria-label="Search units"
-          placeholder="Name, place, address, state"
-          .value=${this.search}
-          @input=${this.type}
-        />
-      </div>
-      ${
-        found.length
-          ? html`<div
-              class="scroller ${this.channel ? "marking" : ""}"
-              role="listbox"
-              tabindex="0"
-              aria-label="Units"
-              aria-activedescendant=${chosen >= first && chosen < end ? `unit-${chosen}` : nothing}
-              @keydown=${this.key}
-              @click=${this.press}
-            >
-              <div class="rows" style="height: ${found.length * ROW}px">
-                ${repeat(
-                  found.slice(first, end),
-                  (unit) => unit.id,
-                  (unit, i) => this.row(unit, first + i),
-                )}
-              </div>
-            </div>`
-          : html`<p class="none">
-              ${this.search ? "No unit is like that." : "No unit has reported yet."}
-            </p>`
-      }`;
+  protected override get chosen(): string {
+    return this.unit;
   }
 
-  private count(): string {
-    const all = this.units.length.toLocaleString("en");
-    return this.search ? `${this.found.length} of ${all}` : all;
+  protected override get marking(): boolean {
+    return this.channel !== "";
   }
 
-  private row(unit: UnitView, index: number): TemplateResult {
+  protected override find(search: string): readonly UnitView[] {
+    return findUnits(this.units, search);
+  }
+
+  protected override keyOf(unit: UnitView): string {
+    return unit.id;
+  }
+
+  protected override row(unit: UnitView, index: number): TemplateResult {
     const { used, limits } = unit;
     const bandwidth = used ? share(used.bandwidth, limits?.bandwidth) : Math.min(1, unit.load);
     const cpu = share(used?.cpu, limits?.cpu);
@@ -226,38 +200,14 @@ export class UnitList extends LitElement {
     </div>`;
   }
 
-  private at(): number {
-    return this.unit ? this.found.findIndex((one) => one.id === this.unit) : -1;
+  /** A square of a group chooses its channel. */
+  protected override pressedPart(part: HTMLElement): boolean {
+    const { channel } = part.dataset;
+    if (channel) this.dispatchEvent(new CustomEvent("channel-chosen", { detail: channel }));
+    return channel !== undefined;
   }
 
-  private readonly type = (event: Event): void => {
-    this.search = (event.target as HTMLInputElement).value;
-  };
-
-  private readonly press = (event: Event): void => {
-    const target = event.target as HTMLElement;
-    const { channel } = target.dataset;
-    if (channel) {
-      this.dispatchEvent(new CustomEvent("channel-chosen", { detail: channel }));
-      return;
-    }
-    const { unit } = target.closest<HTMLElement>("[data-unit]")?.dataset ?? {};
-    if (unit) this.choose(unit === this.unit ? "" : unit);
-  };
-
-  private readonly key = (event: KeyboardEvent): void => {
-    if (event.key === "Escape" && this.unit) {
-      this.choose("");
-      return;
-    }
-    const to = step(event.key, this.at(), this.found.length, 5);
-    const unit = to === null ? undefined : this.found[to];
-    if (!unit) return;
-    event.preventDefault();
-    this.choose(unit.id);
-  };
-
-  private choose(id: string): void {
+  protected override choose(id: string): void {
     this.dispatchEvent(new CustomEvent("unit-chosen", { detail: id }));
   }
 }
