@@ -38,6 +38,7 @@ def made_up(units: int, channels: int, seed: int = 1) -> dict[str, Any]:
         found.append(
             {
                 "name": name,
+                "state": "open",
                 "title": "" if number % 3 == 2 else f"{TITLES[number % len(TITLES)]} {number}",
                 "viewers": viewers,
                 "reserved": 0,

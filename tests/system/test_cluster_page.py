@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +26,15 @@ pytestmark = pytest.mark.browser
 
 PATIENCE = 45.0
 ACCOUNT = {"name": "ada", "password": "three plain words", "role": "administrator"}
+#: Milliseconds for which the page may stand still when a view of that size comes, on a machine that
+#: has much else to do; a quarter of it is what people notice.
+MOST_STALL = 2000
+#: File for a picture of the large cluster, for people to look at.
+SHOT = os.environ.get("HELIO_TEST_SHOT", "")
+#: Notes for how long the page stood still.
+WATCH_STALLS = """() => { window.stalls = [];
+  new PerformanceObserver((list) => window.stalls.push(...list.getEntries().map((e) => e.duration)))
+    .observe({ type: "longtask" }); }"""
 #: Counts elements, those in shadow roots too.
 COUNT = """(wanted) => { const all = (root) => [...root.querySelectorAll("*")].flatMap((e) =>
   [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
@@ -195,5 +206,76 @@ async def test_the_page_waits_for_a_manager(chromium: Chromium) -> None:
         stage.tell("view", made_up(3, 4))
         stage.until("units are there", lambda: stage.count("[data-unit]") == 3)
         assert "No manager is active." not in stage.tab.text
+
+    await act(chromium, managers, play)
+
+
+async def test_a_channel_is_closed_and_opened_again(chromium: Chromium) -> None:
+    managers = Managers()
+    managers.found = view = made_up(3, 4)
+    name = view["channels"][1]["name"]
+    mark = f".one[data-channel={name}]"
+    row = f"channel-list {mark}"
+    press = "cluster-dialog button.main"
+
+    def play(stage: Stage) -> None:
+        stage.open()
+        stage.choose(row)
+        stage.tab.click("Close")
+        stage.tab.until_text(f"Close {name}?", PATIENCE)
+        assert managers.orders == []
+        left = {"channel": name, "units": 2, "groups": 0, "viewers": 0}
+        managers.answer = {"done": False, "progress": left | {"done": False}}
+        stage.choose(press)
+        stage.until("the order", lambda: managers.orders)
+        assert managers.orders.pop() == ("close", "ada", {"channel": name})
+        stage.tab.until_text(f"{name} is being closed.", PATIENCE)
+        said = {"command": "close", "subject": name}
+        stage.tell("progress", said | {"done": False, "progress": left})
+        stage.tab.until_text(f"{name} is being closed: 2 units to go.", PATIENCE)
+        stage.tell("progress", said | {"done": True, "progress": left | {"units": 0}})
+        stage.tab.until_text(f"{name} is closed.", PATIENCE)
+        rest = [one for one in view["channels"] if one["name"] != name]
+        stage.tell("view", view | {"channels": rest, "closed": [name]})
+        stage.until("it is marked", lambda: stage.count(f"{mark}.closed") == 1)
+        stage.tab.click("Open")
+        stage.tab.until_text("let in again", PATIENCE)
+        managers.answer = {"done": True, "progress": {"channel": name, "groups": 1}}
+        stage.choose(press)
+        stage.until("the order", lambda: managers.orders)
+        assert managers.orders == [("open", "ada", {"channel": name})]
+        stage.tell("view", view)
+        stage.until("it is open", lambda: stage.count(f"{mark}.open") == 1)
+
+    await act(chromium, managers, play)
+
+
+async def test_a_hundred_units_and_a_thousand_channels_stay_usable(chromium: Chromium) -> None:
+    managers = Managers()
+    managers.found = view = made_up(100, 1000)
+    last = view["channels"][-1]["name"]
+    busiest = max(view["channels"], key=lambda one: len(one["tree"]))
+
+    def play(stage: Stage) -> None:
+        stage.open()
+        stage.until("units are there", lambda: stage.count(".one[data-unit]") > 3)
+        stage.tab.on(lambda page: page.evaluate(WATCH_STALLS))
+        for number in range(6):
+            changed = [one | {"viewers": one["viewers"] + number} for one in view["channels"]]
+            stage.tell("view", view | {"epoch": 100 + number, "channels": changed})
+            stage.tab.until_text(f"epoch {100 + number}", PATIENCE)
+        # Only what is in sight is drawn.
+        assert stage.count(".one[data-unit]") < 40
+        assert stage.count(".one[data-channel]") < 60
+        stage.tab.on(lambda page: page.locator("channel-list input").fill(last))
+        stage.choose(f"channel-list .one[data-channel={last}]")
+        stage.until("it is chosen", lambda: last in stage.tab.text)
+        stage.tab.on(lambda page: page.locator("channel-list input").fill(busiest["name"]))
+        stage.choose(f"channel-list .one[data-channel={busiest['name']}]")
+        stage.until("its tree", lambda: stage.count("g.node") == len(busiest["tree"]))
+        if SHOT:
+            stage.tab.screenshot(Path(SHOT))
+        stalls = stage.tab.evaluate("() => window.stalls")
+        assert max(stalls, default=0) < MOST_STALL, stalls
 
     await act(chromium, managers, play)

@@ -74,6 +74,7 @@ describe("a view", () => {
     expect(totals(view({ units: [unit("a"), unit("b", { state: "gone", viewers: 0 })] }))).toEqual({
       units: 2,
       up: 1,
+      open: 1,
       viewers: 7,
       places: 40,
       capacity: 80,
