@@ -295,6 +295,37 @@ def test_viewers_sit_where_there_is_room_and_a_unit_can_be_emptied(
 
 
 @pytest.mark.timeout(150)
+def test_a_closed_channel_is_closed_at_both_nodes_until_it_is_opened(
+    cluster: tuple[Node, Node], publish: Callable[[Node], subprocess.Popen[bytes]]
+) -> None:
+    first, second = cluster
+
+    def come() -> str:
+        """What a publisher is told."""
+        command = [*HELIO, "publish", "pattern", "demo", "--url", second.rtsp, "--key", KEY]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL
+        )
+        assert done.returncode == 3
+        return done.stderr
+
+    publisher = publish(second)
+    until("it is on air there", lambda: first.state_of() == "on_air")
+    assert "demo: is closed" in first.helio("channels", "close", "demo")
+    publisher.wait(PATIENCE)
+    until("it is off air", lambda: "on_air" not in (first.state_of(), second.state_of()))
+    assert "is closed" in come()
+    # The node knows by itself when it is back, whoever leads.
+    stop(second.process)
+    second.start("--join", f"tls/127.0.0.1:{first.bus}")
+    assert "is closed" in come()
+    assert "demo: is open, with" in first.helio("channels", "open", "demo")
+    until("nobody is refused", lambda: not second.served.channel("demo")["closed"])  # type: ignore[union-attr]
+    publish(second)
+    until("it is on air again", lambda: first.state_of() == "on_air")
+
+
+@pytest.mark.timeout(150)
 def test_a_token_is_good_once(cluster: tuple[Node, Node], tmp_path: Path) -> None:
     first, _ = cluster
     token = first.helio("token").split()[0]

@@ -36,6 +36,7 @@ from heliograph.live.channel import Channel
 from heliograph.live.grants import Grant
 from heliograph.live.keys import Shown, judge
 from heliograph.model.errors import (
+    ConflictError,
     ForbiddenError,
     HelioError,
     NotFoundError,
@@ -140,8 +141,8 @@ class Gate:
     def publish(self, channel: Channel, asker: Asker) -> Decision:
         """Let a publisher in.
 
-        ``UnauthorizedError``, ``ForbiddenError`` (of a closed channel as well), ``NotFoundError``
-        (a private channel is unknown to who shows nothing good), ``TooManyError``.
+        ``UnauthorizedError``, ``ForbiddenError``, ``NotFoundError`` (a private channel is unknown
+        to who shows nothing good), ``ConflictError`` (it is closed), ``TooManyError``.
         """
         return self._counted(
             "publishers", lambda: self._opened(Action.PUBLISH, channel, asker, True)
@@ -478,9 +479,9 @@ def unknown(name: str) -> NotFoundError:
     return NotFoundError(f"no channel {name[:80]!r}", subject=name[:80])
 
 
-def closed(name: str) -> ForbiddenError:
-    """What is said of a channel that people closed."""
-    return ForbiddenError(f"channel {name!r} is closed", subject=name)
+def closed(name: str) -> ConflictError:
+    """What is said of a channel that people closed: pages wait for it as for one that is silent."""
+    return ConflictError(f"channel {name!r} is closed", subject=name)
 
 
 async def _refused(decision: Coroutine[Any, Any, Grant], refusal: HelioError) -> Grant:

@@ -37,7 +37,7 @@ from heliograph.manager.reports import Report
 from heliograph.manager.telling import Telling
 from heliograph.manager.upkeep import is_live, lose_unit, seat, tidy
 from heliograph.manager.view import State, View
-from heliograph.model.errors import ForbiddenError, HelioError, WrongStateError
+from heliograph.model.errors import ConflictError, HelioError, WrongStateError
 
 log = structlog.get_logger(__name__)
 
@@ -502,7 +502,7 @@ class Manager:
             await self.until_serving()
         lease = self.require_lease()
         if asked.channel in self.closed:
-            raise ForbiddenError(f"channel {asked.channel!r} is closed", subject=asked.channel)
+            raise ConflictError(f"channel {asked.channel!r} is closed", subject=asked.channel)
         id, now = f"{lease.epoch}-{secrets.token_urlsafe(12)}", self.now()
         offered = () if asked.channel in self.view.channels else self.offered()
         try:

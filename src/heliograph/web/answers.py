@@ -107,6 +107,7 @@ class ChannelAnswer(BaseModel):
     urls: Urls
     owner: str | None = Field(description="Display name; null: a channel of the server.")
     mine: bool = Field(description="Whether it belongs to who asks.")
+    closed: bool = Field(description="Whether nobody gets in until an administrator opens it.")
     private: bool = Field(description="Whether it is unknown to who may not watch it.")
     view_access: ViewAccess = Field(description="Who may watch without a view token.")
     guests_chat: bool = Field(description="Whether who has no account may write in its chat.")
@@ -259,6 +260,7 @@ def channel_answer(
         "urls": urls(request, context, channel.name),
         "owner": None if owner is None else owner.display_name,
         "mine": owner is not None and account is not None and owner.id == account.id,
+        "closed": channel.name in context.roster.gate.closed,
         "private": record is not None and record.private,
         "view_access": ViewAccess.EVERYONE if record is None else record.view_access,
         "guests_chat": record is None or record.guests_chat,

@@ -17,7 +17,7 @@ from heliograph.live.options import ChannelOptions
 from heliograph.live.readers import ReaderHooks
 from heliograph.manager import closed, wire
 from heliograph.manager.closed import ClosedChannels
-from heliograph.model.errors import ForbiddenError, HelioError, UnauthorizedError
+from heliograph.model.errors import ConflictError, HelioError, UnauthorizedError
 from heliograph.model.nodes import NodeId
 
 HERE, THERE = NodeId("a" * 16), NodeId("b" * 16)
@@ -116,7 +116,7 @@ async def test_nobody_is_let_in_and_who_is_there_goes_until_it_is_opened(
         assert not channel.publishings
         assert not channel.readers
         for ask in (made.gate.publish, made.gate.view):
-            with pytest.raises(ForbiddenError, match="is closed"):
+            with pytest.raises(ConflictError, match="is closed"):
                 await settled(ask(channel, OWNER))
         boss.say("other")
         await made.until("other")

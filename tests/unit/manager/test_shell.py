@@ -22,7 +22,6 @@ from heliograph.manager.view import State
 from heliograph.model.errors import (
     BusyError,
     ConflictError,
-    ForbiddenError,
     HelioError,
     MalformedError,
     NotFoundError,
@@ -360,6 +359,23 @@ async def test_without_the_database_viewers_go_on_joining_and_changes_are_refuse
         assert check(manager.view) == []
 
 
+async def test_a_database_that_says_nothing_holds_up_no_later_order() -> None:
+    async with site() as made:
+        manager, units = await three(made)
+        portal = await made.add_portal()
+        await until(lambda: portal.active())
+        manager.options = replace(QUICK, command=0.2)
+        made.database.hangs = True
+        with pytest.raises(BusyError) as refused:
+            await portal.command("drain", EVA, unit=units[1].id)
+        assert refused.value.subject == "database"
+        made.database.hangs = False
+        await until(lambda: manager.serving and portal.active())
+        manager.options = QUICK
+        await portal.command("drain", EVA, unit=units[1].id)
+        assert made.database.drained == {units[1].id}
+
+
 async def test_what_was_acknowledged_is_known_to_the_next_manager() -> None:
     async with site() as made:
         manager, units = await three(made, managers=2)
@@ -492,7 +508,7 @@ async def test_a_closed_channel_ends_everywhere_and_stays_closed_until_it_is_ope
         assert not carriers(made)
         assert not [unit for unit in units if "yard" in unit.branches]
         assert made.database.written == [("close", "eva")]
-        with pytest.raises(ForbiddenError, match="closed"):
+        with pytest.raises(ConflictError, match="closed"):
             await portal.join("yard")
         assert (await portal.view())["closed"] == ["yard"]
         # Somebody got in where nobody knew yet: that ends too.
@@ -503,7 +519,7 @@ async def test_a_closed_channel_ends_everywhere_and_stays_closed_until_it_is_ope
         made.kill(manager.name)
         await until(lambda: made.active() and made.active() != [manager])
         await until(lambda: portal.active() == made.active()[0]._bus.node)
-        with pytest.raises(ForbiddenError, match="closed"):
+        with pytest.raises(ConflictError, match="closed"):
             await portal.join("yard")
         assert (await portal.command("open", EVA, channel="yard"))["progress"]["groups"] == 1
         assert (await portal.join("yard")).by_manager
@@ -583,6 +599,47 @@ async def test_people_are_pushed_the_view_when_something_changes() -> None:
         assert shown["manager"] == "left"
         assert shown["epoch"] == manager.lease.epoch  # type: ignore[union-attr]
         assert {one["id"] for one in shown["units"]} == {unit.id for unit in units}
+
+
+async def test_the_view_is_published_while_somebody_listens() -> None:
+    async with site() as made:
+        manager, units = await three(made)
+        portal = await made.add_portal()
+        heard: list[object] = []
+        made.buses["portal"][0].subscribe(
+            wire.VIEWS, lambda node, topic, value: heard.append(value)
+        )
+        await until(lambda: portal.active())
+        listening = portal.watch(lambda kind, value: None)
+        await until(lambda: heard)
+        listening.close()
+        await until(lambda: not manager._bus.present(wire.AUDIENCE))
+        told = len(heard)
+        units[0].enter("hall")
+        await until(lambda: "hall" in manager.view.channels)
+        ticks = manager._ticks
+        await until(lambda: manager._ticks > ticks + 3)
+        assert len(heard) == told
+
+
+async def test_orders_that_fail_do_not_keep_later_ones_from_a_unit() -> None:
+    async with site() as made:
+        manager, units = await three(made)
+        bus, failed = made.managers[0].bus, []
+        call = bus.call
+
+        async def broken(node: str, method: str, *rest: object) -> object:
+            if method == wire.ORDERS and not failed:
+                failed.append(node)
+                raise RuntimeError("nobody expected this")
+            return await call(node, method, *rest)  # type: ignore[arg-type]
+
+        bus.call = broken  # type: ignore[method-assign, assignment]
+        manager.decide(d.drain(manager.view, units[1].id, manager.now()))
+        await until(lambda: failed == [units[1].id])
+        await until(lambda: manager.view.units[units[1].id].state is State.UP)  # it is believed
+        manager.decide(d.drain(manager.view, units[1].id, manager.now()))
+        await until(lambda: units[1].state is State.DRAINING)
 
 
 # --- the network --------------------------------------------------------------------------------

@@ -121,8 +121,8 @@ export function serverTrouble(status: number, channel: string, hadKey: boolean):
     case 409:
       return trouble(
         "start",
-        "Somebody else is on air here",
-        `“${channel}” has a broadcast already. Wait until it ends, or use another channel.`,
+        "This channel is taken, or closed",
+        `“${channel}” has a broadcast already, or is closed. Wait until that ends, or use another channel.`,
       );
     case 429:
       return trouble("start", "Too many attempts", "Wait a minute, then press Start again.");
