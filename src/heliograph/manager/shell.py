@@ -13,12 +13,11 @@ import contextlib
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
-from heliograph.bus import Announcement, Bus, Event, Gone, Registration, Request
+from heliograph.bus import Announcement, Bus, Event, Gone, Registration
 from heliograph.bus.wire import Json
 from heliograph.catalogue.desired import Desired
 from heliograph.catalogue.leases import Lease, Leases
@@ -26,18 +25,19 @@ from heliograph.live.shared import CHANNEL, INGEST
 from heliograph.manager import decisions as d
 from heliograph.manager import transitions as t
 from heliograph.manager import wire
-from heliograph.manager.commands import Commands
 from heliograph.manager.describe import describe_closing, describe_progress
+from heliograph.manager.desk import Desk
 from heliograph.manager.draft import Decision, apply
 from heliograph.manager.hearing import Hearing
-from heliograph.manager.leadership import Change, Leader, LeaseTimes, uptime
-from heliograph.manager.orders import OrderTimes, Outboxes, Term
+from heliograph.manager.leadership import Change, Leader, uptime
+from heliograph.manager.options import ManagerOptions
+from heliograph.manager.orders import Outboxes, Term
 from heliograph.manager.patience import Patience
 from heliograph.manager.reports import Report
 from heliograph.manager.telling import Telling
-from heliograph.manager.upkeep import is_live, lose_unit, seat, tidy
+from heliograph.manager.upkeep import is_live, lose_unit, tidy
 from heliograph.manager.view import State, View
-from heliograph.model.errors import ConflictError, HelioError, WrongStateError
+from heliograph.model.errors import HelioError, WrongStateError
 
 log = structlog.get_logger(__name__)
 
@@ -46,29 +46,6 @@ MAX_TIDIED = 200
 #: Ticks after which all channels are looked at, whether something was heard of them or not: there
 #: may be room by now where there was none.
 ALL = 5
-
-
-@dataclass(frozen=True, slots=True)
-class ManagerOptions:
-    """In seconds, where nothing else is said."""
-
-    lease: LeaseTimes = field(default_factory=LeaseTimes)
-    orders: OrderTimes = field(default_factory=OrderTimes)
-    tick: float = 1.0
-    grace: float = 2.0
-    """For which a new manager waits at most until all units that are there have reported."""
-    fresh: float = 1.5
-    """Age of a report that still tells what runs: units report each second."""
-    silence: float = 10.0
-    """After which a unit that is there and does not report is taken for dead."""
-    publish: float = 0.5
-    """Between two publications of the view."""
-    grant: float = 0.3
-    """For which a viewer waits until his unit knows of its new group."""
-    command: float = 6.0
-    """For one command: less than those wait who gave it."""
-    shown: float = 600.0
-    """For which a unit that is gone is still shown to people."""
 
 
 class Manager:
@@ -125,32 +102,23 @@ class Manager:
         self._gone_at: dict[str, float] = {}
         self._ticks = 0
         self._in_company = False
-        self._carrying_out: set[asyncio.Task[Any]] = set()
         self._listening_since = 0.0
-        self._commands = Commands(self)
+        self._desk = Desk(self, bus)
 
     async def start(self) -> None:
         """Show this manager, listen, and try to become active."""
         self._listening_since = self._clock()
         self._here = self._bus.announce(wire.MANAGER, self.name, {"active": False, "epoch": 0})
         self.hearing.start()
-        self._registrations = [
-            self._bus.serve(wire.JOIN, self._join),
-            self._bus.serve(wire.COMMAND, self._command),
-            self._bus.serve(wire.VIEW, self._view),
-            self._bus.serve(wire.CLOSED, self._closed),
-            self._bus.watch(wire.MANAGER, self._manager),
-        ]
+        self._registrations = [self._bus.watch(wire.MANAGER, self._manager)]
+        self._desk.open()
         self.leader.start()
 
     async def close(self) -> None:
         """Give the lease back, so that a standby goes on at once."""
         for one in self._registrations:
             one.close()
-        if self._carrying_out:
-            await asyncio.wait(self._carrying_out, timeout=self.options.lease.timeout)
-        for task in self._carrying_out:
-            task.cancel()
+        await self._desk.close()
         await self.leader.close()
         self._stand_by()
         self.hearing.close()
@@ -482,7 +450,7 @@ class Manager:
         if channel is not None and channel.kept != self.kept.get(name, 1):
             self.hearing.view = apply(self.view, t.Keep(name, self.kept.get(name, 1)))
 
-    # --- what others ask --------------------------------------------------------------------
+    # --- waiting ----------------------------------------------------------------------------
 
     async def until_serving(self) -> None:
         """Wait while we are about to be active; ``WrongStateError`` for a standby."""
@@ -496,28 +464,6 @@ class Manager:
                 one.cancel()
         self.require_lease()
 
-    async def _join(self, request: Request) -> Json:
-        asked = wire.parse_asked(request.value)
-        if not self.serving:
-            await self.until_serving()
-        lease = self.require_lease()
-        if asked.channel in self.closed:
-            raise ConflictError(f"channel {asked.channel!r} is closed", subject=asked.channel)
-        id, now = f"{lease.epoch}-{secrets.token_urlsafe(12)}", self.now()
-        offered = () if asked.channel in self.view.channels else self.offered()
-        try:
-            joined = seat(self.view, asked, id, now, offered)
-        except HelioError:
-            self.counters["refusals"] += 1
-            raise
-        self.decide(joined)
-        self.counters["joins"] += 1
-        kept = joined.reservation
-        # Of a group that is granted this moment his unit has to know before he comes.
-        await self.until_told(kept.unit)
-        left = max(0.0, kept.expires - self.now())
-        return wire.seat_json(wire.Seat(kept.id, kept.unit, kept.index, lease.epoch, left))
-
     async def until_told(self, unit: str) -> None:
         """Wait a moment until a unit has carried out what it was told."""
         boxes = self._boxes
@@ -526,32 +472,7 @@ class Manager:
                 async with asyncio.timeout(self.options.grant):
                     await boxes.carried_out(unit)
 
-    async def _command(self, request: Request) -> Json:
-        command = wire.parse_command(request.value)
-        await self.until_serving()
-        self.counters["commands"] += 1
-        # Half a command is worse than one whose answer nobody waits for any more.
-        task = asyncio.get_running_loop().create_task(self._carry_out(command))
-        self._carrying_out.add(task)
-        task.add_done_callback(self._carried_out)
-        return await asyncio.shield(task)
-
-    def _carried_out(self, task: asyncio.Task[Any]) -> None:
-        self._carrying_out.discard(task)
-        if not task.cancelled():
-            task.exception()  # told to whoever waits; maybe nobody does any more
-
-    async def _carry_out(self, command: wire.Command) -> Json:
-        try:
-            return await self._commands.carry_out(command)
-        except WrongStateError as error:
-            if self.lease is not None:  # the database says that it is another's
-                self.leader.step_down(error.message)
-            raise
-
-    async def _view(self, request: Request) -> Json:
-        epoch = self.require_lease().epoch
-        return self._telling.asked(self.view, epoch, self.closed, self.removed)
-
-    async def _closed(self, request: Request) -> Json:
-        return wire.closed_json(self.require_lease().epoch, self.closed)
+    def describe(self) -> Json:
+        """The cluster for people, as this manager sees it."""
+        lease = self.require_lease()
+        return self._telling.asked(self.view, lease.epoch, self.closed, self.removed)

@@ -17,9 +17,10 @@ from heliograph.manager import transitions as t
 from heliograph.manager import wire
 from heliograph.manager.client import Managers
 from heliograph.manager.leadership import LeaseTimes
+from heliograph.manager.options import ManagerOptions
 from heliograph.manager.orders import OrderTimes
 from heliograph.manager.reports import BranchReport, GroupReport, Report
-from heliograph.manager.shell import Manager, ManagerOptions
+from heliograph.manager.shell import Manager
 from heliograph.manager.view import Budgets, GroupId, State
 from heliograph.model.errors import ConflictError
 from heliograph.model.nodes import NodeId

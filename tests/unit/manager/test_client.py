@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 
 import pytest
-from tests.unit.manager.site import Site, Unit, site
+from tests.unit.manager.site import EVA, Site, Unit, site
 from tests.unit.manager.waiting import until
 
 from heliograph.bus import Request
@@ -180,7 +180,7 @@ async def test_orders_and_views_without_a_manager_are_refused_at_once() -> None:
     async with site() as made:
         portal = await made.add_portal()
         with pytest.raises(UnreachableError):
-            await portal.command("drain", "eva", unit="a")
+            await portal.command("drain", EVA, unit="a")
         with pytest.raises(RemoteError):
             await portal.view()
 

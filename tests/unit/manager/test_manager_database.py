@@ -9,7 +9,8 @@ from tests.unit.manager.waiting import until
 
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.manager.leadership import LeaseTimes
-from heliograph.manager.shell import Manager, ManagerOptions
+from heliograph.manager.options import ManagerOptions
+from heliograph.manager.shell import Manager
 from heliograph.manager.view import State
 
 #: So long that no slow disk costs anybody the lease.

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.unit.live.mesh_site import NAME, VIDEO, Node, OnAir, until
 from tests.unit.manager.leases import Database
-from tests.unit.manager.site import QUICK
+from tests.unit.manager.site import EVA, QUICK
 from tests.unit.manager.test_unit import Told, agent_of
 
 from heliograph.bus import Bus
@@ -147,7 +147,7 @@ async def test_viewers_fill_units_are_moved_and_go_on_under_another_manager(tmp_
 
         leaving = next(name for name in made.machines if name != first.node)
         before = made.machines[leaving].viewers
-        await made.portal.command("drain", "somebody", unit=leaving)
+        await made.portal.command("drain", EVA, unit=leaving)
         free = 20 - (22 - before)  # places elsewhere
         await until(lambda: sum(bool(told.reasons) for _, told in there) == min(free, before))
         assert all(told.reasons == ["moved"] for _, told in there if told.reasons)
@@ -180,7 +180,7 @@ async def test_the_unit_where_a_channel_enters_is_drained_with_all_it_has(tmp_pa
         await until(lambda: all(machine.node.has() for machine in made.machines.values()))
         there = [await made.come() for _ in range(12)]
         await made.calm()
-        await made.portal.command("drain", "somebody", unit=leaving.node)
+        await made.portal.command("drain", EVA, unit=leaving.node)
         await until(lambda: publisher.reasons == ["moved"])
         await air.stop()
         assert made.channel is not None
