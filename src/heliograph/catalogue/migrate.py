@@ -1,4 +1,8 @@
-"""Brings a database to the tables of this version, and tells whether it is there."""
+"""Brings a database to the tables of this version, and tells whether it is there.
+
+A new database gets its tables as ``tables`` has them, and one of this version is left as it is;
+only one of an older version needs Alembic (``steps``), which takes half a second to load.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,18 @@ import os
 from pathlib import Path
 from typing import Any
 
-from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    insert,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from heliograph.catalogue.content_tables import METADATA
@@ -22,14 +32,18 @@ from heliograph.model.errors import ResourceError
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: Any number: what servers that start at once use in PostgreSQL to come one after the other.
 _LOCK = 0x48454C494F
+#: Where Alembic keeps the revision of a database, as it makes the table itself.
+_VERSION = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 
 
-def scripts() -> ScriptDirectory:
-    """The migrations in this package."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.set_main_option("path_separator", "os")
-    return ScriptDirectory.from_config(config)
+def head() -> str:
+    """The revision of this version's tables: that of the migration with the last file name."""
+    return max(path.name[1:5] for path in (MIGRATIONS / "versions").glob("v[0-9]*.py"))
 
 
 async def upgrade(database: Database, target: str = "head") -> tuple[str | None, str | None]:
@@ -41,6 +55,11 @@ async def upgrade(database: Database, target: str = "head") -> tuple[str | None,
     async with database.translated(), database.turn():
         if database.path is not None:
             _make_private(database.path)
+        if target == "head":
+            async with database.engine.connect() as connection:
+                found = await connection.run_sync(_revision)
+            if found == head():
+                return found, found
         async with database.unhurried() as connection:
             # A table rebuilt by a migration is dropped in between, and with foreign keys on that
             # would delete what refers to its rows.
@@ -54,8 +73,10 @@ async def upgrade(database: Database, target: str = "head") -> tuple[str | None,
 
 async def differences(database: Database) -> list[str]:
     """What the database has otherwise than ``tables`` says; empty where they agree."""
+    from heliograph.catalogue import steps
+
     async with database.translated(), database.engine.connect() as connection:
-        return await connection.run_sync(_differences)
+        return await connection.run_sync(steps.differences, MIGRATIONS)
 
 
 def _make_private(path: Path) -> None:
@@ -78,29 +99,22 @@ async def _foreign_keys(connection: AsyncConnection, state: str) -> None:
 def _upgrade(connection: Connection, target: str) -> tuple[str | None, str | None]:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    directory = scripts()
     before = _revision(connection)
+    if target == "head" and not _is_versioned(connection):
+        _make(connection)
+    else:
+        from heliograph.catalogue import steps
 
-    def steps(revision: object, _context: MigrationContext) -> object:
-        return directory._upgrade_revs(target, revision)  # type: ignore[arg-type]
-
-    with EnvironmentContext(Config(), directory, fn=steps) as environment:
-        environment.configure(
-            connection=connection,
-            target_metadata=METADATA,
-            transactional_ddl=True,
-            render_as_batch=True,
-        )
-        try:
-            with environment.begin_transaction():
-                environment.run_migrations()
-        except CommandError as error:
-            raise ResourceError(
-                f"the database has tables of another version of this program: {error}",
-                subject="database",
-            ) from error
+        steps.run(connection, MIGRATIONS, target)
     _check_references(connection)
     return before, _revision(connection)
+
+
+def _make(connection: Connection) -> None:
+    """All tables at once, in a database that has none of them."""
+    METADATA.create_all(connection, checkfirst=False)
+    _VERSION.create(connection)
+    connection.execute(insert(_VERSION).values(version_num=head()))
 
 
 def _check_references(connection: Connection) -> None:
@@ -114,18 +128,11 @@ def _check_references(connection: Connection) -> None:
         )
 
 
+def _is_versioned(connection: Connection) -> bool:
+    return inspect(connection).has_table(_VERSION.name)
+
+
 def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
-
-
-def _differences(connection: Connection) -> list[str]:
-    from alembic.autogenerate import compare_metadata  # takes a while to load
-
-    context = MigrationContext.configure(
-        connection, opts={"compare_type": True, "compare_server_default": True}
-    )
-    head = scripts().get_current_head()
-    found = [str(item) for item in compare_metadata(context, METADATA)]
-    if context.get_current_revision() != head:
-        found.insert(0, f"revision is {context.get_current_revision()}, not {head}")
-    return found
+    if not _is_versioned(connection):
+        return None
+    return connection.scalar(select(_VERSION.c.version_num))
