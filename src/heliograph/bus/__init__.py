@@ -2,7 +2,8 @@
 
 ``Bus`` is the face. Pure beneath it: ``keys`` (key expressions), ``wire`` (messages), ``presence``
 (who is there with what). ``directory`` keeps presence level over a ``link``, which is Zenoh's
-(``zenoh_link``, the only module that imports it) or, for tests, a network in memory (``memory``).
+(``zenoh_link``, the only module that imports it) or, for a node that is alone and for tests, a
+network in memory (``memory``).
 ``identity``, ``authority`` and ``joining`` are a node's key, the cluster's certificates, and how
 another node comes in.
 

@@ -1,4 +1,4 @@
-"""A network in memory with nodes that can be cut off, for tests of whatever uses a bus.
+"""A network in memory: that of a node that is alone, and of tests, where nodes can be cut off.
 
 It does what Zenoh does as far as a bus can see: things arrive later, in order; a node that is cut
 off takes its tokens with it for the others, and theirs for itself.

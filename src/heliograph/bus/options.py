@@ -38,7 +38,7 @@ class BusOptions:
     node: NodeId
     """Who we are."""
     credentials: Credentials | None = None
-    """None: alone, without any network."""
+    """None: alone, without any network; then nothing else here matters."""
     listen: tuple[str, ...] = ()
     """``HOST:PORT`` to listen on, by TCP."""
     join: tuple[str, ...] = ()

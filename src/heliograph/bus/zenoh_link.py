@@ -70,20 +70,9 @@ _ALL_MESSAGES = [
 
 
 def configuration(options: BusOptions) -> dict[str, Any]:
-    """Zenoh's configuration, by its keys."""
-    common: dict[str, Any] = {
-        "adminspace/enabled": False,
-        "plugins_loading/enabled": False,
-        "transport/shared_memory/enabled": False,
-        "timestamping/enabled": False,
-        "queries_default_timeout": 10_000,
-        "scouting/delay": DELAY,
-        "scouting/gossip/enabled": False,
-        "scouting/multicast/enabled": False,
-    }
+    """Zenoh's configuration, by its keys; of a node that has credentials."""
     credentials = options.credentials
-    if credentials is None:
-        return common | {"mode": "peer", "listen/endpoints": [], "connect/endpoints": []}
+    assert credentials is not None, "a node that is alone has no network"
     lease = round(options.lease * 1000)
     waits = {"period_init_ms": RETRY_FIRST, "period_max_ms": RETRY_MOST}
     tls = {
@@ -104,8 +93,14 @@ def configuration(options: BusOptions) -> dict[str, Any]:
         "permission": "allow",
         "key_exprs": ["**"],
     }
-    return common | {
+    return {
         "mode": "peer",
+        "adminspace/enabled": False,
+        "plugins_loading/enabled": False,
+        "transport/shared_memory/enabled": False,
+        "timestamping/enabled": False,
+        "queries_default_timeout": 10_000,
+        "scouting/delay": DELAY,
         "listen/endpoints": [f"tls/{place}" for place in options.listen],
         "listen/timeout_ms": 0,
         "listen/exit_on_failure": True,
@@ -167,8 +162,7 @@ class ZenohLink:
         except TimeoutError:
             raise ResourceError(f"bus: not begun within {OPENING:g} s", subject="bus") from None
         self._open = True
-        if self._options.credentials is not None:  # alone there is nobody to be misled
-            self._watchdog.start()
+        self._watchdog.start()
 
     async def close(self) -> None:
         """End; bounded, as threads that wait for a frozen node must not hold us up."""
