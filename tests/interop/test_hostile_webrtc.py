@@ -56,8 +56,10 @@ def watched(
     yield server, viewers[0], tap
     tap.stop()
     # What came in last must have had time to do its harm.
+    marks = [viewer.record.mark() for viewer in viewers]
+    for viewer, mark in zip(viewers, marks, strict=True):
+        viewer.wait_pictures(2 * make.RATE, 20, since=mark)
     for viewer in viewers:
-        viewer.wait_pictures(2 * make.RATE, 20, since=viewer.record.mark())
         viewer.stop()
     assert [fault for viewer in viewers for fault in viewer.judge(4 * make.RATE)] == []
     assert server.running

@@ -57,6 +57,10 @@ class Record:
         """Give a point in the record, for ``gaps`` and ``damaged``."""
         return len(self.seen)
 
+    def mark_sound(self) -> int:
+        """Give a point in the record, for ``heard``."""
+        return len(self._samples)
+
     def gaps(self, since: int = 0) -> list[tuple[int | None, int | None]]:
         """Find neighbours whose numbers do not follow each other (the last is before the first)."""
         numbers = [seen.number for seen in self.seen[since:]]
@@ -69,10 +73,10 @@ class Record:
     def damaged(self, since: int = 0) -> list[int | None]:
         return [seen.number for seen in self.seen[since:] if not seen.exact]
 
-    def heard(self) -> tuple[float, float, float]:
+    def heard(self, since: int = 0) -> tuple[float, float, float]:
         """Seconds of sound, its frequency (Hz) and its level (RMS, full scale 1)."""
         with self._lock:
-            parts = list(self._samples)
+            parts = self._samples[since:]
         if not parts:
             return 0.0, 0.0, 0.0
         samples = np.concatenate(parts).astype(float) / 32768
@@ -149,17 +153,17 @@ class Viewer(Program):
             job.join(5)
         return super().stop()
 
-    def judge(self, count: int) -> list[str]:
-        """Say what was wrong with at least ``count`` pictures and their sound."""
+    def judge(self, count: int, since: int = 0, sound_since: int = 0) -> list[str]:
+        """Say what was wrong with at least ``count`` pictures and their sound, from marks on."""
         wrong = []
         record = self.record
-        if record.pictures < count:
-            wrong.append(f"{self.name}: {record.pictures} pictures instead of {count}")
-        if gaps := record.gaps():
+        if (pictures := record.pictures - since) < count:
+            wrong.append(f"{self.name}: {pictures} pictures instead of {count}")
+        if gaps := record.gaps(since):
             wrong.append(f"{self.name}: pictures are missing, {gaps[:5]}, {len(gaps)} times")
-        if damaged := record.damaged():
+        if damaged := record.damaged(since):
             wrong.append(f"{self.name}: pictures differ, {damaged[:5]}, {len(damaged)} in all")
-        seconds, frequency, level = record.heard()
+        seconds, frequency, level = record.heard(sound_since)
         if seconds < 0.8 * count / make.RATE:
             wrong.append(f"{self.name}: {seconds:.1f} s of sound to {count} pictures")
         elif abs(frequency - make.TONE_HZ) > 5 or level < 0.02:
