@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,7 +23,11 @@ from heliograph.model.errors import RemoteError
 pytestmark = pytest.mark.alone
 
 KEY = "a-stream-key-for-tests"
+#: Seconds that a server may take to start on a busy machine.
+PATIENCE = 45.0
 SMALL = ("--width", "320", "--height", "180", "--bitrate", "400")
+#: Channels of a server: each test has one to itself.
+CHANNELS = [f"c{number}" for number in range(12)]
 
 
 def free_port():
@@ -31,8 +36,8 @@ def free_port():
         return probe.getsockname()[1]
 
 
-class Site:
-    """A server's settings and its process, and the publishers started at it."""
+class Service:
+    """A server's settings and its process."""
 
     def __init__(self, path: Path):
         self.port = free_port()
@@ -42,10 +47,37 @@ class Site:
             f'[server]\nstate_dir = "{path}"\n[http]\nport = 0\nhost = "127.0.0.1"\n'
             f'[rtsp]\nport = {self.port}\nrtp_port = 0\nhost = "127.0.0.1"\n'
             "[https]\nport = 0\n[rtmp]\nport = 0\n[webrtc]\nport = 0\n"
-            f'[[channels]]\nname = "demo"\nkey = "{KEY}"\n'
+            + "".join(f'[[channels]]\nname = "{name}"\nkey = "{KEY}"\n' for name in CHANNELS)
         )
+        self.process = None
+
+    def start(self):
+        command = [sys.executable, "-m", "heliograph", "serve", "-c", str(self.file)]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", self.port), 5).close()
+                return
+            assert self.process.poll() is None
+            assert time.monotonic() < deadline, "the server does not start"
+            time.sleep(0.02)
+
+    def kill(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+class Site:
+    """A channel of a server, and the programs started at it."""
+
+    def __init__(self, service: Service, channel: str = CHANNELS[0]):
+        self.service = service
+        self.channel = channel
+        self.server = service.url
+        self.url = f"{self.server}/{channel}"
         self.processes = []
-        self.server = None
 
     async def helio(self, *arguments, stderr=asyncio.subprocess.PIPE, key=KEY):
         process = await asyncio.create_subprocess_exec(
@@ -61,23 +93,16 @@ class Site:
         return process
 
     async def start(self):
-        self.server = await self.helio("serve", "-c", str(self.file), stderr=None)
-        async with asyncio.timeout(15):
-            while True:
-                with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                    writer.close()
-                    return
-                assert self.server.returncode is None
-                await asyncio.sleep(0.02)
+        await asyncio.to_thread(self.service.start)
 
     async def kill(self):
-        self.server.kill()
-        await self.server.wait()
+        await asyncio.to_thread(self.service.kill)
 
-    async def publish(self, *options, source="pattern"):
+    async def publish(self, *options, key=KEY, as_json=True):
+        more = ("--json",) if as_json else ()
         return await self.helio(
-            "publish", source, "demo", "--url", self.url, "--json", *SMALL, *options
+            *("publish", "pattern", self.channel, "--url", self.server, *more, *SMALL, *options),
+            key=key,
         )
 
     async def close(self):
@@ -87,12 +112,33 @@ class Site:
             await process.communicate()
 
 
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """A server that nobody kills, and its channels that nobody has used."""
+    service = Service(tmp_path_factory.mktemp("server"))
+    try:
+        service.start()
+        yield service, iter(CHANNELS)
+        assert service.process.poll() is None
+    finally:
+        service.kill()
+
+
 @pytest.fixture
-async def site(tmp_path):
-    site = Site(tmp_path)
-    await site.start()
+async def site(service):
+    server, channels = service
+    site = Site(server, next(channels))
     yield site
     await site.close()
+
+
+@pytest.fixture
+async def own(tmp_path):
+    """A server that may be killed; it is not started yet."""
+    site = Site(Service(tmp_path))
+    yield site
+    await site.close()
+    await site.kill()
 
 
 async def status(publisher, wanted):
@@ -120,7 +166,7 @@ def numbers(units):
 async def test_every_frame_published_is_the_frame_received(site, into, out_of):
     publisher = await site.publish("--transport", into)
     await status(publisher, sending)
-    probe = Probe(f"{site.url}/demo", collect=True)
+    probe = Probe(site.url, collect=True)
     report = await probe.run(3.0, out_of)
     assert report.transport == out_of
     assert report.remarks == ()
@@ -156,16 +202,17 @@ async def test_a_duration_ends_by_itself(site):
     assert json.loads(rest.splitlines()[-1])["packets"] >= 60
 
 
-async def test_a_publisher_comes_back_at_the_live_position(site):
-    publisher = await site.publish()
+async def test_a_publisher_comes_back_at_the_live_position(own):
+    await own.start()
+    publisher = await own.publish()
     await status(publisher, sending)
-    await site.kill()
+    await own.kill()
     gone = await status(publisher, lambda found: found["state"] == "away")
     assert gone["reason"]
-    await site.start()
+    await own.start()
     back = await status(publisher, lambda found: found["reconnects"] == 1)
     await status(publisher, lambda found: found["packets"] > back["packets"])
-    probe = Probe(f"{site.url}/demo", collect=True)
+    probe = Probe(own.url, collect=True)
     await probe.run(1.0, "tcp")
     seen = numbers(probe.units[0])
     # The programme went on meanwhile: what is seen now is as old as the publisher's clock says.
@@ -174,41 +221,33 @@ async def test_a_publisher_comes_back_at_the_live_position(site):
 
 
 async def test_a_wrong_key_is_refused_once_and_for_all(site):
-    publisher = await site.helio(
-        "publish", "pattern", "demo", "--url", site.url, *SMALL, key="wrong"
-    )
+    publisher = await site.publish(key="wrong", as_json=False)
     _, complaint = await asyncio.wait_for(publisher.communicate(), 20)
     assert publisher.returncode == 3
     assert b"401" in complaint
     assert b"Traceback" not in complaint
 
 
-async def test_a_server_that_is_not_there_is_said(tmp_path):
-    site = Site(tmp_path)
-    process = await site.helio("probe", f"{site.url}/demo")
+async def test_a_server_that_is_not_there_is_said(own):
+    process = await own.helio("probe", own.url)
     _, complaint = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 3
     text = complaint.decode()
-    assert text == f"helio: cannot reach 127.0.0.1:{site.port}: Connection refused\n"
+    assert text == f"helio: cannot reach 127.0.0.1:{own.service.port}: Connection refused\n"
 
 
-async def test_a_publisher_waits_for_a_server_that_starts_later(tmp_path):
-    site = Site(tmp_path)
-    try:
-        publisher = await site.publish()
-        waiting = await status(publisher, lambda found: found["state"] == "away")
-        assert waiting["reason"] == f"cannot reach 127.0.0.1:{site.port}: Connection refused"
-        await site.start()
-        assert (await status(publisher, sending))["reconnects"] == 0
-    finally:
-        await site.close()
+async def test_a_publisher_waits_for_a_server_that_starts_later(own):
+    publisher = await own.publish()
+    waiting = await status(publisher, lambda found: found["state"] == "away")
+    assert waiting["reason"] == f"cannot reach 127.0.0.1:{own.service.port}: Connection refused"
+    await own.start()
+    assert (await status(publisher, sending))["reconnects"] == 0
 
 
-async def test_a_publisher_that_waits_says_so_and_can_be_interrupted(tmp_path):
-    site = Site(tmp_path)
-    publisher = await site.helio("publish", "pattern", "demo", "--url", site.url, *SMALL)
+async def test_a_publisher_that_waits_says_so_and_can_be_interrupted(own):
+    publisher = await own.publish(as_json=False)
     line = await asyncio.wait_for(publisher.stderr.readline(), 20)
-    reason = f"cannot reach 127.0.0.1:{site.port}: Connection refused"
+    reason = f"cannot reach 127.0.0.1:{own.service.port}: Connection refused"
     assert line.decode() == f"waiting for the server ({reason})\n"
     publisher.send_signal(signal.SIGINT)
     _, complaint = await asyncio.wait_for(publisher.communicate(), 20)
@@ -234,19 +273,19 @@ async def test_a_publisher_does_not_wait_for_ever():
 async def test_probe_prints_one_document_and_a_table(site):
     publisher = await site.publish()
     await status(publisher, sending)
-    probe = await site.helio("probe", f"{site.url}/demo", "--seconds", "1", "--json")
+    probe = await site.helio("probe", site.url, "--seconds", "1", "--json")
     text, _ = await asyncio.wait_for(probe.communicate(), 20)
     found = json.loads(text)
     assert found["lost"] == 0
     assert [track["codec"] for track in found["tracks"]] == ["h264", "opus"]
     assert (found["tracks"][0]["width"], found["tracks"][0]["height"]) == (320, 180)
-    table = await site.helio("probe", f"{site.url}/demo", "--seconds", "1")
+    table = await site.helio("probe", site.url, "--seconds", "1")
     text, _ = await asyncio.wait_for(table.communicate(), 20)
     assert "320×180" in text.decode()
 
 
 async def test_a_channel_without_a_source_is_refused(site):
-    probe = await site.helio("probe", f"{site.url}/demo")
+    probe = await site.helio("probe", site.url)
     _, complaint = await asyncio.wait_for(probe.communicate(), 20)
     assert probe.returncode == 3
     assert b"404" in complaint
