@@ -4,8 +4,7 @@ A process of its own as decoders are large programs fed with strangers' bytes: a
 channel's made sound for a moment, and nothing else.
 
 Arguments: source codec, sample rate, channels, its configuration in hexadecimal (or ``-``), target
-codec. Standard input: messages of ``!q I`` (presentation time in µs, length) and the unit. Standard
-output: ``!q q I`` (presentation time in µs, position in samples of 48 kHz, length) and the unit.
+codec. Standard input: messages of ``UNIT`` and the unit. Standard output: ``MADE`` and the unit.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import struct
 import sys
 from fractions import Fraction
 from typing import BinaryIO
@@ -21,14 +19,11 @@ from typing import BinaryIO
 import av
 from av.audio.fifo import AudioFifo
 
-UNIT = struct.Struct("!qI")
-MADE = struct.Struct("!qqI")
+from heliograph.live.transcode_units import MADE, MAX_UNIT, UNIT
 
 RATE = 48_000
 #: Address space, bytes: the libraries and little more.
 MEMORY = 1 << 30
-#: Bytes of one unit; the largest AAC unit of 8 channels has 6 144.
-MAX_UNIT = 1 << 16
 #: Microseconds by which a unit may come off its place in time until that is taken for a gap.
 GAP = 30_000
 #: Units in a row that cannot be decoded until the process gives up.

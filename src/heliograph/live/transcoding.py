@@ -18,7 +18,7 @@ import structlog
 
 from heliograph.live.channel import Channel
 from heliograph.live.readers import Reader, ReaderHooks
-from heliograph.live.transcode_worker import MADE, MAX_UNIT, UNIT
+from heliograph.live.transcode_units import MADE, MAX_UNIT, UNIT
 from heliograph.model.errors import BusyError, NotFoundError
 from heliograph.model.media import Kind, Track
 from heliograph.plane.types import TapItem

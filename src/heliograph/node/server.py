@@ -10,6 +10,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
@@ -37,7 +38,6 @@ from heliograph.node.certificates import PERIOD, Keeper
 from heliograph.node.cluster import RENEW_PERIOD, Cluster, node_name, open_cluster
 from heliograph.node.demo import Demo
 from heliograph.node.log_feed import LogFeed
-from heliograph.node.mesh import Mesh
 from heliograph.node.options import (
     DEMO,
     certificate_source,
@@ -53,7 +53,6 @@ from heliograph.node.options import (
 from heliograph.node.periodic import Periodic
 from heliograph.node.roles import Role, roles_of
 from heliograph.node.settings import Loaded, Settings, diff
-from heliograph.node.steering import Steering
 from heliograph.node.titles import Titles
 from heliograph.plane import Plane, PlaneLoop, open_plane
 from heliograph.servers.chat_server import ChatServer
@@ -67,6 +66,10 @@ from heliograph.web.app import create_app
 from heliograph.web.chat import ChatGate
 from heliograph.web.context import WebContext
 from heliograph.web.pictures import Pictures
+
+if TYPE_CHECKING:  # what only a node of a cluster needs is loaded there
+    from heliograph.node.mesh import Mesh
+    from heliograph.node.steering import Steering
 
 log = structlog.get_logger(__name__)
 
@@ -172,6 +175,8 @@ class Server:
         self._undo.append(("transcodes", transcodes.close))
         rtc = self._open_rtc(plane, loop, transcodes) if self.carries else None
         if self.cluster.active:
+            from heliograph.node.steering import Steering
+
             self.steering = Steering(settings, self.cluster, self.catalogue, self.channels)
             self._undo.append(("roles", self.steering.close))
             await self.steering.start(self.mesh, self.rtsp, rtc, gate)
@@ -252,6 +257,8 @@ class Server:
             self._undo.append(("rtmp", self.rtmp.stop))
 
     def _open_mesh(self, loop: PlaneLoop) -> None:
+        from heliograph.node.mesh import Mesh
+
         cluster, settings = self.cluster, self.settings
         name = node_name(settings)
         self.mesh = Mesh(

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from heliograph.live.derived import AAC_CONFIG, RATE, derivable
-from heliograph.live.transcode_worker import MADE, UNIT, Transcoder
+from heliograph.live.transcode_units import MADE, UNIT
+from heliograph.live.transcode_worker import Transcoder
 from heliograph.model.media import Codec, Kind, Track
 from heliograph.protocols import payload
 from heliograph.protocols.payload import aac
