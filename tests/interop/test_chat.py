@@ -88,19 +88,19 @@ class Chat:
         self.tab.on(lambda page: page.get_by_role("menuitem", name=item, exact=True).press("Enter"))
 
 
-@pytest.fixture
-def owner(tmp_path: Path) -> dict[str, Any]:
-    """A browser context that is signed in as the owner of the channel ``clip``."""
+def own(directory: Path, *channels: str) -> dict[str, Any]:
+    """A browser context that is signed in as the owner of channels of the server to be started."""
 
     async def make_owner() -> str:
-        state = tmp_path / "server-state"
+        state = directory / "server-state"
         state.mkdir()
         catalogue = await Catalogue.open(f"sqlite:///{state}/heliograph.db")
         password = "a rather long sentence"
         account = await catalogue.accounts.create(
             "otto", password, Role.BROADCASTER, display_name="Otto"
         )
-        await catalogue.channels.create("clip", owner="otto", configured=True)
+        for name in channels:
+            await catalogue.channels.create(name, owner="otto", configured=True)
         session = await catalogue.sessions.create(account)
         await catalogue.close()
         return session.token
@@ -118,8 +118,14 @@ def owner(tmp_path: Path) -> dict[str, Any]:
     return {"storage_state": {"cookies": [cookie], "origins": []}}
 
 
-def come(chromium: Chromium, server: Server, **context: Any) -> Chat:
-    chat = Chat(chromium.open(f"{server.http}/watch/clip", **context))
+@pytest.fixture
+def owner(tmp_path: Path) -> dict[str, Any]:
+    """The owner of the channel ``clip``."""
+    return own(tmp_path, "clip")
+
+
+def come(chromium: Chromium, server: Server, channel: str = "clip", **context: Any) -> Chat:
+    chat = Chat(chromium.open(f"{server.http}/watch/{channel}", **context))
     chat.until(lambda seen: seen["state"] == "open", "the chat is open")
     return chat
 
@@ -265,23 +271,34 @@ def test_flood_is_bounded_and_nobody_else_is_disturbed(
     tab.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(
-    ("size", "viewport"),
-    [("wide", {"width": 1280, "height": 800}), ("narrow", {"width": 390, "height": 844})],
-)
+SIZES = {"wide": {"width": 1280, "height": 800}, "narrow": {"width": 390, "height": 844}}
+SCHEMES = ("light", "dark")
+
+
+@pytest.fixture(scope="module")
+def looks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, dict[str, Any]]]:
+    """A server with a channel for each look, and the owner of all."""
+    directory = tmp_path_factory.mktemp("looks")
+    names = [f"{size}-{scheme}" for size in SIZES for scheme in SCHEMES]
+    owner = own(directory, *names)
+    channels = [{"name": name, "title": "A clip that goes round", "key": KEY} for name in names]
+    server = Server(directory, channels)
+    try:
+        yield server.until_ready(), owner
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("size", SIZES)
 def test_what_it_looks_like(
-    size: str,
-    viewport: dict[str, int],
-    scheme: str,
-    owner: dict[str, Any],
-    serve: Callable[..., Server],
-    chromium: Chromium,
+    size: str, scheme: str, looks: tuple[Server, dict[str, Any]], chromium: Chromium
 ) -> None:
-    server = serve({"name": "clip", "title": "A clip that goes round", "key": KEY})
-    look = {"viewport": viewport, "color_scheme": scheme, "is_mobile": size == "narrow"}
-    anna = come(chromium, server, **look).join("Anna")
-    otto = come(chromium, server, **look, **owner)
+    server, owner = looks
+    channel = f"{size}-{scheme}"
+    look = {"viewport": SIZES[size], "color_scheme": scheme, "is_mobile": size == "narrow"}
+    anna = come(chromium, server, channel, **look).join("Anna")
+    otto = come(chromium, server, channel, **look, **owner)
     anna.say("Good evening from the harbour! The light is lovely today.")
     anna.say("🌅🎉")
     otto.until_text("🌅🎉")
@@ -294,6 +311,6 @@ def test_what_it_looks_like(
     otto.tab.screenshot(SHOTS / f"chat-owner-{size}-{scheme}.png")
     for chat in (anna, otto):
         width = chat.tab.evaluate("() => document.documentElement.scrollWidth")
-        assert width <= viewport["width"]
+        assert width <= SIZES[size]["width"]
         assert chat.tab.complaints == []
         chat.tab.close()
