@@ -92,6 +92,15 @@ pub enum Event {
         /// Which.
         link: Id,
     },
+    /// A cast of a mesh link's peer is heard by multicast, or is not any more.
+    MeshCast {
+        /// Which link.
+        link: Id,
+        /// The cast's name.
+        cast: u32,
+        /// Whether it is heard.
+        heard: bool,
+    },
     /// A mesh link is over.
     MeshClosed {
         /// Which.

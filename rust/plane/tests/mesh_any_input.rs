@@ -3,16 +3,19 @@
 
 mod mesh_support;
 
+use _plane::mesh::cast::Incoming;
+use _plane::mesh::clock::RoundTrip;
 use _plane::mesh::wire::{Body, FEEDBACK, Header, Kind, MAX_PARTS, Media, Report};
 use proptest::prelude::*;
 
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 7] = [
     Kind::Media,
     Kind::Part,
     Kind::Control,
     Kind::Report,
     Kind::Goodbye,
     Kind::Wish,
+    Kind::Ask,
 ];
 
 fn media() -> impl Strategy<Value = Media> {
@@ -76,6 +79,7 @@ proptest! {
         round(&Body::Media(media, &data));
         round(&Body::Part(media, index % count, count, &data));
         round(&Body::Control(offset, &data));
+        round(&Body::Ask(media.order, report.runs.clone()));
         round(&Body::Report(report));
         round(&Body::Wish(media.wire, media.track));
     }
@@ -90,7 +94,7 @@ proptest! {
     #[test]
     fn a_link_takes_anything_its_peer_seals(
         bodies in prop::collection::vec(
-            (0_usize..6, prop::collection::vec(any::<u8>(), 0..90), 0..20_000_u64, media(), report()),
+            (0_usize..7, prop::collection::vec(any::<u8>(), 0..90), 0..20_000_u64, media(), report()),
             1..60,
         ),
     ) {
@@ -105,9 +109,9 @@ proptest! {
                 Kind::Report => Body::Report(report),
                 Kind::Goodbye => Body::Goodbye,
                 Kind::Wish => Body::Wish(media.wire, media.track),
+                Kind::Ask => Body::Ask(media.order, report.runs),
             };
-            let feedback = matches!(body.kind(), Kind::Report | Kind::Goodbye | Kind::Wish);
-            let counter = if feedback { FEEDBACK | counter } else { counter };
+            let counter = if body.kind().feedback() { FEEDBACK | counter } else { counter };
             let datagram = key.seal(1, counter, &body);
             let header = Header::parse(&datagram).unwrap();
             let _ = link.receive(&header, &datagram, now);
@@ -115,6 +119,41 @@ proptest! {
             link.run(now);
             link.outgoing.clear();
             link.delivered.clear();
+        }
+    }
+
+    /// A cast takes anything that one of its receivers seals, all of whom have its key.
+    #[test]
+    fn a_cast_takes_anything_that_is_sealed(
+        bodies in prop::collection::vec(
+            (0_usize..7, prop::collection::vec(any::<u8>(), 0..90), 0..20_000_u64, media(), report(),
+             any::<bool>()),
+            1..60,
+        ),
+    ) {
+        let mut cast = Incoming::new(3, mesh_support::key(20), 200_000);
+        let key = mesh_support::key(20);
+        let (trip, mut now) = (RoundTrip::default(), 1_000_000);
+        for (kind, data, counter, mut media, report, multicast) in bodies {
+            media.wire %= 2;
+            let body = match KINDS[kind] {
+                Kind::Media => Body::Media(media, &data),
+                Kind::Part => Body::Part(media, 1, 3, &data),
+                Kind::Control => Body::Control(counter, &data),
+                Kind::Report => Body::Report(report),
+                Kind::Goodbye => Body::Goodbye,
+                Kind::Wish => Body::Wish(media.wire, media.track),
+                Kind::Ask => Body::Ask(media.order, report.runs),
+            };
+            let counter = if body.kind().feedback() { FEEDBACK | counter } else { counter };
+            let datagram = key.seal(1, counter, &body);
+            let header = Header::parse(&datagram).unwrap();
+            let _ = cast.receive(&header, &datagram, multicast, &trip, now);
+            now += 10_000;
+            let _ = cast.run(&trip, now);
+            for one in cast.delivered() {
+                prop_assert_eq!(one.wire, 3);
+            }
         }
     }
 }

@@ -31,8 +31,8 @@ fn a_keyframe_wanted_at_another_unit_is_asked_of_the_publisher() {
     let tap = unit.add_tap(channel, vec![0], false, 100_000).unwrap();
     unit.start_reader(tap);
     let any = SocketAddr::new(LOCAL, 0);
-    let (port, _) = first.mesh_open(any).unwrap();
-    let (other_port, number) = unit.mesh_open(any).unwrap();
+    let (port, _) = first.mesh_open(any, None).unwrap();
+    let (other_port, number) = unit.mesh_open(any, None).unwrap();
     let terms = |keys: [u8; 2], peer: Option<SocketAddr>| Terms {
         options: Options {
             local: 1,

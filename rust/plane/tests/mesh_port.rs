@@ -47,7 +47,9 @@ type Ends = (Id, Id);
 impl Unit {
     fn new() -> Self {
         let plane = Plane::new(1, 100_000).unwrap();
-        let (port, number) = plane.mesh_open("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (port, number) = plane
+            .mesh_open("127.0.0.1:0".parse().unwrap(), None)
+            .unwrap();
         let channel = plane.open_channel(config());
         let tap = plane
             .add_tap(channel, vec![0, 1], false, 1_000_000)

@@ -189,8 +189,19 @@ class Plane:
         """
 
     # mesh links
-    def mesh_open(self, address: str) -> MeshPort:
-        """Bind a port (``host:port``, port 0: any) for mesh links, by UDP and by TCP."""
+    def mesh_open(
+        self,
+        address: str,
+        *,
+        multicast_port: int = 0,
+        multicast_interface: str = "",
+        multicast_ttl: int = 1,
+    ) -> MeshPort:
+        """Bind a port (``host:port``, port 0: any) for mesh links, by UDP and by TCP.
+
+        ``multicast_port``: the UDP port of the IPv4 groups of casts, which several ports may share;
+        0: no multicast. ``multicast_interface``: address of its interface; empty: by the routes.
+        """
 
     # HTTPS
     def tls_open(
@@ -261,6 +272,31 @@ class MeshPort:
         """Feed an input with what comes under ``wire``: of a mesh source as it is, of any other
         source numbered anew here."""
     def release(self, link: int, wire: int) -> None: ...
+    def rest(self, link: int, wire: int) -> None:
+        """Send what the channel's ring holds by now under ``wire``, and then no more, as the peer
+        hears a cast; what it wishes under the number is heard on. ``serve`` goes on."""
+    def cast(
+        self, name: int, key: bytes, channel: int, group: str, *, keepalive_ms: int = 50
+    ) -> int:
+        """Send what comes on a channel from now on to a multicast group; the cast's id.
+
+        ``name``: 32 bits by which its datagrams are known; ``key``: of this cast alone, as for
+        ``link``. ``ValueError``: no multicast at this port, or the name is in use.
+        """
+    def end_cast(self, cast: int) -> None: ...
+    def admit(self, cast: int, link: int) -> None:
+        """Answer what a link's peer misses of a cast, by the link; ``KeyError`` without one."""
+    def dismiss(self, cast: int, link: int) -> None: ...
+    def listen(self, link: int, wire: int, name: int, key: bytes, group: str) -> None:
+        """Receive a cast of a link's peer: what it brings feeds what ``wire`` feeds, and what is
+        missing is asked for over the link. "mesh-cast" tells when it is heard by multicast, and
+        when it is not for the link's ``silence_ms``. ``KeyError``: no such link; ``ValueError``:
+        the name is in use; ``OSError``: the group cannot be joined.
+        """
+    def ignore(self, link: int, name: int) -> None:
+        """Receive it no more."""
+    def cast_stats(self, cast: int) -> dict[str, int]: ...
+    def heard_stats(self, link: int, name: int) -> dict[str, int]: ...
     def close_link(self, link: int) -> None:
         """Tell the peer and forget the link; no event tells of it here."""
     def stats(self, link: int) -> dict[str, int]: ...

@@ -15,6 +15,7 @@ from heliograph.plane.types import (
     ControlReceived,
     EventsLost,
     MeshBack,
+    MeshCast,
     MeshClosed,
     MeshMessage,
     MeshSilent,
@@ -40,7 +41,7 @@ Handler = Callable[[PlaneEvent], None]
 ConnEvent = ControlReceived | ConnectionClosed
 ReaderEvent = ReaderClosed | TapReady
 RtcEvent = RtcState | RtcClosed
-MeshEvent = MeshUp | MeshMessage | MeshSilent | MeshBack | MeshClosed
+MeshEvent = MeshUp | MeshMessage | MeshSilent | MeshBack | MeshCast | MeshClosed
 ChannelEvent = SourceActive | SourceSilent | ChannelSilent
 
 _E = TypeVar("_E")
@@ -168,10 +169,10 @@ class PlaneLoop:
                 self._call(self._rtc.get(session), event)
             case RtcClosed(session=session):
                 self._call(self._rtc.pop(session, None), event)
-            case MeshUp() | MeshMessage() | MeshSilent() | MeshBack() | MeshClosed():
-                self._dispatch_mesh(event)
             case EventsLost():
                 self._dispatch_lost(event)
+            case _:
+                self._dispatch_mesh(event)
 
     def _dispatch_mesh(self, event: MeshEvent) -> None:
         handler = self._mesh.get(event.link)

@@ -117,6 +117,17 @@ class MeshBack:
 
 
 @dataclass(frozen=True, slots=True)
+class MeshCast:
+    """A cast that is listened to is heard by multicast now, or is not any more."""
+
+    link: int
+    """To the peer that sends it."""
+    cast: int
+    """Its name."""
+    heard: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MeshClosed:
     """A mesh link is over."""
 
@@ -146,6 +157,7 @@ PlaneEvent: TypeAlias = (
     | MeshMessage
     | MeshSilent
     | MeshBack
+    | MeshCast
     | MeshClosed
     | EventsLost
 )
@@ -164,6 +176,7 @@ _EVENTS: Mapping[str, type[PlaneEvent]] = {
     "mesh-message": MeshMessage,
     "mesh-silent": MeshSilent,
     "mesh-back": MeshBack,
+    "mesh-cast": MeshCast,
     "mesh-closed": MeshClosed,
     "overflow": EventsLost,
 }

@@ -4,8 +4,8 @@ use super::clock::RoundTrip;
 use super::control::{Inbox, Outbox, Refused};
 use super::receiver::{Received, Receiver};
 use super::seal::Key;
-use super::sender::{Sender, Sent};
-use super::wire::{Body, Header, Media, PART, ROOM, Report};
+use super::sender::{Budget, Sender, Sent};
+use super::wire::{Body, Header, Report};
 use super::wires::{Delivered, Wires};
 use crate::ring::Item;
 use std::collections::HashMap;
@@ -95,10 +95,13 @@ pub struct Link {
     pub events: Vec<Event>,
     /// Keyframes the peer needs of what we send: (wire channel, track).
     pub wishes: Vec<(u16, u8)>,
+    /// What the peer misses of casts: (cast, first counter and how many).
+    pub asks: Vec<(u32, Vec<(u64, u16)>)>,
     /// Messages are not taken now; the peer sends them again.
     pub crowded: bool,
     key: Key,
     sender: Sender,
+    budget: Budget,
     receiver: Receiver,
     wires: Wires,
     orders: HashMap<u16, u32>,
@@ -124,15 +127,18 @@ pub struct Link {
 impl Link {
     /// An end that has heard nothing yet.
     pub fn new(options: Options, now: u64) -> Self {
+        let sender = Sender::new(options.send, options.remote);
         Self {
             local: options.local,
             outgoing: Vec::new(),
             delivered: Vec::new(),
             events: Vec::new(),
             wishes: Vec::new(),
+            asks: Vec::new(),
             crowded: false,
             key: options.receive,
-            sender: Sender::new(options.send, options.remote, now),
+            budget: Budget::new(&sender, now),
+            sender,
             receiver: Receiver::default(),
             wires: Wires::default(),
             orders: HashMap::new(),
@@ -169,6 +175,11 @@ impl Link {
     /// Until when the peer is known to have heard us.
     pub fn confirmed(&self) -> u64 {
         self.confirmed
+    }
+
+    /// A peer that says nothing for so long is silent, µs.
+    pub fn silence(&self) -> u64 {
+        self.silence
     }
 
     /// Whether it is over.
@@ -244,6 +255,7 @@ impl Link {
             Body::Report(report) => self.hear(&report, now),
             Body::Goodbye => self.end("peer"),
             Body::Wish(wire, track) => self.wishes.push((wire, track)),
+            Body::Ask(cast, runs) => self.asks.push((cast, runs)),
         }
         self.settle();
         newest
@@ -279,8 +291,13 @@ impl Link {
         self.outbox.acknowledge(report.received, patience, now);
         self.sender.forget(now);
         let recent = self.round_trip.usual() / 2;
-        self.sender
-            .repair(&report.runs, recent, now, &mut self.outgoing);
+        self.sender.repair(
+            &mut self.budget,
+            &report.runs,
+            recent,
+            now,
+            &mut self.outgoing,
+        );
     }
 
     fn end(&mut self, reason: &'static str) {
@@ -295,33 +312,27 @@ impl Link {
     /// Sends an item of a channel's ring under a number.
     pub fn media(&mut self, wire: u16, item: &Item, now: u64) {
         let order = self.orders.entry(wire).or_default();
-        let media = Media {
-            wire,
-            order: *order,
-            track: item.track,
-            flags: item.flags,
-            epoch: item.epoch,
-            number: item.number,
-        };
+        self.sender
+            .media(wire, *order, item, now, &mut self.outgoing);
         *order = order.wrapping_add(1);
         self.items += 1;
-        if item.data.len() <= ROOM - super::wire::MEDIA {
-            let data = self.sender.seal(&Body::Media(media, &item.data), now);
-            self.outgoing.push(data);
-            return;
-        }
-        let parts = item.data.chunks(PART);
-        let count = parts.len() as u8;
-        for (index, part) in (0..).zip(parts) {
-            let body = Body::Part(media, index, count, part);
-            self.outgoing.push(self.sender.seal(&body, now));
-        }
     }
 
     /// Asks for a keyframe. It is not repaired: who still waits asks again.
     pub fn wish(&mut self, wire: u16, track: u8) {
         let wish = self.sender.seal_feedback(&Body::Wish(wire, track));
         self.outgoing.push(wish);
+    }
+
+    /// Asks for what is missing of a cast of the peer's. What does not come is asked for again.
+    pub fn ask(&mut self, cast: u32, runs: Vec<(u64, u16)>) {
+        let ask = self.sender.seal_feedback(&Body::Ask(cast, runs));
+        self.outgoing.push(ask);
+    }
+
+    /// How long an answer takes.
+    pub fn round_trip(&self) -> &RoundTrip {
+        &self.round_trip
     }
 
     /// Queues a message.

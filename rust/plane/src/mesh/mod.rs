@@ -7,9 +7,11 @@
 //! link      the two halves, reports, silence
 //! sender    seals, counts, keeps for repair        receiver  gaps, requests, replays
 //! wires     packets whole and in order again       control   messages, acknowledged
+//! cast      one channel to several at once
 //! seal      AEAD                                   wire      bytes
 //! ```
 
+pub mod cast;
 pub mod clock;
 pub mod control;
 pub mod link;

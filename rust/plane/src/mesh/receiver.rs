@@ -134,6 +134,16 @@ impl Receiver {
         newest
     }
 
+    /// Begins, or goes on, at a counter: nothing before it is missed.
+    pub fn skip_to(&mut self, counter: u64) {
+        self.received.given_up += self.missing.len() as u64;
+        self.missing.clear();
+        self.due.clear();
+        if counter > self.next {
+            self.advance(counter);
+        }
+    }
+
     /// The window reaches up to `next`; the places it comes to are clean.
     fn advance(&mut self, next: u64) {
         if next - self.next >= WINDOW {

@@ -3,7 +3,7 @@
 //! Python settles the keys over the bus, new ones for each link and each direction, so that a
 //! counter never meets the same key twice. A repair sends the sealed bytes again as they were.
 
-use super::wire::{Body, HEADER, Header, Kind, TAG};
+use super::wire::{Body, HEADER, Header, Kind, Report, TAG};
 use aws_lc_rs::aead::{
     AES_128_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
 };
@@ -46,7 +46,7 @@ impl Key {
         let head = header.bytes();
         let size = match body {
             Body::Media(_, data) | Body::Part(.., data) | Body::Control(_, data) => data.len(),
-            Body::Report(report) => 10 * report.runs.len(),
+            Body::Report(Report { runs, .. }) | Body::Ask(_, runs) => 10 * runs.len(),
             Body::Goodbye | Body::Wish(..) => 0,
         };
         let mut data = Vec::with_capacity(HEADER + 40 + size + TAG);

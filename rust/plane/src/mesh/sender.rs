@@ -1,7 +1,8 @@
 //! The sending half: seals, counts, and keeps what it sent for as long as it may be asked for again.
 
 use super::seal::Key;
-use super::wire::{Body, FEEDBACK};
+use super::wire::{Body, FEEDBACK, MEDIA, Media, PART, ROOM};
+use crate::ring::Item;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -46,6 +47,36 @@ struct Kept {
     data: Arc<Vec<u8>>,
 }
 
+/// How much may be sent again to one receiver.
+#[derive(Debug)]
+pub struct Budget {
+    left: u64,
+    at: u64,
+    /// Bytes that had been sent for the first time by then.
+    sealed: u64,
+}
+
+impl Budget {
+    /// Full, as of now.
+    pub fn new(sender: &Sender, now: u64) -> Self {
+        Self {
+            left: REPAIR_BURST,
+            at: now,
+            sealed: sender.sealed,
+        }
+    }
+
+    fn earn(&mut self, sealed: u64, now: u64) {
+        let slow = now.saturating_sub(self.at) * REPAIR_RATE / 1_000_000;
+        let share = (sealed - self.sealed) / REPAIR_SHARE;
+        if slow > 0 {
+            self.at = now;
+        }
+        self.sealed += share * REPAIR_SHARE;
+        self.left = (self.left + slow + share).min(REPAIR_BURST);
+    }
+}
+
 /// The sending half.
 #[derive(Debug)]
 pub struct Sender {
@@ -55,15 +86,15 @@ pub struct Sender {
     next_feedback: u64,
     kept: VecDeque<Kept>,
     kept_bytes: usize,
-    allowance: u64,
-    allowed: u64,
+    /// Bytes sent for the first time, of what can be repaired.
+    sealed: u64,
     /// Counters.
     pub sent: Sent,
 }
 
 impl Sender {
     /// Nothing sent yet; `remote` is the peer's name for the link.
-    pub fn new(key: Key, remote: u32, now: u64) -> Self {
+    pub fn new(key: Key, remote: u32) -> Self {
         Self {
             key,
             remote,
@@ -71,8 +102,7 @@ impl Sender {
             next_feedback: FEEDBACK,
             kept: VecDeque::new(),
             kept_bytes: 0,
-            allowance: REPAIR_BURST,
-            allowed: now,
+            sealed: 0,
             sent: Sent::default(),
         }
     }
@@ -104,8 +134,36 @@ impl Sender {
         });
         self.forget(now);
         self.count(data.len());
-        self.allowance = (self.allowance + data.len() as u64 / REPAIR_SHARE).min(REPAIR_BURST);
+        self.sealed += data.len() as u64;
         data
+    }
+
+    /// An item of a channel's ring, cut where it is too long for one datagram.
+    pub fn media(
+        &mut self,
+        wire: u16,
+        order: u32,
+        item: &Item,
+        now: u64,
+        out: &mut Vec<Arc<Vec<u8>>>,
+    ) {
+        let media = Media {
+            wire,
+            order,
+            track: item.track,
+            flags: item.flags,
+            epoch: item.epoch,
+            number: item.number,
+        };
+        if item.data.len() <= ROOM - MEDIA {
+            out.push(self.seal(&Body::Media(media, &item.data), now));
+            return;
+        }
+        let parts = item.data.chunks(PART);
+        let count = parts.len() as u8;
+        for (index, part) in (0..).zip(parts) {
+            out.push(self.seal(&Body::Part(media, index, count, part), now));
+        }
     }
 
     /// A datagram that is not.
@@ -128,19 +186,16 @@ impl Sender {
         }
     }
 
-    /// Repairs what the peer asks for; one that was repaired within `recent` µs is on its way.
+    /// Repairs what a receiver asks for; one that was repaired within `recent` µs is on its way.
     pub fn repair(
         &mut self,
+        budget: &mut Budget,
         runs: &[(u64, u16)],
         recent: u64,
         now: u64,
         out: &mut Vec<Arc<Vec<u8>>>,
     ) {
-        let earned = now.saturating_sub(self.allowed) * REPAIR_RATE / 1_000_000;
-        if earned > 0 {
-            self.allowance = (self.allowance + earned).min(REPAIR_BURST);
-            self.allowed = now;
-        }
+        budget.earn(self.sealed, now);
         let oldest = self.oldest();
         for (first, count) in runs {
             for counter in *first..*first + u64::from(*count) {
@@ -155,11 +210,11 @@ impl Sender {
                     continue;
                 }
                 let bytes = kept.data.len() as u64;
-                if bytes > self.allowance {
+                if bytes > budget.left {
                     self.sent.refused += 1;
                     continue;
                 }
-                self.allowance -= bytes;
+                budget.left -= bytes;
                 kept.again = now.max(1);
                 out.push(Arc::clone(&kept.data));
                 self.sent.datagrams += 1;

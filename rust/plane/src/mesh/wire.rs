@@ -51,6 +51,15 @@ pub enum Kind {
     Goodbye = 5,
     /// A keyframe is needed of what the receiver sends.
     Wish = 6,
+    /// Datagrams of a cast are missing.
+    Ask = 7,
+}
+
+impl Kind {
+    /// Whether what it says is said anew the next time, instead of being repaired.
+    pub fn feedback(self) -> bool {
+        matches!(self, Self::Report | Self::Goodbye | Self::Wish | Self::Ask)
+    }
 }
 
 /// Why bytes are not a datagram of a link.
@@ -81,6 +90,7 @@ impl Header {
             4 => Kind::Report,
             5 => Kind::Goodbye,
             6 => Kind::Wish,
+            7 => Kind::Ask,
             _ => return Err(Malformed),
         };
         let mut rest = Reader(&data[2..]);
@@ -89,8 +99,7 @@ impl Header {
             link: rest.u32()?,
             counter: rest.u64()?,
         };
-        let feedback = matches!(kind, Kind::Report | Kind::Goodbye | Kind::Wish);
-        if feedback == (header.counter >= FEEDBACK) {
+        if kind.feedback() == (header.counter >= FEEDBACK) {
             Ok(header)
         } else {
             Err(Malformed)
@@ -158,6 +167,8 @@ pub enum Body<'a> {
     Goodbye,
     /// A keyframe of a wire channel's track.
     Wish(u16, u8),
+    /// Datagrams of the cast with this name: first counter, how many.
+    Ask(u32, Vec<(u64, u16)>),
 }
 
 /// Takes numbers off the front.
@@ -203,6 +214,19 @@ impl Reader<'_> {
         }
     }
 
+    fn runs(mut self) -> Result<Vec<(u64, u16)>, Malformed> {
+        let mut runs = Vec::new();
+        while !self.0.is_empty() {
+            let (first, count) = (self.u64()?, self.u16()?);
+            let end = first.checked_add(u64::from(count)).ok_or(Malformed)?;
+            if count == 0 || end > FEEDBACK || runs.len() >= MAX_RUNS {
+                return Err(Malformed);
+            }
+            runs.push((first, count));
+        }
+        Ok(runs)
+    }
+
     fn report(mut self) -> Result<Report, Malformed> {
         let mut report = Report {
             next: self.u64()?,
@@ -213,14 +237,7 @@ impl Reader<'_> {
             received: self.u64()?,
             runs: Vec::new(),
         };
-        while !self.0.is_empty() {
-            let (first, count) = (self.u64()?, self.u16()?);
-            let end = first.checked_add(u64::from(count)).ok_or(Malformed)?;
-            if count == 0 || end > FEEDBACK || report.runs.len() >= MAX_RUNS {
-                return Err(Malformed);
-            }
-            report.runs.push((first, count));
-        }
+        report.runs = self.runs()?;
         if report.stamp == 0 || report.oldest > report.next || report.next > FEEDBACK {
             return Err(Malformed);
         }
@@ -246,6 +263,10 @@ impl<'a> Body<'a> {
             // What later versions add to these is ignored.
             Kind::Goodbye => return Ok(Self::Goodbye),
             Kind::Wish => return Ok(Self::Wish(rest.u16()?, rest.u8()?)),
+            Kind::Ask => {
+                let cast = rest.u32()?;
+                return rest.runs().map(|runs| Self::Ask(cast, runs));
+            }
         };
         match &body {
             Self::Media(_, data) | Self::Part(.., data) | Self::Control(_, data)
@@ -266,6 +287,7 @@ impl<'a> Body<'a> {
             Self::Report(_) => Kind::Report,
             Self::Goodbye => Kind::Goodbye,
             Self::Wish(..) => Kind::Wish,
+            Self::Ask(..) => Kind::Ask,
         }
     }
 
@@ -291,6 +313,10 @@ impl<'a> Body<'a> {
                 out.extend_from_slice(&wire.to_be_bytes());
                 out.push(*track);
             }
+            Self::Ask(cast, runs) => {
+                out.extend_from_slice(&cast.to_be_bytes());
+                write_runs(runs, out);
+            }
         }
     }
 }
@@ -313,9 +339,13 @@ impl Report {
             out.extend_from_slice(&word.to_be_bytes());
         }
         out.extend_from_slice(&self.received.to_be_bytes());
-        for (first, count) in &self.runs {
-            out.extend_from_slice(&first.to_be_bytes());
-            out.extend_from_slice(&count.to_be_bytes());
-        }
+        write_runs(&self.runs, out);
+    }
+}
+
+fn write_runs(runs: &[(u64, u16)], out: &mut Vec<u8>) {
+    for (first, count) in runs {
+        out.extend_from_slice(&first.to_be_bytes());
+        out.extend_from_slice(&count.to_be_bytes());
     }
 }

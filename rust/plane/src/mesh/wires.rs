@@ -84,6 +84,20 @@ pub struct Wires {
 }
 
 impl Wires {
+    /// A wire channel begins, or goes on, at an order: nothing before it is waited for.
+    pub fn begin(&mut self, wire: u16, order: u32) {
+        if let Some(old) = self.by_number.remove(&wire) {
+            self.bytes -= old.waiting.values().map(|one| one.bytes).sum::<usize>();
+            self.busy.retain(|busy| *busy != wire);
+        }
+        let begun = Wire {
+            // One round up, so that what is before it is told from what is far ahead.
+            next: u64::from(order) + (1 << 32),
+            ..Wire::default()
+        };
+        self.by_number.insert(wire, begun);
+    }
+
     /// Takes a packet, or with `part` (which, of how many) a part of one.
     pub fn take(
         &mut self,

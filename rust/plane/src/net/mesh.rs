@@ -4,23 +4,29 @@
 //! a link that takes nothing holds nothing up, and what it has not taken when the ring forgets it
 //! is counted.
 
+mod casts;
 mod peer;
 mod streams;
 
 use super::sys::{self, Headers, Receiver, Sender, SockAddr};
 use crate::event::{Event, Id};
 use crate::lock;
+use crate::mesh::cast::{Incoming, Outgoing};
 use crate::mesh::control::Refused;
 use crate::mesh::link::{Counters, Event as LinkEvent, Link, Options, Refusal};
+use crate::mesh::receiver::Received;
+use crate::mesh::seal::Key;
 use crate::mesh::wire::Header;
 use crate::net::worker::count;
 use crate::plane::{ChannelCell, Hub};
 use crate::webrtc::keyframes::MIN_SPACING;
-use peer::{Peer, Place};
+use casts::Casts;
+pub use casts::{CastCounters, Multicast};
+use peer::{Cast, Peer, Place};
 pub use peer::{Route, ServeCounters};
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -39,6 +45,8 @@ pub struct PortCounters {
     pub links: usize,
     /// TCP connections now.
     pub connections: usize,
+    /// Casts that are sent, and received, now.
+    pub casts: (usize, usize),
     /// Datagrams that links took.
     pub taken: u64,
     /// Datagrams that are none of a link, or name none of this port.
@@ -70,6 +78,9 @@ pub struct Terms {
 struct State {
     peers: HashMap<Id, Peer>,
     names: HashMap<u32, Id>,
+    /// Of which link's peer the casts are that are received, by name.
+    cast_names: HashMap<u32, Id>,
+    casts: Casts,
     /// When a keyframe was asked for last: of which channel's track.
     asked: HashMap<(Id, u8), u64>,
     streams: Streams,
@@ -86,6 +97,7 @@ pub struct MeshPort {
     socket: OwnedFd,
     local: SocketAddr,
     streams_fd: RawFd,
+    casts_fd: Option<RawFd>,
     state: Mutex<State>,
 }
 
@@ -107,18 +119,27 @@ fn sockets(address: SocketAddr) -> io::Result<(OwnedFd, u16, Streams)> {
 }
 
 impl MeshPort {
-    /// Binds the port for both ways.
-    pub fn bind(id: Id, worker: usize, address: SocketAddr) -> io::Result<Self> {
+    /// Binds the port for both ways, and for multicast where that is wanted.
+    pub fn bind(
+        id: Id,
+        worker: usize,
+        address: SocketAddr,
+        multicast: Option<Multicast>,
+    ) -> io::Result<Self> {
         let (socket, port, streams) = sockets(address)?;
+        let casts = Casts::open(multicast, worker)?;
         Ok(Self {
             id,
             worker,
             socket,
             local: SocketAddr::new(address.ip(), port),
             streams_fd: streams.fd(),
+            casts_fd: casts.fd(),
             state: Mutex::new(State {
                 peers: HashMap::new(),
                 names: HashMap::new(),
+                cast_names: HashMap::new(),
+                casts,
                 asked: HashMap::new(),
                 streams,
                 counters: PortCounters::default(),
@@ -136,6 +157,11 @@ impl MeshPort {
         self.streams_fd
     }
 
+    /// The socket for multicast.
+    pub fn casts_fd(&self) -> Option<RawFd> {
+        self.casts_fd
+    }
+
     /// Its port number.
     pub fn port(&self) -> u16 {
         self.local.port()
@@ -147,7 +173,7 @@ impl MeshPort {
     pub fn link(&self, id: Id, terms: Terms, now: u64) -> bool {
         let mut state = lock(&self.state);
         let name = terms.options.local;
-        if state.names.contains_key(&name) {
+        if state.names.contains_key(&name) || state.cast_names.contains_key(&name) {
             return false;
         }
         state.names.insert(name, id);
@@ -176,6 +202,11 @@ impl MeshPort {
         now: u64,
     ) -> Option<()> {
         self.with(link, |peer| peer.serve(wire, cell, after, now))
+    }
+
+    /// What its ring holds by now goes out under the number, and then no more: it comes by a cast.
+    pub fn rest(&self, link: Id, wire: u16) {
+        self.with(link, |peer| peer.rest(wire));
     }
 
     /// It does not any more.
@@ -211,22 +242,121 @@ impl MeshPort {
         PortCounters {
             links: state.peers.len(),
             connections: state.streams.len(),
+            casts: (state.casts.len(), state.cast_names.len()),
             streams: state.streams.counters,
             ..state.counters
         }
+    }
+
+    // ---- casts
+
+    /// A channel goes out to a group; `false` without multicast, or if the name is in use.
+    pub fn cast(
+        &self,
+        id: Id,
+        outgoing: Outgoing,
+        cell: &Arc<ChannelCell>,
+        group: Ipv4Addr,
+        now: u64,
+    ) -> bool {
+        let casts = &mut lock(&self.state).casts;
+        casts.begin(id, outgoing, cell, group, now).is_some()
+    }
+
+    /// It goes out no more.
+    pub fn end_cast(&self, id: Id) {
+        lock(&self.state).casts.end(id);
+    }
+
+    /// A link's peer receives a cast: it may ask for what it misses. `None` without one of them.
+    pub fn admit(&self, cast: Id, link: Id, now: u64) -> Option<()> {
+        let mut state = lock(&self.state);
+        state.peers.contains_key(&link).then_some(())?;
+        state.casts.admit(cast, link, now)
+    }
+
+    /// It does not any more.
+    pub fn dismiss(&self, cast: Id, link: Id) {
+        lock(&self.state).casts.dismiss(cast, link);
+    }
+
+    /// Receives a cast of a link's peer, as if its packets came under a number of the link.
+    pub fn listen(
+        &self,
+        link: Id,
+        name: u32,
+        wire: u16,
+        key: Key,
+        group: Ipv4Addr,
+    ) -> Result<(), NotHeard> {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        let peer = state.peers.get_mut(&link).ok_or(NotHeard::Gone)?;
+        if state.names.contains_key(&name) || state.cast_names.contains_key(&name) {
+            return Err(NotHeard::NameInUse);
+        }
+        state.casts.join(group).map_err(NotHeard::Network)?;
+        state.cast_names.insert(name, link);
+        let incoming = Incoming::new(wire, key, peer.link.silence());
+        peer.casts.insert(name, Cast { incoming, group });
+        Ok(())
+    }
+
+    /// Receives it no more.
+    pub fn ignore(&self, link: Id, name: u32) {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        if let Some(peer) = state.peers.get_mut(&link)
+            && let Some(cast) = peer.casts.remove(&name)
+        {
+            state.cast_names.remove(&name);
+            state.casts.part(cast.group);
+        }
+    }
+
+    /// What a cast counts that is sent.
+    pub fn cast_counters(&self, cast: Id) -> Option<CastCounters> {
+        lock(&self.state).casts.counters(cast)
+    }
+
+    /// What is counted of a cast that is received: what came, packets delivered, packets of which
+    /// parts were lost, and whether it is heard.
+    pub fn heard_counters(&self, link: Id, name: u32) -> Option<(Received, u64, u64, bool)> {
+        let state = lock(&self.state);
+        let incoming = &state.peers.get(&link)?.casts.get(&name)?.incoming;
+        let (received, items, broken) = incoming.counters();
+        Some((received, items, broken, incoming.hears()))
     }
 
     // ---- the worker's side
 
     /// Takes what waits at the socket.
     pub fn receive(&self, hub: &Hub, receiver: &mut Receiver, now: u64) {
+        self.receive_at(self.fd(), Place::Udp, hub, receiver, now);
+    }
+
+    /// Takes what came by multicast.
+    pub fn receive_casts(&self, hub: &Hub, receiver: &mut Receiver, now: u64) {
+        if let Some(fd) = self.casts_fd {
+            self.receive_at(fd, |_| Place::Group, hub, receiver, now);
+        }
+    }
+
+    fn receive_at(
+        &self,
+        fd: RawFd,
+        place: impl Fn(SocketAddr) -> Place,
+        hub: &Hub,
+        receiver: &mut Receiver,
+        now: u64,
+    ) {
         let mut news = News::new(hub);
         let mut state = lock(&self.state);
         for _ in 0..RECEIVE_ROUNDS {
-            let count = receiver.receive(self.fd()).unwrap_or(0);
+            let count = receiver.receive(fd).unwrap_or(0);
             for n in 0..count {
                 if let (Some(from), data) = receiver.datagram(n) {
-                    state.take(data, Place::Udp(from), &mut news, now);
+                    state.take(data, place(from), &mut news, now);
                 }
             }
             if count < sys::RECEIVE_BATCH {
@@ -257,9 +387,11 @@ impl MeshPort {
 
     /// New packets are in a channel's ring.
     pub fn dirty(&self, cell: &ChannelCell, now: u64) {
-        for peer in lock(&self.state).peers.values_mut() {
+        let mut state = lock(&self.state);
+        for peer in state.peers.values_mut() {
             peer.dirty(cell.id, now);
         }
+        state.casts.dirty(cell.id, now);
     }
 
     /// A keyframe of a channel's track is needed: the peers that feed the channel are asked; `true` if
@@ -285,7 +417,10 @@ impl MeshPort {
     pub fn due(&self) -> Option<u64> {
         let state = lock(&self.state);
         let peers = state.peers.values().filter_map(Peer::due).min();
-        [peers, state.streams.due()].into_iter().flatten().min()
+        [peers, state.streams.due(), state.casts.due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due: serves channels, lets links speak, hears what they say.
@@ -297,11 +432,12 @@ impl MeshPort {
         for (id, peer) in &mut state.peers {
             peer.connect(*id, &mut state.streams, now);
             peer.run(&state.streams, now);
-            if !(peer.link.events.is_empty() && peer.link.delivered.is_empty()) {
+            if peer.has_news() {
                 news.links.push(*id);
             }
         }
         state.tell(&mut news, hub, now);
+        state.casts.run(headers, now);
         self.flush(state, hub, headers);
         state.bury();
         drop(guard);
@@ -318,6 +454,7 @@ impl MeshPort {
         }
         self.flush(state, hub, headers);
         state.bury();
+        state.casts.end_all();
     }
 
     fn flush(&self, state: &mut State, hub: &Hub, headers: &mut Headers) {
@@ -342,7 +479,7 @@ impl MeshPort {
                         streams.send(token, data);
                     }
                 }
-                None => {} // where the peer is will be known when it speaks
+                Some(Place::Group) | None => {} // where the peer is will be known when it speaks
             }
         }
         sender.send(self.fd(), |at, _| {
@@ -359,6 +496,17 @@ impl MeshPort {
             peer.link.outgoing.clear();
         }
     }
+}
+
+/// Why a cast is not received.
+#[derive(Debug)]
+pub enum NotHeard {
+    /// There is no such link.
+    Gone,
+    /// Another cast of that name is received.
+    NameInUse,
+    /// The group cannot be joined.
+    Network(io::Error),
 }
 
 /// What a round of receiving brought.
@@ -395,16 +543,27 @@ impl State {
     /// Takes a datagram and notes which link it was for.
     fn take(&mut self, data: &[u8], from: Place, news: &mut News, now: u64) {
         let header = Header::parse(data).ok();
+        let multicast = from == Place::Group;
         let known = header.and_then(|header| {
-            let id = *self.names.get(&header.link)?;
-            Some((header, id, self.peers.get_mut(&id)?))
+            let link = self.names.get(&header.link).filter(|_| !multicast);
+            let id = link.or_else(|| self.cast_names.get(&header.link))?;
+            Some((header, *id, self.peers.get_mut(id)?))
         });
         let Some((header, id, peer)) = known else {
             self.counters.foreign += 1;
             return;
         };
         peer.link.crowded = news.crowded;
-        match peer.link.receive(&header, data, now) {
+        let taken = match peer.casts.get_mut(&header.link) {
+            Some(cast) => {
+                let trip = peer.link.round_trip();
+                let incoming = &mut cast.incoming;
+                let taken = incoming.receive(&header, data, multicast, trip, now);
+                taken.map(|()| false) // where the peer is its link tells
+            }
+            None => peer.link.receive(&header, data, now),
+        };
+        match taken {
             Ok(newest) => {
                 self.counters.taken += 1;
                 if newest {
@@ -428,7 +587,7 @@ impl State {
             let Some(peer) = self.peers.get_mut(id) else {
                 continue;
             };
-            for delivered in peer.link.delivered.drain(..) {
+            for delivered in peer.take_delivered() {
                 let Some(route) = peer.takes.get(&delivered.wire) else {
                     self.counters.unwanted += 1;
                     continue;
@@ -445,10 +604,14 @@ impl State {
                     news.touched.push(Arc::clone(&route.cell));
                 }
             }
+            self.casts.repair(*id, peer, now);
             peer.listen(now);
             news.wishes.extend(peer.wishes());
+            let link = *id;
+            for (cast, heard) in peer.cast_news() {
+                hub.events.push(Event::MeshCast { link, cast, heard });
+            }
             for event in std::mem::take(&mut peer.link.events) {
-                let link = *id;
                 hub.events.push(match event {
                     LinkEvent::Up => Event::MeshUp { link },
                     LinkEvent::Message(data) => Event::MeshMessage { link, data },
@@ -479,9 +642,14 @@ impl State {
         let over = self.peers.extract_if(|_, peer| {
             peer.link.closed() && peer.link.outgoing.is_empty() && peer.link.events.is_empty()
         });
-        for (_, mut peer) in over {
+        for (id, mut peer) in over {
             self.names.remove(&peer.link.local);
             peer.stop_all();
+            self.casts.forget(id);
+            for (name, cast) in peer.casts.drain() {
+                self.cast_names.remove(&name);
+                self.casts.part(cast.group);
+            }
             if let Some(Place::Tcp(token)) = peer.place {
                 self.streams.close(token);
             }

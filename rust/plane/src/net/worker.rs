@@ -131,6 +131,7 @@ impl Worker {
             WAKE => self.hub.workers[self.index].wake.clear(),
             MEDIA => self.receive_media(id),
             CONTROL => self.receive_control(id),
+            _ if self.mesh_ports.contains_key(&id) => self.receive_casts(id),
             _ => {
                 if event.writable {
                     self.writable(id);

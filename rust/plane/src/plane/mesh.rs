@@ -5,13 +5,18 @@ use crate::channel::Channel;
 use crate::clock;
 use crate::event::Id;
 use crate::lock;
+use crate::mesh::cast::Outgoing;
 use crate::mesh::control::Refused;
 use crate::mesh::link::Counters;
-use crate::net::mesh::{MeshPort, PortCounters, Route, ServeCounters, Terms};
+use crate::mesh::receiver::Received;
+use crate::mesh::seal::Key;
+use crate::net::mesh::{
+    CastCounters, MeshPort, Multicast, NotHeard, PortCounters, Route, ServeCounters, Terms,
+};
 use crate::net::worker::Command;
 use crate::source::TrackSpec;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// Why a link or a message was not taken.
@@ -61,11 +66,15 @@ impl Plane {
         self.with_channel(channel, Channel::flush)
     }
 
-    /// Binds a port for mesh links, by UDP and TCP; its id and number.
-    pub fn mesh_open(&self, address: SocketAddr) -> io::Result<(Id, u16)> {
+    /// Binds a port for mesh links, by UDP, TCP and, where wanted, multicast; its id and number.
+    pub fn mesh_open(
+        &self,
+        address: SocketAddr,
+        multicast: Option<Multicast>,
+    ) -> io::Result<(Id, u16)> {
         let id = self.hub.id();
         let worker = self.hub.pick_worker();
-        let port = Arc::new(MeshPort::bind(id, worker, address)?);
+        let port = Arc::new(MeshPort::bind(id, worker, address, multicast)?);
         lock(&self.hub.tables)
             .mesh_ports
             .insert(id, Arc::clone(&port));
@@ -132,6 +141,90 @@ impl Plane {
         }
         self.mesh_wake(&port);
         Ok(())
+    }
+
+    /// What its ring holds by now goes out under the number, and then no more.
+    pub fn mesh_rest(&self, port: Id, link: Id, wire: u16) {
+        if let Ok(port) = self.mesh_port(port) {
+            port.rest(link, wire);
+        }
+    }
+
+    /// A channel goes out to a multicast group under a name; the cast's id. `None`: there is no
+    /// multicast, or the name is in use.
+    pub fn mesh_cast(
+        &self,
+        port: Id,
+        name: u32,
+        key: Key,
+        keepalive_us: u64,
+        channel: Id,
+        group: Ipv4Addr,
+    ) -> Result<Option<Id>, Gone> {
+        let port = self.mesh_port(port)?;
+        let cell = self.cell(channel)?;
+        let (id, now) = (self.hub.id(), clock::now());
+        let outgoing = Outgoing::new(name, key, keepalive_us, now);
+        let begun = port.cast(id, outgoing, &cell, group, now);
+        self.mesh_wake(&port);
+        Ok(begun.then_some(id))
+    }
+
+    /// It goes out no more.
+    pub fn mesh_end_cast(&self, port: Id, cast: Id) {
+        if let Ok(port) = self.mesh_port(port) {
+            port.end_cast(cast);
+        }
+    }
+
+    /// A link's peer receives a cast.
+    pub fn mesh_admit(&self, port: Id, cast: Id, link: Id) -> Result<(), Gone> {
+        let port = self.mesh_port(port)?;
+        port.admit(cast, link, clock::now()).ok_or(Gone(cast))
+    }
+
+    /// It does not any more.
+    pub fn mesh_dismiss(&self, port: Id, cast: Id, link: Id) {
+        if let Ok(port) = self.mesh_port(port) {
+            port.dismiss(cast, link);
+        }
+    }
+
+    /// A cast of a link's peer feeds what the link's number feeds.
+    pub fn mesh_listen(
+        &self,
+        port: Id,
+        link: Id,
+        name: u32,
+        wire: u16,
+        key: Key,
+        group: Ipv4Addr,
+    ) -> Result<(), NotHeard> {
+        let port = self.mesh_port(port).map_err(|_gone| NotHeard::Gone)?;
+        port.listen(link, name, wire, key, group)
+    }
+
+    /// It does not any more.
+    pub fn mesh_ignore(&self, port: Id, link: Id, name: u32) {
+        if let Ok(port) = self.mesh_port(port) {
+            port.ignore(link, name);
+        }
+    }
+
+    /// What a cast counts.
+    pub fn mesh_cast_stats(&self, port: Id, cast: Id) -> Result<CastCounters, Gone> {
+        self.mesh_port(port)?.cast_counters(cast).ok_or(Gone(cast))
+    }
+
+    /// What is counted of a cast that is received.
+    pub fn mesh_heard_stats(
+        &self,
+        port: Id,
+        link: Id,
+        name: u32,
+    ) -> Result<(Received, u64, u64, bool), Gone> {
+        let port = self.mesh_port(port)?;
+        port.heard_counters(link, name).ok_or(Gone(link))
     }
 
     /// It does not any more.

@@ -81,6 +81,7 @@ pub(super) fn event(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>
         }
         Event::MeshSilent { link } => ("mesh-silent", link).into_pyobject(py),
         Event::MeshBack { link } => ("mesh-back", link).into_pyobject(py),
+        Event::MeshCast { link, cast, heard } => ("mesh-cast", link, cast, heard).into_pyobject(py),
         Event::MeshClosed { link, reason } => ("mesh-closed", link, reason).into_pyobject(py),
         Event::TapReady { reader } => ("tap-ready", reader).into_pyobject(py),
     }

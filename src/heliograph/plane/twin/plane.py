@@ -51,7 +51,14 @@ class TwinPlane(Network):
 
     # mesh links
 
-    def mesh_open(self, address: str) -> MeshPort:
+    def mesh_open(
+        self,
+        address: str,
+        *,
+        multicast_port: int = 0,
+        multicast_interface: str = "",
+        multicast_ttl: int = 1,
+    ) -> MeshPort:
         """Not simulated: what links do to packets is the native plane's to show."""
         raise OSError(errno.EOPNOTSUPP, "the twin plane has no mesh links")
 

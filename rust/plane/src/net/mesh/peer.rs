@@ -3,11 +3,13 @@
 use super::streams::Streams;
 use crate::event::Id;
 use crate::lock;
+use crate::mesh::cast::Incoming;
 use crate::mesh::link::Link;
+use crate::mesh::wires::Delivered;
 use crate::plane::ChannelCell;
 use crate::ring::{Item, RTCP};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// What one channel sends at a time: less than a common receive buffer holds (212 KB), so that a
@@ -41,6 +43,8 @@ pub enum Place {
     Udp(SocketAddr),
     /// A connection.
     Tcp(u64),
+    /// A multicast group: of no single peer.
+    Group,
 }
 
 /// What serving counts.
@@ -52,11 +56,30 @@ pub struct ServeCounters {
     pub send_errors: u64,
 }
 
+/// What takes packets of a channel, to send them on.
+pub trait Carrier {
+    /// Takes one, under the channel's number.
+    fn carry(&mut self, wire: u16, item: &Item, now: u64);
+}
+
+impl Carrier for Link {
+    fn carry(&mut self, wire: u16, item: &Item, now: u64) {
+        self.media(wire, item, now);
+    }
+}
+
+/// A cast of the peer's that is received.
+#[derive(Debug)]
+pub struct Cast {
+    pub incoming: Incoming,
+    pub group: Ipv4Addr,
+}
+
 /// A channel that goes out.
 #[derive(Debug)]
-struct Serve {
+pub struct Serve {
     wire: u16,
-    cell: Arc<ChannelCell>,
+    pub cell: Arc<ChannelCell>,
     cursor: u64,
     /// What the peer has of each track: nothing up to it is sent, while the cursor is before `until`.
     marks: Vec<(u8, u32, u64)>,
@@ -65,6 +88,8 @@ struct Serve {
     until: u64,
     /// What timestamps mean is said before the first packet.
     opened: bool,
+    /// Nothing is sent from here on: it comes to the peer by a cast.
+    rests_at: Option<u64>,
 }
 
 /// A link. See the module.
@@ -73,6 +98,8 @@ pub struct Peer {
     pub link: Link,
     pub place: Option<Place>,
     pub takes: HashMap<u16, Route>,
+    /// Casts that are received, by name.
+    pub casts: HashMap<u32, Cast>,
     pub counters: ServeCounters,
     serves: Vec<Serve>,
     serve_due: Option<u64>,
@@ -99,6 +126,7 @@ impl Peer {
             link,
             place: address.filter(|_| !tcp).map(Place::Udp),
             takes: HashMap::new(),
+            casts: HashMap::new(),
             counters: ServeCounters::default(),
             serves: Vec::new(),
             serve_due: None,
@@ -170,10 +198,22 @@ impl Peer {
             entry: ring.entry(),
             until: ring.head(),
             opened: false,
+            rests_at: None,
         };
         drop(channel);
         self.serves.push(serve);
         self.woken(now);
+    }
+
+    /// What is in the ring by now is sent, and no more: the rest comes by a cast. Wishes for
+    /// keyframes go on.
+    pub fn rest(&mut self, wire: u16) {
+        for serve in &mut self.serves {
+            if serve.wire == wire {
+                let head = lock(&serve.cell.state).ring.head();
+                serve.rests_at.get_or_insert(head);
+            }
+        }
     }
 
     /// It does not any more.
@@ -232,6 +272,40 @@ impl Peer {
         !wires.is_empty()
     }
 
+    /// Whether something came, or happened, that is to be passed on.
+    pub fn has_news(&self) -> bool {
+        let casts = self.casts.values().any(|cast| cast.incoming.waits());
+        casts || !(self.link.events.is_empty() && self.link.delivered.is_empty())
+    }
+
+    /// Packets that came, by the link and by casts.
+    pub fn take_delivered(&mut self) -> Vec<Delivered> {
+        let mut came = std::mem::take(&mut self.link.delivered);
+        for cast in self.casts.values_mut() {
+            if cast.incoming.joined() {
+                came.extend(cast.incoming.delivered());
+            }
+        }
+        for Cast { incoming, .. } in self.casts.values_mut() {
+            if !incoming.joined() {
+                let wire = incoming.wire();
+                for one in came.iter().filter(|one| one.wire == wire) {
+                    incoming.reached(one.item.track, one.item.epoch, one.item.number);
+                }
+                came.extend(incoming.delivered());
+            }
+        }
+        came
+    }
+
+    /// Casts of which it changed whether they are heard.
+    pub fn cast_news(&mut self) -> Vec<(u32, bool)> {
+        let casts = self.casts.iter_mut();
+        casts
+            .filter_map(|(name, cast)| Some((*name, cast.incoming.news()?)))
+            .collect()
+    }
+
     /// Keyframes that the peer needs: (channel, track).
     pub fn wishes(&mut self) -> Vec<(Id, u8)> {
         let serves = &self.serves;
@@ -249,15 +323,22 @@ impl Peer {
         }
         let connect = (self.connect.is_some() && self.place.is_none()).then_some(self.connect_due);
         let says = (!self.link.outgoing.is_empty()).then_some(0);
+        let casts = self.casts.values().filter_map(|cast| cast.incoming.due());
         [self.link.due(), self.serve_due, connect, says]
             .into_iter()
             .flatten()
+            .chain(casts)
             .min()
     }
 
     /// Sends what is due.
     pub fn run(&mut self, streams: &Streams, now: u64) {
         self.link.run(now);
+        for (name, cast) in &mut self.casts {
+            for runs in cast.incoming.run(self.link.round_trip(), now) {
+                self.link.ask(*name, runs);
+            }
+        }
         self.listen(now);
         if self.serve_due.is_none_or(|due| due > now) {
             return;
@@ -280,6 +361,21 @@ impl Peer {
 }
 
 impl Serve {
+    /// What comes next, and nothing before.
+    pub fn from_now_on(wire: u16, cell: &Arc<ChannelCell>) -> Self {
+        let head = lock(&cell.state).ring.head();
+        Self {
+            wire,
+            cell: Arc::clone(cell),
+            cursor: head,
+            marks: Vec::new(),
+            entry: head,
+            until: head,
+            opened: false,
+            rests_at: None,
+        }
+    }
+
     /// Goes back to what came since an instant.
     fn rewind(&mut self, since: u64) {
         let channel = lock(&self.cell.state);
@@ -305,7 +401,15 @@ impl Serve {
     }
 
     /// Sends a part of what the link has not taken; `true` if there is more.
-    fn pump(&mut self, link: &mut Link, counters: &mut ServeCounters, now: u64) -> bool {
+    pub fn pump(
+        &mut self,
+        carrier: &mut impl Carrier,
+        counters: &mut ServeCounters,
+        now: u64,
+    ) -> bool {
+        if self.rests_at.is_some_and(|end| self.cursor >= end) {
+            return false;
+        }
         let channel = lock(&self.cell.state);
         let ring = &channel.ring;
         if self.cursor < ring.tail() {
@@ -317,8 +421,9 @@ impl Serve {
         }
         let mut bytes = 0;
         let mut items: Vec<Arc<Item>> = Vec::new();
+        let end = self.rests_at.unwrap_or(u64::MAX);
         for item in ring.from(self.cursor) {
-            if bytes >= SERVE_BYTES {
+            if bytes >= SERVE_BYTES || self.cursor >= end {
                 break;
             }
             if self.wanted(self.cursor, item) {
@@ -327,7 +432,7 @@ impl Serve {
             }
             self.cursor += 1;
         }
-        let more = self.cursor < ring.head();
+        let more = self.cursor < ring.head().min(end);
         let mut opening = Vec::new();
         if let Some(first) = items.first()
             && !self.opened
@@ -348,10 +453,10 @@ impl Serve {
         }
         drop(channel);
         for item in &opening {
-            link.media(self.wire, item, now);
+            carrier.carry(self.wire, item, now);
         }
         for item in &items {
-            link.media(self.wire, item, now);
+            carrier.carry(self.wire, item, now);
         }
         more
     }

@@ -137,6 +137,25 @@ pub fn multicast(
     }
 }
 
+/// Lets a socket that is bound to any address receive of groups those only that it joined itself,
+/// not what other sockets of the machine did.
+pub fn joined_groups_only(fd: RawFd) -> io::Result<()> {
+    let zero: libc::c_int = 0;
+    option(fd, libc::IPPROTO_IP, libc::IP_MULTICAST_ALL, &zero)
+}
+
+/// Leaves a group. One that cannot be left is left when the socket is closed.
+pub fn leave_group(fd: RawFd, group: Ipv4Addr, interface: Option<Ipv4Addr>) {
+    let address = |address: Ipv4Addr| libc::in_addr {
+        s_addr: u32::from_ne_bytes(address.octets()),
+    };
+    let request = libc::ip_mreq {
+        imr_multiaddr: address(group),
+        imr_interface: address(interface.unwrap_or(Ipv4Addr::UNSPECIFIED)),
+    };
+    let _ = option(fd, libc::IPPROTO_IP, libc::IP_DROP_MEMBERSHIP, &request);
+}
+
 /// A second descriptor of the same file.
 pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.

@@ -58,6 +58,13 @@ impl Worker {
         }
     }
 
+    /// What came to a port by multicast.
+    pub(super) fn receive_casts(&mut self, id: Id) {
+        if let Some(port) = self.mesh_ports.get(&id) {
+            port.receive_casts(&self.hub, &mut self.receiver, clock::now());
+        }
+    }
+
     pub(super) fn receive_control(&mut self, id: Id) {
         if let Some(port) = self.rtc_ports.get(&id) {
             port.receive_streams(clock::now());

@@ -188,6 +188,9 @@ impl Worker {
     fn add_mesh(&mut self, port: Arc<MeshPort>) {
         let _ = self.epoll.add(port.fd(), port.id << 2 | MEDIA);
         let _ = self.epoll.add(port.streams_fd(), port.id << 2 | CONTROL);
+        if let Some(fd) = port.casts_fd() {
+            let _ = self.epoll.add(fd, port.id << 2 | STREAM);
+        }
         self.mesh_ports.insert(port.id, port);
     }
 
@@ -196,6 +199,9 @@ impl Worker {
             port.farewell(&self.hub, &mut self.headers);
             self.epoll.remove(port.fd());
             self.epoll.remove(port.streams_fd());
+            if let Some(fd) = port.casts_fd() {
+                self.epoll.remove(fd);
+            }
         }
     }
 }
