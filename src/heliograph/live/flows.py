@@ -38,12 +38,22 @@ class Feed:
     tracks: tuple[Track, ...] = ()
     publishing: Publishing | None = None
     inflows: dict[str, Inflow] = field(default_factory=dict)
+    moving: dict[str, Inflow] = field(default_factory=dict)
+    """Those that are to take the place of the one of the same neighbour, once media come by it."""
     awake: bool = False
     """Whether somebody needs its media; until then neighbours only tell of it."""
     current: bool = False
     """Whether media have come since it is awake: others can go on after what is here."""
     asleep_at: float | None = None
     """When nobody will have needed them for a while."""
+
+    def every(self) -> list[Inflow]:
+        """All inflows, those that are to take another's place included."""
+        return [*self.inflows.values(), *self.moving.values()]
+
+    def by(self, link: MeshLink) -> Inflow | None:
+        """The one by a link."""
+        return next((inflow for inflow in self.every() if inflow.link is link), None)
 
 
 @dataclass(frozen=True, slots=True)

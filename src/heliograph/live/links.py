@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from heliograph.bus import Bus, Request
 from heliograph.live.greeting import MAX_LINK, Agreed, Terms, answer, greet, settle
+from heliograph.live.groups import Groups
 from heliograph.model.errors import (
     BusyError,
     HelioError,
@@ -28,6 +29,7 @@ from heliograph.model.errors import (
 from heliograph.model.nodes import NodeId, check_node_id
 from heliograph.plane import (
     MeshBack,
+    MeshCast,
     MeshClosed,
     MeshEvent,
     MeshMessage,
@@ -48,6 +50,9 @@ MAX_LINKS = 1_000
 #: Seconds for a greeting to be answered, and then for the first datagram to come.
 GREETING_TIMEOUT = 1.0
 
+#: A node, and whether the link to it is by TCP.
+_Way = tuple[str, bool]
+
 
 @dataclass(frozen=True, slots=True)
 class LinkOptions:
@@ -60,6 +65,8 @@ class LinkOptions:
     """A neighbour that says nothing for so long is silent."""
     give_up: float = 3.0
     """Seconds of silence after which a link is closed: what it kept is too old by then."""
+    multicast: Groups | None = None
+    """Where casts go; None: this network has no multicast."""
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +78,7 @@ class MeshLink:
     plane_link: int
     ours: bool
     """Whether this node opened it, and is the client."""
+    tcp: bool = False
     up: bool = False
     closed: bool = False
     _wires: dict[int, str] = field(default_factory=dict)
@@ -88,6 +96,12 @@ class MeshLink:
         except BlockingIOError:
             self.links.counters["links_overfull"] += 1
             self.links.end(self, "its neighbour takes no messages")
+
+    @property
+    def main(self) -> bool:
+        """Whether it is this node's usual link to the neighbour; others carry single channels that
+        are to go another way."""
+        return self.ours and self.tcp == self.links.options.tcp
 
     # what this node gets
 
@@ -114,12 +128,33 @@ class MeshLink:
         if self._wires.pop(wire, None) is not None and not self.closed:
             self.links.port.release(self.plane_link, wire)
 
+    def listen(self, wire: int, name: int, key: bytes, group: str) -> None:
+        """Take what comes by a cast of the neighbour as if it came under a number."""
+        self.links.port.listen(self.plane_link, wire, name, key, group)
+
+    def ignore(self, name: int) -> None:
+        """Take a cast no more."""
+        if not self.closed:
+            self.links.port.ignore(self.plane_link, name)
+
+    def heard(self, name: int) -> dict[str, int]:
+        """Counters of a cast that is listened to."""
+        try:
+            return {} if self.closed else self.links.port.heard_stats(self.plane_link, name)
+        except KeyError:
+            return {}
+
     # what it gives
 
     def serve(self, wire: int, plane_channel: int, after: Sequence[Mark]) -> None:
         """Send a channel under the neighbour's number for it."""
         marks = [(mark.track, mark.epoch, mark.number) for mark in after]
         self.links.port.serve(self.plane_link, wire, plane_channel, marks)
+
+    def rest(self, wire: int) -> None:
+        """Send it no more, as the neighbour hears a cast of it."""
+        if not self.closed:
+            self.links.port.rest(self.plane_link, wire)
 
     def stop(self, wire: int) -> None:
         """Send it no more."""
@@ -139,7 +174,8 @@ class MeshLink:
             counters = {} if self.closed else dict(self.links.port.stats(self.plane_link))
         except KeyError:
             counters = {}
-        return {"node": self.node, "ours": self.ours, "up": self.up} | counters
+        known = {"node": self.node, "ours": self.ours, "up": self.up, "tcp": self.tcp}
+        return known | counters
 
 
 class Links:
@@ -170,28 +206,34 @@ class Links:
         self.on_silent: Callable[[MeshLink], None] = _ignore
         self.on_end: Callable[[MeshLink], None] = _ignore
         self.on_failed: Callable[[str], None] = _ignore
-        """A node could not be greeted."""
+        """A node could not be greeted, for its main link."""
         self.on_message: Callable[[MeshLink, Message], None] = _ignore
+        self.on_cast: Callable[[MeshLink, int, bool], None] = _ignore
+        """A cast that is listened to is heard now, or is not any more."""
         self._key = key
         self._bus = bus
         self._loop = loop
         self._where = where
         self._links: dict[int, MeshLink] = {}
-        self._ours: dict[str, MeshLink] = {}
-        self._greetings: dict[str, asyncio.Task[None]] = {}
+        self._ours: dict[_Way, MeshLink] = {}
+        self._greetings: dict[_Way, asyncio.Task[None]] = {}
         self._served = bus.serve(GREET, self._greeted)
 
     def __iter__(self) -> Iterator[MeshLink]:
         return iter(list(self._links.values()))
 
-    def to(self, node: str) -> MeshLink | None:
-        """The link that this node opened to another, if there is one."""
-        return self._ours.get(node)
+    def to(self, node: str, tcp: bool | None = None) -> MeshLink | None:
+        """The link that this node opened to another, if there is one; the main one, or that of a
+        kind."""
+        return self._ours.get(self._way(node, tcp))
+
+    def _way(self, node: str, tcp: bool | None) -> _Way:
+        return node, self.options.tcp if tcp is None else tcp
 
     def any(self, node: str) -> MeshLink | None:
         """Any link to a node: ours, or one that it opened."""
         theirs = (link for link in self._links.values() if link.node == node)
-        return self._ours.get(node) or next(theirs, None)
+        return self.to(node) or next(theirs, None)
 
     async def close(self) -> None:
         """End all links and greet nobody any more."""
@@ -206,35 +248,39 @@ class Links:
 
     # opening
 
-    def open(self, node: str) -> None:
-        """Open a link, to be its client; ``on_up`` or ``on_failed`` follows."""
-        link = self._ours.get(node)
+    def open(self, node: str, tcp: bool | None = None) -> None:
+        """Open a link, to be its client; ``on_up`` follows, or ``on_failed`` if it is the main one
+        and not of another kind."""
+        way = self._way(node, tcp)
+        link = self._ours.get(way)
         if link is not None:
             if link.up:
                 self.on_up(link)
-        elif node not in self._greetings:
-            task = asyncio.get_running_loop().create_task(self._greet(node), name=f"greet {node}")
-            self._greetings[node] = task
+        elif way not in self._greetings:
+            task = asyncio.get_running_loop().create_task(self._greet(way), name=f"greet {node}")
+            self._greetings[way] = task
 
-    async def _greet(self, node: str) -> None:
+    async def _greet(self, way: _Way) -> None:
+        node, tcp = way
         self.counters["greetings_sent"] += 1
         try:
-            self._ours[node] = await self._agree(node)
+            self._ours[way] = await self._agree(node, tcp)
             return
         except HelioError as error:
             log.warning("neighbour not reached", node=node, error=error.message)
         except (OSError, ValueError) as error:  # the plane takes no such link
             log.error("link not opened", node=node, error=str(error))
         finally:
-            del self._greetings[node]
+            del self._greetings[way]
         self.counters["greetings_failed"] += 1
-        self.on_failed(node)
+        if tcp == self.options.tcp:
+            self.on_failed(node)
 
-    async def _agree(self, node: str) -> MeshLink:
+    async def _agree(self, node: str, tcp: bool) -> MeshLink:
         addresses = self._where(node)
         if not addresses:
             raise RemoteError(f"nobody knows where node {node} is", subject=node)
-        terms = Terms(self._name(), self.port.port, self.options.tcp)
+        terms = Terms(self._name(), self.port.port, tcp)
         pending, greeting = greet(self._key, check_node_id(node), terms)
         value = await self._bus.call(node, GREET, greeting, GREETING_TIMEOUT)
         if not isinstance(value, dict):
@@ -274,7 +320,7 @@ class Links:
             keepalive_ms=self.options.keepalive_ms,
             silence_ms=self.options.silence_ms,
         )
-        link = MeshLink(self, agreed.peer, plane_link, ours)
+        link = MeshLink(self, agreed.peer, plane_link, ours, tcp)
         self._links[plane_link] = link
         self._loop.on_mesh(plane_link, lambda event: self._happened(link, event))
         self._wait(link, GREETING_TIMEOUT)  # for its first datagram
@@ -295,8 +341,8 @@ class Links:
         self._calm(link)
         self._loop.forget_mesh(link.plane_link)
         del self._links[link.plane_link]
-        if self._ours.get(link.node) is link:
-            del self._ours[link.node]
+        if self._ours.get((link.node, link.tcp)) is link:
+            del self._ours[link.node, link.tcp]
         self.port.close_link(link.plane_link)
         log.info("mesh link ended", node=link.node, ours=link.ours, reason=reason)
         self.on_end(link)
@@ -313,6 +359,8 @@ class Links:
                 self.on_silent(link)
             case MeshMessage(message=message):
                 self._heard(link, message)
+            case MeshCast(cast=name, heard=heard):
+                self.on_cast(link, name, heard)
             case MeshClosed(reason=reason):
                 self.end(link, reason)
 

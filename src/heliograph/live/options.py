@@ -32,6 +32,33 @@ class Transport(StrEnum):
     TCP = "tcp"
 
 
+class Connection(StrEnum):
+    """How a channel travels between the nodes of a cluster."""
+
+    AUTO = "auto"
+    """As the nodes are set: by multicast where both have it and several nodes want the channel,
+    else by their links."""
+    UDP = "udp"
+    TCP = "tcp"
+    MULTICAST = "multicast"
+    """From the first node on that wants the channel, where both have it; UDP elsewhere."""
+
+    @property
+    def casts(self) -> bool:
+        """Whether it may go by multicast."""
+        return self in (Connection.AUTO, Connection.MULTICAST)
+
+    @property
+    def tcp(self) -> bool | None:
+        """Whether its links are to go by TCP; None: as the node is set."""
+        return {Connection.UDP: False, Connection.TCP: True}.get(self)
+
+    @property
+    def enough(self) -> int:
+        """Nodes that make multicast worth its while."""
+        return 1 if self is Connection.MULTICAST else 2
+
+
 @dataclass(frozen=True, slots=True)
 class PullOptions:
     """A source that the server fetches itself."""
@@ -72,6 +99,8 @@ class ChannelOptions:
     """Networks (CIDR) that readers come from; empty: any."""
     multicast: bool = True
     """Whether readers may ask for multicast, where the server offers it."""
+    connection: Connection = Connection.AUTO
+    """How it travels between nodes."""
     pulls: tuple[PullOptions, ...] = ()
     depth_ms: int = 3000
     """How far the ring reaches back, ms."""
@@ -124,6 +153,8 @@ class ChannelOptions:
                 given["pulls"] = tuple(_pull(pull) for pull in given["pulls"])
             if "conflict" in given:
                 given["conflict"] = Conflict(given["conflict"])
+            if "connection" in given:
+                given["connection"] = Connection(given["connection"])
         except (TypeError, ValueError) as error:
             raise MalformedError("channel options", str(error)) from None
         for name, value in given.items():

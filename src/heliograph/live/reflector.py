@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from heliograph.live.casts import Casts
 from heliograph.live.channel import Channel
 from heliograph.live.configurator import Configurator
 from heliograph.live.flows import Feed, Inflow, Neighbours, Outflow
@@ -49,11 +50,14 @@ from heliograph.live.neighbours import (
 from heliograph.live.publish import PublishKind
 from heliograph.live.registry import Channels
 from heliograph.live.states import LiveEvent
+from heliograph.live.ways import Ways
 from heliograph.model.errors import HelioError
 from heliograph.model.media import Track
 from heliograph.protocols.mesh import (
+    Cast,
     Ended,
     Finished,
+    Hears,
     Layout,
     Mark,
     Message,
@@ -109,10 +113,12 @@ class Reflector:
         """Links that are to end, by neighbour."""
         self._tasks: set[asyncio.Task[None]] = set()
         links.on_up = self._link_up
-        links.on_silent = lambda link: self._tell_of(link, LinkSilent(link.node))
+        links.on_silent = self._link_silent
         links.on_end = self._link_end
         links.on_failed = lambda node: self._handle(LinkDown(node))
         links.on_message = self._heard
+        self.casts = Casts(links, self._fall_back)
+        self._ways = Ways(links, channels)
         self._unsubscribe = channels.subscribe(self._observe)
         self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
 
@@ -163,13 +169,18 @@ class Reflector:
         for channel in list(self._feeds):
             self._drop_source(channel, "server stopping")
         self._feeds.clear()
+        self.casts.close()
         await self._links.close()
 
     # what it does
 
     def copies(self) -> Counter[str]:
-        """How many neighbours are sent the media of each channel."""
-        return Counter(outflow.channel for outflow in self._serving.values() if outflow.media)
+        """How many times the media of each channel are sent to neighbours."""
+        found = Counter(outflow.channel for outflow in self._serving.values() if outflow.media)
+        for name in found:
+            casts, resting = self.casts.copies(name)
+            found[name] += casts - resting
+        return found
 
     def sent_bytes(self) -> int:
         """What all links that stand have sent; less than before when one has ended."""
@@ -197,8 +208,11 @@ class Reflector:
         self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
         for name, feed in list(self._feeds.items()):
             self._look_for_media(name, feed)
+            self._change_ways(name, feed)
             if feed.asleep_at is not None and feed.asleep_at <= _now():
                 self._fall_asleep(name, feed)
+        self.casts.tick()
+        self._ways.tick({inflow.link for feed in self._feeds.values() for inflow in feed.every()})
         self._carry_out(self.configurator.tick(_now()))
 
     def _carry_out(self, orders: Sequence[Order]) -> None:
@@ -224,9 +238,9 @@ class Reflector:
 
         def end() -> None:
             del self._parting[node]
-            link = self._links.to(node)
-            if link is not None:
-                self._links.end(link, "not needed")
+            for link in self._links:
+                if link.ours and link.node == node:
+                    self._links.end(link, "not needed")
 
         self._parting[node] = asyncio.get_running_loop().call_later(PARTING, end)
 
@@ -273,8 +287,13 @@ class Reflector:
     # links
 
     def _tell_of(self, link: MeshLink, event: Event) -> None:
-        if link.ours:
+        if link.main:
             self._handle(event)
+
+    def _link_silent(self, link: MeshLink) -> None:
+        if link.ours and not link.main:
+            self._links.end(link, "silent")  # the main one carries what it carried
+        self._tell_of(link, LinkSilent(link.node))
 
     def _link_up(self, link: MeshLink) -> None:
         unsaid, self._unsaid = self._unsaid, []
@@ -286,14 +305,37 @@ class Reflector:
         self._tell_of(link, LinkUp(link.node))
 
     def _link_end(self, link: MeshLink) -> None:
-        if link.ours:
+        if link.main:
             for feed in self._feeds.values():
-                inflow = feed.inflows.get(link.node)
-                if inflow is not None and inflow.link is link:
-                    self._end_inflow(feed, link.node)
+                self._end_inflows(feed, link.node)
             self._handle(LinkDown(link.node))
+        elif link.ours:
+            self._ways.ended(link)
+            for name, feed in self._feeds.items():
+                self._do_without(name, feed, link)
         for at in [at for at in self._serving if at[0] is link]:
             self._stop_serving(*at)
+
+    def _do_without(self, name: str, feed: Feed, link: MeshLink) -> None:
+        """A link beside the main one has ended: that one carries the channel."""
+        for table in (feed.moving, feed.inflows):
+            inflow = table.get(link.node)
+            if inflow is not None and inflow.link is link:
+                del table[link.node]
+                self._end_inflow(feed, inflow)
+                if table is feed.inflows:
+                    self._subscribe_to(name, link.node)
+
+    def _change_ways(self, name: str, feed: Feed) -> None:
+        """Let the channel come by the kind of link that it is to, make before break."""
+        for node, inflow in list(feed.inflows.items()):
+            fresh = feed.moving.get(node)
+            best = self._ways.best(name, node)
+            if fresh is None and best is not None and best is not inflow.link:
+                feed.moving[node] = self._begin_inflow(name, feed, best)
+            elif fresh is not None and (fresh.delivering or not feed.awake):
+                feed.inflows[node] = feed.moving.pop(node)
+                self._end_inflow(feed, inflow)
 
     def _heard(self, link: MeshLink, message: Message) -> None:
         match message:
@@ -310,6 +352,12 @@ class Reflector:
                 channel = link.named(wire)
                 if channel is not None:
                     self._handle(Answered(channel, link.node, path))
+            case Cast():
+                self.casts.offered(link, message)
+            case Hears(wire):
+                outflow = self._serving.get((link, wire))
+                if outflow is not None:
+                    self.casts.hears(link, outflow.channel, message)
             case Refused(wire) | Ended(wire):
                 self._denied(link, wire, message.reason)
             case Finished() | Started():
@@ -318,16 +366,19 @@ class Reflector:
     # channels that come
 
     def _subscribe_to(self, channel: str, node: str) -> None:
-        link = self._links.to(node)
-        if link is None or not link.up:
+        link = self._ways.best(channel, node)
+        if link is None:
             return  # it has just ended; the configurator is told of that
         feed = self._feeds.setdefault(channel, Feed())
+        feed.inflows[node] = self._begin_inflow(channel, feed, link)
+
+    def _begin_inflow(self, channel: str, feed: Feed, link: MeshLink) -> Inflow:
         inflow = Inflow(link, link.name(channel))
-        feed.inflows[node] = inflow
         if feed.publishing is not None:
             self._let_in(feed, inflow)
         self._wake(channel)
         self._ask_for(channel, feed, inflow)
+        return inflow
 
     def _ask_for(self, channel: str, feed: Feed, inflow: Inflow) -> None:
         ready = inflow.input is not None and feed.awake
@@ -337,7 +388,18 @@ class Reflector:
         found = self._channels.find(channel)
         if found is not None:
             home = found.home or self.node
-            inflow.link.say(Subscribe(inflow.wire, channel, home, ready, marks))
+            port = self.casts.port if ready and found.options.connection.casts else 0
+            if not port:
+                self.casts.forget(inflow.link, inflow.wire)
+            inflow.link.say(Subscribe(inflow.wire, channel, home, ready, marks, port))
+
+    def _fall_back(self, link: MeshLink, wire: int) -> None:
+        """What came by a cast is to come by the link again."""
+        name = link.named(wire)
+        feed = None if name is None else self._feeds.get(name)
+        inflow = None if feed is None else feed.by(link)
+        if name and feed and inflow and inflow.wire == wire:
+            self._ask_for(name, feed, inflow)
 
     def _packets(self, channel: str) -> dict[int, int]:
         """Packets that came by each input."""
@@ -361,13 +423,13 @@ class Reflector:
         feed.asleep_at = None
         if not feed.awake:
             feed.awake = True
-            for inflow in feed.inflows.values():
+            for inflow in feed.every():
                 if inflow.input is not None:
                     self._ask_for(channel, feed, inflow)
 
     def _fall_asleep(self, channel: str, feed: Feed) -> None:
         feed.awake, feed.current, feed.asleep_at = False, False, None
-        for inflow in feed.inflows.values():
+        for inflow in feed.every():
             inflow.delivering = False
             self._ask_for(channel, feed, inflow)
         found = self._channels.find(channel)
@@ -390,7 +452,7 @@ class Reflector:
     def _laid_out(self, channel: str, link: MeshLink, tracks: tuple[Track, ...]) -> None:
         """A neighbour told what a channel consists of."""
         feed = self._feeds.get(channel)
-        inflow = None if feed is None else feed.inflows.get(link.node)
+        inflow = None if feed is None else feed.by(link)
         if feed is None or inflow is None or not tracks:
             return
         if feed.publishing is None or feed.tracks != tracks:
@@ -408,14 +470,14 @@ class Reflector:
         feed.publishing = found.publish(
             tracks, PublishKind.MESH, "", on_closed=lambda _: self._replaced(feed)
         )
-        for inflow in feed.inflows.values():
+        for inflow in feed.every():
             if inflow.input is not None:
                 self._let_in(feed, inflow)
 
     def _replaced(self, feed: Feed) -> None:
         """A publisher of this node has taken the source's place; the next layout makes another."""
         feed.publishing, feed.current = None, False
-        for inflow in feed.inflows.values():
+        for inflow in feed.every():
             inflow.input, inflow.delivering = None, False
 
     def _drop_source(self, channel: str, reason: str) -> None:
@@ -426,12 +488,18 @@ class Reflector:
 
     def _unsubscribe_from(self, channel: str, node: str) -> None:
         feed = self._feeds.get(channel)
-        if feed is not None and node in feed.inflows:
-            feed.inflows[node].link.say(Unsubscribe(feed.inflows[node].wire))
-            self._end_inflow(feed, node)
+        if feed is not None:
+            self._end_inflows(feed, node)
 
-    def _end_inflow(self, feed: Feed, node: str) -> None:
-        inflow = feed.inflows.pop(node)
+    def _end_inflows(self, feed: Feed, node: str) -> None:
+        for table in (feed.inflows, feed.moving):
+            inflow = table.pop(node, None)
+            if inflow is not None:
+                self._end_inflow(feed, inflow)
+
+    def _end_inflow(self, feed: Feed, inflow: Inflow) -> None:
+        inflow.link.say(Unsubscribe(inflow.wire))
+        self.casts.forget(inflow.link, inflow.wire)
         inflow.link.forget(inflow.wire)
         if inflow.input is not None and feed.publishing is not None:
             feed.publishing.drop_input(inflow.input)
@@ -442,15 +510,14 @@ class Reflector:
         if channel is None or feed is None:
             return
         log.info("neighbour sends no more", node=link.node, channel=channel, reason=reason)
-        if link.node in feed.inflows:
-            self._end_inflow(feed, link.node)
+        self._end_inflows(feed, link.node)
         self._handle(Denied(channel, link.node))
 
     def _look_for_media(self, name: str, feed: Feed) -> None:
         """Tell the configurator of neighbours whose first media have come."""
         waiting = [
-            (node, inflow)
-            for node, inflow in feed.inflows.items()
+            (inflow.link.node, inflow)
+            for inflow in feed.every()
             if feed.awake and inflow.input is not None and not inflow.delivering
         ]
         packets = self._packets(name) if waiting else {}
@@ -476,6 +543,11 @@ class Reflector:
         elif outflow.media:
             link.stop(asked.wire)
         outflow.media = asked.ready
+        if asked.ready and asked.multicast and asked.multicast == self.casts.port:
+            enough = channel.options.connection.enough
+            self.casts.join(link, asked.wire, channel.name, channel.plane_channel, enough)
+        else:
+            self.casts.leave(link, asked.wire, channel.name)
         if known is None:
             self._handle(ClientJoined(channel.name, link.node))
         self._wake(channel.name)
@@ -492,6 +564,7 @@ class Reflector:
         if outflow is None:
             return
         link.stop(wire)
+        self.casts.leave(link, wire, outflow.channel)
         if not any(other.node == link.node for other, _ in self._served(outflow.channel)):
             self._handle(ClientLeft(outflow.channel, link.node))
         self._wake(outflow.channel)

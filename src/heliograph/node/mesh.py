@@ -58,11 +58,19 @@ class Mesh:
         """
         host = f"[{settings.host}]" if settings.host.version == 6 else str(settings.host)
         address = f"{host}:{settings.port}"
+        groups = settings.groups
         try:
-            port = loop.plane.mesh_open(address)
+            port = loop.plane.mesh_open(
+                address,
+                multicast_port=0 if groups is None else groups.port,
+                multicast_interface=str(settings.multicast_interface or ""),
+                multicast_ttl=settings.multicast_ttl,
+            )
         except OSError as error:
+            also = "" if groups is None else f", or for multicast at port {groups.port}"
             raise ResourceError(
-                f"cannot listen for mesh links at {address}: {error.strerror or error} (mesh.port)",
+                f"cannot listen for mesh links at {address}{also}: {error.strerror or error} "
+                "(mesh.port, mesh.multicast)",
                 subject="mesh.port",
             ) from error
         self.port = port.port
@@ -71,6 +79,7 @@ class Mesh:
             tcp=settings.tcp,
             keepalive_ms=settings.keepalive_ms,
             silence_ms=settings.silence_ms,
+            multicast=groups,
         )
         public = [str(one) for one in settings.public_addresses]
         found = candidates(str(settings.host), public)
@@ -115,8 +124,13 @@ class Mesh:
             "name": self.name,
             "port": self.port,
             "links": [link.describe() for link in self.links],
+            "casts": self.reflector.casts.describe(),
             "channels": self.reflector.describe(),
-            "counters": {**self.links.counters, **self.shared.counters},
+            "counters": {
+                **self.links.counters,
+                **self.shared.counters,
+                **self.reflector.casts.counters,
+            },
         }
 
     async def leave(self) -> None:

@@ -3,16 +3,20 @@
 A link carries them reliably and in order, sealed like its media. The receiver of a channel says
 ``subscribe`` with a number of its choice (*wire*) that names the channel on this link, and what it
 has already; the sender answers with ``layout``, again whenever the tracks change, tells the way the
-channel came (``path``), and ends with ``refused`` or ``ended``. ``finished`` and ``started`` tell
-neighbours that a reflector leaves in order or has come back (Kon et al. section 5.3, R12).
+channel came (``path``), and ends with ``refused`` or ``ended``. Where both have multicast the
+sender may offer a ``cast``, and the receiver says that it ``hears`` it. ``finished`` and
+``started`` tell neighbours that a reflector leaves in order or has come back (Kon et al. section
+5.3, R12).
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Address
 from typing import Any, TypeAlias
 
 from heliograph.model.errors import MalformedError
@@ -28,6 +32,8 @@ MAX_NODES = 1_000
 MAX_TRACKS = 256
 #: The number that names a channel on a link has 16 bits.
 MAX_WIRE = (1 << 16) - 1
+#: Bytes of the key of a cast.
+KEY_BYTES = 16
 #: Characters of a reason told to people.
 MAX_REASON = 500
 
@@ -62,6 +68,9 @@ class Subscribe:
     after: tuple[Mark, ...] = ()
     """What the subscriber has: it wants what follows, as far as the ring reaches. Empty: it begins
     at the newest keyframe."""
+    multicast: int = 0
+    """UDP port at which the subscriber can receive multicast groups, 0: it cannot, or does not
+    want this channel that way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,27 @@ class Path:
 
     wire: int
     path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """The channel is sent by multicast as well; under the number it goes on until you hear it."""
+
+    wire: int
+    cast: int
+    """Its name, 32 bits, not 0."""
+    group: str
+    """IPv4 multicast address."""
+    key: bytes = field(repr=False)
+    """Of this cast alone, 16 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hears:
+    """I hear the cast: send no more under the number. A new ``subscribe`` takes that back."""
+
+    wire: int
+    cast: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +159,17 @@ class Started:
     clients: tuple[str, ...] = ()
 
 
-Message: TypeAlias = Subscribe | Unsubscribe | Layout | Path | Refused | Ended | Finished | Started
+Message: TypeAlias = (
+    Subscribe | Unsubscribe | Layout | Path | Cast | Hears | Refused | Ended | Finished | Started
+)
 
 _TYPES: Mapping[str, type[Message]] = {
     "subscribe": Subscribe,
     "unsubscribe": Unsubscribe,
     "layout": Layout,
     "path": Path,
+    "cast": Cast,
+    "hears": Hears,
     "refused": Refused,
     "ended": Ended,
     "finished": Finished,
@@ -147,13 +181,15 @@ _NAMES = {type_: name for name, type_ in _TYPES.items()}
 def encode(message: Message) -> bytes:
     """The bytes of a message."""
     body: dict[str, Any] = {"type": _NAMES[type(message)]}
-    for field in fields(message):
-        value = getattr(message, field.name)
-        if field.name == "after":
+    for one in fields(message):
+        value = getattr(message, one.name)
+        if one.name == "after":
             value = [[mark.track, mark.epoch, mark.number] for mark in value]
-        elif field.name == "tracks":
+        elif one.name == "tracks":
             value = [_track_json(track) for track in value]
-        body[field.name] = value
+        elif one.name == "key":
+            value = base64.b64encode(value).decode("ascii")
+        body[one.name] = value
     return json.dumps(body, separators=(",", ":")).encode()
 
 
@@ -170,12 +206,12 @@ def decode(data: bytes) -> Message:
     if type_ is None:
         raise MalformedError(PROTOCOL, f"unknown type {str(kind)[:40]!r}")
     values: dict[str, Any] = {}
-    for field in fields(type_):
-        if field.name in body:  # what a newer neighbour says besides is left unread
+    for one in fields(type_):
+        if one.name in body:  # what a newer neighbour says besides is left unread
             try:
-                values[field.name] = _READERS[field.name](body[field.name])
+                values[one.name] = _READERS[one.name](body[one.name])
             except (TypeError, ValueError, KeyError, AttributeError, IndexError):
-                raise MalformedError(PROTOCOL, f"{kind}: {field.name} is not valid") from None
+                raise MalformedError(PROTOCOL, f"{kind}: {one.name} is not valid") from None
     try:
         return type_(**values)
     except TypeError:
@@ -252,6 +288,20 @@ def _flag(value: object) -> bool:
     return value
 
 
+def _key(value: object) -> bytes:
+    key = base64.b64decode(_text(value), validate=True)
+    if len(key) != KEY_BYTES:
+        raise ValueError
+    return key
+
+
+def _group(value: object) -> str:
+    group = IPv4Address(_text(value))
+    if not group.is_multicast:
+        raise ValueError
+    return str(group)
+
+
 def _seconds(value: object) -> float:
     if not isinstance(value, int | float) or not 0 <= value <= 86_400:
         raise ValueError
@@ -266,6 +316,10 @@ _READERS: Mapping[str, Callable[[object], object]] = {
     "after": lambda value: tuple(_mark(one) for one in _list(value, MAX_TRACKS)),
     "tracks": lambda value: tuple(_track(one) for one in _list(value, MAX_TRACKS)),
     "path": _nodes,
+    "multicast": lambda value: _integer(value, 65_535),
+    "cast": lambda value: _integer(value, (1 << 32) - 1, 1),
+    "group": _group,
+    "key": _key,
     "sources": _nodes,
     "clients": _nodes,
     "reason": lambda value: _text(value, MAX_REASON),

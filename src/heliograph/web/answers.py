@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from heliograph.catalogue.values import ViewAccess
 from heliograph.live.channel import Channel
 from heliograph.live.identity import Identity
-from heliograph.live.options import MAX_KEY, MAX_TITLE, ChannelOptions, Conflict
+from heliograph.live.options import MAX_KEY, MAX_TITLE, ChannelOptions, Conflict, Connection
 from heliograph.live.states import State
 from heliograph.web.context import WebContext
 
@@ -129,6 +129,7 @@ class ChannelSettings(BaseModel):
     publish_from: list[str]
     view_from: list[str]
     multicast: bool
+    connection: Connection
 
 
 class ChannelManaged(ChannelAnswer):
@@ -166,6 +167,9 @@ class ChannelChange(BaseModel):
     publish_from: list[str] = Field([], max_length=64, description="Networks (CIDR); empty: any.")
     view_from: list[str] = Field([], max_length=64, description="Networks (CIDR); empty: any.")
     multicast: bool = Field(True, description="Whether readers may ask for multicast.")
+    connection: Connection = Field(
+        Connection.AUTO, description="How it travels between the nodes of a cluster."
+    )
 
     def rights(self) -> dict[str, Any]:
         """What was given of who may watch and write."""

@@ -51,6 +51,20 @@ _MESH = (
     ("forged", "Datagrams refused because the neighbour did not seal them."),
     ("replayed", "Datagrams refused because they came before."),
 )
+_CAST_SENT = (
+    ("sent_bytes", "UDP payload of casts sent, repairs by links included."),
+    ("sent_items", "Packets of a channel sent by multicast."),
+    ("sent_repairs", "Datagrams of casts sent again, to single neighbours."),
+)
+_CAST_HEARD = (
+    ("received_bytes", "UDP payload of casts received, repairs by links included."),
+    ("received_items", "Packets of a channel received by casts."),
+    ("lost", "Datagrams of casts that did not come in their turn."),
+    ("repaired", "Of these, came when they were asked for."),
+    ("given_up", "Of these, never came."),
+    ("forged", "Datagrams refused because nobody who has a cast's key sealed them."),
+    ("replayed", "Datagrams of casts refused because they came before."),
+)
 _HTTPS = (
     ("accepted", "connections", "Connections to the HTTPS port."),
     ("secured", "handshakes", "Handshakes of TLS done."),
@@ -170,11 +184,23 @@ class ServerCollector(Collector):
         for name, value in sorted(found["counters"].items()):
             yield CounterMetricFamily(f"helio_mesh_{name}", "Counter of the mesh.", value)
         for name, text in _MESH:
-            family = CounterMetricFamily(f"helio_mesh_link_{name}", text, labels=["node", "way"])
+            labels = ["node", "way", "by"]
+            family = CounterMetricFamily(f"helio_mesh_link_{name}", text, labels=labels)
             for link in found["links"]:
                 way = "from" if link["ours"] else "to"
-                family.add_metric([link["node"], way], link.get(name, 0))
+                by = "tcp" if link.get("tcp") else "udp"
+                family.add_metric([link["node"], way, by], link.get(name, 0))
             yield family
+        for way, counted in (("sent", _CAST_SENT), ("received", _CAST_HEARD)):
+            for name, text in counted:
+                # One that takes another's place is beside it for a moment.
+                sums: Counter[str] = Counter()
+                for cast in found.get("casts", {}).get(way, ()):
+                    sums[cast["channel"]] += cast.get(name, 0)
+                family = CounterMetricFamily(f"helio_mesh_cast_{name}", text, labels=["channel"])
+                for channel, count in sorted(sums.items()):
+                    family.add_metric([channel], count)
+                yield family
 
     def _dispatcher(self) -> Iterator[Metric]:
         dispatcher = self._context.dispatcher

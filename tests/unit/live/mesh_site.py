@@ -88,7 +88,12 @@ class Node:
         self.plane = open_plane(1)
         self.loop = PlaneLoop(self.plane)
         self.channels = Channels(self.loop)
-        self.port = self.plane.mesh_open("127.0.0.1:0")
+        groups = options.multicast
+        self.port = self.plane.mesh_open(
+            "127.0.0.1:0",
+            multicast_port=0 if groups is None else groups.port,
+            multicast_interface="127.0.0.1",
+        )
         self.unreachable: set[str] = set()
         """Nodes that cannot be greeted from here."""
         self.home = ""

@@ -160,18 +160,24 @@ async def test_metrics_of_mesh_links_name_the_neighbour():
         def describe(self):
             links = [
                 {"node": "a" * 16, "ours": True, "up": True, "repaired": 3},
+                {"node": "a" * 16, "ours": True, "up": True, "tcp": True, "repaired": 4},
                 {"node": "b" * 16, "ours": False, "up": False},
             ]
-            return {"links": links, "counters": {"greetings_sent": 1}}
+            casts = [{"channel": "demo", "node": "a" * 16, "lost": n} for n in (1, 2)]
+            casts = {"sent": [], "received": casts}
+            return {"links": links, "casts": casts, "counters": {"greetings_sent": 1}}
 
         async def tree(self, channel):
             return ()
 
     async with running(context={"mesh": View()}) as site:
         text = (await site.get("/metrics", headers=ADMIN)).text
-        assert 'helio_mesh_links{state="up"} 1.0' in text
+        assert 'helio_mesh_links{state="up"} 2.0' in text
         assert 'helio_mesh_links{state="silent"} 1.0' in text
-        assert f'helio_mesh_link_repaired_total{{node="{"a" * 16}",way="from"}} 3.0' in text
+        for by, count in (("udp", 3.0), ("tcp", 4.0)):
+            labels = f'by="{by}",node="{"a" * 16}",way="from"'
+            assert f"helio_mesh_link_repaired_total{{{labels}}} {count}" in text
+        assert 'helio_mesh_cast_lost_total{channel="demo"} 3.0' in text
         assert "helio_mesh_greetings_sent_total 1.0" in text
         answer = await site.get("/api/v1/channels/demo/tree", headers=ADMIN)
         assert answer.json() == {"channel": "demo", "viewers": 0, "trees": []}

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from heliograph.live.groups import Groups
 from heliograph.manager.service_address import VirtualAddress
 from heliograph.model.errors import SettingsError
 from heliograph.node.settings.base import Address, Port, Section, fail
@@ -121,6 +122,14 @@ class MeshSettings(Section):
     """Addresses other nodes reach this one by; else those of its interfaces."""
     tcp: bool = False
     """Whether the links that this node opens go by TCP: where UDP does not pass."""
+    multicast: str = Field(default="", max_length=64)
+    """IPv4 multicast address, or network of them, and UDP port, such as `239.255.74.0/24:7451`, at
+    which this node and others of the same setting send each other channels by one stream for all
+    of them. Empty: none. Where multicast does not come through, channels come by the links."""
+    multicast_interface: IPv4Address | None = Field(default=None, strict=False)
+    """Address of the interface for that; else the routes of this machine decide."""
+    multicast_ttl: int = Field(default=1, ge=0, le=255)
+    """Routers that may be crossed by it, and one more; 0 stays on this machine."""
     redundancy: int = Field(default=1, ge=1, le=4)
     """Neighbours that send a channel here at a time. With 2 the death of one is not noticed, for
     twice the bandwidth."""
@@ -134,3 +143,18 @@ class MeshSettings(Section):
         if self.silence_ms < 2 * self.keepalive_ms:
             raise fail("must be at least twice mesh.keepalive_ms", "silence_ms")
         return self
+
+    @field_validator("multicast")
+    @classmethod
+    def _check_multicast(cls, text: str) -> str:
+        if text:
+            try:
+                Groups.parse(text)
+            except ValueError as error:
+                raise fail(f"must be like '239.255.74.0/24:7451': {error}") from None
+        return text
+
+    @property
+    def groups(self) -> Groups | None:
+        """Where multicast goes."""
+        return Groups.parse(self.multicast) if self.multicast else None

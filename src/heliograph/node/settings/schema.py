@@ -332,6 +332,9 @@ class ChannelSettings(Section):
     """As `plane.tcp_interval_ms`, for this channel."""
     multicast: bool = False
     """Whether RTSP readers may ask for multicast."""
+    connection: Literal["auto", "udp", "tcp", "multicast"] = "auto"
+    """How it travels between nodes: `auto` is as `mesh.tcp` says, or by multicast where both nodes
+    have `mesh.multicast` and at least two want the channel; `multicast` is so from the first on."""
     on_conflict: Literal["refuse", "replace"] | None = None
     """As `access.publish_conflict`, for this channel."""
     publish_from: Networks | None = None
