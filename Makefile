@@ -186,13 +186,22 @@ fuzz: .cache/python.stamp ## every parser for FUZZ_SECONDS each (300)
 	done
 	[ -z "$$failed" ] || { echo "found something in:$$failed (inputs in .cache/fuzz)" >&2; exit 1; }
 
-probe soak: setup $(PEERS) ## tests that make networks and kill processes; tests that last
-	@if [ $@ = probe ]; then $(VENV)/pytest -m long --ignore=tests/probe </dev/null; fi
-	if compgen -G 'tests/$@/test_*.py' >/dev/null; then
-	  $(VENV)/pytest tests/$@ </dev/null
+REPEAT ?= 1
+
+probe: setup $(PEERS) ## tests that make networks and kill processes; REPEAT=20: so many times, counted
+	@$(call say,networks that break and processes that are killed)
+	if [ $(REPEAT) = 1 ]; then
+	  $(VENV)/pytest -m long --ignore=tests/probe </dev/null
+	  $(VENV)/pytest tests/probe </dev/null
 	else
-	  echo "make $@: tests/$@ has no tests yet"
+	  $(VENV)/python scripts/repeat.py $(REPEAT) .cache/repeat $(VENV)/pytest tests/probe
 	fi
+
+SOAK_SECONDS ?= 3600
+
+soak: setup $(PEERS) ## a cluster to which everything happens, for SOAK_SECONDS (an hour)
+	@$(call say,random faults for $(SOAK_SECONDS) s)
+	HELIO_CHAOS_SECONDS=$(SOAK_SECONDS) $(VENV)/pytest -s tests/probe/test_chaos.py </dev/null
 
 clean: ## remove what was built; state in var/ stays
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

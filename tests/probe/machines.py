@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,9 +35,11 @@ class Machine:
         *,
         keeps: bool = False,
         roles: Sequence[str] = (),
+        redirect: bool = False,
         more: str = "",
     ) -> None:
-        """``keeps``: the channel ``demo``. ``more``: further settings."""
+        """``keeps``: the channel ``demo``. ``redirect``: RTSP viewers are sent to units. ``more``:
+        further settings."""
         self.peer, self.name = peer, name
         self.http = f"http://{peer.address}:8080"
         self.rtsp = f"rtsp://{peer.address}:8554/demo"
@@ -47,19 +50,27 @@ class Machine:
         self._config.write_text(
             f'[server]\nstate_dir = "{self.state}"\n[cluster]\nenabled = true\nname = "{name}"\n'
             f'host = "{peer.address}"\nscouting = false\nroles = {json.dumps([*roles])}\n'
-            f"[https]\nenabled = false\n[rtsp]\nredirect = false\n{more}{channel}"
+            f"[https]\nenabled = false\n[rtsp]\nredirect = {json.dumps(redirect)}\n{more}{channel}"
         )
         self.program: Program
 
     def start(self, *options: str) -> Machine:
-        command = [*HELIO, "serve", "--config", str(self._config), *options]
-        self.program = Program(self.name, command, self._directory, namespace=self.peer.name)
+        self.launch(*options)
         wait_until(self._ready, PATIENCE, f"{self.name} is ready")
         self.node = self.ask("/api/v1/mesh")["node"]
         return self
 
+    def launch(self, *options: str) -> None:
+        """Start it without waiting until it is ready."""
+        command = [*HELIO, "serve", "--config", str(self._config), *options]
+        self.program = Program(self.name, command, self._directory, namespace=self.peer.name)
+
     def _ready(self) -> bool:
         assert self.program.running, self.program.log
+        return self.answers()
+
+    def answers(self) -> bool:
+        """Whether all its parts run."""
         try:
             with urllib.request.urlopen(f"{self.http}/readyz", timeout=2) as answer:
                 return bool(answer.status == 200)
@@ -72,6 +83,25 @@ class Machine:
         with urllib.request.urlopen(asked, timeout=5) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
+
+    def order(
+        self, method: str, path: str, body: Any = None, timeout: float = 12.0
+    ) -> tuple[int, Any]:
+        """Ask the API below ``/api/v1`` as an administrator: status and answer; ``OSError`` where
+        none came, so that nobody knows what became of it."""
+        key = (self.state / "administrator.key").read_text().strip()
+        asked = urllib.request.Request(
+            f"{self.http}/api/v1{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(asked, timeout=timeout) as answer:
+                return answer.status, json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read() or b"null")
 
     def token(self) -> str:
         command = [*HELIO, "token", "--server", self.http]

@@ -8,10 +8,10 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-#: The server's network; the test itself is peer 2 of it.
-PREFIX = "10.213.78"
+#: The server's network; the test itself is peer 2 of it. Runs side by side need different ones.
+PREFIX = os.environ.get("TEST_NETWORK", "10.213.78")
 SERVER = f"{PREFIX}.1"
 
 _serial = itertools.count(1)
@@ -71,6 +71,7 @@ class Network:
         self.server = f"helio-{self._tag}"
         """Namespace of the server."""
         self._peers: list[Peer] = []
+        self._apart: list[Peer] = []
         self._numbers = itertools.count(2)
         self._outside = f"h{self._tag}"
         _run("ip", "netns", "add", self.server)
@@ -112,10 +113,38 @@ class Network:
         self._plug(number)
         return peer
 
+    def split(self, peers: Sequence[Peer]) -> None:
+        """Let these peers reach only one another from now on, and all others them no more. The test
+        itself reaches both sides."""
+        _run("ip", "-n", self.server, "link", "add", "other", "type", "bridge")
+        _run("ip", "-n", self.server, "link", "set", "other", "up")
+        self._apart = [*peers]
+        self._plug_apart("other")
+        outside, inside = f"{self._outside}b", f"q{self._tag}"
+        _run(*f"ip link add {outside} type veth peer name {inside}".split())
+        _run(*f"ip link set {inside} netns {self.server}".split())
+        for words in (f"link set {inside} master other", f"link set {inside} up"):
+            _run("ip", "-n", self.server, *words.split())
+        _run(*f"ip link set {outside} up".split())
+        for peer in self._apart:
+            _run(*f"ip route add {peer.address}/32 dev {outside} src {PREFIX}.2".split())
+
+    def heal(self) -> None:
+        """Let all reach one another again."""
+        _run("ip", "link", "del", f"{self._outside}b")
+        self._plug_apart("bridge")
+        _run("ip", "-n", self.server, "link", "del", "other")
+
+    def _plug_apart(self, bridge: str) -> None:
+        for peer in self._apart:
+            _run("ip", "-n", self.server, *f"link set {peer._link} master {bridge}".split())
+            _run("ip", "-n", peer.name, "neigh", "flush", "all")
+
     def close(self) -> None:
         """Take everything away."""
         # The kernel takes a deleted network apart when it likes: links go first.
-        _run("ip", "link", "del", self._outside, check=False)
+        for outside in (self._outside, f"{self._outside}b"):
+            _run("ip", "link", "del", outside, check=False)
         for name in [*(peer.name for peer in self._peers), self.server]:
             _run("ip", "netns", "del", name, check=False)
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .heliograph import free_port
+from .network import PREFIX, Peer
 from .program import Program
 
 #: Where distributions keep what only the server's packages call; the newest version is taken.
@@ -56,7 +57,12 @@ def _version(place: Path) -> tuple[int, ...]:
 class PostgreSQL:
     """A server with an administrator ``heliograph`` who needs no password."""
 
-    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, settings: Mapping[str, str] | None = None, *, peer: Peer | None = None
+    ) -> None:
+        """``peer``: the network it is in, for all that are joined to it; else this machine's."""
+        self._peer = peer
+        self.host = "127.0.0.1" if peer is None else peer.address
         # Not in pytest's directory: whoever runs the server could not enter that of root.
         self.directory = Path(tempfile.mkdtemp(prefix="heliograph-postgresql-"))
         self.data = self.directory / "data"
@@ -87,6 +93,8 @@ class PostgreSQL:
             # Texts in the order of a language, as most servers have it, and not of their bytes.
             command += ["--locale-provider=icu", "--icu-locale=en"]
         self._run(*self._user, *command)
+        with (self.data / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {PREFIX}.0/24 trust\n")
 
     def _run(self, *command: str) -> str:
         done = subprocess.run(
@@ -117,18 +125,19 @@ class PostgreSQL:
         options = {
             **self._settings,
             "port": str(self.port),
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": self.host,
             "unix_socket_directories": str(self.directory),
         }
         argv = [*self._user, tool("postgres"), "-D", str(self.data)]
         argv += [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-        self._program = Program("postgresql", argv, self.directory)
+        namespace = None if self._peer is None else self._peer.name
+        self._program = Program("postgresql", argv, self.directory, namespace=namespace)
 
     def _running(self) -> bool:
         return self._program is not None and self._program.running
 
     def _answers(self) -> bool:
-        command = [tool("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        command = [tool("pg_isready"), "-q", "-h", self.host, "-p", str(self.port)]
         return subprocess.run(command, stdin=subprocess.DEVNULL).returncode == 0
 
     @property
@@ -169,7 +178,7 @@ class PostgreSQL:
 
     def url(self, database: str = "postgres") -> str:
         """What the setting ``database.url`` says of one of its databases."""
-        return f"postgresql://heliograph@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://heliograph@{self.host}:{self.port}/{database}"
 
     def create(self, template: str = "template1") -> str:
         """Make a database like another one, to which nobody may be connected; its name."""
