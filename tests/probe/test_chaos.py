@@ -21,6 +21,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,8 @@ class Run:
             self.wait(began + at)
             (self.site.begin if turn == "begin" else self.site.end)(one.what, one.whom)
             self.events = time.monotonic()
+            logged = datetime.now(UTC).strftime("%H:%M:%S.%f")[:-3]
+            self.say(f"{logged} {turn} {one.what} {one.whom}")
         mended = time.monotonic()
         self.people.may_drain = True
         self.wait(mended)
@@ -196,7 +199,11 @@ class Run:
                 return [f"{portal.name}: {error!r}"]
         if {view["epoch"] for view in views} != {max(self.epochs)}:
             found.append(f"epochs {[view['epoch'] for view in views]}")
-        found += [f"{one.name} is without pictures" for one in self.watchers if one.silent > 2.0]
+        found += [
+            f"{one.name} is without pictures"
+            for one in self.watchers
+            if not one.count or one.silent > 2.0
+        ]
         return found
 
     def looked(self, portal: Machine, view: dict[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime
 from typing import Any
 
 import aioice.ice
@@ -63,7 +64,7 @@ class Session:
     def unit(self) -> str:
         return self.path.rpartition("~")[2] if "~" in self.path else ""
 
-    async def _packet(self, _packet: object, _at: object) -> None:
+    async def _packet(self, _packet: object, arrival_time_ms: int) -> None:
         self.heard = time.monotonic()
         self.came += 1
         self._viewer.packets += 1
@@ -90,6 +91,7 @@ class Session:
                 continue
             state = headers.get("Heliograph-State", "")
             if status != 200 or (state == "on_air" and silent > PATIENCE):
+                self._viewer.say(f"{silent:.1f} s without packets at {self.unit}: {status} {state}")
                 return
             if status == 200 and state != "on_air":
                 asked_at += AGAIN
@@ -130,15 +132,20 @@ class Viewer:
             try:
                 await session.open(portal, "demo", origin)
                 self.sessions += 1
+                self.say(f"{portal} gave {session.unit}")
                 await session.over(portals)
                 origin = session.unit
             except Exception as error:
-                print(f"{self.number} at {portal}: {error!r}", file=sys.stderr, flush=True)
+                self.say(f"{portal}: {error!r}")
                 self.turn += 1
                 await asyncio.sleep(0.5)
             task = asyncio.create_task(session.close(portal))
             closing.add(task)
             task.add_done_callback(closing.discard)
+
+    def say(self, text: str) -> None:
+        now = datetime.now(UTC).strftime("%H:%M:%S.%f")[:-3]
+        print(f"{now} {self.number} {text}", file=sys.stderr, flush=True)
 
     def tell(self) -> None:
         if self.packets != self._told:

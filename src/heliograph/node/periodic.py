@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from heliograph.model.errors import HelioError
+
 log = structlog.get_logger(__name__)
 
 #: Seconds one run may take: what is bounded well needs a few, and a hung one must not stop the
@@ -61,6 +63,9 @@ class Periodic:
             try:
                 async with asyncio.timeout(PATIENCE):
                     await self._work()
+            except HelioError as error:  # a database that is away, say: known, and no fault of ours
+                self.failures += 1
+                log.warning("periodic work failed", work=self._name, error=error.message)
             except Exception:  # whatever it was, the next run may find it mended
                 self.failures += 1
                 log.exception("periodic work failed", work=self._name)

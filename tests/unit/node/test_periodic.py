@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import structlog.testing
 
+from heliograph.model.errors import ResourceError
 from heliograph.node.periodic import Periodic
 
 
@@ -32,6 +34,19 @@ async def test_work_goes_on_after_a_failure(caplog: pytest.LogCaptureFixture) ->
     count = len(runs)
     await asyncio.sleep(0.01)
     assert len(runs) == count
+
+
+async def test_what_is_known_to_fail_is_said_in_one_line() -> None:
+    async def work() -> None:
+        raise ResourceError("the database does not answer")
+
+    periodic = Periodic("test", 3600, work, at_once=True)
+    with structlog.testing.capture_logs() as said:
+        periodic.start()
+        await until(lambda: periodic.failures)
+        await periodic.stop()
+    assert [(one["log_level"], one.get("exc_info")) for one in said] == [("warning", None)]
+    assert said[0]["error"] == "the database does not answer"
 
 
 async def test_first_run_can_wait() -> None:
