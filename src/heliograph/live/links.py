@@ -8,6 +8,7 @@ says and hears messages, and tells when a link stands, falls silent or ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -90,9 +91,8 @@ class MeshLink:
         if self.closed:
             return
         try:
-            self.links.port.send(self.plane_link, mesh.encode(message))
-        except KeyError:
-            pass  # it has ended; that is told as an event
+            with self._as_long_as_it_is():
+                self.links.port.send(self.plane_link, mesh.encode(message))
         except BlockingIOError:
             self.links.counters["links_overfull"] += 1
             self.links.end(self, "its neighbour takes no messages")
@@ -102,6 +102,16 @@ class MeshLink:
         """Whether it is this node's usual link to the neighbour; others carry single channels that
         are to go another way."""
         return self.ours and self.tcp == self.links.options.tcp
+
+    @contextlib.contextmanager
+    def _as_long_as_it_is(self) -> Iterator[None]:
+        """What is done to a link that has ended is nothing: its end is told as an event, which
+        comes after those that happened before it."""
+        try:
+            yield
+        except KeyError as error:
+            if error.args != (self.plane_link,):
+                raise
 
     # what this node gets
 
@@ -121,7 +131,8 @@ class MeshLink:
 
     def take(self, wire: int, input: int) -> None:
         """Let what comes under a number feed an input of the plane."""
-        self.links.port.take(self.plane_link, wire, input)
+        with self._as_long_as_it_is():
+            self.links.port.take(self.plane_link, wire, input)
 
     def forget(self, wire: int) -> None:
         """Take no more under this number."""
@@ -130,11 +141,12 @@ class MeshLink:
 
     def listen(self, wire: int, name: int, key: bytes, group: str) -> None:
         """Take what comes by a cast of the neighbour as if it came under a number."""
-        self.links.port.listen(self.plane_link, wire, name, key, group)
+        with self._as_long_as_it_is():
+            self.links.port.listen(self.plane_link, wire, name, key, group)
 
     def ignore(self, name: int) -> None:
         """Take a cast no more."""
-        if not self.closed:
+        with self._as_long_as_it_is():
             self.links.port.ignore(self.plane_link, name)
 
     def heard(self, name: int) -> dict[str, int]:
@@ -149,11 +161,12 @@ class MeshLink:
     def serve(self, wire: int, plane_channel: int, after: Sequence[Mark]) -> None:
         """Send a channel under the neighbour's number for it."""
         marks = [(mark.track, mark.epoch, mark.number) for mark in after]
-        self.links.port.serve(self.plane_link, wire, plane_channel, marks)
+        with self._as_long_as_it_is():
+            self.links.port.serve(self.plane_link, wire, plane_channel, marks)
 
     def rest(self, wire: int) -> None:
         """Send it no more, as the neighbour hears a cast of it."""
-        if not self.closed:
+        with self._as_long_as_it_is():
             self.links.port.rest(self.plane_link, wire)
 
     def stop(self, wire: int) -> None:

@@ -8,6 +8,7 @@ from tests.unit.live.mesh_site import NAME, Node, OnAir, Viewer, nodes, until
 from heliograph.live.flows import Neighbours
 from heliograph.live.neighbours import Rules
 from heliograph.model.errors import MalformedError
+from heliograph.protocols.mesh import Subscribe
 
 
 def whole(viewer: Viewer) -> bool:
@@ -78,6 +79,26 @@ async def test_a_link_that_breaks_costs_nothing_that_a_ring_still_holds():
         await air.stop()
         await until(lambda: viewer.numbers[-1] == control.numbers[-1])
         assert whole(viewer)
+
+
+async def test_what_was_said_before_a_link_ended_does_no_harm_when_it_is_heard_afterwards():
+    async with nodes(4) as (ingest, left, right, last):
+        air = await diamond(ingest, left, right, last)
+        viewer = last.watch()
+        await until(lambda: len(viewer.packets) > 10)
+        client, server = last.links.to(left.node), left.links.any(last.node)
+        assert client is not None
+        assert server is not None
+        left.port.close_link(server.plane_link)
+        left.links.on_message(server, Subscribe(7, NAME, ingest.node, True))
+        last.port.close_link(client.plane_link)
+        last.links.on_silent(client)
+        last.links.on_up(client)
+        for links, link in ((left.links, server), (last.links, client)):
+            links.end(link, "peer")
+        count = len(viewer.packets)
+        await until(lambda: len(viewer.packets) > count + 30)
+        await air.stop()
 
 
 async def test_with_two_sources_each_packet_is_relayed_once():
