@@ -84,8 +84,12 @@ class Door:
         None: here."""
         if self._places is None or not self._places.sends or self._placed is channel:
             return None
-        self._placed = channel
-        return self._places.find(channel, grant, self.peer)
+        return self._place(self._places, channel, grant)
+
+    async def _place(self, places: RtspPlaces, channel: Channel, grant: Grant) -> Grant | str:
+        found = await places.find(channel, grant, self.peer)
+        self._placed = channel  # but who was refused may ask again
+        return found
 
     def moved(self, channel: Channel, grant: Grant) -> Awaitable[str] | None:
         """Ask where a viewer goes who is sent away from here; empty: wherever. None: nobody can be

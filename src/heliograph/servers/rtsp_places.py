@@ -26,7 +26,7 @@ from heliograph.live.placing import (
     until_laid_out,
 )
 from heliograph.live.tickets import LIFETIME, Ticket, Tickets, sign
-from heliograph.model.errors import HelioError
+from heliograph.model.errors import BusyError, HelioError
 from heliograph.model.nodes import check_node_id
 
 log = structlog.get_logger(__name__)
@@ -86,7 +86,7 @@ class RtspPlaces:
 
     async def find(self, channel: Channel, grant: Grant, peer: str) -> Grant | str:
         """The address to which a viewer is sent; or, where he is served here, his grant with the
-        place that is kept for him."""
+        place that is kept for him. ``BusyError`` at a node without places where no unit has any."""
         leaving = self._mover is not None and self._full()
         placer = self._mover if leaving else self._placer
         if placer is None:
@@ -125,9 +125,10 @@ class RtspPlaces:
             )
             text = sign(self._key, ticket)
         except HelioError as error:
-            # There may be room here, which the channel says.
             log.info("rtsp viewer not placed", channel=channel.name, reason=error.message)
-            return grant
+            if isinstance(error, BusyError) and self._seats is None:
+                raise
+            return grant  # there may be room here, which the channel says
         self.redirects += 1
         host, port = where
         host = f"[{host}]" if ":" in host else host

@@ -15,7 +15,7 @@ from heliograph.bus.memory import MemoryNetwork
 from heliograph.live.options import ChannelOptions
 from heliograph.live.placing import MOVED
 from heliograph.live.tickets import LEEWAY, LIFETIME, Tickets
-from heliograph.model.errors import BusyError, HelioError
+from heliograph.model.errors import BusyError, HelioError, NotFoundError
 from heliograph.model.nodes import node_id
 from heliograph.servers.rtsp_places import RtspPlaces
 
@@ -158,7 +158,7 @@ async def test_only_who_may_watch_is_sent_on_and_no_publisher():
 
 
 @pytest.mark.parametrize(
-    "place", [None, Place(PORTAL, "mine"), Place("a" * 16), BusyError("no room", subject="units")]
+    "place", [None, Place(PORTAL, "mine"), Place("a" * 16), NotFoundError("no manager knows it")]
 )
 async def test_without_another_unit_he_is_served_here_and_asked_for_once(place):
     async with cluster(place) as at:
@@ -167,6 +167,23 @@ async def test_without_another_unit_he_is_served_here_and_asked_for_once(place):
         for _ in range(2):
             assert (await client.ask("DESCRIBE"))[0] == 200
         assert len(at.placer.asked) == 1
+
+
+async def test_without_any_place_a_portal_refuses_him_each_time():
+    full = BusyError("no room", subject="units", retry_after=2)
+    async with cluster(full, full, Place(UNIT)) as at:
+        client = await at.portal.client()
+        for _ in range(2):
+            status, fields, _ = await client.ask("DESCRIBE", f"{client.base}?key=sesame")
+            assert (status, fields["retry-after"]) == (503, "2")
+        assert urlsplit(await at.redirected(client)).port == at.unit.server.port
+
+
+async def test_a_portal_with_places_of_its_own_looks_whether_there_is_one():
+    async with cluster() as at:
+        at.placer_at_unit.places[:] = [BusyError("no room", subject="units")]
+        client = await at.unit.client()
+        assert (await client.ask("DESCRIBE", f"{client.base}?key=sesame"))[0] == 200
 
 
 async def test_a_unit_whose_places_are_gone_says_so():
