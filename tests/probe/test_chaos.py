@@ -42,6 +42,8 @@ pytestmark = [pytest.mark.probe, pytest.mark.timeout(SECONDS + 600)]
 BOUND = 30.0
 #: Seconds until everything is as it was, once nothing is broken any more.
 WHOLE = 60.0
+#: Seconds after which it is said what is missing still.
+SLOW = 5.0
 #: Viewers of each kind.
 PLAYERS, PAGES = 4, 4
 #: Bytes that a process may grow by after ``WARM`` seconds of its life, and in all: a leak of one
@@ -172,6 +174,7 @@ class Run:
     def until_whole(self, drained_too: bool = False) -> None:
         """Wait until nothing is missing; ``drained_too``: and all units take viewers."""
         deadline = time.monotonic() + WHOLE
+        say = time.monotonic() + SLOW
         missing = ["not looked"]
         while missing:
             self.wait(time.monotonic() + 0.3)
@@ -183,6 +186,9 @@ class Run:
                     self.learn()
                 if drained_too:
                     missing += [f"{name} is drained" for name in self.people.drained()]
+            if missing and time.monotonic() > say:
+                say += SLOW
+                self.say(f"still: {missing}"[:300])
             assert time.monotonic() < deadline, f"not within {WHOLE} s: {missing}"
 
     def missing(self) -> list[str]:
