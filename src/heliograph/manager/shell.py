@@ -341,6 +341,9 @@ class Manager:
             self._drain(unit, now)
         for name in [*self._closing]:
             self._follow_closing(name)
+        for unit, machine in [*self.view.units.items()]:
+            if machine.state is State.DRAINING and unit not in self.drained:
+                self._return(unit, now)  # it was not there, or did not answer, when it was told
         for unit, at in [*self._gone_at.items()]:
             known = self.view.units.get(unit)
             if known is None or known.state is not State.GONE:
@@ -379,6 +382,12 @@ class Manager:
             self._patience.ordered(unit, decision.transitions, now)
             self.decide(decision)
         self._telling.progress("drain", unit, self.progress(unit))
+
+    def _return(self, unit: str, now: float) -> None:
+        if self._patience.may(unit, now):
+            decision = d.bring_back(self.view, unit)
+            self._patience.ordered(unit, decision.transitions, now)
+            self.decide(decision)
 
     def progress(self, unit: str) -> dict[str, Any]:
         """What a unit still has; it is done when the unit has carried out all it was told."""

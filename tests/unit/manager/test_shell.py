@@ -439,6 +439,21 @@ async def test_a_drained_unit_is_emptied_with_progress_removed_and_returned() ->
         assert check(manager.view) == []
 
 
+async def test_a_drained_unit_that_is_returned_while_it_cannot_be_told_is_told_later() -> None:
+    async with site() as made:
+        manager, units = await three(made)
+        portal = await made.add_portal()
+        await until(lambda: portal.active())
+        await portal.command("drain", "eva", unit=units[2].id)
+        await until(lambda: units[2].state is State.DRAINING)
+        units[2].deaf = units[2].mute = True
+        await portal.command("return", "eva", unit=units[2].id)
+        await until(lambda: manager.counters["orders_given_up"])
+        units[2].deaf = units[2].mute = False
+        await until(lambda: units[2].state is State.UP)
+        await until(lambda: manager.view.units[units[2].id].state is State.UP)
+
+
 async def test_a_source_is_moved_by_hand() -> None:
     async with site() as made:
         manager, units = await three(made)
