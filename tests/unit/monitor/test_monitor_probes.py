@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -102,6 +102,20 @@ async def silent() -> AsyncIterator[int]:
         yield sock.getsockname()[1]
 
 
+@contextmanager
+def deaf(address: str, port: int) -> Iterator[None]:
+    """A place where no connection is ever made: its queue is full."""
+    with ExitStack() as stack:
+        sock = stack.enter_context(socket.socket())
+        sock.bind((address, port))
+        sock.listen(0)
+        for _ in range(3):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex((address, port))
+        yield
+
+
 # --- TCP
 
 
@@ -137,11 +151,11 @@ async def test_every_address_of_a_name_is_tried() -> None:
 
 async def test_address_that_says_nothing_is_tried_last_next_time() -> None:
     async with peer() as server:
-        # No answer ever comes from 240.0.0.1, if there is a way to it at all.
-        prober = Prober(resolver=Resolver(lambda name: ["240.0.0.1", HERE]))
+        prober = Prober(resolver=Resolver(lambda name: ["127.0.0.2", HERE]))
         probe = Probe(ProbeKind.TCP, 1.0, server.port)
-        await prober.probe("film", probe, SHORT)
-        assert (await prober.probe("film", probe, LONG)).ms is not None
+        with deaf("127.0.0.2", server.port):
+            assert (await prober.probe("film", probe, SHORT)).silent
+            assert (await prober.probe("film", probe, LONG)).ms is not None
 
 
 # --- HTTP
