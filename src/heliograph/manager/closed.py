@@ -121,7 +121,7 @@ class ClosedChannels:
         for publishing in [*channel.publishings.values()]:
             if publishing.kind is not PublishKind.MESH:  # ends with the source
                 channel.dismiss(publishing, REASON)
-        for reader in [*channel.readers.values()]:
+        for reader in [*channel.audience.readers.values()]:
             if reader.counted:
                 reader.kick(REASON)
 

@@ -337,6 +337,16 @@ class Manager:
         if not self.hearing.unheard(now - self.options.grace):
             self._tidy(boxes, MAX_TIDIED)
             self.decide(d.shrink(self.view, now))
+        self._fulfil(now)
+        for unit, at in [*self._gone_at.items()]:
+            known = self.view.units.get(unit)
+            if known is None or known.state is not State.GONE:
+                del self._gone_at[unit]
+            elif now - at > self.options.shown and not known.carries:
+                self.hearing.view = apply(self.view, t.Forget(unit))
+
+    def _fulfil(self, now: float) -> None:
+        """Go on with what people want and is not done yet."""
         for unit in sorted(self.drained):
             self._drain(unit, now)
         for name in [*self._closing]:
@@ -344,12 +354,6 @@ class Manager:
         for unit, machine in [*self.view.units.items()]:
             if machine.state is State.DRAINING and unit not in self.drained:
                 self._return(unit, now)  # it was not there, or did not answer, when it was told
-        for unit, at in [*self._gone_at.items()]:
-            known = self.view.units.get(unit)
-            if known is None or known.state is not State.GONE:
-                del self._gone_at[unit]
-            elif now - at > self.options.shown and not known.carries:
-                self.hearing.view = apply(self.view, t.Forget(unit))
 
     def _tidy(self, boxes: Outboxes, most: int) -> None:
         """Bring in order channels that something was reported of."""
