@@ -22,7 +22,7 @@ from .peers.heliograph import KEY, Server
 from .peers.program import Program, wait_until
 from .peers.title_servers import Apache, GStreamer, Nginx, TitleServer, lay_out
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.interop, pytest.mark.alone, pytest.mark.timeout(240)]
 
 #: Seconds for players to start on a busy machine.
 PATIENCE = 40.0
