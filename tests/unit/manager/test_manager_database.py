@@ -53,8 +53,12 @@ async def test_what_one_manager_was_told_the_next_one_reads(tmp_path: Path) -> N
             assert unit.state is State.DRAINING
             await portal.command("return", EVA, unit=unit.id)
             await until(lambda: unit.state is State.UP)
-            lines = [(one.action, one.actor) for one in await catalogue.audit.read()]
-            assert ("unit.drain", "eva") in lines
-            assert ("channel.keep", "eva") in lines
+            await portal.command("close", EVA, channel="yard")
+            assert right.closed == {"yard"}
+            await portal.command("open", EVA, channel="yard")
+            lines = await catalogue.audit.read()
+            assert {(one.actor, one.address) for one in lines} == {(EVA.name, EVA.address)}
+            orders = ["channel.keep", "unit.drain", "unit.return", "channel.close", "channel.open"]
+            assert [one.action for one in reversed(lines)] == orders
     finally:
         await catalogue.close()

@@ -35,6 +35,8 @@ class Waits:
 class Copying:
     def __init__(self, site: Site, copy: Channel, pull: Pull, waits: Waits) -> None:
         self.site, self.copy, self.pull, self.waits = site, copy, pull, waits
+        self.held = False
+        """Whether the channel is closed."""
 
     async def publish(self) -> Client:
         publisher = await self.site.client()
@@ -52,6 +54,7 @@ async def copying(transport: Transport, **server: Any) -> AsyncIterator[Copying]
     async with running(**server) as site:
         copy = site.channels.create("copy", ChannelOptions())
         waits = Waits()
+        made: list[Copying] = []
         pull = Pull(
             copy,
             PullOptions(f"rtsp://127.0.0.1:{site.server.port}/demo", transport=transport),
@@ -59,9 +62,11 @@ async def copying(transport: Transport, **server: Any) -> AsyncIterator[Copying]
             clock=lambda: site.plane.now / 1e6,
             sleep=waits,
             chance=lambda: 1.0,
+            held=lambda: made[0].held,
         )
+        made.append(Copying(site, copy, pull, waits))
         try:
-            yield Copying(site, copy, pull, waits)
+            yield made[0]
         finally:
             await pull.stop()
 
@@ -143,6 +148,26 @@ def test_waits_are_bounded_and_left_to_chance() -> None:
     assert wait_before(1, 0.0) == 0.5
     assert wait_before(1000, 1.0) == LONGEST_WAIT
     assert LONGEST_WAIT / 2 <= wait_before(20, 0.3) <= LONGEST_WAIT
+
+
+async def test_what_is_closed_is_not_fetched_until_it_is_opened() -> None:
+    async with copying(Transport.TCP) as c:
+        await c.publish()
+        c.pull.start()
+        await c.site.until(lambda: c.copy.state is State.ON_AIR)
+        c.held = True
+        (publishing,) = c.copy.publishings.values()
+        c.copy.dismiss(publishing, "channel closed")
+        for _ in range(3):  # after the attempt that ended, and again and again
+            count = len(c.waits.asked)
+            c.waits.go.set()
+            await c.site.until(lambda count=count: len(c.waits.asked) > count)
+        assert c.pull.attempts == 1
+        assert not c.copy.publishings
+        c.held = False
+        c.waits.go.set()
+        await c.site.until(lambda: c.copy.state is State.ON_AIR and c.copy.publishings)
+        assert c.pull.attempts == 2
 
 
 async def test_rtp_told_by_an_sdp_file(tmp_path: Path) -> None:
