@@ -146,7 +146,7 @@ class Managers:
         self._listeners.append(listener)
         if not self._subscriptions:
             self._subscriptions = [
-                self._bus.announce(wire.AUDIENCE, "cluster"),
+                self._bus.announce(wire.WATCHERS, "cluster"),
                 self._bus.subscribe(wire.VIEWS, self._viewed),
                 self._bus.subscribe(wire.PROGRESS, self._progressed),
             ]

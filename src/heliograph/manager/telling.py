@@ -28,7 +28,7 @@ class Telling:
         self, view: View, epoch: int, closed: Collection[str], removed: Collection[str]
     ) -> None:
         """Publish the cluster, where somebody listens and that is not what was said last."""
-        if not self._bus.present(wire.AUDIENCE):
+        if not self._bus.present(wire.WATCHERS):
             return
         shown = self._described(view, epoch, closed, removed)
         if shown == self._view:

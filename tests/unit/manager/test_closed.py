@@ -106,7 +106,7 @@ async def test_nobody_is_let_in_and_who_is_there_goes_until_it_is_opened(
         publishing = studio.publish(on_closed=ended.append)
         studio.key(publishing)
         told = Told()
-        channel.add_hls_reader(peer="192.0.2.9", hooks=told)
+        channel.audience.add_hls(peer="192.0.2.9", hooks=told)
         boss.say("other")
         await made.until("other")
         assert channel.publishings
@@ -114,7 +114,7 @@ async def test_nobody_is_let_in_and_who_is_there_goes_until_it_is_opened(
         await made.until("demo", "other")
         assert ended == ["channel closed"] == told.reasons
         assert not channel.publishings
-        assert not channel.readers
+        assert not channel.audience.readers
         for ask in (made.gate.publish, made.gate.view):
             with pytest.raises(ConflictError, match="is closed"):
                 await settled(ask(channel, OWNER))

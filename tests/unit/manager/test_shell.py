@@ -628,7 +628,7 @@ async def test_the_view_is_published_while_somebody_listens() -> None:
         listening = portal.watch(lambda kind, value: None)
         await until(lambda: heard)
         listening.close()
-        await until(lambda: not manager._bus.present(wire.AUDIENCE))
+        await until(lambda: not manager._bus.present(wire.WATCHERS))
         told = len(heard)
         units[0].enter("hall")
         await until(lambda: "hall" in manager.view.channels)

@@ -205,7 +205,7 @@ async def test_a_viewer_of_a_unit_that_is_emptied_is_told_where_to_go_and_let_in
         lanes = "RTP/AVP/TCP;unicast;interleaved=0-1"
         assert (await client.ask("SETUP", f"{client.base}/trackID=0", Transport=lanes))[0] == 200
         assert (await client.ask("PLAY"))[0] == 200
-        (reader,) = at.unit.channel.readers.values()
+        (reader,) = at.unit.channel.audience.readers.values()
         reader.kick(MOVED)
         said = (await client.ended()).decode("latin-1")
         assert at.mover_at_unit.asked == [("demo", "127.0.0.1", UNIT)]
@@ -216,7 +216,7 @@ async def test_a_viewer_of_a_unit_that_is_emptied_is_told_where_to_go_and_let_in
         there = await at.portal.client()
         there.base = url
         assert (await there.ask("DESCRIBE"))[0] == 200
-        assert at.unit.channel.readers == {}
+        assert at.unit.channel.audience.readers == {}
 
 
 @pytest.mark.parametrize("place", [None, BusyError("no room", subject="units")])
@@ -231,7 +231,7 @@ async def test_where_nobody_knows_a_place_he_is_just_sent_away(place):
         lanes = "RTP/AVP/TCP;unicast;interleaved=0-1"
         assert (await client.ask("SETUP", f"{client.base}/trackID=0", Transport=lanes))[0] == 200
         assert (await client.ask("PLAY"))[0] == 200
-        (reader,) = at.unit.channel.readers.values()
+        (reader,) = at.unit.channel.audience.readers.values()
         reader.kick(MOVED)
         said = await client.ended()
         assert b"TEARDOWN" in said

@@ -48,11 +48,10 @@ from heliograph.manager.wire.reports import REPORTS, parse_report, report_json
 VIEW = "manager.view"
 VIEWS = "manager/view"
 PROGRESS = "manager/progress"
-#: Kinds of what is announced; an audience are those who listen to views and progress.
-UNIT, MANAGER, AUDIENCE = "unit", "manager", "audience"
+#: Kinds of what is announced; watchers are those who listen to views and progress.
+UNIT, MANAGER, WATCHERS = "unit", "manager", "watchers"
 
 __all__ = [
-    "AUDIENCE",
     "CLOSED",
     "COMMAND",
     "JOIN",
@@ -66,6 +65,7 @@ __all__ = [
     "UNIT",
     "VIEW",
     "VIEWS",
+    "WATCHERS",
     "Asked",
     "Command",
     "Json",
