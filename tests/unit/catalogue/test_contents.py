@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from tests.unit.catalogue.conftest import Clock, quick_passwords
 
@@ -171,6 +173,21 @@ async def test_titles_and_channels_share_their_names(catalogue: Catalogue) -> No
         await catalogue.channels.create("FILM")
     with pytest.raises(ConflictError, match="channel"):
         await catalogue.contents.change_title("film", {"name": "studio"})
+
+
+async def test_name_is_given_once_to_those_who_want_it_at_once(
+    catalogue: Catalogue, store: str
+) -> None:
+    other = await Catalogue.open(store, passwords=quick_passwords())
+    for number in range(12):
+        name = f"n{number}"
+        outcomes = await asyncio.gather(
+            catalogue.channels.create(name),
+            other.contents.add_title({"name": name}),
+            return_exceptions=True,
+        )
+        assert sorted(isinstance(one, ConflictError) for one in outcomes) == [False, True]
+    await other.close()
 
 
 async def test_what_is_not_there_is_said(filled: ContentStore) -> None:

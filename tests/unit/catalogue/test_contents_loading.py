@@ -102,6 +102,11 @@ async def test_what_changed_is_put_in_its_place(
             await one_change()
         known = await store_of.load(known)
         assert known == await store_of.load()
+    names = [one.name for one in known.titles]
+    await store_of.put([Record(Kind.TITLE, {"name": name, "title": "all"}) for name in names])
+    known = await store_of.load(known)
+    assert {one.title for one in known.titles} == {"all"}
+    assert known == await store_of.load()
     await store_of.remove_server("s0", with_files=True)
     known = await store_of.load(known)
     assert known == await store_of.load()
