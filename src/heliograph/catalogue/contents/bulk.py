@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import func, insert, select, tuple_
+from sqlalchemy import func, insert, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.content_tables import FileRow, ServerRow, TitleRow
@@ -145,6 +145,9 @@ class BulkQueries(ServerQueries, TitleQueries, FileQueries, ReferenceQueries):
         before = outcome.added, outcome.changed
         async with self._db.write() as session:
             await begin(session, self._db)
+            if not self._db.is_sqlite:
+                # A plan that was kept from when a table was small reads the whole of it each time.
+                await session.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
             batch = _Batch(session, self._db, self._context.now, outcome)
             for kind, items in checked.items():
                 await _PUT[kind](batch, kind, _once(kind, items))
