@@ -116,6 +116,8 @@ class Dispatcher:
         """Players of HLS that were told to go to another server than the one they used."""
         self.routes: dict[str, Route] = {}
         """Titles that were asked for, by name; another dictionary whenever they are others."""
+        self._before: dict[str, Route] = {}
+        """Those of the snapshot before, as far as they were not looked at since."""
         self._networks: Networks | None = None
         """None: there are none."""
         self._draw = draw
@@ -127,7 +129,7 @@ class Dispatcher:
         other = snapshot.servers is not self.snapshot.servers
         self.snapshot = snapshot
         if other:
-            self.routes = {}
+            self._before, self.routes = self.routes, {}
             self._networks = None if snapshot.networks.empty else snapshot.networks
             self.fleet.replace(snapshot.servers)
         self.fleet.observe(snapshot.states, now)
@@ -137,6 +139,16 @@ class Dispatcher:
         self.snapshot = self.snapshot.with_states(states)
         self.fleet.observe(states, now)
 
+    def carry(self, most: int) -> bool:
+        """Keep what is known of titles that are as before, ``most`` of them at a time, and forget
+        the rest; whether there are more. To be called after ``replace``."""
+        before, routes, entries = self._before, self.routes, self.snapshot.entries
+        for _ in range(min(most, len(before))):
+            name, route = before.popitem()
+            if entries.get(name) is route.entry:
+                routes.setdefault(name, route)
+        return bool(before)
+
     def tick(self, now: float) -> None:
         """Let time pass; each second. ``now``: seconds since 1970."""
         self.fleet.tick(now)
@@ -145,7 +157,7 @@ class Dispatcher:
         """Change what can be set while it runs."""
         self.options = options
         self.fleet.set_decay(options.decay, now)
-        self.routes = {}
+        self.routes, self._before = {}, {}
 
     def knows(self, name: str) -> bool:
         """Whether there is a title of that name."""
@@ -236,6 +248,12 @@ class Dispatcher:
         entry = self.snapshot.entries.get(name)
         if entry is None:
             return None
+        if len(self.routes) >= MAX_ROUTES:
+            self.routes, self._before = {}, {}
+        known = self._before.get(name)
+        if known is not None and known.entry is entry:
+            self.routes[name] = known
+            return known
         best: dict[Format, dict[int, File]] = {}
         for file in entry.files:
             held = best.get(file.format)
@@ -254,8 +272,6 @@ class Dispatcher:
         }
         wanted = entry.title.policy
         policy = wanted if wanted in POLICIES else self.options.policy
-        if len(self.routes) >= MAX_ROUTES:
-            self.routes = {}
         route = self.routes[name] = Route(entry, policy, copies)
         return route
 

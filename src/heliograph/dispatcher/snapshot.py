@@ -9,7 +9,7 @@ from heliograph.catalogue.contents.values import Contents, File, Server, ServerS
 from heliograph.dispatcher.conditions import Networks
 
 #: Rows that are taken at a time: a millisecond of work.
-STEP = 2000
+STEP = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,12 @@ class Snapshot:
         return replace(self, states=states)
 
 
-def building(contents: Contents) -> Iterator[Snapshot | None]:
-    """Index contents in steps of a millisecond: None after each, the snapshot in the end."""
+def building(contents: Contents, before: Snapshot | None = None) -> Iterator[Snapshot | None]:
+    """Index contents in steps of a millisecond: None after each, the snapshot in the end.
+
+    Titles that are as they were ``before`` keep their entries, so that what is known of them stays.
+    """
+    known = {} if before is None else before.entries
     servers = {server.id: server for server in contents.servers}
     files: dict[int, list[File]] = {}
     for count, file in enumerate(contents.files, 1):
@@ -64,7 +68,10 @@ def building(contents: Contents) -> Iterator[Snapshot | None]:
         if title.published:
             held = tuple(files.get(title.id, ()))
             total += len(held)
-            entries[title.name] = Entry(title, held)
+            entry = known.get(title.name)
+            if entry is None or entry.title != title or entry.files != held:
+                entry = Entry(title, held)
+            entries[title.name] = entry
         if count % STEP == 0:
             yield None
     yield Snapshot(contents.version, servers, entries, Networks(contents.networks), {}, total)

@@ -15,7 +15,7 @@ import structlog
 from heliograph.catalogue.contents.values import Contents, Format, ServerState
 from heliograph.dispatcher.choose import Dispatcher, Options, Recording
 from heliograph.dispatcher.keeping import lines, parse
-from heliograph.dispatcher.snapshot import building
+from heliograph.dispatcher.snapshot import STEP, building
 from heliograph.model.errors import HelioError
 from heliograph.node.periodic import Periodic
 from heliograph.node.settings.dispatcher import DispatcherSettings
@@ -168,12 +168,14 @@ class Dispatching:
         )
 
     async def _take(self, contents: Contents, states: Mapping[int, ServerState]) -> None:
-        steps = building(contents)
+        steps = building(contents, self.dispatcher.snapshot)
         while (made := next(steps)) is None:  # noqa: ASYNC110 - nothing is waited for
             await asyncio.sleep(0)  # requests come first
         newest = self.dispatcher.snapshot.states or states
         self.dispatcher.replace(made.with_states(newest), self._clock())
         self.counters["snapshots"] += 1
+        while self.dispatcher.carry(STEP):  # noqa: ASYNC110 - nothing is waited for
+            await asyncio.sleep(0)
 
     async def _tick(self) -> None:
         now = self._clock()

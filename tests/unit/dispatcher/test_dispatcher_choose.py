@@ -11,6 +11,7 @@ from heliograph.catalogue.contents.values import Condition, Format, Network
 from heliograph.dispatcher import choose
 from heliograph.dispatcher.answers import Wish
 from heliograph.dispatcher.choose import Options, Refusal
+from heliograph.dispatcher.snapshot import building
 
 from .contents import NOW, Made, moment, server, state
 
@@ -194,6 +195,26 @@ def test_loads_outlive_a_new_snapshot_and_titles_are_known_at_once():
     made.files = [one for one in made.files if one.server != 2]
     at.replace(made.snapshot(), NOW)
     assert 2 not in servers(at)
+
+
+def test_what_is_known_of_titles_that_did_not_change_stays():
+    made = Made(2).title("film").title("clip").title("gone")
+    at = made.dispatcher()
+    before = {name: at.route(name) for name in ("film", "clip", "gone")}
+    made.files = [one for one in made.files if one.title != 2 or one.server == 1]
+    made.titles.pop()
+    snapshots = [*building(made.contents(), at.snapshot)]
+    at.replace(snapshots[-1].with_states(made.states), NOW)
+    assert at.route("film") is before["film"]
+    while at.carry(1):
+        pass
+    assert at.route("film") is before["film"]
+    assert at.route("clip") is not before["clip"]
+    assert at.route("gone") is None
+    assert servers(at, "clip") == {1: 200}
+    assert set(servers(at, "film", count=1000)) == {1, 2}
+    at.replace(snapshots[-1].with_states({2: state(2)}), NOW)
+    assert servers(at, "film") == {2: 200}
 
 
 def test_files_of_servers_that_are_gone_are_left_out():

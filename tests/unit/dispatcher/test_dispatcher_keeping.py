@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from heliograph.catalogue.contents.values import Condition, Network, Probe, ProbeKind
@@ -54,6 +56,15 @@ def test_a_snapshot_of_many_titles_is_made_in_small_steps():
     (last,) = [one for one in steps if one is not None]
     assert len(last.entries) == STEP + 10
     assert last.files == 2 * (STEP + 10)
+    found.titles[5] = replace(found.titles[5], policy="nearest")
+    found.files = [one for one in found.files if one.title != 8]
+    (then,) = [one for one in building(found.contents(), last) if one is not None]
+    anew = {name for name, entry in then.entries.items() if entry is not last.entries[name]}
+    assert anew == {"t5", "t7"}
+    assert then.entries["t5"].title.policy == "nearest"
+    assert then.entries["t7"].files == ()
+    found.files = [*last.entries["t7"].files, *found.files]
     whole = Snapshot.of(found.contents())
-    assert whole.entries == last.entries
+    assert whole.entries.keys() == last.entries.keys()
+    assert whole.entries["t8"] == last.entries["t8"]
     assert whole.with_states(found.states).entries is whole.entries
