@@ -8,7 +8,6 @@ again when it is asked for the next time.
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -26,6 +25,9 @@ from heliograph.dispatcher.snapshot import Entry, Snapshot
 MAX_POOLS = 32
 #: Titles of which is kept what may be used; then all are forgotten, and made again when asked for.
 MAX_ROUTES = 200_000
+
+#: Of answers: a playlist or manifest, a redirect, refusals.
+STATUSES = (200, 302, 403, 404, 406, 451, 503)
 
 Recording = Callable[[Decision], None]
 
@@ -108,9 +110,9 @@ class Dispatcher:
         self.options = options or Options()
         self.snapshot = Snapshot()
         self.fleet = Fleet(self.options.decay)
-        self.statuses: Counter[int] = Counter()
+        self.statuses = dict.fromkeys(STATUSES, 0)
         """Decisions by status."""
-        self.chosen: Counter[str] = Counter(dict.fromkeys(POLICIES, 0))
+        self.chosen = dict.fromkeys(POLICIES, 0)
         """Redirects by policy."""
         self.moved = 0
         """Players of HLS that were told to go to another server than the one they used."""
@@ -272,6 +274,7 @@ class Dispatcher:
         }
         wanted = entry.title.policy
         policy = wanted if wanted in POLICIES else self.options.policy
+        self.chosen.setdefault(policy, 0)
         route = self.routes[name] = Route(entry, policy, copies)
         return route
 
