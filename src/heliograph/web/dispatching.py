@@ -67,12 +67,21 @@ async def go(name: str, request: Request, context: Context) -> Response:
     "/go/{name}/index.m3u8",
     response_class=Response,
     responses=_REFUSALS
+    | _REDIRECT
     | {200: {"description": "The multivariant playlist.", "content": {steering.PLAYLIST: {}}}},
 )
 @router.head("/go/{name}/index.m3u8", response_class=Response, include_in_schema=False)
 async def playlist(name: str, request: Request, context: Context) -> Response:
-    """A title in HLS on all servers that hold it; players move between them while they play."""
+    """A title in HLS on all servers that hold it; players move between them while they play.
+
+    For a channel it is a redirect to its own playlist.
+    """
     dispatcher, wish, peer = context.dispatcher, _wish(request, context), peer_of(request)
+    if dispatcher is None or not dispatcher.knows(name):
+        alone = Wish((Format.HLS,), wish.page, wish.shown, named=True)
+        found = await _live(name, alone, request, context)
+        if found is not None:
+            return _response(found)
     if dispatcher is None:
         return _response(refusal(404, "there are no titles here", page=wish.page))
     return _response(steering.playlist(dispatcher, name, wish, peer, time.time()))

@@ -86,6 +86,8 @@ async def test_playlists_and_manifests_are_there_for_pages_of_any_site():
         assert answer.headers["access-control-allow-origin"] == "*"
         assert answer.headers["content-type"] == "application/vnd.apple.mpegurl"
         assert answer.text.startswith("#EXTM3U\n")
+        answer = await site.get("/go/demo/index.m3u8?token=a", headers=BROWSER)
+        assert answer.headers["location"] == "/hls/demo/index.m3u8?token=a"
         answer = await site.get('/steering/film?_HLS_pathway="s2"&_HLS_throughput=1000')
         assert answer.headers["content-type"] == "application/vnd.apple.steering-list"
         assert answer.json()["PATHWAY-PRIORITY"] == ["s2", "s1"]
