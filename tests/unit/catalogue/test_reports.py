@@ -85,6 +85,10 @@ async def test_what_comes_again_is_counted_once(catalogue: Catalogue) -> None:
     assert report.totals["redirects"] + report.totals["refusals"] == 100
     assert await catalogue.recording.position("one") == 100
     assert await catalogue.recording.position("two") == 0
+    await catalogue.recording.store("one", 100, 130, batch_of(decisions(30)))
+    await catalogue.recording.store("one", 0, 100, batch)  # late
+    assert await catalogue.recording.position("one") == 130
+    assert (await catalogue.reports.titles(WHOLE)).missing == 0
 
 
 async def test_what_is_missing_is_counted(catalogue: Catalogue, clock: Clock) -> None:

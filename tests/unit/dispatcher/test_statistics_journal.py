@@ -157,6 +157,22 @@ async def test_a_frame_cut_off_counts_as_missing(tmp_path: Path, book: Book) -> 
     assert files(tmp_path) == []
 
 
+async def test_a_digit_that_changed_is_not_believed(tmp_path: Path, book: Book) -> None:
+    first = Process(tmp_path, book)
+    for one in decisions(50):
+        first.recorder.record(one)
+    first.recorder.flush()
+    (segment,) = first.run.segments()
+    first.kill()
+    data = segment.read_bytes()
+    assert b",302,1]" in data
+    segment.write_bytes(data.replace(b",302,1]", b",302,7]", 1))
+    second = Process(tmp_path, book)
+    await settled(second)
+    assert (total(book.whole), book.lost) == (0, 50)
+    second.kill()
+
+
 async def test_answers_that_are_lost_make_nothing_count_twice(
     tmp_path: Path, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
