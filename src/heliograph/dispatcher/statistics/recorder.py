@@ -23,8 +23,9 @@ MAX_WAITING = 100_000
 MAX_PLAYS = 50_000
 #: Decisions counted in one go, while nothing else runs: less than a millisecond.
 CHUNK = 1000
-#: Entries that are kept in memory beside the journal, so that it need not be read again: a hundred
-#: thousand titles asked for evenly from everywhere have 400 000, about 120 MB. It is with more.
+#: Entries that are kept in memory beside the journal, so that it need not be read again; a hundred
+#: thousand titles asked for evenly from everywhere have 400 000, about 120 MB. With more the
+#: journal is read.
 MAX_KEPT = 500_000
 #: Entries that are kept in memory while the disk takes none, about 20 MB.
 MAX_HELD = 50_000
