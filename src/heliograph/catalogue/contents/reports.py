@@ -268,7 +268,7 @@ class Reports:
         """
         query = select(
             TitleUseRow.name, TitleUseRow.hour, TitleUseRow.redirects, TitleUseRow.plays
-        ).where(TitleUseRow.hour >= since)
+        ).where(TitleUseRow.hour >= since, TitleUseRow.redirects + TitleUseRow.plays > 0)
         async with self._db.read() as session:
             async for name, hour, redirects, plays in await session.stream(query):
                 yield name, hour, max(redirects, plays)
