@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -73,15 +74,33 @@ async def _migrate(url: str) -> None:
     await database.close()
 
 
+@pytest.fixture(scope="session")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of SQLite's with all tables; to copy it is quicker than to make another."""
+    path = tmp_path_factory.mktemp("catalogue") / "empty.db"
+    asyncio.run(_migrate(f"sqlite:///{path}"))
+    return path
+
+
+#: Of few rows this is a tenth of the work of TRUNCATE, which makes new files for all tables.
+EMPTY = "; ".join(
+    [f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables)]
+    + ["SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'"]
+)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest) -> str:
     """An empty database of each kind: what is true of one has to be true of the other."""
     if request.param == "sqlite":
-        return str(request.getfixturevalue("url"))
+        url = str(request.getfixturevalue("url"))
+        path = Path(url.removeprefix("sqlite:///"))
+        path.parent.mkdir()
+        shutil.copy(request.getfixturevalue("file"), path)
+        return url
     server: PostgreSQL = request.getfixturevalue("postgresql")
     name: str = request.getfixturevalue("tables")
-    listed = ", ".join(table.name for table in Base.metadata.sorted_tables)
-    server.sql(f"TRUNCATE {listed} RESTART IDENTITY", name)
+    server.sql(EMPTY, name)
     return server.url(name)
 
 
