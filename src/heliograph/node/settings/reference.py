@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -66,11 +69,30 @@ def _section(title: str, model: type[BaseModel]) -> str:
     heading = f"## `{title}`" if title.startswith("[") else f"## {title}"
     about = (model.__doc__ or "").strip()
     lines = [heading, "", about, "", "| key | default | meaning |", "|---|---|---|"]
+    meanings = _meanings(model)
     for key, info in model.model_fields.items():
-        if info.description:
-            meaning = " ".join(info.description.split())
-            lines.append(f"| `{key}` | {_default(key, info.default)} | {meaning} |")
+        if key in meanings:
+            lines.append(f"| `{key}` | {_default(key, info.default)} | {meanings[key]} |")
     return "\n".join(lines) + "\n"
+
+
+def _meanings(model: type[BaseModel]) -> dict[str, str]:
+    """What is written under the fields of a model and of those that it comes of.
+
+    Pydantic finds it too, and reads all sources for it whenever the models are loaded.
+    """
+    found = {}
+    for one in reversed(model.__mro__):
+        if not issubclass(one, BaseModel) or one is BaseModel:
+            continue
+        (statement,) = ast.parse(inspect.getsource(one)).body
+        assert isinstance(statement, ast.ClassDef)
+        for field, below in pairwise(statement.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                match below:
+                    case ast.Expr(value=ast.Constant(value=str(text))):
+                        found[field.target.id] = " ".join(text.split())
+    return found
 
 
 def _default(key: str, default: object) -> str:
