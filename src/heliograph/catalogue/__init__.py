@@ -3,7 +3,7 @@
 ``catalogue.Catalogue`` opens the database and answers in frozen values (``values``); nothing of
 SQLAlchemy leaves the package. ``accounts``, ``sessions``, ``channels``, ``permits``, ``history``,
 ``joins``, ``leases``, ``desired`` and ``audit`` hold its queries by subject, ``engine``,
-``migrate`` and ``instance`` are about the database itself.
+``migrate``, ``steps`` and ``instance`` are about the database itself.
 
 Decisions are pure and usable without a database: ``rights`` (who may do what), ``tokens`` (signed
 permissions to view), ``throttle`` (guesses are slowed), ``authority`` (an external judge;
