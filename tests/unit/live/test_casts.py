@@ -188,3 +188,26 @@ def test_casts_are_spread_over_the_addresses():
     found = Groups.parse("239.255.74.0/30:7451")
     assert {found.group(name) for name in range(8)} == {f"239.255.74.{n}" for n in range(4)}
     assert Groups.parse("239.1.2.3:7451").group(99) == "239.1.2.3"
+
+
+async def test_a_channel_that_is_to_go_by_tcp_does_and_by_the_main_link_without():
+    async with nodes(2) as (first, one):
+        first.keep(connection=Connection.TCP)
+        air = OnAir(first.publish())
+        await until(one.has)
+        viewer = one.watch()
+
+        def carried(tcp: bool) -> bool:
+            inflow = one.reflector._feeds[NAME].inflows.get(first.node)
+            return inflow is not None and inflow.link.tcp is tcp and inflow.delivering
+
+        await until(lambda: carried(True))
+        assert {(link.tcp, link.main) for link in one.links} == {(True, False), (False, True)}
+        await more([viewer])
+        beside = one.links.to(first.node, True)
+        assert beside is not None
+        one.links.end(beside, "cut")
+        await until(lambda: carried(False))
+        await more([viewer])
+        assert whole(viewer)
+        await air.stop()

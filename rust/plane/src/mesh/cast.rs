@@ -216,7 +216,7 @@ impl Incoming {
         let opened = self.key.open(header, data, &mut room);
         let body = opened.and_then(|(kind, plain)| Body::parse(kind, plain).ok());
         let taken = match body {
-            Some(body) => self.take(header.counter, data.len(), body, trip, now),
+            Some(body) => self.take(header.counter, data.len(), body, multicast, trip, now),
             None => Err(Refusal::Forged),
         };
         self.room = room;
@@ -236,6 +236,7 @@ impl Incoming {
         counter: u64,
         bytes: usize,
         body: Body<'_>,
+        multicast: bool,
         trip: &RoundTrip,
         now: u64,
     ) -> Result<(), Refusal> {
@@ -245,7 +246,7 @@ impl Incoming {
                 (media, Some((index, count)), data)
             }
             Body::Report(report) => {
-                self.receiver.arrived(counter, bytes, trip, now);
+                self.receiver.arrived_as(counter, bytes, !multicast, now);
                 if self.begun {
                     self.receiver.expect(report.next, now);
                     self.receiver.gone(report.oldest, trip.patience(), now);
@@ -261,7 +262,7 @@ impl Incoming {
             self.receiver.skip_to(counter);
             self.wires.begin(WIRE, media.order);
         }
-        self.receiver.arrived(counter, bytes, trip, now);
+        self.receiver.arrived_as(counter, bytes, !multicast, now);
         self.wires.take(counter, media, part, data, &mut self.came);
         self.settle();
         Ok(())

@@ -99,6 +99,26 @@ impl Receiver {
 
     /// A datagram of the peer came, and is new; `true` if it is newer than all before.
     pub fn arrived(&mut self, counter: u64, bytes: usize, trip: &RoundTrip, now: u64) -> bool {
+        // What comes sooner after the first question than an answer can was only late.
+        let usual = trip.usual();
+        self.come(counter, bytes, now, |asked, since| {
+            asked == 0 || (asked == 1 && since < usual / 2)
+        })
+    }
+
+    /// The same where it is known whether it came by itself, or because it was asked for.
+    pub fn arrived_as(&mut self, counter: u64, bytes: usize, repair: bool, now: u64) {
+        self.come(counter, bytes, now, |_, _| !repair);
+    }
+
+    /// `late`: whether one that was asked for so often, the last time so long ago, came by itself.
+    fn come(
+        &mut self,
+        counter: u64,
+        bytes: usize,
+        now: u64,
+        late: impl Fn(u32, u64) -> bool,
+    ) -> bool {
         self.received.datagrams += 1;
         self.received.bytes += bytes as u64;
         if counter >= FEEDBACK {
@@ -117,10 +137,7 @@ impl Receiver {
             self.advance(counter + 1);
         } else if let Some(missing) = self.missing.remove(&counter) {
             self.due.remove(&(missing.due, counter));
-            // What comes sooner after the first question than an answer can was only late.
-            if missing.asked == 0
-                || (missing.asked == 1 && now.saturating_sub(missing.when) < trip.usual() / 2)
-            {
+            if late(missing.asked, now.saturating_sub(missing.when)) {
                 let waited = now.saturating_sub(missing.noticed);
                 self.received.late += 1;
                 self.late = (waited + waited / 4).min(MOST_LATE).max(self.late);
