@@ -71,7 +71,6 @@ def watch(viewer: PacketViewer, how: Break, which: Machine) -> tuple[list[Came],
     how(which)
     time.sleep(WHILE)
     ended = time.monotonic()
-    viewer.stop()
     before, after = viewer.between(begun, broken), viewer.between(broken - 0.1, ended)
     for what, packets in (("before", before), (how.__name__, after)):
         found = pauses(packets)
@@ -80,6 +79,15 @@ def watch(viewer: PacketViewer, how: Break, which: Machine) -> tuple[list[Came],
             f"p99 {1000 * found[len(found) * 99 // 100]:.1f} ms, most {1000 * found[-1]:.1f} ms"
         )
     return before, after
+
+
+def watched(viewer: PacketViewer) -> None:
+    """Wait until it has played for some seconds."""
+    try:
+        wait_until(lambda: len(viewer.packets) > 500, PATIENCE, "packets come")
+    except AssertionError:
+        viewer.stop()
+        raise
 
 
 @pytest.fixture
@@ -128,16 +136,18 @@ def test_one_of_two_ways_of_the_same_packets_is_not_missed(
     relays: list[Machine], how: Break
 ) -> None:
     _, left, right, last = relays
-    viewer = PacketViewer(last.rtsp)
-    wait_until(lambda: len(viewer.packets) > 500, PATIENCE, "packets come")
+    watched(viewer := PacketViewer(last.rtsp))
 
     def fed_by_both() -> bool:
         (channel,) = last.ask("/api/v1/mesh")["channels"]
         return set(channel["sources"]) == {left.node, right.node}
 
-    wait_until(fed_by_both, PATIENCE, "both relays feed the last one")
-    best = next(one for one in (left, right) if one.node == last.path()[1])
-    before, after = watch(viewer, how, best)
+    try:
+        wait_until(fed_by_both, PATIENCE, "both relays feed the last one")
+        best = next(one for one in (left, right) if one.node == last.path()[1])
+        before, after = watch(viewer, how, best)
+    finally:
+        viewer.stop()
     account = Account.of([*before, *after])
     assert (account.missing, account.doubled) == (0, 0)
     assert pauses(after)[-1] <= max(GAP, pauses(before)[-1])
@@ -147,7 +157,7 @@ def test_one_of_two_ways_of_the_same_packets_is_not_missed(
 def cameras(links: Network, tmp_path: Path, clip: Clip, run: Keep) -> Iterator[list[Machine]]:
     """A node that pulls one channel from two others, the first of which is the better."""
     sources = [Machine(links.join(), tmp_path, name, keeps=True) for name in ("best", "next")]
-    more = f'[[channels]]\nname = "demo"\nkey = "{KEY}"\nsilence_ms = 50\n'
+    more = f'[[channels]]\nname = "demo"\nkey = "{KEY}"\nsilence_ms = 50\nreturn_ms = 0\n'
     for priority, camera in enumerate(sources):
         more += f'[[channels.sources]]\nurl = "{camera.rtsp}"\npriority = {priority}\n'
     node = Machine(links.join(), tmp_path, "node", more=more)
@@ -164,16 +174,18 @@ def cameras(links: Network, tmp_path: Path, clip: Clip, run: Keep) -> Iterator[l
 
 @pytest.mark.parametrize("how", [kill, freeze, cut])
 def test_a_camera_that_stands_by_takes_over_at_once(cameras: list[Machine], how: Break) -> None:
-    best, _, node = cameras
-
-    def ready() -> bool:
-        found = node.ask("/api/v1/channels/demo")
-        return [one["state"] for one in found["sources"]] == ["active", "standby"]
-
-    wait_until(ready, PATIENCE, "one is relayed, the other stands by")
-    viewer = PacketViewer(node.rtsp)
-    wait_until(lambda: len(viewer.packets) > 500, PATIENCE, "packets come")
-    before, after = watch(viewer, how, best)
+    best, other, node = cameras
+    for camera in (best, other):
+        wait_until(
+            lambda c=camera: c.ask("/api/v1/channels/demo")["readers"] == 1,
+            PATIENCE,
+            f"the camera {camera.name} is pulled",
+        )
+    watched(viewer := PacketViewer(node.rtsp))
+    try:
+        before, after = watch(viewer, how, best)
+    finally:
+        viewer.stop()
     assert Account.of([*before, *after]).doubled == 0
     assert {one.track for one in after[-20:]} == {0, 1}
     assert pauses(after)[-1] <= max(GAP, pauses(before)[-1])

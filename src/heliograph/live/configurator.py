@@ -383,7 +383,7 @@ class Configurator:
         self._orders.append(UnsubscribeFrom(channel, node))
 
     def _ask(self, channel: str, feed: _Feed, now: float) -> None:
-        """Ask for other alternatives while none of those known gives the channel."""
+        """Ask for other alternatives while those known do not give the channel, or too few do."""
         if feed.ingest or not feed.wanted:
             return
         subscribed = [
@@ -391,13 +391,17 @@ class Configurator:
             for node, source in feed.sources.items()
             if self._peer(node).up and not self._peer(node).leaving
         ]
-        given = any(source.path for source in subscribed)
+        given = sum(bool(source.path) for source in subscribed)
+        if given >= self.rules.redundancy:
+            return
         # One that could not be reached before is not waited for.
         trying = any(not self._late(source, now) for source in subscribed) or any(
             self._peer(node).connecting and not self._peer(node).failures
             for node in feed.candidates
         )
-        if not given and not trying and (feed.asked is None or now - feed.asked >= self.rules.ask):
+        pause = self.rules.seek if given else self.rules.ask
+        held = feed.asked is not None and now - feed.asked < pause
+        if (given or not trying) and not held:
             feed.asked = now
             self._orders.append(AskForSources(channel, feed.candidates))
 

@@ -39,6 +39,8 @@ class Rules:
     """How long one that leaves goes on forwarding for clients that do not confirm."""
     ask: float = 1.0
     """Between two requests for more alternatives while no source is left."""
+    seek: float = 5.0
+    """The same while there are some, but fewer than ``redundancy``."""
 
 
 # events

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
 from tests.unit.live.mesh_network import CHANNEL, Network, name
 
+from heliograph.live.configurator import Configurator
 from heliograph.live.neighbours import (
+    Answered,
     Appeared,
     AskForSources,
     Leave,
+    LinkUp,
     Returned,
     Rules,
     SubscribeTo,
@@ -260,3 +264,25 @@ def test_whatever_dies_and_returns_all_that_can_be_fed_is_fed_without_loops(seed
         path = network.nodes[node].path(CHANNEL)
         assert bool(path) == (node in reached)
         assert len(set(path)) == len(path)
+
+
+def test_more_sources_are_asked_for_while_there_are_fewer_than_there_should_be():
+    rules = Rules(redundancy=2, seek=5.0)
+    configurator = Configurator(C, rules)
+    configurator.handle(Wanted(CHANNEL, (A,)), 0.0)
+    configurator.handle(LinkUp(A), 0.1)
+    configurator.handle(Answered(CHANNEL, A, (A,)), 0.2)
+    asked = [
+        at / 10
+        for at in range(3, 200)
+        if AskForSources(CHANNEL, (A,)) in configurator.tick(at / 10)
+    ]
+    assert asked
+    assert all(later - earlier >= 5.0 for earlier, later in itertools.pairwise(asked))
+    configurator.handle(Wanted(CHANNEL, (A, B)), 20.0)
+    configurator.handle(LinkUp(B), 20.1)
+    orders = configurator.handle(Answered(CHANNEL, B, (A, B)), 20.2)
+    for at in range(203, 400):
+        orders += configurator.tick(at / 10)
+    assert not any(isinstance(order, AskForSources) for order in orders)
+    assert set(configurator.sources(CHANNEL)) == {A, B}
