@@ -107,6 +107,8 @@ class Run:
         self.began = time.monotonic()
         self.silences: dict[str, list[float]] = defaultdict(list)
         """Longest time without pictures in each round, by what happened."""
+        self.ways: dict[str, list[float]] = defaultdict(list)
+        """The same by how somebody watches."""
         self.wholes: list[float] = []
         self.epochs: dict[int, str] = {}
         """Who was active in each."""
@@ -162,14 +164,21 @@ class Run:
         self.wait(mended)
         self.until_whole()
         took = time.monotonic() - mended
-        silent = max(one.longest(began) for one in self.watchers)
+        ways: dict[str, float] = {}
+        for one in self.watchers:
+            way = one.name.partition("-")[0]
+            ways[way] = max(ways.get(way, 0.0), one.longest(began))
+        for way, seconds in ways.items():
+            self.ways[way].append(seconds)
+        silent = max(ways.values())
         kind = " and ".join(
             sorted(f"{one.what} {re.sub('-[0-9]$', '', one.whom)}" for one in faults)
         )
         self.silences[kind].append(silent)
         self.wholes.append(took)
         names = "; ".join(map(str, faults))
-        self.say(f"{names}: longest without pictures {silent:.1f} s, whole {took:.1f} s after")
+        each = ", ".join(f"{way} {seconds:.1f}" for way, seconds in ways.items())
+        self.say(f"{names}: longest without pictures {each} s, whole {took:.1f} s after")
 
     def until_whole(self, drained_too: bool = False) -> None:
         """Wait until nothing is missing; ``drained_too``: and all units take viewers."""
@@ -296,6 +305,12 @@ class Run:
             self.say(
                 f"{kind}: {len(silences)} times, without pictures median "
                 f"{statistics.median(silences):.1f} s, most {silences[-1]:.1f} s"
+            )
+        for way, silences in self.ways.items():
+            silences.sort()
+            self.say(
+                f"by {way}: without pictures median {statistics.median(silences):.1f} s, p95 "
+                f"{silences[len(silences) * 95 // 100]:.1f} s, most {silences[-1]:.1f} s"
             )
         every = sorted(one for silences in self.silences.values() for one in silences)
         self.say(
