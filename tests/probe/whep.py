@@ -71,7 +71,7 @@ class Session:
 
     async def over(self, portals: list[str]) -> None:
         """Return when there is reason for another session."""
-        asked_at, turn = 0.0, self._viewer.turn
+        asked_at = 0.0
         while True:
             await asyncio.sleep(0.1)
             now = time.monotonic()
@@ -80,12 +80,12 @@ class Session:
                 continue
             asked_at = now
             request = urllib.request.Request(
-                portals[turn % len(portals)] + self.path, method="HEAD"
+                portals[self._viewer.turn % len(portals)] + self.path, method="HEAD"
             )
             try:
                 status, headers, _ = await asyncio.to_thread(ask, request)
             except OSError:
-                turn += 1  # that portal is away: the other one knows
+                self._viewer.turn += 1  # that portal is away: the other one knows
                 continue
             if self.heard > now:
                 continue
