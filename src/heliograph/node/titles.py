@@ -64,6 +64,9 @@ class Titles:
         if self.dispatching is not None:
             await self.dispatching.start()
         if self.monitoring is not None:
+            if self.dispatching is not None:
+                kept = self.dispatching.dispatcher.snapshot
+                self.monitoring.begin_with(kept.servers.values(), kept.states.values())
             await self.monitoring.start()
             if self.dispatching is not None:
                 self.monitoring.follow(self.dispatching.observe)
