@@ -201,6 +201,19 @@ async def test_a_head_that_comes_in_pieces_is_answered():
         client.close()
 
 
+async def test_the_rest_of_a_head_is_not_taken_for_a_request():
+    dispatcher = made()
+    async with running(context={"dispatcher": dispatcher}) as site:
+        client = await Client.of(site)
+        for _ in range(2):
+            client.writer.write(b"GET /healthz HTTP/1.1\r\nX: ")
+            await client.writer.drain()
+            await site.until(lambda: any(one._head > 0 for one in site.server.state.connections))
+            assert (await client.ask(request(b"/go/film")))[2] == b"ok\n"
+        assert dispatcher.decisions == []
+        client.close()
+
+
 async def test_a_body_behind_the_head_is_not_taken_for_a_request():
     async with running(context={"dispatcher": made()}) as site:
         client = await Client.of(site)
