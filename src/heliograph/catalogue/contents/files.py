@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import and_, delete, func, or_, select
@@ -15,6 +15,7 @@ from heliograph.catalogue.contents.queries import (
     MAX_PAGE,
     Queries,
     check_revision,
+    chunks,
     folded,
     matches,
     page,
@@ -59,14 +60,11 @@ class FileQueries(Queries):
         ``search``: words that are all in the address, or all in the title or its name. ``title``
         and ``server``: only of these; ``NotFoundError`` where there is none.
         """
-        query = (
-            select(FileRow, TitleRow.name, ServerRow.name)
-            .join(TitleRow, TitleRow.id == FileRow.title_id)
-            .join(ServerRow, ServerRow.id == FileRow.server_id)
-        )
+        query = select(FileRow)
         in_uri = matches(func.lower(FileRow.uri), search)
         if in_uri:
             in_title = matches(TitleRow.sought, search)
+            query = query.join(TitleRow, TitleRow.id == FileRow.title_id)
             query = query.where(or_(and_(*in_uri), and_(*in_title)))
         async with self._db.read() as session:
             if title:
@@ -74,8 +72,14 @@ class FileQueries(Queries):
             if server:
                 query = query.where(FileRow.server_id == (await server_row(session, server)).id)
             query = query.where(FileRow.id > after).order_by(FileRow.id).limit(page(limit))
-            rows = await session.execute(query)
-            return [(file_of(row), of_title, on_server) for row, of_title, on_server in rows]
+            rows = list(await session.scalars(query))
+            # Not joined: without figures of the tables PostgreSQL would read all titles each time.
+            of_title = await _names(session, TitleRow, {row.title_id for row in rows})
+            on_server = await _names(session, ServerRow, {row.server_id for row in rows})
+            return [  # a title or server that went just now has no name
+                (file_of(row), of_title.get(row.title_id, ""), on_server.get(row.server_id, ""))
+                for row in rows
+            ]
 
     async def get_file(self, id: int) -> tuple[File, str, str]:
         """The file with this number, and the names of its title and its server; ``NotFoundError``
@@ -152,6 +156,16 @@ class FileQueries(Queries):
             await note_removed(session, "file", [row.id], version)
             self._note(session, by, "file.remove", title.name, uri=row.uri)
             await session.execute(delete(FileRow).where(FileRow.id == row.id))
+
+
+async def _names(
+    session: AsyncSession, row: type[TitleRow] | type[ServerRow], ids: Collection[int]
+) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for some in chunks(sorted(ids)):
+        query = select(row.id, row.name).where(row.id.in_(some))
+        found |= {id: name for id, name in await session.execute(query)}
+    return found
 
 
 async def _row(session: AsyncSession, id: int) -> FileRow:
