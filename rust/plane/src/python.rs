@@ -298,18 +298,18 @@ impl Plane {
         rtc::open(&self.0, py, &address, &candidates, tcp, capacity)
     }
 
-    #[pyo3(signature = (address, *, multicast_port = 0, multicast_interface = String::new(),
+    #[pyo3(signature = (address, *, multicast_port = 0, multicast_interface = "",
                         multicast_ttl = 1))]
     fn mesh_open(
         &self,
         py: Python<'_>,
         address: String,
         multicast_port: u16,
-        multicast_interface: String,
+        multicast_interface: &str,
         multicast_ttl: u8,
     ) -> PyResult<mesh::MeshPort> {
         let (port, ttl) = (multicast_port, multicast_ttl);
-        mesh::open(&self.0, py, &address, port, &multicast_interface, ttl)
+        mesh::open(&self.0, py, &address, port, multicast_interface, ttl)
     }
 
     #[pyo3(signature = (fd, chain, key, *, connections = 20_000, handshake_ms = 5_000))]

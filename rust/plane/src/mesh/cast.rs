@@ -132,9 +132,8 @@ pub struct Incoming {
     /// Counters before which nothing is missed are known: it was heard.
     begun: bool,
     silence: u64,
+    /// While packets come by multicast: when that is over if none comes.
     silent_due: Option<u64>,
-    /// Packets come by multicast.
-    hears: bool,
     /// What was told of that last.
     told: bool,
     room: Vec<u8>,
@@ -155,7 +154,6 @@ impl Incoming {
             begun: false,
             silence: silence_us.max(1_000),
             silent_due: None,
-            hears: false,
             told: false,
             room: Vec::new(),
         }
@@ -163,7 +161,7 @@ impl Incoming {
 
     /// Whether it is heard by multicast, and needs nothing else to go on.
     pub fn hears(&self) -> bool {
-        self.hears && self.joined
+        self.silent_due.is_some() && self.joined
     }
 
     /// The number on the link.
@@ -222,7 +220,6 @@ impl Incoming {
         self.room = room;
         match taken {
             Ok(()) if multicast && self.begun => {
-                self.hears = true;
                 self.silent_due = Some(now + self.silence);
             }
             Ok(()) => {}
@@ -312,7 +309,7 @@ impl Incoming {
             // The channel comes by the link from now on, and what is missing with it. When this is
             // heard again it goes on from there.
             self.silent_due = None;
-            (self.hears, self.begun, self.joined) = (false, false, false);
+            (self.begun, self.joined) = (false, false);
             (self.first, self.join_by) = (None, None);
             self.came.clear();
             self.receiver.skip_to(0);
