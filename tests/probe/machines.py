@@ -19,7 +19,8 @@ from tests.interop.peers.network import Peer
 from tests.interop.peers.program import Program, wait_until
 
 KEY = "a-key-for-tests"
-PATIENCE = 30.0
+#: Seconds for a node to start, among others: half a minute where the machine is busy.
+PATIENCE = 90.0
 
 HELIO = [sys.executable, "-m", "heliograph"]
 
