@@ -45,12 +45,12 @@ describe("titles and servers", () => {
     await press("Add a server");
     await fill({ name: "harbour", host: "films.example.org", capacity: "800", probes: "telnet" });
     await press("Add it");
-    expect(words()).toContain("“telnet”: a probe begins with icmp, tcp, rtsp or http.");
-    await fill({ probes: "icmp 10s\nhttp 0.3s :8080 /film.mp4" });
+    expect(words()).toContain("“telnet” is no probe");
+    await fill({ probes: "icmp\nhttp@0.3:8080/film.mp4" });
     await press("Add it");
     expect(words()).toContain("harbour is there and being measured.");
     expect(words()).toContain("sends 800 Mbit/s");
-    expect(words()).toContain("icmp 10s, http 0.3s :8080 /film.mp4");
+    expect(words()).toContain("icmp@10, http@0.3:8080/film.mp4");
     await press("Drain");
     expect(words()).toContain("Drained");
     await press("Return");
@@ -181,7 +181,7 @@ describe("what is written and read", () => {
     const probe = { kind: "http", interval: 0.3, port: 8080, path: "/film.mp4" } as const;
     expect(readProbes(probeLine(probe))).toEqual([probe]);
     expect(readProbes(" \ntcp\n")).toEqual([{ kind: "tcp", interval: 10, port: 0, path: "" }]);
-    expect(readProbes("http soon")).toContain("“soon”");
+    expect(readProbes("http soon")).toContain("“http soon”");
   });
 
   it.each([

@@ -114,7 +114,8 @@ def test_rows_are_added_as_said(api: tuple[type[Api], str], helio) -> None:
     assert (title["classes"], title["duration"], title["published"]) == (["a", "b"], 60.0, True)
     assert (file["format"], file["server"]) == ("hls", "one")
     assert helio("file", "add", "film", "one", "http://h/film") == REFUSED
-    assert helio("server", "add", "one", "h", "--probe", "smell@1") == REFUSED
+    for probe in ("smell@1", "http:8080/film.mp4@0.3"):
+        assert helio("server", "add", "one", "h", "--probe", probe) == REFUSED
     assert len(api[0].asked) == 3
 
 

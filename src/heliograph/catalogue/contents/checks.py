@@ -60,6 +60,8 @@ _NOT_MEDIA = frozenset({"javascript", "data", "file", "blob", "about", "vbscript
 _PROBE = re.compile(
     r"(?P<kind>[a-z]+)(?:@(?P<interval>[0-9.]+))?(?::(?P<port>[0-9]{1,5}))?(?P<path>/.*)?"
 )
+#: Of a probe whose parts are in another order.
+_SECONDS_LAST = re.compile(r"/.*@[\d.]+$")
 
 
 def name(value: str, what: str) -> str:
@@ -202,7 +204,7 @@ def parse_probe(value: str) -> Probe:
     The kind, then the seconds from one to the next, the port and the path, as far as wanted.
     """
     match = _PROBE.fullmatch(value.strip())
-    if match is None:
+    if match is None or _SECONDS_LAST.search(value):
         raise MalformedError("probe", f"{value[:80]!r} (as icmp@10 or http@0.3:8080/film.mp4)")
     try:
         kind = ProbeKind(match["kind"])

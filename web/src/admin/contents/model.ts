@@ -32,29 +32,27 @@ export const list = (text: string): readonly string[] => [
   ...new Set(text.split(/[\s,]+/).filter(Boolean)),
 ];
 
-const KINDS = new Set(["icmp", "tcp", "rtsp", "http"]);
+const PROBE =
+  /^(?<kind>icmp|tcp|rtsp|http)(?:@(?<interval>\d+(?:\.\d+)?))?(?::(?<port>\d+))?(?<path>\/\S*)?$/;
 
-/** A probe as one line: `http 10s :8080 /film.mp4`. */
+/** A probe as the command line has it: `http@10:8080/film.mp4`. */
 export const probeLine = ({ kind, interval, port, path }: Probe): string =>
-  [kind, `${interval}s`, port ? `:${port}` : "", path].filter(Boolean).join(" ");
+  `${kind}@${interval}${port ? `:${port}` : ""}${path}`;
 
 /** Reads lines as `probeLine` writes them; a sentence says which is none. */
 export function readProbes(text: string): readonly Probe[] | string {
   const probes: Probe[] = [];
   for (const line of text.split("\n").map((one) => one.trim())) {
     if (!line) continue;
-    const [kind = "", ...rest] = line.split(/\s+/);
-    if (!KINDS.has(kind)) return `“${line}”: a probe begins with icmp, tcp, rtsp or http.`;
-    let probe = { kind, interval: 10, port: 0, path: "" } as Probe;
-    for (const word of rest) {
-      const interval = /^(\d+(?:\.\d+)?)s$/.exec(word)?.[1];
-      const port = /^:(\d+)$/.exec(word)?.[1];
-      if (interval) probe = { ...probe, interval: Number(interval) };
-      else if (port) probe = { ...probe, port: Number(port) };
-      else if (word.startsWith("/")) probe = { ...probe, path: word };
-      else return `“${line}”: “${word}” is no interval (10s), port (:8080) or path (/…).`;
-    }
-    probes.push(probe);
+    const found = PROBE.exec(line)?.groups;
+    if (!found) return `“${line}” is no probe: it is written as icmp@10 or http@0.3:8080/film.mp4.`;
+    const { kind, interval, port, path } = found;
+    probes.push({
+      kind: kind as Probe["kind"],
+      interval: Number(interval ?? 10),
+      port: Number(port ?? 0),
+      path: path ?? "",
+    });
   }
   return probes;
 }

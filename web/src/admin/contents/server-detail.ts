@@ -116,7 +116,7 @@ export class ServerDetail extends Detail {
   }
 
   private form(server: Server | null): TemplateResult {
-    const probes = server ? server.probes.map(probeLine).join("\n") : "icmp 10s";
+    const probes = server ? server.probes.map(probeLine).join("\n") : "icmp@10";
     return html`<form @submit=${(event: SubmitEvent) => void this.submit(event, server)}>
       ${nameField(server?.name ?? "", "How you call it.")}
       <label
@@ -165,7 +165,7 @@ export class ServerDetail extends Detail {
         >Probes, one a line
         <textarea class="code" name="probes" spellcheck="false" .value=${probes}></textarea>
         <span class="hint"
-          >icmp, tcp, rtsp or http; how often, port, path: <code>http 0.3s :8080 /film.mp4</code></span
+          >icmp, tcp, rtsp or http; seconds, port, path: <code>http@0.3:8080/film.mp4</code></span
         >
       </label>
       ${this.told()} ${this.ends(server ? "Save" : "Add it", () => this.cancel())}
