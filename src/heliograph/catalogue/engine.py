@@ -19,7 +19,7 @@ import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy.exc
 from sqlalchemy import URL, Connection, ExceptionContext, event, make_url, text
@@ -38,6 +38,9 @@ from heliograph.model.errors import (
     ResourceError,
     SettingsError,
 )
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 #: Milliseconds that SQLite waits for another process's transaction.
 BUSY_TIMEOUT_MS = 5000
@@ -110,6 +113,17 @@ class Database:
     async def close(self) -> None:
         """Close all connections; SQLite folds its write-ahead log in."""
         await self.engine.dispose()
+
+    def insert(self, table: Any) -> postgresql.Insert | sqlite.Insert:  # noqa: ANN401 - or a class
+        """An insert that may say what becomes of a row that is there. Each kind of database has its
+        own; PostgreSQL's loads all its drivers, which most servers do without."""
+        if self.is_sqlite:
+            from sqlalchemy.dialects import sqlite
+
+            return sqlite.insert(table)
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

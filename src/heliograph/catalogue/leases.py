@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, Float, and_, case, cast, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,9 +18,6 @@ from heliograph.catalogue.context import Context
 from heliograph.catalogue.engine import Database
 from heliograph.catalogue.tables import LeaseRow
 from heliograph.model.errors import MalformedError, WrongStateError
-
-if TYPE_CHECKING:
-    from sqlalchemy.dialects import postgresql, sqlite
 
 #: Characters of a lease's name and of its holder's.
 MAX_NAME = 32
@@ -60,7 +56,7 @@ class Leases:
         _check(name, holder, ttl)
         now = clock(self._db)
         kept = and_(LeaseRow.holder == holder, LeaseRow.ends > now)
-        statement = _insert(self._db).values(
+        statement = self._db.insert(LeaseRow).values(
             name=name, holder=holder, epoch=1, ttl=ttl, ends=now + ttl
         )
         statement = statement.on_conflict_do_update(
@@ -140,18 +136,6 @@ def clock(database: Database) -> ColumnElement[float]:
         return (func.julianday("now", type_=Float) - _DAY_OF_1970) * literal(86_400.0)
     # Not now(), which is when the transaction began: it may have waited for the row since.
     return cast(func.extract("epoch", func.clock_timestamp()), Float(53))
-
-
-def _insert(database: Database) -> postgresql.Insert | sqlite.Insert:
-    """Each kind has its own statement that goes on where the row is there; PostgreSQL's loads all
-    its drivers, which most servers do without."""
-    if database.is_sqlite:
-        from sqlalchemy.dialects import sqlite
-
-        return sqlite.insert(LeaseRow)
-    from sqlalchemy.dialects import postgresql
-
-    return postgresql.insert(LeaseRow)
 
 
 def _good(lease: Lease, now: ColumnElement[float]) -> tuple[ColumnElement[bool], ...]:

@@ -444,10 +444,10 @@ async def test_a_drained_unit_that_is_returned_while_it_cannot_be_told_is_told_l
         manager, units = await three(made)
         portal = await made.add_portal()
         await until(lambda: portal.active())
-        await portal.command("drain", "eva", unit=units[2].id)
+        await portal.command("drain", EVA, unit=units[2].id)
         await until(lambda: units[2].state is State.DRAINING)
         units[2].deaf = units[2].mute = True
-        await portal.command("return", "eva", unit=units[2].id)
+        await portal.command("return", EVA, unit=units[2].id)
         await until(lambda: manager.counters["orders_given_up"])
         units[2].deaf = units[2].mute = False
         await until(lambda: units[2].state is State.UP)

@@ -9,8 +9,7 @@ from itertools import islice
 from typing import Any
 
 import structlog
-from sqlalchemy import Table, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.content_tables import (
@@ -118,7 +117,7 @@ class Recording:
         if not plays:
             return
         table: Any = PlayRow.__table__
-        statement = self._insert(table)
+        statement = self._db.insert(table)
         changed = {name: statement.excluded[name] for name in ("ended", "sent_bytes", "stalls")}
         await session.execute(
             statement.on_conflict_do_update(index_elements=["id"], set_=changed),
@@ -139,7 +138,7 @@ class Recording:
         if not counts:
             return
         table: Any = kind.__table__
-        statement = self._insert(table)
+        statement = self._db.insert(table)
         sums = {
             column.name: column + statement.excluded[column.name]
             for column in table.columns
@@ -148,9 +147,6 @@ class Recording:
         # In one order everywhere: two nodes that write at a time do not wait for each other.
         rows = [dict(zip(keys, key, strict=True)) | some for key, some in sorted(counts.items())]
         await session.execute(statement.on_conflict_do_update(index_elements=keys, set_=sums), rows)
-
-    def _insert(self, table: Table) -> Any:  # noqa: ANN401 - each dialect has its own
-        return (sqlite if self._db.is_sqlite else postgresql).insert(table)
 
     async def prune(self, *, plays: timedelta, uses: timedelta) -> int:
         """Remove single plays, and counts, that are older; how many plays went."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from sqlalchemy import delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.content_tables import ContentVersionRow, RemovedRow
@@ -32,7 +31,7 @@ async def raise_version(
     session: AsyncSession, database: Database, *, networks: bool = False
 ) -> int:
     """The version of the change under way. ``networks``: one of them is among what changed."""
-    build = (sqlite if database.is_sqlite else postgresql).insert(ContentVersionRow)
+    build = database.insert(ContentVersionRow)
     first = build.values(id=_ROW, version=1, whole_from=0, networks_from=int(networks))
     later = {"version": ContentVersionRow.version + 1}
     if networks:

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from sqlalchemy import delete, func, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.content_tables import ResponseRow, ServerRow, ServerStateRow
@@ -124,7 +123,7 @@ class StateQueries(Queries):
             await self.thin()
 
     def _upsert(self) -> Any:  # noqa: ANN401 - of either dialect
-        build = (sqlite if self._db.is_sqlite else postgresql).insert(ServerStateRow)
+        build = self._db.insert(ServerStateRow)
         columns = ("condition", "response_ms", "since", "measured", "responses", "throughput_bps")
         return build.on_conflict_do_update(
             index_elements=[ServerStateRow.server_id],
