@@ -80,12 +80,13 @@ def test_two_parts_are_one_again(site: Site, database: bool) -> None:
                 PATIENCE,
                 f"{channel} is on air",
             )
-        mine = joiners.come([url(here, "demo")] * 2, PATIENCE)
-        theirs = joiners.come([url(there, "there")] * 2, PATIENCE)
-        assert all(one.first for one in mine + theirs), [one.refusals for one in mine + theirs]
+        # Who comes sooner than that is given one elsewhere.
         wait_until(
             lambda: groups(here, site, apart, "there"), PATIENCE, "the unit there has groups"
         )
+        mine = joiners.come([url(here, "demo")] * 2, PATIENCE)
+        theirs = joiners.come([url(there, "there")] * 2, PATIENCE)
+        assert all(one.first for one in mine + theirs), [one.refusals for one in mine + theirs]
         before = groups(here, site, apart, "there")
         places = sum(places - viewers - kept for _, viewers, kept, places in before)
         at_unit = sum(viewers for _, viewers, *_ in before)
