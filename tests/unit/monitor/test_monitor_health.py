@@ -441,3 +441,14 @@ def test_conditions_change_only_as_the_drawing_has_it(seed: int) -> None:
                 assert move in allowed or (clock.fleet.doubt and not doubted and move in back)
             if move == (UP, DOWN):
                 assert history[one][-2:] == [False, False]
+
+
+def test_servers_that_never_answered_raise_no_doubt_while_others_answer() -> None:
+    clock = Clock(*(server(id) for id in range(1, 24)))
+    for _ in range(4):
+        clock.rounds(1, GOOD, 1, 2, 3)
+        clock.take(SILENT, *range(4, 24))
+    assert not clock.fleet.doubt
+    assert [clock.condition(id) for id in (1, 4, 23)] == [UP, DOWN, DOWN]
+    clock.rounds(2, SILENT, 1)
+    assert clock.condition(1) is DOWN

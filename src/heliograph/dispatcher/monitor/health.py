@@ -302,7 +302,7 @@ class Fleet:
     def _consider(self, now: float) -> frozenset[int]:
         """Begin to doubt, or end it; ids of servers whose condition changed by that."""
         options = self.options
-        counted = silent = 0
+        counted = silent = known = known_silent = 0
         for health in self._servers.values():
             if not health.gauges:
                 continue
@@ -310,7 +310,16 @@ class Fleet:
                 continue  # it is known to be down, whatever happens to the others
             counted += 1
             silent += health.silent
-        doubt = counted >= options.doubt_servers and silent >= options.doubt_share * counted
+            was = health.condition if health.before is None else health.before[0]
+            if was is not Condition.UNKNOWN:
+                known += 1
+                known_silent += health.silent
+        # Who never answered did not fall silent: it raises doubt only where nobody else is known.
+        doubt = (
+            counted >= options.doubt_servers
+            and silent >= options.doubt_share * counted
+            and known_silent >= options.doubt_share * known
+        )
         if doubt == self.doubt:
             return _NOTHING
         self.doubt = doubt
