@@ -11,7 +11,7 @@ import pytest
 
 from heliograph.catalogue.contents import scanning
 from heliograph.catalogue.contents.scanning import fetch_page, scan
-from heliograph.model.errors import RemoteError, TooLargeError
+from heliograph.model.errors import MalformedError, RemoteError, TooLargeError
 
 
 class Pages(http.server.BaseHTTPRequestHandler):
@@ -32,6 +32,9 @@ class Pages(http.server.BaseHTTPRequestHandler):
         elif self.path == "/round":
             self.send_response(302)
             self.send_header("location", "/round")
+        elif self.path == "/packed":
+            self.send_response(200)
+            self.send_header("content-encoding", "gzip, gzip")
         elif self.path in ("/films/", "/large"):
             self.send_response(200)
             self.send_header("content-type", "Text/HTML; charset=utf-8")
@@ -73,6 +76,7 @@ async def test_page_is_told_with_where_it_was_in_the_end(web: str) -> None:
         ("/none", "404"),
         ("/away", "another server"),
         ("/round", "redirects"),
+        ("/packed", "packed"),
         ("/silent", "no answer within"),
     ],
 )
@@ -89,6 +93,8 @@ async def test_page_without_end_is_left(web: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(scanning, "MAX_LISTING", 50_000)
     with pytest.raises(TooLargeError):
         await fetch_page(f"{web}/large")
+    with pytest.raises(MalformedError):
+        await scan("http://[::1/", fetch_page)
     for wrong in ("http://", "http://[", "http://127.0.0.1:1/x"):
         with pytest.raises(RemoteError):
             await fetch_page(wrong)

@@ -77,6 +77,9 @@ def test_listing_of_hostile_size_is_refused_in_no_time() -> None:
     with pytest.raises(TooLargeError):
         parse_listing("".join(f"<a href={n}>" for n in range(30_000)), BASE)
     assert parse_listing("<a " * 300_000, BASE) == []
+    # Without an end, each is looked at once: it took eight seconds.
+    assert parse_listing(("<a href=" + "a" * 2500) * 1600, BASE) == []
+    assert len(parse_listing('[{"name": "\\ud800.mp4"}]', BASE)) == 1
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ MAX_ENTRIES = 20_000
 MAX_LINK = 2000
 
 _LINK = re.compile(
-    r"<a\s(?:[^<>]{0,500}?\s)?href\s*=\s*(?:\"([^\"<>]{1,2000})\"|'([^'<>]{1,2000})'|([^\s\"'<>]{1,2000}))"
-    r"[^<>]{0,500}>",
+    r"<a\s(?:[^<>]{0,500}?\s)?href\s*=\s*(?:\"([^\"<>]{1,2000})\"|'([^'<>]{1,2000})'|([^\s\"'<>]{1,2000}+))"
+    r"[^<>]{0,500}+>",
     re.IGNORECASE,
 )
 #: nginx writes the exact size behind the date; a dash for directories.
@@ -119,6 +119,6 @@ def _of_json(text: str) -> list[tuple[str, int | None]]:
         directory = one.get("type") == "directory" or one.get("is_dir") is True
         size = one.get("size")
         exact = isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 2**53
-        link = quote(name.rstrip("/"), safe="")
+        link = quote(name.rstrip("/"), safe="", errors="replace")
         found.append((f"./{link}/" if directory else f"./{link}", size if exact else None))
     return found

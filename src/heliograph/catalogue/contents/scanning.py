@@ -38,7 +38,10 @@ PAGE_TIME = 10.0
 #: Redirects of one page.
 MAX_REDIRECTS = 3
 #: Listings that people read come first: Caddy's JSON tells no less, and nginx has one form only.
-HEADERS = {"accept": "text/html, application/json;q=0.9, */*;q=0.5"}
+HEADERS = {
+    "accept": "text/html, application/json;q=0.9, */*;q=0.5",
+    "accept-encoding": "identity",
+}
 #: Pages that failed and are told of.
 MAX_TOLD = 50
 
@@ -90,7 +93,11 @@ async def scan(url: str, fetch: Fetch, *, max_time: float = MAX_TIME) -> Scan:
 
     The error of the first page is raised, those of others are told of in the result.
     """
-    if urlsplit(url).scheme not in ("http", "https"):
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError as error:
+        raise MalformedError("url", f"{url[:80]!r}: {error}") from None
+    if scheme not in ("http", "https"):
         raise MalformedError("url", f"{url[:80]!r} is neither http:// nor https://")
     page = await fetch(url)
     found = Scan(pages=1)
@@ -98,7 +105,7 @@ async def scan(url: str, fetch: Fetch, *, max_time: float = MAX_TIME) -> Scan:
         _take_playlist(found, page)
         return found
     walk = _Walk(fetch, found)
-    walk.look(page, 0)
+    await walk.look(page, 0)
     try:
         async with asyncio.timeout(max_time):
             await walk.run()
@@ -119,17 +126,22 @@ class _Walk:
         self._found = found
         self._seen: set[str] = set()
 
-    def look(self, page: Page, depth: int) -> None:
-        """Sort the entries of a listing."""
+    async def look(self, page: Page, depth: int) -> None:
+        """Sort the entries of a listing, beside the loop: there may be thousands."""
         self._seen.add(page.url)
-        entries = parse_listing(page.text, page.url)
-        playlists, others, directories = _sorted(entries)
+        entries = await asyncio.to_thread(parse_listing, page.text, page.url)
+        playlists, others, directories = await asyncio.to_thread(_sorted, entries)
         self._found.passed += len(entries) - len(playlists) - len(others) - len(directories)
-        self.playlists += playlists
+        room = max(0, MAX_FILES - len(self._found.files) - len(self.playlists))
+        if len(playlists) > room:
+            self._found.cut = f"more than {MAX_FILES} files"
+        self.playlists += playlists[:room]
         _add(self._found, others)
         for directory in directories:
             if depth >= MAX_DEPTH:
                 self._found.cut = f"directories more than {MAX_DEPTH} deep"
+            elif len(self._directories) >= MAX_PAGES:
+                self._found.cut = f"more than {MAX_PAGES} directories"
             elif directory.uri not in self._seen:
                 self._seen.add(directory.uri)
                 self._directories.append((directory.uri, depth + 1))
@@ -150,7 +162,7 @@ class _Walk:
     async def _enter(self, address: str, depth: int) -> None:
         self._found.pages += 1
         try:
-            self.look(await self._fetch(address), depth)
+            await self.look(await self._fetch(address), depth)
         except HelioError as error:
             _failed(self._found, address, error)
 
@@ -158,7 +170,7 @@ class _Walk:
         self._found.pages += 1
         try:
             page = await self._fetch(one.uri)
-            playlist = parse_playlist(page.text, page.url)
+            playlist = await asyncio.to_thread(parse_playlist, page.text, page.url)
             one = replace(one, playlist=playlist, duration=playlist.duration)
         except HelioError as error:
             _failed(self._found, one.uri, error)
@@ -275,8 +287,11 @@ async def fetch_page(url: str) -> Page:
 async def _page(url: str, answer: httpx.Response) -> Page:
     if not answer.is_success:
         raise RemoteError(f"{url} answered {answer.status_code}", subject=url)
+    # A packed answer unfolds a thousand times, or a million, before anybody can count it.
+    if answer.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise RemoteError(f"{url} answered packed, unasked", subject=url)
     body = bytearray()
-    async for part in answer.aiter_bytes():
+    async for part in answer.aiter_raw():
         body += part
         if len(body) > MAX_LISTING:
             raise TooLargeError(f"{url}: more than {MAX_LISTING} bytes", subject=url)
