@@ -16,7 +16,7 @@ from heliograph.catalogue.contents.fields import Kind, Record
 from heliograph.catalogue.contents.store import ContentStore
 from heliograph.catalogue.contents.values import Condition, ProbeKind, ServerState
 from heliograph.catalogue.values import Actor
-from heliograph.model.errors import TooLargeError
+from heliograph.model.errors import BusyError, TooLargeError
 
 EVERYTHING = """\
 kind,code,cidr,name,title,uri,server,format,host,probes,level,classes,regions,min_age
@@ -184,6 +184,29 @@ async def test_states_are_kept_and_older_ones_change_nothing(
     assert await two.version() == version
     await two.remove_server("one")
     assert [one.server for one in await two.load_states()] == [2]
+
+
+async def test_a_state_of_a_clock_that_was_ahead_is_replaced(
+    two: ContentStore, clock: Clock
+) -> None:
+    await two.save_states([state(1, clock)])
+    clock.move(days=-1)
+    await two.save_states([ServerState(1, Condition.DOWN, None, clock.at, clock.at)])
+    assert (await two.load_states())[0].condition is Condition.DOWN
+
+
+async def test_thinning_that_fails_saves_nothing_twice(
+    two: ContentStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def busy() -> int:
+        raise BusyError("busy", subject="database")
+
+    monkeypatch.setattr(two, "thin", busy)
+    row = (1, ProbeKind.TCP, clock.at.timestamp(), 1.0)
+    with pytest.raises(BusyError):
+        await two.save_states([], [row])
+    await two.save_states([], [row])
+    assert len(await two.list_responses("one", 60)) == 1
 
 
 async def test_response_times_become_means_and_go(two: ContentStore, clock: Clock) -> None:

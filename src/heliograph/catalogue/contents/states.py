@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.content_tables import ResponseRow, ServerRow, ServerStateRow
@@ -30,6 +30,8 @@ MAX_RESPONSES = 10_000
 MAX_SPANS = 5000
 #: Seconds between two times that a process thins what it wrote.
 THIN_EVERY = 60.0
+#: A state measured so far in the future is of a wrong clock.
+AHEAD = timedelta(minutes=1)
 #: Characters of a reason.
 MAX_REASON = 200
 
@@ -87,6 +89,11 @@ class StateQueries(Queries):
         wanted = sorted({one.server for one in states} | {one[0] for one in responses})
         if not wanted:
             return
+        # Before anything is written: whoever asked gives again what was not saved.
+        ticks = self._context.ticks()
+        if ticks - self._thinned >= THIN_EVERY:
+            self._thinned = ticks
+            await self.thin()
         async with self._db.write() as session:
             # Held until the end: a server removed meanwhile would refuse all others' rows.
             query = select(ServerRow.id).with_for_update(read=True, key_share=True)
@@ -117,10 +124,6 @@ class StateQueries(Queries):
             ]
             if measured:
                 await session.execute(insert(ResponseRow), measured)
-        ticks = self._context.ticks()
-        if ticks - self._thinned >= THIN_EVERY:
-            self._thinned = ticks
-            await self.thin()
 
     def _upsert(self) -> Any:  # noqa: ANN401 - of either dialect
         build = self._db.insert(ServerStateRow)
@@ -128,7 +131,11 @@ class StateQueries(Queries):
         return build.on_conflict_do_update(
             index_elements=[ServerStateRow.server_id],
             set_={name: build.excluded[name] for name in (*columns, "reason")},
-            where=ServerStateRow.measured <= build.excluded.measured,
+            where=or_(
+                ServerStateRow.measured <= build.excluded.measured,
+                # Of a clock that was ahead: else nothing newer is taken until then.
+                ServerStateRow.measured > self._context.now() + AHEAD,
+            ),
         )
 
     async def load_states(self) -> list[ServerState]:
