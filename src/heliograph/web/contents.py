@@ -304,10 +304,10 @@ async def change_file(
     return await _file(store, id, response)
 
 
-@router.delete("/files/{id}", status_code=204, responses=answers(401, 403, 404))
-async def remove_file(id: int, store: Store, by: Administering) -> None:
+@router.delete("/files/{id}", status_code=204, responses=answers(401, 403, 404, 412))
+async def remove_file(id: int, store: Store, by: Administering, revision: Revision) -> None:
     """Forget a file; the server keeps it."""
-    await store.remove_file(id, by=by.actor)
+    await store.remove_file(id, revision=revision, by=by.actor)
 
 
 # --- what they refer to -------------------------------------------------------------------------

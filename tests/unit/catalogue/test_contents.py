@@ -342,6 +342,8 @@ async def test_each_change_has_its_line_in_the_audit_log(
     await filled.change_server("one", {"drained": True}, by=ANNA)
     await filled.change_server("one", {"drained": False, "weight": 2.0}, by=ANNA)
     await filled.change_title("film", {"title": "New"}, by=ANNA)
+    with pytest.raises(PreconditionError):
+        await filled.remove_file(1, revision=99_999, by=ANNA)
     await filled.remove_file(1, by=ANNA)
     await filled.remove_title("film", by=ANNA)
     await filled.put_level({"code": "6"}, by=ANNA)

@@ -146,11 +146,15 @@ class FileQueries(Queries):
                 await session.flush()
             return file_of(row)
 
-    async def remove_file(self, id: int, *, by: Actor = SYSTEM) -> None:
-        """Forget a file; the server keeps it."""
+    async def remove_file(
+        self, id: int, *, revision: int | None = None, by: Actor = SYSTEM
+    ) -> None:
+        """Forget a file; the server keeps it. ``PreconditionError`` where it is not of that
+        ``revision`` any more."""
         async with self._db.write() as session:
             await begin(session, self._db)
             row = await _row(session, id)
+            check_revision(revision, row.revision, f"file {id}")
             title = await session.get_one(TitleRow, row.title_id)
             version = await raise_version(session, self._db)
             await note_removed(session, "file", [row.id], version)
