@@ -119,6 +119,8 @@ def policy(value: str) -> str:
 def host(value: str) -> str:
     """A name or a numeric address, without brackets."""
     plain = value.strip().removeprefix("[").removesuffix("]")
+    if len(plain.partition("%")[2]) > 15:  # Linux, IFNAMSIZ
+        raise MalformedError("host", f"{value[:80]!r} names no interface")
     try:
         return str(ipaddress.ip_address(plain))
     except ValueError:
@@ -154,6 +156,8 @@ def duration(value: float | None) -> float | None:
 def cidr(value: str) -> str:
     """A network; an address alone is one of its own."""
     try:
+        if "%" in value:
+            raise ValueError("a network has no scope")
         return str(ipaddress.ip_network(value.strip(), strict=True))
     except ValueError as error:
         raise MalformedError("network", f"{value[:80]!r}: {error}") from None
