@@ -162,6 +162,9 @@ class Casts:
     def tick(self) -> None:
         """Do what is due."""
         now = asyncio.get_running_loop().time()
+        for (link, _), heard in list(self._heard.items()):
+            if heard.told and link.heard(heard.told).get("heard") == 0:
+                self._news(link, heard.told, False)  # its event may have been lost
         for name, channel in list(self._channels.items()):
             cast, before = channel.cast, channel.before
             if cast is None:
@@ -172,8 +175,9 @@ class Casts:
             if before is not None and age >= OVERLAP:
                 self._links.port.end_cast(before.plane_cast)
                 channel.before = None
-            if any(channel.members.values()):
-                channel.heard_at = now
+            sends = self._links.port.cast_stats
+            if any(channel.members.values()) or not sends(cast.plane_cast)["sent_items"]:
+                channel.heard_at = now  # where nothing was sent, nothing could be heard
             if now - max(cast.since, channel.heard_at) >= TRIAL:
                 self._unheard(name, channel, now)
             elif age >= (LEAST_LIFE if channel.stale else MOST_LIFE):
@@ -278,9 +282,11 @@ class Casts:
         heard.heard.discard(name)
         if name != next(reversed(heard.casts)):
             self._ignore(link, heard, name)  # another has taken its place
-        if heard.heard or not heard.told:
+        if heard.heard:
             return
-        self._calm(heard)
+        self._calm(heard)  # what was about to be said is not so any more
+        if not heard.told:
+            return
         heard.told = 0
         heard.settle = min(2 * heard.settle or SETTLE, MOST_SETTLE)
         self.counters["casts_lost"] += 1
@@ -288,8 +294,10 @@ class Casts:
         self._fall_back(link, wire)
 
     def _say(self, link: MeshLink, wire: int, heard: _Heard, name: int) -> None:
-        heard.timer, heard.told = None, name
-        link.say(Hears(wire, name))
+        heard.timer = None
+        if name in heard.heard:
+            heard.told = name
+            link.say(Hears(wire, name))
 
     def _calm(self, heard: _Heard) -> None:
         if heard.timer is not None:

@@ -3,6 +3,7 @@ where it does not come through."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -211,3 +212,16 @@ async def test_a_channel_that_is_to_go_by_tcp_does_and_by_the_main_link_without(
         await more([viewer])
         assert whole(viewer)
         await air.stop()
+
+
+async def test_what_fell_silent_again_is_not_said_to_be_heard(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("heliograph.live.casts.SETTLE", 0.05)
+    async with watched() as ((first, one, _), _, viewers):
+        await heard(first, 2)
+        casts, link = one.reflector.casts, one.links.to(first.node)
+        (name,) = [cast["name"] for cast in sent(first)]
+        for hears in (False, True, False):
+            casts._news(link, name, hears)
+        await asyncio.sleep(0.2)
+        assert casts._heard[link, 0].told == 0
+        await more(viewers)
