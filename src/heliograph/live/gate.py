@@ -244,11 +244,18 @@ class Gate:
     def _opened(self, action: Action, channel: Channel, asker: Asker, ask: bool) -> Decision:
         """Refuse who comes to a closed channel, but only those who may know that it is there."""
         decision = self._decide(action, channel, asker, ask)
-        if channel.name not in self.closed:
-            return decision
-        if isinstance(decision, Grant):
+        if not isinstance(decision, Grant):
+            return self._unless_closed(channel.name, decision)
+        if channel.name in self.closed:
             raise closed(channel.name)
-        return _refused(decision, closed(channel.name))
+        return decision
+
+    async def _unless_closed(self, name: str, decision: Coroutine[Any, Any, Grant]) -> Grant:
+        """It may have been closed while somebody else was asked."""
+        grant = await decision
+        if name in self.closed:
+            raise closed(name)
+        return grant
 
     def _decide(self, action: Action, channel: Channel, asker: Asker, ask: bool) -> Decision:
         own = self._publish if action is Action.PUBLISH else self._view
@@ -482,11 +489,6 @@ def unknown(name: str) -> NotFoundError:
 def closed(name: str) -> ConflictError:
     """What is said of a channel that people closed: pages wait for it as for one that is silent."""
     return ConflictError(f"channel {name!r} is closed", subject=name)
-
-
-async def _refused(decision: Coroutine[Any, Any, Grant], refusal: HelioError) -> Grant:
-    await decision
-    raise refusal
 
 
 async def settled(decision: Decision) -> Grant:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,6 +23,7 @@ from heliograph.live.keys import Shown
 from heliograph.live.options import ChannelOptions
 from heliograph.live.roster import Roster
 from heliograph.model.errors import (
+    ConflictError,
     ForbiddenError,
     HelioError,
     NotFoundError,
@@ -313,6 +315,23 @@ async def test_authority_has_to_agree(house: House) -> None:
     with pytest.raises(UnauthorizedError):
         gate.publish(channel, asker(secret="wrong"))
     assert len(judge.asked) == before, "our own refusals and administrators are not asked about"
+
+
+async def test_who_is_asked_about_while_the_channel_closes_is_kept_out(house: House) -> None:
+    judge, asked = Judge(), asyncio.Event()
+
+    async def post(question: Any) -> Reply:
+        await asked.wait()
+        return await judge.post(question)
+
+    gate = Gate(ADMIN_KEY, catalogue=house.catalogue, authority=Authority(post))
+    channel = await house.channel("one")
+    deciding = asyncio.ensure_future(settled(gate.view(channel, asker())))
+    await asyncio.sleep(0)
+    gate.closed = frozenset({"one"})
+    asked.set()
+    with pytest.raises(ConflictError):
+        await deciding
 
 
 async def test_authority_lets_in_whom_we_would_refuse(house: House) -> None:
