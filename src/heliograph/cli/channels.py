@@ -99,6 +99,7 @@ def close(
             ("units", "unit", "units"),
         ),
         ("viewers", "groups", "units"),
+        lambda view: channel in view.get("closed", ()),
     )
     answer = closed.order()
     if wait and not answer["done"]:

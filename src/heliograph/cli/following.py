@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from heliograph.cli.api import events
 from heliograph.cli.console import progress, stderr
-from heliograph.model.errors import RemoteError
+from heliograph.model.errors import ConflictError, RemoteError
 
 #: Seconds without a manager, or without the server, after which an order is followed no more.
 GIVE_UP = 60.0
@@ -37,6 +37,8 @@ class Followed:
     parts: Parts
     counted: tuple[str, ...]
     """Members of the progress whose sum is what is left."""
+    stands: Callable[[Answer], bool] | None = None
+    """Whether a view says that the order stands; None: that is not looked at."""
 
     def left(self, found: Mapping[str, Any]) -> int:
         return sum(found.get(name, 0) for name in self.counted)
@@ -79,7 +81,7 @@ def _answers(server: str, key: Path | None, what: Followed, answer: Answer) -> I
 
     After a break it is ordered anew: the manager may be another.
     """
-    good = time.monotonic()
+    good, stood = time.monotonic(), False
     yield answer
     while True:
         try:
@@ -87,6 +89,12 @@ def _answers(server: str, key: Path | None, what: Followed, answer: Answer) -> I
                 good = time.monotonic()
                 if name == "progress" and value.get("subject") == what.subject:
                     yield {"done": value["done"], "progress": value.get("progress")}
+                elif name == "view" and what.stands is not None and stood != what.stands(value):
+                    if stood:
+                        raise ConflictError(
+                            f"{what.subject} was opened again", subject=what.subject
+                        )
+                    stood = True
                 elif name == "view" and what.over(value):
                     yield what.order()
             yield what.order()

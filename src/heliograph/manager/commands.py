@@ -125,6 +125,10 @@ class Commands:
     async def _open(self, command: Command) -> Answer:
         name, manager = command.text("channel"), self._manager
         self._check_known(name)
+        kept = name in manager.view.channels or name in manager.offered()
+        if name in manager.closed and not kept:  # it was deleted, or its node is away
+            await self._set_closed(name, False, command)
+            return _done()
         begun = begin(manager.view, name, manager.now())
         if name in manager.closed:
             await self._set_closed(name, False, command)
@@ -200,6 +204,7 @@ class Commands:
         lease = manager.require_lease()
         await manager.desired.set_closed(name, closed, lease, command.by)
         (manager.closed.add if closed else manager.closed.discard)(name)
+        manager.announce()  # whatever comes of the rest: nodes compare lists with what is announced
         manager.require_lease()
 
     async def _note(self, action: str, subject: str, command: Command, **detail: str) -> None:

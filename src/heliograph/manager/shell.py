@@ -178,7 +178,7 @@ class Manager:
 
     def close_channel(self, name: str) -> None:
         """Let a channel end at all units; every node is told that it is closed."""
-        self._announce()
+        self.announce()
         if name in self.view.channels:
             had = tuple(self.view.channels[name].branches)
             self.decide(d.close_channel(self.view, name))
@@ -187,7 +187,7 @@ class Manager:
     def open_channel(self, name: str, decision: Decision) -> None:
         """Let everybody in again, and decide what that begins with."""
         self._closing.pop(name, None)
-        self._announce()
+        self.announce()
         self.decide(decision)
 
     def offered(self, without: str = "") -> set[str]:
@@ -245,7 +245,7 @@ class Manager:
         if event.name.node != self._bus.node and (left or not active):
             self.leader.hurry()
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
         """Say whether this manager is active, and which list of closed channels is good."""
         lease = self.lease if self._serving.is_set() else None
         said: Json = {"active": False, "epoch": 0}
@@ -257,7 +257,7 @@ class Manager:
                 self._here.update(said)
 
     def _tell_active(self, active: bool) -> None:
-        self._announce()
+        self.announce()
         if self._changed is not None:
             self._changed(active)
 
