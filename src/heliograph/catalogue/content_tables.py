@@ -268,7 +268,7 @@ class TitleUseRow(Base):
     hour: Mapped[datetime] = mapped_column(primary_key=True)
     redirects: Mapped[int] = mapped_column(BigInteger)
     refusals: Mapped[int] = mapped_column(BigInteger)
-    """Answered by anything but a redirect."""
+    """Sent to no server."""
     plays: Mapped[int] = mapped_column(BigInteger)
     seconds: Mapped[float] = mapped_column(Float(53))
     sent_bytes: Mapped[int] = mapped_column(BigInteger)

@@ -45,7 +45,9 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 class Totals(BaseModel):
     """Of everything, lines beyond the limit as well; what a report does not count is left out."""
 
-    redirects: int = Field(description="Requests that a dispatcher sent to a server.")
+    redirects: int = Field(
+        description="Requests that a dispatcher sent to a server, by a redirect or a playlist."
+    )
     refusals: int | None = Field(None, description="Requests that it answered otherwise.")
     plays: int = Field(description="At our own units.")
     seconds: float = Field(description="Played there.")
@@ -117,7 +119,9 @@ def _span(
     ] = None,
 ) -> Span:
     end = until or datetime.now(UTC)
-    return Span(since or end - USUAL, end)
+    if since is None and end.year > 1970:
+        since = end - USUAL
+    return Span(since or end, end)
 
 
 Within: TypeAlias = Annotated[Span, Depends(_span)]

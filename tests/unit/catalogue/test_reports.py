@@ -177,6 +177,9 @@ async def test_times_that_make_no_report_are_refused(catalogue: Catalogue) -> No
     for since, until in ((START, START), (START, START - timedelta(1)), (naive, naive)):
         with pytest.raises(MalformedError):
             Span(since, until)
+    for far in (datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)):
+        with pytest.raises(MalformedError):
+            Span(far, far + timedelta(hours=1))
     with pytest.raises(MalformedError):
         await catalogue.reports.periods(Span(START - timedelta(days=3000), START), Step.HOUR)
     with pytest.raises(MalformedError):
@@ -191,3 +194,24 @@ def test_weeks_begin_on_monday() -> None:
     assert week == [datetime(2026, 2, 23, tzinfo=UTC)]
     day = Span(START, START + timedelta(hours=12)).days()
     assert day == Span(START.replace(hour=0), START.replace(hour=0) + timedelta(days=1))
+
+
+async def test_many_old_counts_are_removed_piece_by_piece(
+    catalogue: Catalogue, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heliograph.catalogue.contents.recording.PRUNE_SLICES", 1)
+    some = [Decision(START.timestamp() + 3600 * at, "film", 1, 1, "mp4", "", 302) for at in (0, 1)]
+    await store(catalogue, batch_of(some))
+    clock.at = START + timedelta(days=9)
+    for left in (1, 0):
+        await catalogue.recording.prune(plays=timedelta(days=2), uses=timedelta(days=2))
+        report = await catalogue.reports.titles(WHOLE)
+        assert report.totals["redirects"] == left
+
+
+async def test_who_is_given_a_playlist_is_counted_as_sent_there(catalogue: Catalogue) -> None:
+    given = Decision(START.timestamp() + 60, "film", 3, 7, "hls", "198.51.100.1", 200)
+    await store(catalogue, batch_of([given]))
+    titles = await catalogue.reports.titles(WHOLE)
+    assert (titles.totals["redirects"], titles.totals["refusals"]) == (1, 0)
+    assert (await catalogue.reports.clients(WHOLE)).totals["redirects"] == 1

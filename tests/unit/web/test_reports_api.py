@@ -83,6 +83,8 @@ async def test_a_name_that_a_spreadsheet_would_run_is_quoted() -> None:
         {"from": "2026-03-01T00:00:00"},
         {"from": "2026-03-02T00:00:00Z", "to": "2026-03-01T00:00:00Z"},
         {"from": "1900-03-02T00:00:00Z"},
+        {"to": "0001-01-02T00:00:00Z"},
+        {"from": "9999-12-31T00:00:00Z", "to": "9999-12-31T23:30:00Z"},
         {"limit": "0"},
         {"format": "xml"},
     ],

@@ -89,7 +89,8 @@ class Batch:
             requests[_NOTHING] += len(some) - len(known)
         if addresses is Addresses.NONE:
             return
-        redirected = Counter(map(_client, [one for one in some if one.status == REDIRECT]))
+        sent = [one for one in some if one.status == REDIRECT or one.server]
+        redirected = Counter(map(_client, sent))
         if redirected:
             networks = self.clients.setdefault(hour // DAY, Counter())
             for client, times in redirected.items():

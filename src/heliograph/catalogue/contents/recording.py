@@ -39,6 +39,8 @@ MAX_RECORDER = 64
 CHUNK = 1000
 #: Plays removed in one transaction, and such transactions of one pruning.
 PRUNE_ROWS, PRUNE_ROUNDS = 5000, 40
+#: Hours, and days, of counts removed by one pruning, each in a transaction of its own.
+PRUNE_SLICES = 200
 
 
 class Recording:
@@ -88,7 +90,7 @@ class Recording:
         for hour, requests in batch.requests.items():
             at = hour_start(hour)
             for (name, server, file, status), times in requests.items():
-                if status == REDIRECT:
+                if status == REDIRECT or server:  # a playlist sends somebody there as well
                     titles[name, at]["redirects"] += times
                     files[at, file, server, name]["redirects"] += times
                 else:
@@ -151,11 +153,19 @@ class Recording:
     async def prune(self, *, plays: timedelta, uses: timedelta) -> int:
         """Remove single plays, and counts, that are older; how many plays went."""
         now = self._context.now()
+        edge = now - uses
+        columns: tuple[Any, ...] = (TitleUseRow.hour, FileUseRow.hour, ClientUseRow.day)
+        for column in columns:
+            oldest = select(column).where(column < edge).order_by(column).limit(1)
+            for _ in range(PRUNE_SLICES):
+                async with self._db.write() as session:
+                    first = await session.scalar(oldest)
+                    if first is not None:
+                        until = min(edge, first + timedelta(hours=1))
+                        await session.execute(delete(column.class_).where(column < until))
+                if first is None:
+                    break
         async with self._db.write() as session:
-            edge = now - uses
-            await session.execute(delete(TitleUseRow).where(TitleUseRow.hour < edge))
-            await session.execute(delete(FileUseRow).where(FileUseRow.hour < edge))
-            await session.execute(delete(ClientUseRow).where(ClientUseRow.day < edge))
             await session.execute(delete(RecorderRow).where(RecorderRow.seen < edge))
         gone = 0
         for _ in range(PRUNE_ROUNDS):

@@ -58,6 +58,8 @@ class Span:
     def __post_init__(self) -> None:
         if self.since.tzinfo is None or self.until.tzinfo is None:
             raise MalformedError("time of a report", "needs its zone, such as +00:00")
+        if not 1970 <= self.since.year <= self.until.year <= 9000:
+            raise MalformedError("time of a report", "must be within 1970 to 9000, in order")
         if not timedelta() < self.until - self.since <= MAX_SPAN:
             raise MalformedError("time of a report", f"must be up to {MAX_SPAN.days} days")
 
@@ -82,7 +84,7 @@ class TitleLine:
     """For people; empty where it is not known."""
     redirects: int
     refusals: int
-    """Requests answered by anything but a redirect."""
+    """Requests that were sent to no server."""
     plays: int
     """At our own units."""
     seconds: float

@@ -194,8 +194,9 @@ class Delivery:
             await asyncio.to_thread(run.replace, paths, some)
         for frame in some:
             await self._store(run, frame.first, frame.to, frame.batch)
-        for path in paths:
-            await asyncio.to_thread(path.unlink, missing_ok=True)
+        for path in await asyncio.to_thread(run.segments):
+            if first_of(path) < fresh.to:  # also those counted before, the answer to which was lost
+                await asyncio.to_thread(path.unlink, missing_ok=True)
         return fresh.to
 
     async def _finish(self, run: Run) -> None:
