@@ -127,11 +127,11 @@ class Fleet:
         servers = self._servers
         for id, member in self.members.items():
             server, state = servers[id], states.get(id)
-            lives = alive(state)
+            lives = alive(state) and server.enabled  # others are not watched
             member.share = _share(state, now)
             if state is not None and state.response_ms is not None:
                 member.response = state.response_ms
-            usable = lives and server.enabled and not server.drained
+            usable = lives and not server.drained
             if (lives, usable) != (member.alive, member.usable):
                 member.alive, member.usable = lives, usable
                 self.stamp += 1
@@ -143,7 +143,7 @@ class Fleet:
         """Let loads decay; each second or so. ``now``: seconds of any clock."""
         if not self._since:
             self._since = now
-        self.scale = math.exp((now - self._since) / self._decay)
+        self.scale = math.exp(min((now - self._since) / self._decay, 700.0))  # a clock may jump
         if self.scale > MAX_SCALE or self.scale < 1:  # a clock may be set back
             self._renew(now)
 

@@ -15,7 +15,7 @@ import structlog
 from heliograph.catalogue.contents.values import Contents, Format, ServerState
 from heliograph.dispatcher.choose import Dispatcher, Options, Recording
 from heliograph.dispatcher.keeping import lines, parse
-from heliograph.dispatcher.snapshot import STEP, building
+from heliograph.dispatcher.snapshot import STEP, Snapshot, building
 from heliograph.model.errors import HelioError
 from heliograph.node.periodic import Periodic
 from heliograph.node.settings.dispatcher import DispatcherSettings
@@ -119,12 +119,12 @@ class Dispatching:
     def observe(self, states: Mapping[int, ServerState]) -> None:
         """Take what the monitor says, by the server's id. Of servers that it says nothing of, as
         when it has just begun, what was known stays."""
-        known = self.dispatcher.snapshot.states
+        known = _watched(self.dispatcher.snapshot.states, self.dispatcher.snapshot)
         self.dispatcher.observe({**known, **states}, self._clock())
 
     def age(self) -> float:
         """Seconds since the database said that the snapshot is right; infinite: never."""
-        return max(0.0, self._clock() - self._confirmed) if self._confirmed else float("inf")
+        return time.monotonic() - self._confirmed if self._confirmed else float("inf")
 
     def figures(self) -> dict[str, float]:
         """For the metrics: counters, and ``snapshot_age`` as of ``age``."""
@@ -132,7 +132,7 @@ class Dispatching:
 
     async def look(self) -> None:
         """Read the contents where they changed."""
-        if self._clock() < self._rest_until:
+        if time.monotonic() < self._rest_until:
             return
         try:
             version = await self._source.version()
@@ -145,7 +145,7 @@ class Dispatching:
             self._away = True
             return
         self._away = False
-        self._confirmed = self._clock()
+        self._confirmed = time.monotonic()
         await self._keep()
 
     async def _read(self) -> None:
@@ -157,7 +157,7 @@ class Dispatching:
         await self._take(contents, states)
         self._contents, self._unkept = contents, True
         taken = time.monotonic() - began
-        self._rest_until = self._clock() + taken * (1 / READING - 1)
+        self._rest_until = time.monotonic() + taken * (1 / READING - 1)
         log.info(
             "contents read",
             version=contents.version,
@@ -171,7 +171,7 @@ class Dispatching:
         steps = building(contents, self.dispatcher.snapshot)
         while (made := next(steps)) is None:  # noqa: ASYNC110 - nothing is waited for
             await asyncio.sleep(0)  # requests come first
-        newest = self.dispatcher.snapshot.states or states
+        newest = _watched(self.dispatcher.snapshot.states or states, made)
         self.dispatcher.replace(made.with_states(newest), self._clock())
         self.counters["snapshots"] += 1
         while self.dispatcher.carry(STEP):  # noqa: ASYNC110 - nothing is waited for
@@ -219,5 +219,12 @@ class Dispatching:
         try:
             await asyncio.to_thread(write)
         except OSError as error:
+            self._unkept = True
             self.counters["snapshots_not_kept"] += 1
             log.warning("contents not kept", path=str(self._path), error=str(error))
+
+
+def _watched(states: Mapping[int, ServerState], snapshot: Snapshot) -> dict[int, ServerState]:
+    """Without servers that are not enabled: nobody measures them, and what was known ages."""
+    off = {id for id, one in snapshot.servers.items() if not one.enabled}
+    return {id: state for id, state in states.items() if id not in off}

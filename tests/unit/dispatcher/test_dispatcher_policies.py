@@ -168,3 +168,13 @@ def test_what_was_committed_decays():
     assert fleet.committed(member)[0] < 1e-12
     fleet.tick(NOW)  # the clock was set back
     assert fleet.scale == 1.0
+
+
+def test_a_clock_that_jumps_ahead_lets_all_decay():
+    fleet = Fleet(decay=1.0)
+    fleet.replace({1: server(1)})
+    fleet.observe({1: state(1)}, NOW)
+    fleet.tick(30.0)
+    fleet.add(fleet.members[1], BPS)
+    fleet.tick(NOW)
+    assert fleet.committed(fleet.members[1])[0] == pytest.approx(0)

@@ -114,3 +114,8 @@ def test_refusals_are_those_of_redirects(make):
     answer = make(at, "gone", WISH, CLIENT, NOW)
     assert answer.status == 503
     assert int(dict(answer.headers)[b"retry-after"]) > 0
+
+
+def test_nobody_stays_at_a_server_that_is_disabled():
+    at = Made([server(1, enabled=False), server(2)]).title("film", {HLS: (1, 2)}).dispatcher()
+    assert priority(at, "s1") == ["s2"]

@@ -155,3 +155,31 @@ async def test_settings_are_taken_while_it_runs(tmp_path: Path):
     with pytest.raises((HelioError, ValueError), match="none of"):
         DispatcherSettings(policy="rubbish")
     await one.close()
+
+
+async def test_a_clock_that_is_set_back_stops_no_reading(tmp_path: Path):
+    at = [1e9]
+    source = Source(Made().title("film"))
+    one = Dispatching(DispatcherSettings(), source, tmp_path, clock=lambda: at[0])
+    await one.look()
+    at[0] -= 3600
+    source.made.title("clip")
+    source.made.version += 1
+
+    async def read() -> None:
+        while status(one, "clip") != 302:
+            await asyncio.sleep(0.01)
+            await one.look()
+
+    await asyncio.wait_for(read(), PATIENCE)
+    assert one.age() < PATIENCE
+
+
+async def test_a_copy_that_could_not_be_kept_is_kept_at_the_end(tmp_path: Path):
+    directory = tmp_path / "gone"
+    one = opened(Source(Made().title("film")), directory)
+    await one.look()
+    assert one.counters["snapshots_not_kept"] == 1
+    directory.mkdir()
+    await one.close()
+    assert (directory / FILE).exists()
