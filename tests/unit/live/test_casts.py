@@ -219,7 +219,7 @@ async def test_what_fell_silent_again_is_not_said_to_be_heard(monkeypatch: pytes
     async with watched() as ((first, one, _), _, viewers):
         await heard(first, 2)
         casts, link = one.reflector.casts, one.links.to(first.node)
-        (name,) = [cast["name"] for cast in sent(first)]
+        (name,) = casts._heard[link, 0].heard
         for hears in (False, True, False):
             casts._news(link, name, hears)
         await asyncio.sleep(0.2)
