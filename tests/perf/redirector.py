@@ -1,7 +1,7 @@
 """A dispatcher behind the web server's HTTP, and nothing else: ``python -m tests.perf.redirector``.
 
 Titles ``t1`` … are held by three of the servers each. Every decision is recorded as it is in the
-server, in a queue that a task empties.
+server, in a journal on disk; nothing of it is written to a database.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ import argparse
 import asyncio
 import gc
 import random
-from collections import Counter, deque
+import tempfile
+from collections import Counter
 from datetime import UTC, datetime
 from ipaddress import ip_network
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import uvloop
 
-from heliograph.catalogue.contents.statistics import Decision
 from heliograph.catalogue.contents.values import (
     Condition,
     Contents,
@@ -31,6 +32,8 @@ from heliograph.catalogue.contents.values import (
 )
 from heliograph.dispatcher.choose import Dispatcher, Options
 from heliograph.dispatcher.snapshot import Snapshot
+from heliograph.dispatcher.statistics.journal import Run
+from heliograph.dispatcher.statistics.recorder import Recorder
 from heliograph.node.server import GC_THRESHOLDS
 from heliograph.servers.dispatching import Redirects
 from heliograph.servers.forwarded import Trust
@@ -40,8 +43,8 @@ from heliograph.servers.http import HttpOptions, HttpServer
 COPIES = 3
 #: Networks whose clients have a region.
 NETWORKS = 1000
-#: Seconds between two looks at the decisions.
-EMPTIED = 0.2
+#: Seconds between two looks at what time does.
+TICK = 1.0
 
 
 def contents(titles: int, servers: int) -> Contents:
@@ -66,10 +69,10 @@ async def _nothing(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _serve(options: argparse.Namespace) -> None:
-    decisions: deque[Decision] = deque(maxlen=1_000_000)
-    dispatcher = Dispatcher(decisions.append, Options(policy=options.policy))
-    loop = asyncio.get_running_loop()
+async def _serve(options: argparse.Namespace, directory: Path) -> None:
+    recorder = Recorder(Run.begin(directory))
+    recorder.start()
+    dispatcher = Dispatcher(recorder.record, Options(policy=options.policy))
     moment = datetime.now(UTC)
     ids = range(1, options.servers + 1)
     states = {id: ServerState(id, Condition.UP, 1.0 + id, moment, moment) for id in ids}
@@ -84,16 +87,10 @@ async def _serve(options: argparse.Namespace) -> None:
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     print('{"event": "ready"}', flush=True)
-    uses: Counter[tuple[int, int]] = Counter()
-    ticked = loop.time()
     while True:
-        await asyncio.sleep(EMPTIED)
-        uses.update((one.file, one.status) for one in decisions)
-        decisions.clear()
-        if loop.time() - ticked >= 1:
-            ticked = loop.time()
-            dispatcher.tick(datetime.now(UTC).timestamp())
-            dispatcher.observe(states, datetime.now(UTC).timestamp())
+        await asyncio.sleep(TICK)
+        dispatcher.tick(datetime.now(UTC).timestamp())
+        dispatcher.observe(states, datetime.now(UTC).timestamp())
 
 
 def main() -> None:
@@ -103,7 +100,8 @@ def main() -> None:
     parser.add_argument("--titles", type=int, default=100_000)
     parser.add_argument("--servers", type=int, default=50)
     parser.add_argument("--policy", default="power-of-two")
-    uvloop.run(_serve(parser.parse_args()))
+    with tempfile.TemporaryDirectory(prefix="helio-redirector-") as directory:
+        uvloop.run(_serve(parser.parse_args(), Path(directory)))
 
 
 if __name__ == "__main__":
