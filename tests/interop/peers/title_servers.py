@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 from .clip import Clip
@@ -35,7 +36,7 @@ def lay_out(clip: Clip, directory: Path) -> Path:
     return root
 
 
-class TitleServer:
+class TitleServer(ABC):
     """A server that can be killed, frozen and started again at the same port."""
 
     def __init__(self, name: str, directory: Path) -> None:
@@ -44,9 +45,9 @@ class TitleServer:
         self.port = free_port()
         self._program: Program | None = None
 
+    @abstractmethod
     def argv(self) -> list[str]:
         """The command."""
-        raise NotImplementedError
 
     @property
     def url(self) -> str:
@@ -94,7 +95,7 @@ class Nginx(TitleServer):
         self._root = root
 
     def argv(self) -> list[str]:
-        """One worker, files only, listings as JSON is off by default."""
+        """Files and their listings, and nothing else."""
         here = self.directory
         places = "".join(
             f"{name}_temp_path {here}/titles-{name};\n"

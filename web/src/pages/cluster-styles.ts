@@ -74,26 +74,10 @@ export const pageStyles = css`
   }
   .tabs {
     display: none;
-    gap: 0.3rem;
     margin-bottom: 0.9rem;
-    padding: 0.25rem;
-    border-radius: 12px;
-    background: var(--sunk);
   }
   .tabs button {
     flex: 1;
-    min-height: 2.5rem;
-    border: 0;
-    border-radius: 9px;
-    background: none;
-    font-size: 0.92rem;
-    font-weight: 600;
-    color: var(--ink-soft);
-  }
-  .tabs button[aria-pressed="true"] {
-    background: var(--surface);
-    color: var(--ink);
-    box-shadow: var(--shadow);
   }
   .panes {
     display: grid;
@@ -130,20 +114,6 @@ export const pageStyles = css`
     margin-top: 0.4rem;
   }
   .toast {
-    position: fixed;
-    z-index: 6;
-    left: 50%;
-    bottom: 1.5rem;
-    max-width: calc(100vw - 2rem);
-    margin: 0;
-    padding: 0.75rem 1.2rem;
-    border-radius: 12px;
-    background: var(--ink);
-    color: var(--surface);
-    font-size: 0.92rem;
-    font-weight: 550;
-    box-shadow: var(--shadow);
-    transform: translateX(-50%);
     transition: opacity 0.2s;
   }
   .toast.none {

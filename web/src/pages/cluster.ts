@@ -9,6 +9,7 @@ import "../admin/cluster/log-panel";
 import { leadership, left, merged, totals } from "../admin/cluster/model";
 import "../admin/cluster/spark-line";
 import "../admin/cluster/unit-list";
+import { stranger } from "../admin/stranger";
 import { ApiError } from "../api/client";
 import {
   type Closing,
@@ -18,11 +19,12 @@ import {
   type Progress,
 } from "../api/cluster";
 import { EventFeed } from "../api/events";
-import { signInPath, WithSession } from "../api/session";
+import { WithSession } from "../api/session";
 import { sayStyles } from "../ui/cards";
 import "../ui/copy-line";
 import { bitrate, count, percent } from "../ui/format";
 import { forms } from "../ui/forms";
+import { tabStyles, toastStyles } from "../ui/panes";
 import { ridge, shared } from "../ui/shared";
 import "../ui/site-header";
 import { pageStyles } from "./cluster-styles";
@@ -50,7 +52,7 @@ interface ProgressNews {
 /** The page `/cluster`. */
 @customElement("helio-cluster")
 export class ClusterPage extends LitElement {
-  static override styles = [shared, forms, sayStyles, pageStyles];
+  static override styles = [shared, forms, sayStyles, tabStyles, toastStyles, pageStyles];
 
   @state() private view: ClusterView | null = null;
   @state() private managers: readonly Manager[] = [];
@@ -107,7 +109,7 @@ export class ClusterPage extends LitElement {
   private content(): TemplateResult {
     const { current } = this.session;
     if (!current) return html`<p role="status">Asking the server…</p>`;
-    if (!current.administrator) return this.stranger(current.account !== null);
+    if (!current.administrator) return stranger(current.account !== null, "/cluster");
     if (this.alone) return this.nobodyElse();
     if (!this.asked) return html`<p role="status">Asking the server…</p>`;
     return html`${this.top()} ${this.banner()} ${this.view ? this.lists(this.view) : this.empty()}
@@ -121,22 +123,6 @@ export class ClusterPage extends LitElement {
           : nothing
       }
       <p class="toast ${this.said ? "" : "none"}" role="status">${this.said}</p>`;
-  }
-
-  private stranger(signedIn: boolean): TemplateResult {
-    return html`<section class="card say">
-      ${ridge(false, true)}
-      <p class="lead">
-        ${
-          signedIn
-            ? "This page is for administrators. Your account is not one."
-            : "This page is for administrators. Sign in as one to go on."
-        }
-      </p>
-      <a class="press main" href=${signedIn ? "/" : signInPath("/cluster")}
-        >${signedIn ? "See what is on air" : "Sign in"}</a
-      >
-    </section>`;
   }
 
   private nobodyElse(): TemplateResult {

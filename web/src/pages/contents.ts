@@ -8,12 +8,14 @@ import type { ServerList } from "../admin/contents/server-list";
 import "../admin/contents/title-detail";
 import "../admin/contents/title-list";
 import type { TitleList } from "../admin/contents/title-list";
+import { stranger } from "../admin/stranger";
 import type { Server, ServerState, Title } from "../api/contents";
 import { EventFeed } from "../api/events";
-import { signInPath, WithSession } from "../api/session";
+import { WithSession } from "../api/session";
 import { sayStyles } from "../ui/cards";
 import { forms } from "../ui/forms";
-import { ridge, shared } from "../ui/shared";
+import { tabStyles, toastStyles } from "../ui/panes";
+import { shared } from "../ui/shared";
 import "../ui/site-header";
 
 type Tab = "titles" | "servers" | "rules";
@@ -35,6 +37,8 @@ export class ContentsPage extends LitElement {
     shared,
     forms,
     sayStyles,
+    tabStyles,
+    toastStyles,
     css`
       :host {
         --frame: 84rem;
@@ -56,27 +60,8 @@ export class ContentsPage extends LitElement {
         gap: 0.8rem 2rem;
         margin: 0.2rem 0 1.1rem;
       }
-      .tabs {
-        display: flex;
-        gap: 0.3rem;
-        padding: 0.25rem;
-        border-radius: 12px;
-        background: var(--sunk);
-      }
       .tabs button {
-        min-height: 2.5rem;
         padding: 0 1rem;
-        border: 0;
-        border-radius: 9px;
-        background: none;
-        font-size: 0.92rem;
-        font-weight: 600;
-        color: var(--ink-soft);
-      }
-      .tabs button[aria-pressed="true"] {
-        background: var(--surface);
-        color: var(--ink);
-        box-shadow: var(--shadow);
       }
       .panes {
         display: grid;
@@ -94,22 +79,6 @@ export class ContentsPage extends LitElement {
       .back {
         display: none;
         margin-bottom: 1rem;
-      }
-      .toast {
-        position: fixed;
-        z-index: 6;
-        left: 50%;
-        bottom: 1.5rem;
-        max-width: calc(100vw - 2rem);
-        margin: 0;
-        padding: 0.75rem 1.2rem;
-        border-radius: 12px;
-        background: var(--ink);
-        color: var(--surface);
-        font-size: 0.92rem;
-        font-weight: 550;
-        box-shadow: var(--shadow);
-        transform: translateX(-50%);
       }
       @media (max-width: 56rem) {
         .panes {
@@ -182,7 +151,7 @@ export class ContentsPage extends LitElement {
   private content(): TemplateResult {
     const { current } = this.session;
     if (!current) return html`<p role="status">Asking the server…</p>`;
-    if (!current.administrator) return this.stranger(current.account !== null);
+    if (!current.administrator) return stranger(current.account !== null, "/admin/contents");
     return html`<div class="top">
         <h1>Titles and servers</h1>
         <div class="tabs" role="group" aria-label="What is shown">
@@ -198,22 +167,6 @@ export class ContentsPage extends LitElement {
       </div>
       ${this.tab === "rules" ? html`<contents-rules></contents-rules>` : this.panes()}
       ${this.said ? html`<p class="toast" role="status">${this.said}</p>` : nothing}`;
-  }
-
-  private stranger(signedIn: boolean): TemplateResult {
-    return html`<section class="card say">
-      ${ridge(false, true)}
-      <p class="lead">
-        ${
-          signedIn
-            ? "This page is for administrators. Your account is not one."
-            : "This page is for administrators. Sign in as one to go on."
-        }
-      </p>
-      <a class="press main" href=${signedIn ? "/" : signInPath("/admin/contents")}
-        >${signedIn ? "See what is on air" : "Sign in"}</a
-      >
-    </section>`;
   }
 
   private panes(): TemplateResult {
