@@ -69,7 +69,8 @@ class Stage:
         self.tab.until_path("/cluster", PATIENCE)
 
     def tell(self, kind: str, value: Any) -> None:
-        """As the manager publishes it."""
+        """As the manager publishes it, once the page listens: what was told before is not its."""
+        self.until("the page listens", lambda: self.managers.listeners)
         self._loop.call_soon_threadsafe(self.managers.tell, kind, value)
 
     def log(self, event: str, **fields: object) -> None:
