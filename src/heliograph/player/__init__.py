@@ -1,0 +1,1 @@
+"""The player: buffers, flow control, retransmission, synchrony, decoders."""
