@@ -47,6 +47,14 @@ class Link(Protocol):
         """End: tokens are withdrawn, nothing is called back any more."""
         ...
 
+    async def renew(self) -> None:
+        """Leave everybody and come back: what was begun goes on, over connections that are new.
+
+        What is put or asked meanwhile is lost. Watchers are told again of all tokens that are
+        there, and of none that went meanwhile. Ends when it is done, or the link is closed.
+        """
+        ...
+
     def put(self, key: str, payload: bytes) -> None:
         """Publish to whoever is subscribed, here and elsewhere; lost where there is no room."""
         ...

@@ -29,6 +29,7 @@ class MemoryNetwork:
         """Whether something that is put on its way to another node gets lost."""
         self._starts = 0
         self._cut: set[frozenset[int]] = set()
+        self._forgotten: set[tuple[int, int]] = set()
 
     def link(self) -> MemoryLink:
         """A link that is not open yet."""
@@ -52,6 +53,20 @@ class MemoryNetwork:
         self._cut.discard(frozenset((id(one), id(other))))
         one.look()
         other.look()
+
+    def forget(self, one: MemoryLink, other: MemoryLink) -> None:
+        """Leave half a connection: ``one`` sees no tokens of ``other`` any more, and hears it."""
+        self._forgotten.add((id(one), id(other)))
+        one.look()
+
+    def remember(self, link: MemoryLink) -> None:
+        """The opposite, of all that a link forgot and of all who forgot it."""
+        self._forgotten = {pair for pair in self._forgotten if id(link) not in pair}
+
+    def seen(self, of: MemoryLink) -> list[MemoryLink]:
+        """Whose tokens a link sees, its own first."""
+        there = self.reachable(of)
+        return [one for one in there if (id(of), id(one)) not in self._forgotten]
 
     def reachable(self, of: MemoryLink) -> list[MemoryLink]:
         """Whom a link reaches, itself first."""
@@ -77,6 +92,7 @@ class MemoryLink:
 
     def __init__(self, network: MemoryNetwork, session: str) -> None:
         self.session = session
+        self.renewals = 0
         self.is_open = False
         self._network = network
         self._tokens: list[str] = []
@@ -109,6 +125,14 @@ class MemoryLink:
             question.end()
         for one in others:
             one.look()
+
+    async def renew(self) -> None:
+        """Be there anew: who forgot us, or was forgotten, is seen again."""
+        self.renewals += 1
+        self._network.remember(self)
+        for watch in self._watches:
+            watch.there = set()
+        self._look_all()
 
     def put(self, key: str, payload: bytes) -> None:
         """Publish."""
@@ -188,7 +212,7 @@ class MemoryLink:
 
     def look(self) -> None:
         """Tell our watchers what tokens have come or gone since the last look."""
-        there = [key for one in self._network.reachable(self) for key in one._tokens]
+        there = [key for one in self._network.seen(self) for key in one._tokens]
         for watch in self._watches:
             now = {key for key in there if matches(watch.pattern, key)}
             for key in sorted(watch.there - now):

@@ -185,6 +185,11 @@ class Table:
         """Sessions whose tokens are there."""
         return [(node, one) for node, at in self._nodes.items() for one in at.sessions]
 
+    def has(self, node: NodeId, session: str) -> bool:
+        """Whether that token is there."""
+        at = self._nodes.get(node)
+        return at is not None and session in at.sessions
+
     def arrived(self, node: NodeId, session: str) -> Outcome:
         """A token is there; twice is once."""
         at = self._nodes.get(node)

@@ -3,7 +3,10 @@
 Nodes are *peers* in Zenoh's words: each is connected to each, by its own ``join``, by what others
 tell (gossip), or by multicast. A link that broke is made anew by the side that has the other in
 its ``join``, and by multicast; of two who know each other by gossip alone the one that was frozen
-or cut off learns of the other anew when it comes back to the node it joined by.
+or cut off learns of the other anew when it comes back to the node it joined by. Where both connect
+to each other and one of them gives up first, the other may take the new connection for a further
+one of the old, and tells nothing of itself again (eclipse-zenoh/zenoh issue 2806): ``renew`` is
+the way out.
 
 Who belongs to the cluster is decided twice. TLS demands of those who connect a certificate by the
 cluster's authority. Zenoh lets those whom *it* connects to show a certificate by any authority
@@ -20,6 +23,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -54,6 +58,8 @@ DELAY = 100
 OPENING = 15.0
 #: Seconds that Zenoh may take to end.
 CLOSING = 3.0
+#: Seconds until it is tried again to begin anew.
+AGAIN = 1.0
 
 #: All that Zenoh's access control tells apart.
 _ALL_MESSAGES = [
@@ -144,13 +150,21 @@ class ZenohLink:
         self._zenoh: zenoh.Session
         self._inbox: Inbox
         self._open = False
+        self._closed = False
         self._refused = 0
+        self._renewals = 0
+        self._declared: dict[int, _Declared] = {}
+        self._declarations = 0
         self._tokens: set[_Token] = set()
         self._watchdog = Watchdog(options.stall, self._hide, self._show)
 
     async def open(self) -> None:
         """Begin; ``ResourceError`` where it cannot listen or read its files."""
         self._inbox = Inbox(asyncio.get_running_loop())
+        await self._begin()
+        self._watchdog.start()
+
+    async def _begin(self) -> None:
         config = zenoh.Config()
         try:
             for key, value in configuration(self._options).items():
@@ -162,15 +176,39 @@ class ZenohLink:
         except TimeoutError:
             raise ResourceError(f"bus: not begun within {OPENING:g} s", subject="bus") from None
         self._open = True
-        self._watchdog.start()
 
-    async def close(self) -> None:
-        """End; bounded, as threads that wait for a frozen node must not hold us up."""
+    async def renew(self) -> None:
+        """End Zenoh's session and begin another."""
         if not self._open:
             return
         self._open = False
+        self._renewals += 1
+        await self._end()
+        while not self._closed:
+            try:
+                await self._begin()
+                break
+            except ResourceError as error:
+                log.warning("bus not begun anew", error=error.message)
+                await asyncio.sleep(AGAIN)
+        if self._open:
+            for declared in [*self._declared.values()]:
+                declared.made = declared.make(self._zenoh)
+            for token in self._tokens:
+                token.move(self._zenoh)
+
+    async def close(self) -> None:
+        """End; bounded, as threads that wait for a frozen node must not hold us up."""
+        if self._closed:
+            return
+        self._closed = True
         self._watchdog.close()
-        self._inbox.close()
+        if self._open:
+            self._open = False
+            self._inbox.close()
+            await self._end()
+
+    async def _end(self) -> None:
         try:
             async with asyncio.timeout(CLOSING):
                 await asyncio.to_thread(self._zenoh.close)
@@ -194,7 +232,7 @@ class ZenohLink:
             self._inbox.post(lambda: heard(key, payload))
 
         callback = Callback(arrived, indirect=False)
-        return self._ending(self._zenoh.declare_subscriber(pattern, callback))
+        return self._declare(lambda session: session.declare_subscriber(pattern, callback))
 
     def serve(self, pattern: str, asked: Callable[[Question], None]) -> Undo:
         """Answer requests."""
@@ -207,7 +245,9 @@ class ZenohLink:
                 question.end()  # whoever asks is told at once that there is no answer
 
         callback = Callback(arrived, indirect=False)
-        return self._ending(self._zenoh.declare_queryable(pattern, callback, complete=True))
+        return self._declare(
+            lambda session: session.declare_queryable(pattern, callback, complete=True)
+        )
 
     def ask(
         self,
@@ -261,22 +301,26 @@ class ZenohLink:
             token.hide()
 
     def _show(self) -> None:
-        if self._open:
+        if not self._closed:
             log.warning("event loop stood still; this node was gone for others")
-            for token in self._tokens:
+            for token in [*self._tokens]:
                 token.show()
 
     def watch(self, pattern: str, seen: Callable[[str, bool], None]) -> Undo:
         """Be told of tokens. One that is lost at the bound would never be told again: none is."""
 
-        def arrived(sample: zenoh.Sample) -> None:
-            key, there = str(sample.key_expr), sample.kind == zenoh.SampleKind.PUT
-            self._inbox.post(lambda: seen(key, there), surely=True)
+        def declare(session: zenoh.Session) -> Any:  # noqa: ANN401 - what Zenoh declares
+            begun = self._renewals
 
-        callback = Callback(arrived, indirect=False)
-        return self._ending(
-            self._zenoh.liveliness().declare_subscriber(pattern, callback, history=True)
-        )
+            def arrived(sample: zenoh.Sample) -> None:
+                if begun == self._renewals:  # that all go when we leave is known
+                    key, there = str(sample.key_expr), sample.kind == zenoh.SampleKind.PUT
+                    self._inbox.post(lambda: seen(key, there), surely=True)
+
+            callback = Callback(arrived, indirect=False)
+            return session.liveliness().declare_subscriber(pattern, callback, history=True)
+
+        return self._declare(declare)
 
     def counters(self) -> Mapping[str, int]:
         """What found no room, and what Zenoh refused."""
@@ -284,17 +328,31 @@ class ZenohLink:
             "lost": self._inbox.lost,
             "refused": self._refused,
             "stalls": self._watchdog.stalls,
+            "renewals": self._renewals,
         }
 
-    def _ending(self, declared: Any) -> Undo:  # noqa: ANN401 - what Zenoh declares
+    def _declare(self, make: Callable[[zenoh.Session], Any]) -> Undo:
+        """Declare, and declare again whenever the session is another one."""
+        self._declarations += 1
+        number = self._declarations
+        self._declared[number] = _Declared(make, make(self._zenoh) if self._open else None)
+
         def undo() -> None:
-            nonlocal declared
-            if declared is not None and self._open:
+            declared = self._declared.pop(number, None)
+            if declared is not None and declared.made is not None and self._open:
                 with contextlib.suppress(zenoh.ZError):
-                    declared.undeclare()
-            declared = None
+                    declared.made.undeclare()
 
         return undo
+
+
+@dataclass(slots=True)
+class _Declared:
+    """A subscriber or a queryable."""
+
+    make: Callable[[zenoh.Session], Any]
+    made: Any
+    """None: the session begins anew, and this with it."""
 
 
 class _Token:
@@ -304,17 +362,27 @@ class _Token:
         self._session = session
         self._key = key
         self._lock = threading.Lock()
+        self._wanted = False
         self._shown: zenoh.LivelinessToken | None = None
+
+    def move(self, session: zenoh.Session) -> None:
+        """Show it in another session, as that in which it was shown has ended."""
+        with self._lock:
+            self._session, self._shown = session, None
+            if self._wanted:
+                self._shown = session.liveliness().declare_token(self._key)
 
     def show(self) -> None:
         """Twice is once."""
-        with self._lock:
+        with self._lock, contextlib.suppress(zenoh.ZError):  # the session ends: see ``move``
+            self._wanted = True
             if self._shown is None:
                 self._shown = self._session.liveliness().declare_token(self._key)
 
     def hide(self) -> None:
         """Twice is once."""
         with self._lock, contextlib.suppress(zenoh.ZError):
+            self._wanted = False
             if self._shown is not None:
                 self._shown.undeclare()  # type: ignore[no-untyped-call] # so in its stub
             self._shown = None

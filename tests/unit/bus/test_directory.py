@@ -127,3 +127,61 @@ async def test_what_cannot_be_read_is_counted_and_does_no_harm(net: Nodes) -> No
     assert one.present("unit")
     assert one.counters()["news_unread"] == 5
     assert one.counters()["unread"] == 1
+
+
+async def test_half_a_connection_is_made_anew_and_nobody_is_taken_for_gone(
+    net: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory_module, "HALF", 0.1)
+    monkeypatch.setattr(directory_module, "RETURN", 0.1)
+    one, other, third = [await net.add(node) for node in "abc"]
+    for bus in (one, other, third):
+        bus.announce("unit", f"u{bus.node[0]}")
+    await turns()
+    net.network.forget(net.links[0], net.links[1])  # one sees no token of other, and hears it
+    await turns()
+    assert len(one.present("unit")) == 2
+    assert len(other.present("unit")) == 3
+    seen: list[Event] = []
+    one.watch("unit", seen.append)
+    await asyncio.wait_for(one.until_present("unit", 3), 5)
+    await asyncio.sleep(0.2)  # those who had to return by now
+    assert kinds(seen[2:]) == ["Arrived"]
+    assert [link.renewals for link in net.links] == [1, 0, 0]
+    assert one.counters()["halves"] == 1
+
+
+async def test_who_went_while_the_link_was_made_anew_is_gone(
+    net: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory_module, "HALF", 0.1)
+    monkeypatch.setattr(directory_module, "RETURN", 0.1)
+    one, other, third = [await net.add(node) for node in "abc"]
+    third.announce("unit", "u")
+    await turns()
+    renew = net.links[0].renew
+
+    async def slowly() -> None:
+        net.links[0]._watches.clear()  # nothing is told while the link is away
+        net.links[2].fail()
+        await renew()
+
+    monkeypatch.setattr(net.links[0], "renew", slowly)
+    net.network.forget(net.links[0], net.links[1])
+    seen: list[Event] = []
+    one.watch("unit", seen.append)
+    async with asyncio.timeout(5):
+        while kinds(seen) != ["Arrived", "Gone"]:  # noqa: ASYNC110 - of what is seen
+            await asyncio.sleep(0.01)
+    assert other.counters()["halves"] == 0
+
+
+async def test_a_token_on_its_way_is_no_half_connection(net: Nodes) -> None:
+    one, _ = await net.add("a"), await net.add("b")
+    net.network.forget(net.links[0], net.links[1])
+    await asyncio.sleep(0.2)  # ten words of the other
+    net.network.remember(net.links[0])
+    net.links[0].look()
+    await turns()
+    assert one.nodes() == 2
+    assert net.links[0].renewals == 0
