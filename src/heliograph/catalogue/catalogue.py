@@ -26,6 +26,7 @@ from heliograph.catalogue.passwords import Passwords
 from heliograph.catalogue.permits import Permits
 from heliograph.catalogue.sessions import Sessions
 from heliograph.catalogue.throttle import Throttle
+from heliograph.catalogue.volumes import Volumes
 from heliograph.model.nodes import shared_id
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,7 @@ class Catalogue:
         self.contents = ContentStore(context)
         self.recording = Recording(context)
         self.reports = Reports(context)
+        self.volumes = Volumes(context)
         self.instance = ""
         """Which database this is: the same for all who share it, another for every other one."""
 

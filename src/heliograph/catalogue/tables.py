@@ -256,6 +256,17 @@ class ClosedRow(Base):
     since: Mapped[datetime]
 
 
+class VolumeRow(Base):
+    """The newest state of each volume, as storage writes it."""
+
+    __tablename__ = "volumes"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    version: Mapped[int]
+    document: Mapped[str] = mapped_column(Text)
+    changed: Mapped[datetime]
+
+
 class AuditRow(Base):
     __tablename__ = "audit_log"
     __table_args__ = (Index(None, "at"), Index(None, "subject"), Index(None, "actor"))

@@ -16,6 +16,8 @@ class Role(StrEnum):
     """Decides who carries what; one is active, the others stand by."""
     UNIT = "unit"
     """Carries media."""
+    STORAGE = "storage"
+    """Has disks with the blocks of titles, and serves these."""
 
 
 def roles_of(settings: Settings) -> frozenset[Role]:
@@ -28,5 +30,5 @@ def roles_of(settings: Settings) -> frozenset[Role]:
         return frozenset(map(Role, cluster.roles))
     shares = settings.database.url.startswith("postgresql")
     if cluster.join and not shares:
-        return frozenset({Role.PORTAL, Role.UNIT})
+        return frozenset({Role.PORTAL, Role.UNIT, Role.STORAGE})
     return frozenset(Role)

@@ -23,7 +23,7 @@ def test_the_first_node_does_everything():
 
 
 def test_who_joins_manages_only_with_the_database_of_the_others():
-    assert roles_of(settings(JOINED)) == {Role.PORTAL, Role.UNIT}
+    assert roles_of(settings(JOINED)) == {Role.PORTAL, Role.UNIT, Role.STORAGE}
     assert roles_of(settings(JOINED, SHARED)) == set(Role)
 
 

@@ -13,7 +13,7 @@ from heliograph.manager.service_address import VirtualAddress
 from heliograph.model.errors import SettingsError
 from heliograph.node.settings.base import Address, Port, Section, fail
 
-Role = Literal["portal", "manager", "unit"]
+Role = Literal["portal", "manager", "unit", "storage"]
 
 
 class ClusterSettings(Section):
@@ -38,11 +38,11 @@ class ClusterSettings(Section):
     """Other nodes count this one as gone when they hear nothing of it for so many ms."""
     scouting: bool = True
     """Whether nodes on the same local network find each other by multicast."""
-    roles: Annotated[tuple[Role, ...], Field(strict=False, max_length=3)] = ()
+    roles: Annotated[tuple[Role, ...], Field(strict=False, max_length=4)] = ()
     """What this node does: `portal` (pages, API, sends viewers to units), `unit` (carries media),
-    `manager` (decides who carries what; one at a time, the others stand by). Empty: all three, but
-    a node that joins others is a manager only if `database.url` names a PostgreSQL server, which
-    managers share."""
+    `storage` (has disks with titles), `manager` (decides who carries what; one at a time, the
+    others stand by). Empty: all four, but a node that joins others is a manager only if
+    `database.url` names a PostgreSQL server, which managers share."""
     location: str = Field(default="", pattern=r"^[a-z0-9-]{0,32}(/[a-z0-9-]{1,32}){0,7}$")
     """Where this node is, from the large to the small, such as `eu/de/berlin`: viewers are sent to
     units near their portal when loads are alike."""

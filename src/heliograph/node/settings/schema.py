@@ -30,6 +30,7 @@ from heliograph.node.settings.cluster import ClusterSettings, MeshSettings, Unit
 from heliograph.node.settings.dispatcher import DispatcherSettings
 from heliograph.node.settings.monitor import MonitorSettings
 from heliograph.node.settings.statistics import StatisticsSettings
+from heliograph.node.settings.storage import StorageSettings
 
 #: More worker threads than this gain nothing: the kernel's send path is the cost long before.
 MAX_WORKERS = 8
@@ -367,6 +368,7 @@ class Settings(Section):
     dispatcher: DispatcherSettings = Field(default_factory=DispatcherSettings)
     monitor: MonitorSettings = Field(default_factory=MonitorSettings)
     statistics: StatisticsSettings = Field(default_factory=StatisticsSettings)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
     channels: Annotated[tuple[ChannelSettings, ...], Field(strict=False)] = ()
     """Channels, each in a `[[channels]]` table of the file."""
 
