@@ -33,7 +33,8 @@ BACKLOG = 2048
 MAX_HEAD = 32 << 10
 #: Seconds from a whole head to the whole answer: the pages by a bad mobile connection.
 MAX_ANSWER_S = 60.0
-#: In the extensions of a request's scope, by the application: the answer has no end.
+#: In the extensions of a request's scope, by the application: the body, or the answer, may take as
+#: long as it wants to, while something moves.
 ENDLESS = "helio.endless"
 #: Seconds that a connection may stay without a further request: the pages ask every 2.
 KEEP_ALIVE_S = 30
@@ -195,6 +196,8 @@ class HttpConnection(HttpToolsProtocol):
         """Requests answered since somebody looked whether there are any."""
         self._resting = False
         """Whether ``_rested`` looks for that."""
+        self._moved = False
+        """Whether something came, or was taken, since the timer was set."""
 
     # what asyncio says
 
@@ -215,6 +218,7 @@ class HttpConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        self._moved = True
         if data.startswith(GO) and self._redirect(data):
             return
         if self._head >= 0 and not self._resting:
@@ -239,6 +243,10 @@ class HttpConnection(HttpToolsProtocol):
             error.status = 431
             self.transport.write(refusal(error))
             self.transport.close()
+
+    def resume_writing(self) -> None:
+        self._moved = True
+        super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
@@ -353,6 +361,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
+        self._moved = False
         self._timer = self.loop.call_later(seconds, self._late)
 
     def _disarm(self) -> None:
@@ -368,8 +377,10 @@ class HttpConnection(HttpToolsProtocol):
         self.transport.abort()
 
     def _endless(self) -> bool:
-        """Whether an answer without an end is under way, to a client that takes it."""
-        cycle = self.cycle
-        if cycle is None or not cycle.response_started or cycle.response_complete:
+        """Whether a request may take as long as it wants to, and its client does its part."""
+        cycle, moved = self.cycle, self._moved
+        if cycle is None or cycle.response_complete:
             return False
-        return ENDLESS in cycle.scope.get("extensions", ()) and not self.flow.write_paused
+        if ENDLESS not in cycle.scope.get("extensions", ()):
+            return False
+        return moved or (cycle.response_started and not self.flow.write_paused)

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.web.site import PATIENCE, Site, running
 
 from heliograph.model.errors import ResourceError
-from heliograph.servers.http import MAX_HEAD, HttpOptions, HttpServer
+from heliograph.servers.http import ENDLESS, MAX_HEAD, HttpOptions, HttpServer
 
 
 async def _open(site: Site) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -182,3 +182,55 @@ async def test_stop_lets_an_answer_end():
 async def test_answers_are_dated():
     async with running() as site:
         assert (await site.get("/healthz")).headers["date"].endswith("GMT")
+
+
+async def _swallow(scope, receive, send):
+    """An application that takes a body, and gives a long answer, as slowly as its client is."""
+    assert scope["type"] == "http"
+    if scope["path"] == "/endless":
+        scope.setdefault("extensions", {})[ENDLESS] = True
+    taken = 0
+    while True:
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if not message.get("more_body"):
+            break
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(64):
+        await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
+    await send({"type": "http.response.body", "body": b"%d" % taken})
+
+
+@pytest.mark.parametrize(("path", "whole"), [("/endless", True), ("/other", False)])
+async def test_a_long_body_may_come_slowly_where_it_is_allowed(path: str, whole: bool):
+    async with running(answer_timeout=0.4) as site:
+        server = HttpServer(_swallow, site.context, HttpOptions("127.0.0.1", 0, answer_timeout=0.4))
+        await server.start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head = f"PUT {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 12\r\n\r\n"
+        writer.write(head.encode())
+        try:
+            for _ in range(12):
+                writer.write(b"a")
+                await writer.drain()
+                await asyncio.sleep(0.1)
+            answer = await _rest(reader)
+        except ConnectionError:
+            answer = b""
+        assert answer.endswith(b"12\r\n0\r\n\r\n") is whole
+        writer.close()
+        await server.stop()
+
+
+async def test_a_client_that_stops_in_the_middle_is_let_go():
+    async with running() as site:
+        server = HttpServer(_swallow, site.context, HttpOptions("127.0.0.1", 0, answer_timeout=0.3))
+        await server.start()
+        _, sends_no_more = await asyncio.open_connection("127.0.0.1", server.port)
+        sends_no_more.write(b"PUT /endless HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na")
+        _, reads_no_more = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+        reads_no_more.write(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+        await site.until(lambda: site.context.counters["http_timeouts"] == 2)
+        sends_no_more.close()
+        reads_no_more.close()
+        await server.stop()
