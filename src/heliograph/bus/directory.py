@@ -2,6 +2,10 @@
 
 A token that arrives makes us ask its session for its book; news keep it up to date. Every
 ``BEACON`` seconds each session tells the version of its own, so that lost news are noticed.
+
+Who goes on telling for ``HALF`` seconds and shows no token, or shows one and tells nothing for
+``SILENCE`` seconds, is at the other end of half a connection, which does not heal by itself: then
+the link is made anew.
 """
 
 from __future__ import annotations
@@ -9,6 +13,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import structlog
 
@@ -28,6 +34,29 @@ BEACON = 2.0
 PATIENCE = 2.0
 #: Seconds until a session that did not tell is asked again.
 RETRY = 0.25
+#: Seconds that a session may be heard without its token: a token takes milliseconds.
+HALF = 7.0
+#: Seconds without a word of a session whose token is there, which is five words about the version:
+#: one whose event loop stands still takes its token back sooner.
+SILENCE = 10.0
+#: Seconds between two times that the link is made anew, as that parts us from all others.
+RENEWAL = 30.0
+#: Seconds after it in which the others have to be seen again; until then they count as there.
+RETURN = 3.0
+#: Sessions that are watched for being without a token; strangers cannot make any.
+MAX_HALVES = 1000
+
+
+#: One start of a node.
+Session: TypeAlias = tuple[NodeId, str]
+
+
+@dataclass(slots=True)
+class _Half:
+    """Since when, and until when, a session was heard without its token."""
+
+    first: float
+    last: float
 
 
 class Directory:
@@ -46,8 +75,15 @@ class Directory:
         self._beacon: asyncio.TimerHandle | None = None
         self._retries: set[asyncio.TimerHandle] = set()
         self._closed = False
+        self._halves: dict[Session, _Half] = {}
+        self._words: dict[Session, float] = {}
+        """When each session whose token is there was heard last."""
+        self._absent: set[Session] = set()
+        self._renewal: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop
-        self.counters: Counter[str] = Counter(books_asked=0, books_missed=0, news_unread=0)
+        self.counters: Counter[str] = Counter(
+            books_asked=0, books_missed=0, news_unread=0, halves=0
+        )
 
     def start(self) -> None:
         """Show our token and look for those of others; the link is open."""
@@ -72,6 +108,9 @@ class Directory:
         for retry in self._retries:
             retry.cancel()
         self._retries.clear()
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.gather(self._renewal, return_exceptions=True)
         self._watchers.clear()
         while self._undo:
             self._undo.pop()()
@@ -115,6 +154,7 @@ class Directory:
 
     def _tell_version(self) -> None:
         self._put(News(self._own.version))
+        self._listen()
         self._beacon = self._loop.call_later(BEACON, self._tell_version)
 
     def _put(self, news: News) -> None:
@@ -163,6 +203,11 @@ class Directory:
         if found is None:
             return
         node, session = found
+        self._absent.discard(found)
+        self._halves.pop(found, None)
+        self._note_word(found, there)
+        if there and self._table.has(node, session):
+            return  # seen again, over a link that is new
         events, _ = (self._table.arrived if there else self._table.gone)(node, session)
         log.info("node is there" if there else "node is gone", node=node, session=session)
         self._emit(events)
@@ -178,9 +223,69 @@ class Directory:
             self.counters["news_unread"] += 1
             log.debug("news not understood", key=key, error=error.message)
             return
+        if self._table.has(*found):
+            self._note_word(found, True)
+        else:
+            self._doubt(found)
         events, _ = self._table.news(*found, news)
         self._emit(events)
         self._want()
+
+    # half a connection
+
+    def _doubt(self, session: Session) -> None:
+        """Note that a session was heard whose token is not to be seen."""
+        now = self._loop.time()
+        half = self._halves.get(session)
+        if half is None or now - half.last > 2 * BEACON:  # it was on its way, or ended since
+            if len(self._halves) >= MAX_HALVES:
+                self._halves.clear()
+            half = self._halves[session] = _Half(now, now)
+        half.last = now
+        if now - half.first >= HALF:
+            self._heal(session, "it shows no token")
+
+    def _note_word(self, session: Session, there: bool) -> None:
+        if there:
+            self._words[session] = self._loop.time()
+        else:
+            self._words.pop(session, None)
+
+    def _listen(self) -> None:
+        """Look whether everybody whose token is there says something."""
+        latest = self._loop.time() - SILENCE
+        for session, word in self._words.items():
+            if word < latest:
+                self._heal(session, "it says nothing")
+                return
+
+    def _heal(self, session: Session, why: str) -> None:
+        if self._renewal is not None:
+            return
+        self.counters["halves"] += 1
+        node, start = session
+        log.warning("half of a connection; made anew", node=node, session=start, reason=why)
+        self._renewal = self._loop.create_task(self._renew(), name="bus renewal")
+
+    async def _renew(self) -> None:
+        try:
+            self._halves.clear()
+            mine = self._node, self._link.session
+            self._absent = {one for one in self._table.sessions() if one != mine}
+            await self._link.renew()
+            self._words = dict.fromkeys(self._words, self._loop.time())
+            await asyncio.sleep(RETURN)
+            for node, session in sorted(self._absent):
+                log.info("node is gone", node=node, session=session)
+                self._note_word((node, session), False)
+                events, _ = self._table.gone(node, session)
+                self._emit(events)
+            self._absent.clear()
+            await asyncio.sleep(RENEWAL - RETURN)
+        except Exception:
+            log.exception("bus not made anew")
+        finally:
+            self._renewal = None
 
     def _place(self, key: str) -> tuple[NodeId, str] | None:
         """Whom a key speaks of; None where that is nobody, or this session."""

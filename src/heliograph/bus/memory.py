@@ -30,6 +30,7 @@ class MemoryNetwork:
         self._starts = 0
         self._cut: set[frozenset[int]] = set()
         self._forgotten: set[tuple[int, int]] = set()
+        self._muted: set[tuple[int, int]] = set()
 
     def link(self) -> MemoryLink:
         """A link that is not open yet."""
@@ -59,9 +60,18 @@ class MemoryNetwork:
         self._forgotten.add((id(one), id(other)))
         one.look()
 
+    def mute(self, one: MemoryLink, other: MemoryLink) -> None:
+        """The other half: ``one`` sees the tokens of ``other``, and hears nothing."""
+        self._muted.add((id(one), id(other)))
+
+    def hears(self, one: MemoryLink, other: MemoryLink) -> bool:
+        """Whether what ``other`` puts reaches ``one``."""
+        return (id(one), id(other)) not in self._muted
+
     def remember(self, link: MemoryLink) -> None:
         """The opposite, of all that a link forgot and of all who forgot it."""
         self._forgotten = {pair for pair in self._forgotten if id(link) not in pair}
+        self._muted = {pair for pair in self._muted if id(link) not in pair}
 
     def seen(self, of: MemoryLink) -> list[MemoryLink]:
         """Whose tokens a link sees, its own first."""
@@ -137,7 +147,7 @@ class MemoryLink:
     def put(self, key: str, payload: bytes) -> None:
         """Publish."""
         for one in self._network.reachable(self):
-            if one is self or not self._network.lose(key):
+            if one is self or (self._network.hears(one, self) and not self._network.lose(key)):
                 for pattern, heard in [*one._subscribers]:
                     if matches(pattern, key):
                         one._soon(heard, key, payload)

@@ -151,6 +151,23 @@ async def test_half_a_connection_is_made_anew_and_nobody_is_taken_for_gone(
     assert one.counters()["halves"] == 1
 
 
+async def test_who_shows_a_token_and_says_nothing_is_met_anew(
+    net: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory_module, "SILENCE", 0.2)
+    monkeypatch.setattr(directory_module, "RETURN", 0.1)
+    one, other = await net.add("a"), await net.add("b")
+    await turns()
+    net.network.mute(net.links[0], net.links[1])
+    other.announce("unit", "u")
+    await turns()
+    assert one.present("unit") == {}
+    await asyncio.wait_for(one.until_present("unit"), 5)
+    assert [link.renewals for link in net.links] == [1, 0]
+    await asyncio.sleep(0.5)  # all is well, and stays so
+    assert [link.renewals for link in net.links] == [1, 0]
+
+
 async def test_who_went_while_the_link_was_made_anew_is_gone(
     net: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
