@@ -1,0 +1,300 @@
+"""Where the members of parity groups are: on different disks, and on different nodes.
+
+Member j of group g in groups of width w is block g · w + j of its object. It goes where the policy
+says, unless that disk has a member of the group already, or the disk's node has as many as it
+should; then the policy is asked for another number, and so on. What did not find room in
+``ATTEMPTS`` is placed by weighted rendezvous among the disks that have some. A change of the table
+thus moves those members whose own attempts it changes, and few besides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from heliograph.model.errors import MalformedError, ResourceError
+from heliograph.storage.placement.generator import Words, draw, draw_one, mix
+from heliograph.storage.placement.policies import Placement
+from heliograph.storage.placement.rendezvous import weighted
+from heliograph.storage.placement.values import Table
+from heliograph.storage.values import MAX_WIDTH, DiskId
+
+#: Numbers that a member asks the policy for. Of ten disks as wide as a group, all but one in a
+#: thousand last members find the one that is left.
+ATTEMPTS = 64
+#: Numbers of blocks stay below; attempt a of block n has the number n + a · (2^48 + 1). Odd, so
+#: that it leads round robin to another disk.
+MAX_BLOCKS = 1 << 48
+_STRIDE = MAX_BLOCKS + 1
+#: Groups worked on at once.
+CHUNK = 1 << 15
+#: Tell apart what else is drawn for a block from what the policy draws.
+_PART = 0xA0761D6478BD642F
+_REST = 0xE7037ED1A0B428DB
+_WORD = 1 << 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """A table with its nodes, for groups of one width."""
+
+    table: Table
+    width: int
+    disks: tuple[DiskId, ...]
+    """Physical disks; all else speaks of their numbers in this order."""
+    nodes: NDArray[np.int64]
+    """By disk: the number of its node."""
+    weights: NDArray[np.float64]
+    """By disk: how many logical disks it makes up."""
+    level: int
+    """Members that any node may have; on top of that, ``extra`` nodes may have one more."""
+    extra: int
+    sorted_ids: NDArray[np.int64]
+    """Of the logical disks."""
+    owners: NDArray[np.int64]
+    """By logical disk and part: the physical disk."""
+    ends: Words
+    """By logical disk and part: where it ends in 2^32 equal pieces of the logical disk."""
+    plain: bool
+    """Whether no logical disk has several parts."""
+    keys: Words
+    """By disk: what a block's number is joined with when the rest is placed."""
+    parts_of: Mapping[int, tuple[tuple[int, int], ...]]
+    """``ends`` and ``owners`` by id of the logical disk, for looking up one."""
+    node_of: tuple[int, ...]
+    """``nodes``, for looking up one."""
+
+    def physical(self, seed: int, numbers: Words, logical: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The disks of blocks on those logical disks; parts get what is theirs by hash."""
+        rows = self.sorted_ids.searchsorted(logical)
+        part: NDArray[np.int64] | int = 0
+        if not self.plain:
+            drawn = draw(seed ^ _PART, numbers) >> np.uint64(32)
+            part = (drawn[:, None] >= self.ends[rows]).sum(axis=1)
+        disks: NDArray[np.int64] = self.owners[rows, part]
+        return disks
+
+    def physical_one(self, seed: int, number: int, logical: int) -> int:
+        """The same of one block."""
+        parts = self.parts_of[logical]
+        if len(parts) == 1:
+            return parts[0][1]
+        drawn = draw_one(seed ^ _PART, number) >> 32
+        return next(disk for end, disk in parts if drawn < end)
+
+    def has_room(self, row: list[int], disk: int) -> bool:
+        """Whether a group with members on those disks may have another on this one."""
+        if disk in row:
+            return False
+        node = self.node_of[disk]
+        there = sum(self.node_of[one] == node for one in row)
+        if there < self.level:
+            return True
+        # At level 0 there is an extra place for each member.
+        return there == self.level and (not self.level or self.extra_left(row) > 0)
+
+    def extra_left(self, row: list[int]) -> int:
+        """How many nodes may still have a member above the level."""
+        counts = Counter(self.node_of[one] for one in row)
+        return self.extra - sum(count > self.level for count in counts.values())
+
+
+def layout_of(table: Table, nodes: Mapping[DiskId, str], width: int) -> Layout:
+    """What ``place`` needs to know of a table.
+
+    ``ResourceError``: fewer disks than a group has members; ``MalformedError``: a disk without a
+    node, or a width that cannot be.
+    """
+    return _layout(table, frozenset(nodes.items()), width)
+
+
+@lru_cache(maxsize=16)
+def _layout(table: Table, nodes: frozenset[tuple[DiskId, str]], width: int) -> Layout:
+    if not 1 <= width <= MAX_WIDTH:
+        raise MalformedError("group", f"{width} members (1 to {MAX_WIDTH})")
+    shares = table.shares
+    disks = tuple(shares)
+    if len(disks) < width:
+        raise ResourceError(f"groups of {width} members need as many disks; there are {len(disks)}")
+    node_of = dict(nodes)
+    lost = next((disk for disk in disks if disk not in node_of), None)
+    if lost is not None:
+        raise MalformedError("placement", f"the node of disk {lost} is not told")
+    names = sorted({node_of[disk] for disk in disks})
+    counts = [sum(node_of[disk] == name for disk in disks) for name in names]
+    level, extra = _levels(counts, width)
+    number = {disk: index for index, disk in enumerate(disks)}
+    node_numbers = tuple(names.index(node_of[disk]) for disk in disks)
+    logical = sorted(table.disks, key=lambda one: one.id)
+    most = max(len(one.parts) for one in logical)
+    owners = np.zeros((len(logical), most), np.int64)
+    ends = np.full((len(logical), most), _WORD, np.uint64)
+    for row, one in enumerate(logical):
+        end = 0.0
+        for column, part in enumerate(one.parts):
+            end += part.share
+            owners[row, column] = number[part.disk]
+            if column + 1 < len(one.parts):
+                ends[row, column] = round(end * _WORD)
+    parts_of = {
+        one.id: tuple(zip(ends[row].tolist(), owners[row].tolist(), strict=True))[: len(one.parts)]
+        for row, one in enumerate(logical)
+    }
+    return Layout(
+        table=table,
+        width=width,
+        disks=disks,
+        nodes=np.array(node_numbers, np.int64),
+        weights=np.array(list(shares.values()), np.float64),
+        level=level,
+        extra=extra,
+        sorted_ids=np.array([one.id for one in logical], np.int64),
+        owners=owners,
+        ends=ends,
+        plain=most == 1,
+        keys=np.array([seed_of_disk(disk) for disk in disks], np.uint64),
+        parts_of=parts_of,
+        node_of=node_numbers,
+    )
+
+
+def seed_of_disk(disk: DiskId) -> int:
+    """A number of the disk's own, 0 to below 2^64."""
+    return int.from_bytes(hashlib.blake2b(disk.encode(), digest_size=8).digest(), "big")
+
+
+def _levels(counts: list[int], width: int) -> tuple[int, int]:
+    """How many members each node may have, and how many nodes one more.
+
+    ``counts``: disks by node. As even as disks allow: a node with fewer than the level has one on
+    each of its disks.
+    """
+    level = 0
+    while sum(min(count, level + 1) for count in counts) < width:
+        level += 1
+    return level, width - sum(min(count, level) for count in counts)
+
+
+def place(
+    policy: Placement,
+    seed: int,
+    groups: ArrayLike,
+    width: int,
+    table: Table,
+    nodes: Mapping[DiskId, str],
+) -> NDArray[np.int64]:
+    """The disks of groups: a row a group, a column a member.
+
+    The numbers are those of ``table.physical``. ``groups``: numbers from 0, below 2^48 / width.
+    ``nodes``: the node, or whatever else fails as one, of each disk. In a row disks are different,
+    and nodes too where there are as many as members; else members are spread over nodes as evenly
+    as can be. Errors: those of ``layout_of``; ``MalformedError`` for groups out of range.
+    """
+    layout = layout_of(table, nodes, width)
+    wanted = np.asarray(groups, np.uint64)
+    if wanted.size and int(wanted.max()) >= MAX_BLOCKS // width:
+        raise MalformedError("group", f"{int(wanted.max())} (below 2^48 / {width})")
+    found = np.empty((len(wanted), width), np.int64)
+    for start in range(0, len(wanted), CHUNK):
+        piece = slice(start, start + CHUNK)
+        found[piece] = _rows(policy, seed, wanted[piece], layout)
+    return found
+
+
+def place_one(
+    policy: Placement,
+    seed: int,
+    group: int,
+    width: int,
+    table: Table,
+    nodes: Mapping[DiskId, str],
+) -> tuple[DiskId, ...]:
+    """The disks of one group, by member: the same as ``place`` says, sooner for a single one."""
+    layout = layout_of(table, nodes, width)
+    if not 0 <= group < MAX_BLOCKS // width:
+        raise MalformedError("group", f"{group} (below 2^48 / {width})")
+    return _remembered(policy, seed, group, layout)
+
+
+def _rows(policy: Placement, seed: int, groups: Words, layout: Layout) -> NDArray[np.int64]:
+    rows = np.full((len(groups), layout.width), -1, np.int64)
+    extra = np.full(len(groups), layout.extra, np.int64)
+    for member in range(layout.width):
+        numbers = groups * np.uint64(layout.width) + np.uint64(member)
+        pending = np.arange(len(groups))
+        for attempt in range(ATTEMPTS):
+            tried = numbers[pending] + np.uint64(attempt * _STRIDE)
+            disks = layout.physical(seed, tried, policy.locate(seed, tried, layout.table))
+            free, used = _judge(rows[pending, :member], disks, extra[pending], layout)
+            rows[pending[free], member] = disks[free]
+            extra[pending] -= used
+            pending = pending[~free]
+            if not pending.size:
+                break
+        else:
+            disks = _rest(seed, numbers[pending], rows[pending, :member], extra[pending], layout)
+            used = _judge(rows[pending, :member], disks, extra[pending], layout)[1]
+            rows[pending, member] = disks
+            extra[pending] -= used
+    return rows
+
+
+def _judge(
+    rows: NDArray[np.int64], disks: NDArray[np.int64], extra: NDArray[np.int64], layout: Layout
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether each row has room on its disk, and whether that takes one of its extra places."""
+    there = (layout.nodes[rows] == layout.nodes[disks][:, None]).sum(axis=1)
+    other = (rows != disks[:, None]).all(axis=1)
+    below = there < layout.level
+    last = (there == layout.level) & (extra > 0)
+    return other & (below | last), other & last
+
+
+def _rest(
+    seed: int,
+    numbers: Words,
+    rows: NDArray[np.int64],
+    extra: NDArray[np.int64],
+    layout: Layout,
+) -> NDArray[np.int64]:
+    """Weighted rendezvous among the disks that have room."""
+    scores = weighted(mix(draw(seed ^ _REST, numbers)[:, None] ^ layout.keys), layout.weights)
+    for disk in range(len(layout.disks)):
+        free, _ = _judge(rows, np.full(len(rows), disk), extra, layout)
+        scores[~free, disk] = -np.inf
+    best: NDArray[np.int64] = scores.argmax(axis=1)
+    return best
+
+
+@lru_cache(maxsize=4096)
+def _remembered(policy: Placement, seed: int, group: int, layout: Layout) -> tuple[DiskId, ...]:
+    """Streams ask for each group once a block; 4096 groups are those of some thousand streams."""
+    return tuple(layout.disks[disk] for disk in _row(policy, seed, group, layout))
+
+
+def _row(policy: Placement, seed: int, group: int, layout: Layout) -> list[int]:
+    first = group * layout.width
+    tried = policy.locate_few(seed, range(first, first + layout.width), layout.table)
+    row: list[int] = []
+    for member, logical in enumerate(tried):
+        number = first + member
+        disk = layout.physical_one(seed, number, logical)
+        attempt = 0
+        while not layout.has_room(row, disk):
+            attempt += 1
+            if attempt == ATTEMPTS:
+                numbers, rows = np.array([number], np.uint64), np.array([row], np.int64)
+                extra = np.array([layout.extra_left(row)])
+                disk = int(_rest(seed, numbers, rows, extra, layout)[0])
+                break
+            again = number + attempt * _STRIDE
+            found = policy.locate_few(seed, (again,), layout.table)[0]
+            disk = layout.physical_one(seed, again, found)
+        row.append(disk)
+    return row
