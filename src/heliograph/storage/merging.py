@@ -21,13 +21,13 @@ from heliograph.storage.values import DiskId
 
 #: Parts are multiples of 1/64 of a logical disk: more exact than bandwidths are measured.
 GRAINS = 64
-#: The first logical disks are as large as the smallest disk, but not below a quarter of the mean:
-#: one small old disk is no reason for hundreds of logical ones.
+#: The first logical disks are as large as the smallest disk that is not below a quarter of the
+#: mean: one small old disk is no reason for hundreds of logical ones.
 SMALLEST = 0.25
 #: Forgives sums of fractions their last bits.
 _EPSILON = 1e-6
-#: Rounds of bringing down what is too large; each leaves half of the excess at most.
-_ROUNDS = 64
+#: Rounds of bringing down what is too large, at most; each leaves 31/32 of the excess or less.
+_ROUNDS = 1000
 
 
 class By(StrEnum):
@@ -96,36 +96,34 @@ def merge(
 
     Logical disks that only have parts of disks that stay are kept as they are. ``width``: members
     of a group; no disk gets more than a member of each group, and no node of ``nodes`` more than
-    its members, since they could not be filled. The same table where nothing changes.
-    ``ResourceError``: there are no disks; ``TooLargeError``: too many logical disks would be, and
-    the table is to be started anew.
+    its members, since they could not be filled. The same table where nothing changes; one without a
+    past where nothing stays. ``ResourceError``: there are no disks; ``TooLargeError``: there would
+    be too many logical disks, and the table is to be started anew.
     """
     offers = _checked(disks)
-    gone = [one.id for one in table.disks if any(part.disk not in offers for part in one.parts)]
-    kept = [one for one in table.disks if one.id not in set(gone)]
+    kept = [one for one in table.disks if all(part.disk in offers for part in one.parts)]
+    gone = sorted({one.id for one in table.disks} - {one.id for one in kept})
     have = _shares(kept)
-    potentials = _potentials(offers, have, by)
-    _bound(potentials, min(width, len(offers)), nodes)
+    potentials = _bound(_sizes(offers, have, by), min(width, len(offers)), nodes)
+    unit = 1.0
+    if not kept:
+        mean = sum(potentials.values()) / len(potentials)
+        unit = min(size for size in potentials.values() if size >= SMALLEST * mean)
     spare = {
         disk: grains
-        for disk, potential in potentials.items()
-        if (grains := int((potential - have.get(disk, 0.0)) * GRAINS + _EPSILON)) > 0
+        for disk, size in potentials.items()
+        if (grains := int((size / unit - have.get(disk, 0.0)) * GRAINS + _EPSILON)) > 0
     }
     new = _made(spare, table.next_id)
     if len(kept) + len(new) > MAX_LOGICAL:
         raise TooLargeError(
             f"{len(kept) + len(new)} logical disks, above {MAX_LOGICAL}: start the table anew"
         )
-    if not kept and not new:
-        raise ResourceError("the disks that stay do not make up a logical disk")
-    # A removal must leave a disk.
-    if gone and kept:
+    if not kept:
+        return Table().add(new)
+    if gone:
         table = table.remove(gone)
-    if new:
-        table = table.add(new)
-    if gone and not kept:
-        table = table.remove(gone)
-    return table
+    return table.add(new) if new else table
 
 
 def usable(table: Table, disks: Sequence[Capacity]) -> Usable:
@@ -181,16 +179,18 @@ def _unit(offers: Mapping[DiskId, Capacity], shares: Mapping[DiskId, float]) -> 
     )
 
 
-def _potentials(
+def _sizes(
     offers: Mapping[DiskId, Capacity], have: Mapping[DiskId, float], by: By
 ) -> dict[DiskId, float]:
-    """By disk: how many logical disks it could make up."""
+    """By disk: how many logical disks it could make up; in any unit while there are none."""
     if have:
         space, bandwidth = _unit(offers, have)
     else:
-        # Of a logical disk as large as all together.
-        space = sum(one.space for one in offers.values())
-        bandwidth = sum(one.bandwidth for one in offers.values())
+        # The middle one, so that no single disk says how space and bandwidth belong together.
+        middle = sorted(offers.values(), key=lambda one: (one.bandwidth / one.space, one.disk))[
+            (len(offers) - 1) // 2
+        ]
+        space, bandwidth = middle.space, middle.bandwidth
     found = {}
     for disk, one in offers.items():
         spacious, quick = one.space / space, one.bandwidth / bandwidth
@@ -199,32 +199,33 @@ def _potentials(
             By.SPACE: spacious,
             By.BANDWIDTH: quick,
         }[by]
-    if have:
-        return found
-    unit = max(min(found.values()), SMALLEST * sum(found.values()) / len(found))
-    return {disk: size / unit for disk, size in found.items()}
+    return found
 
 
-def _bound(potentials: dict[DiskId, float], width: int, nodes: Mapping[DiskId, str] | None) -> None:
+def _bound(
+    sizes: dict[DiskId, float], width: int, nodes: Mapping[DiskId, str] | None
+) -> dict[DiskId, float]:
     """Bring down disks and nodes that are larger than their members of all groups can be."""
     by_node: dict[str, list[DiskId]] = {}
-    for disk in potentials:
+    for disk in sizes:
         by_node.setdefault(nodes[disk] if nodes else disk, []).append(disk)
     members = -(-width // len(by_node))
+    total = float("inf")
     for _ in range(_ROUNDS):
-        total = sum(potentials.values())
-        for disk, potential in potentials.items():
-            potentials[disk] = min(potential, total / width)
+        before, total = total, sum(sizes.values())
+        if before - total <= total * 1e-9:
+            break
+        sizes = {disk: min(size, total / width) for disk, size in sizes.items()}
         for of_node in by_node.values():
-            size = sum(potentials[disk] for disk in of_node)
-            factor = min(1.0, members * total / width / size)
-            for disk in of_node:
-                potentials[disk] *= factor
+            most = members * total / width
+            factor = min(1.0, most / sum(sizes[disk] for disk in of_node))
+            sizes |= {disk: sizes[disk] * factor for disk in of_node}
+    return sizes
 
 
 def _made(spare: dict[DiskId, int], first: int) -> list[LogicalDisk]:
     """Logical disks out of spare grains: whole ones, then joined ones, the largest parts first."""
-    found = []
+    found: list[LogicalDisk] = []
     for disk, grains in spare.items():
         for _ in range(grains // GRAINS):
             found.append(whole(first + len(found), disk))

@@ -1,10 +1,12 @@
 """Where the members of parity groups are: on different disks, and on different nodes.
 
-Member j of group g in groups of width w is block g · w + j of its object. It goes where the policy
-says, unless that disk has a member of the group already, or the disk's node has as many as it
-should; then the policy is asked for another number, and so on. What did not find room in
-``ATTEMPTS`` is placed by weighted rendezvous among the disks that have some. A change of the table
-thus moves those members whose own attempts it changes, and few besides.
+Member j of group g in groups of width w is block g · w + j of its object. All members ask the
+policy for a disk, and in their order take it, unless it has a member of the group already or its
+node has as many as it should. Those who got none ask again with another number, and so on; what
+did not find room in ``ATTEMPTS`` rounds is placed by weighted rendezvous among the disks that have
+some. Going by rounds, and not member after member, means that who has to look for another disk
+hardly ever takes the one of somebody who could stay: a change of the table moves few members
+besides those that must.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ class Layout:
     disks: tuple[DiskId, ...]
     """Physical disks; all else speaks of their numbers in this order."""
     nodes: NDArray[np.int64]
-    """By disk: the number of its node."""
+    """By disk: the number of its node; the last entry is -1, for no disk."""
     weights: NDArray[np.float64]
     """By disk: how many logical disks it makes up."""
     level: int
@@ -68,7 +70,7 @@ class Layout:
     parts_of: Mapping[int, tuple[tuple[int, int], ...]]
     """``ends`` and ``owners`` by id of the logical disk, for looking up one."""
     node_of: tuple[int, ...]
-    """``nodes``, for looking up one."""
+    """``nodes``, for looking up one; no disk is -1."""
 
     def physical(self, seed: int, numbers: Words, logical: NDArray[np.int64]) -> NDArray[np.int64]:
         """The disks of blocks on those logical disks; parts get what is theirs by hash."""
@@ -101,7 +103,7 @@ class Layout:
 
     def extra_left(self, row: list[int]) -> int:
         """How many nodes may still have a member above the level."""
-        counts = Counter(self.node_of[one] for one in row)
+        counts = Counter(self.node_of[one] for one in row if one >= 0)
         return self.extra - sum(count > self.level for count in counts.values())
 
 
@@ -150,7 +152,7 @@ def _layout(table: Table, nodes: frozenset[tuple[DiskId, str]], width: int) -> L
         table=table,
         width=width,
         disks=disks,
-        nodes=np.array(node_numbers, np.int64),
+        nodes=np.array((*node_numbers, -1), np.int64),
         weights=np.array(list(shares.values()), np.float64),
         level=level,
         extra=extra,
@@ -160,7 +162,7 @@ def _layout(table: Table, nodes: frozenset[tuple[DiskId, str]], width: int) -> L
         plain=most == 1,
         keys=np.array([seed_of_disk(disk) for disk in disks], np.uint64),
         parts_of=parts_of,
-        node_of=node_numbers,
+        node_of=(*node_numbers, -1),
     )
 
 
@@ -223,32 +225,48 @@ def place_one(
 
 
 def _rows(policy: Placement, seed: int, groups: Words, layout: Layout) -> NDArray[np.int64]:
-    rows = np.full((len(groups), layout.width), -1, np.int64)
+    width = layout.width
+    first = groups * np.uint64(width)
+    numbers: Words = first[:, None] + np.arange(width).astype(np.uint64)
+    rows = np.full((len(groups), width), -1, np.int64)
     extra = np.full(len(groups), layout.extra, np.int64)
-    for member in range(layout.width):
-        numbers = groups * np.uint64(layout.width) + np.uint64(member)
-        pending = np.arange(len(groups))
-        for attempt in range(ATTEMPTS):
-            tried = numbers[pending] + np.uint64(attempt * _STRIDE)
-            disks = layout.physical(seed, tried, policy.locate(seed, tried, layout.table))
-            free, used = _judge(rows[pending, :member], disks, extra[pending], layout)
-            rows[pending[free], member] = disks[free]
-            extra[pending] -= used
-            pending = pending[~free]
-            if not pending.size:
-                break
-        else:
-            disks = _rest(seed, numbers[pending], rows[pending, :member], extra[pending], layout)
-            used = _judge(rows[pending, :member], disks, extra[pending], layout)[1]
-            rows[pending, member] = disks
-            extra[pending] -= used
+    for attempt in range(ATTEMPTS):
+        members, pending = (rows.T < 0).nonzero()
+        if not pending.size:
+            return rows
+        tried: Words = numbers[pending, members] + np.uint64(attempt * _STRIDE)
+        disks = layout.physical(seed, tried, policy.locate(seed, tried, layout.table))
+        bounds = members.searchsorted(np.arange(width + 1))
+        for member in range(width):
+            piece = slice(bounds[member], bounds[member + 1])
+            _settle(rows, extra, pending[piece], member, disks[piece], layout)
+    for member in range(width):
+        pending = (rows[:, member] < 0).nonzero()[0]
+        if pending.size:
+            disks = _rest(seed, numbers[pending, member], rows[pending], extra[pending], layout)
+            _settle(rows, extra, pending, member, disks, layout)
     return rows
+
+
+def _settle(
+    rows: NDArray[np.int64],
+    extra: NDArray[np.int64],
+    which: NDArray[np.int64],
+    member: int,
+    disks: NDArray[np.int64],
+    layout: Layout,
+) -> None:
+    """Let a member of those rows have its disk where there is room."""
+    free, used = _judge(rows[which], disks, extra[which], layout)
+    rows[which[free], member] = disks[free]
+    extra[which] -= used
 
 
 def _judge(
     rows: NDArray[np.int64], disks: NDArray[np.int64], extra: NDArray[np.int64], layout: Layout
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Whether each row has room on its disk, and whether that takes one of its extra places."""
+    """Whether each row has room on its disk, and whether that would take an extra place."""
+    # A member without a disk yet is -1, and so is what the last entry says of its node.
     there = (layout.nodes[rows] == layout.nodes[disks][:, None]).sum(axis=1)
     other = (rows != disks[:, None]).all(axis=1)
     below = there < layout.level
@@ -280,21 +298,20 @@ def _remembered(policy: Placement, seed: int, group: int, layout: Layout) -> tup
 
 def _row(policy: Placement, seed: int, group: int, layout: Layout) -> list[int]:
     first = group * layout.width
-    tried = policy.locate_few(seed, range(first, first + layout.width), layout.table)
-    row: list[int] = []
-    for member, logical in enumerate(tried):
-        number = first + member
-        disk = layout.physical_one(seed, number, logical)
-        attempt = 0
-        while not layout.has_room(row, disk):
-            attempt += 1
-            if attempt == ATTEMPTS:
-                numbers, rows = np.array([number], np.uint64), np.array([row], np.int64)
-                extra = np.array([layout.extra_left(row)])
-                disk = int(_rest(seed, numbers, rows, extra, layout)[0])
-                break
-            again = number + attempt * _STRIDE
-            found = policy.locate_few(seed, (again,), layout.table)[0]
-            disk = layout.physical_one(seed, again, found)
-        row.append(disk)
+    row = [-1] * layout.width
+    pending = list(range(layout.width))
+    for attempt in range(ATTEMPTS):
+        numbers = [first + member + attempt * _STRIDE for member in pending]
+        tried = policy.locate_few(seed, numbers, layout.table)
+        for member, number, logical in zip(pending, numbers, tried, strict=True):
+            disk = layout.physical_one(seed, number, logical)
+            if layout.has_room(row, disk):
+                row[member] = disk
+        pending = [member for member in pending if row[member] < 0]
+        if not pending:
+            return row
+    for member in pending:
+        block = np.array([first + member], np.uint64)
+        extra = np.array([layout.extra_left(row)])
+        row[member] = int(_rest(seed, block, np.array([row], np.int64), extra, layout)[0])
     return row
