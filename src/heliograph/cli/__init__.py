@@ -35,6 +35,7 @@ COMMANDS = {
     "publish": "Send a file, a device or a test pattern to a channel.",
     "probe": "Measure an RTSP source: tracks, rate, loss, jitter, delay.",
     "bench": "Measure how many viewers a server carries.",
+    "placement": "Compare how placements spread blocks over disks.",
     "config": "Show or check the settings.",
     "version": "Show the version and what it runs on.",
 }
