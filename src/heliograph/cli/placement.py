@@ -70,7 +70,7 @@ def bench(
     prints what was found until then.
     """
     steps = changes(operations)
-    kinds = [Kind.EQUAL, Kind.UNEQUAL] if disks is Kind.BOTH else [disks]
+    kinds: list[Kind] = [Kind.EQUAL, Kind.UNEQUAL] if disks is Kind.BOTH else [disks]
     found: list[tuple[Kind, Result]] = []
     conditions = {
         "operations": operations,
