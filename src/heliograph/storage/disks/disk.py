@@ -398,7 +398,8 @@ class Disk:
         """Before the first change: what was noted of the usage is no longer true."""
         with self._counts:
             if self._noted:
-                files.remove(os.path.join(self.path, USAGE))
+                with contextlib.suppress(FileNotFoundError):
+                    files.remove(os.path.join(self.path, USAGE))
                 files.sync(self.path)
                 self._noted = False
 
@@ -422,9 +423,11 @@ class Disk:
             except BaseException:
                 self._account(-size, -blocks)
                 raise
-        if not placed:  # another thread was first
-            self._account(-size, -blocks)
-            self._store(path, depth, label, payload)
+            if placed:
+                self._hold.check()
+                return
+        self._account(-size, -blocks)  # another thread was first
+        self._store(path, depth, label, payload)
 
     def _keep(self, path: str, label: Label, header: bytes, payload: Buffer) -> bool:
         """Whether the file that is there will do, if need be written anew; False: it is gone."""
@@ -443,8 +446,10 @@ class Disk:
                 if found != header or content != payload:
                     raise ConflictError(f"{path} has other content", subject=self.id)
                 # Whoever wrote it may have died before it had its name on the medium.
-                files.sync(os.path.dirname(path))
-                return True
+                with contextlib.suppress(FileNotFoundError):
+                    files.sync(os.path.dirname(path))
+                    return True
+                return False
             before = files.size_of(path) or 0
             temporary = self._temporary()
             files.write_new(temporary, (header, payload))

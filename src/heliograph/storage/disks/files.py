@@ -13,6 +13,9 @@ from collections.abc import Iterator
 
 from heliograph.storage.disks.format import HEADER, Buffer
 
+#: How often directories are made anew that others, who removed the last file, remove meanwhile.
+TRIES = 8
+
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _MODE = 0o640
@@ -56,6 +59,8 @@ def place(temporary: str, path: str, depth: int) -> bool:
         discard(temporary)
     try:
         sync(os.path.dirname(path))
+    except FileNotFoundError:
+        pass  # another has removed the file already, and then the directory
     except OSError:
         # Nobody was told that it is there, and asking the kernel again would not tell the truth.
         discard(path)
@@ -64,11 +69,12 @@ def place(temporary: str, path: str, depth: int) -> bool:
 
 
 def _link(temporary: str, path: str, depth: int) -> None:
-    for _ in range(3):  # whoever removes the last file of a directory removes the directory
+    for _ in range(TRIES):
         try:
             return os.link(temporary, path)
         except FileNotFoundError:
-            _make_parents(path, depth)
+            with contextlib.suppress(FileNotFoundError):
+                _make_parents(path, depth)
     return os.link(temporary, path)
 
 
