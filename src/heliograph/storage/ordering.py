@@ -108,7 +108,7 @@ class Order(Generic[T]):
             if now - entry.deadline > HOPELESS:
                 self.overdue += 1
                 del self._queues[Rank.URGENT][place]
-                entry.rank = Rank.PLAIN
+                entry.rank, entry.since = Rank.PLAIN, now
                 self._enter(entry)
                 continue
             return self._take(entry, now)

@@ -49,7 +49,7 @@ def decode(
     that a short group lacks may be left out. ``CorruptError``: a member has another length.
     ``LostError``: too few members.
     """
-    data, longest = _checked(scheme, members, lengths)
+    data, longest = _checked(scheme, members, lengths, wanted)
     known: dict[int, Buffer] = {
         number: b"" for number in range(len(lengths), data) if number not in members
     }
@@ -69,15 +69,16 @@ def decode(
 
 
 def _checked(
-    scheme: Scheme, members: Mapping[int, Buffer], lengths: Sequence[int]
+    scheme: Scheme, members: Mapping[int, Buffer], lengths: Sequence[int], wanted: Sequence[int]
 ) -> tuple[int, int]:
     """Data members of the group, and the longest of them."""
     if not 1 <= len(lengths) <= scheme.data or min(lengths) < 0:
         raise MalformedError("group", f"lengths {list(lengths)[:32]} for {scheme.data} members")
     longest = max(lengths)
-    for number, payload in members.items():
+    for number in (*members, *wanted):
         if not 0 <= number < scheme.width:
             raise MalformedError("group", f"member {number} of {scheme.width}")
+    for number, payload in members.items():
         at = lengths[number] if number < len(lengths) else 0
         expected = at if number < scheme.data else longest
         if len(payload) != expected:
