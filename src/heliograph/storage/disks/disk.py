@@ -411,10 +411,10 @@ class Disk:
         blocks = int(label.kind is Kind.BLOCK)
         with self._told(path):
             self._hold.check()
-            self._change()
             while files.size_of(path) is not None:
                 if self._keep(path, label, header, payload):
                     return
+            self._change()
             self._reserve(size, blocks, path)
             try:
                 temporary = self._temporary()
@@ -450,6 +450,7 @@ class Disk:
                     files.sync(os.path.dirname(path))
                     return True
                 return False
+            self._change()
             before = files.size_of(path) or 0
             temporary = self._temporary()
             files.write_new(temporary, (header, payload))

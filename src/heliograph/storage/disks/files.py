@@ -110,11 +110,12 @@ def read(path: str, limit: int, *, fresh: bool = False) -> tuple[bytes, bytes]:
         if fresh:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         size = os.fstat(descriptor).st_size
-        header = os.pread(descriptor, HEADER, 0)
-        # The payload is read into the object that is given away: it is never copied.
+        # The payload goes into the object that is given away and is never copied. It is read before
+        # the header, which lies in the same page as its beginning: the kernel sees one large read.
         payload = (
             os.pread(descriptor, min(size - HEADER, limit + 1), HEADER) if size > HEADER else b""
         )
+        header = os.pread(descriptor, HEADER, 0)
         if fresh:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         return header, payload
