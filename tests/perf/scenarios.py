@@ -12,6 +12,7 @@ from tests.perf.plan import Plan, ms
 from tests.perf.policies import policies
 from tests.perf.redirect import redirect
 from tests.perf.servers import FLOOR, Floor, GStreamer, Server, Setting
+from tests.perf.storage import storage
 from tests.perf.trial import Load, Trial
 from tests.perf.webrtc import whep, whip_delay
 
@@ -293,7 +294,7 @@ def _beside_silence(plan: Plan, server: Server, count: int) -> list[Trial]:
 
 
 #: Scenarios that need none of the servers and no load generator of ours.
-WITHOUT_SERVER = ("manager", "policies", "redirect")
+WITHOUT_SERVER = ("manager", "policies", "redirect", "storage")
 
 SCENARIOS: dict[str, Callable[[Plan], Result]] = {
     "relay-udp-pps": relay_udp_pps,
@@ -310,4 +311,5 @@ SCENARIOS: dict[str, Callable[[Plan], Result]] = {
     "manager": manager,
     "policies": policies,
     "redirect": redirect,
+    "storage": storage,
 }

@@ -1,7 +1,7 @@
 """Redundant members of a parity group: made from the data, and the data made from them.
 
 Members shorter than the longest of their group count as padded with zeros; members that a short
-last group lacks count as empty.
+last group lacks count as empty. Both calls leave other threads running meanwhile.
 """
 
 from __future__ import annotations
@@ -17,9 +17,6 @@ from heliograph.storage.errors import CorruptError, LostError
 from heliograph.storage.values import Code, Scheme
 
 Buffer = bytes | bytearray | memoryview
-
-#: Bytes of each member summed at a time: what is summed stays in the first cache of a core.
-STRIPE = 16 << 10
 
 
 def encode(scheme: Scheme, payloads: Sequence[Buffer]) -> list[bytes]:
@@ -105,17 +102,14 @@ def _solve(
 def _sum(payloads: Sequence[Buffer], longest: int) -> bytes:
     """Sum of all in GF(2), without making padded copies."""
     total = np.zeros(longest, np.uint8)
-    views = [np.frombuffer(one, np.uint8) for one in payloads if len(one)]
-    for start in range(0, longest, STRIPE):
-        for view in views:
-            part = view[start : start + STRIPE]
-            into = total[start : start + len(part)]
-            np.bitwise_xor(into, part, out=into)
+    for payload in payloads:
+        into = total[: len(payload)]
+        np.bitwise_xor(into, np.frombuffer(payload, np.uint8), out=into)
     return total.tobytes()
 
 
-def _padded(payload: Buffer, length: int) -> bytes:
-    return bytes(payload).ljust(length, b"\0")
+def _padded(payload: Buffer, length: int) -> Buffer:
+    return payload if len(payload) == length else bytes(payload).ljust(length, b"\0")
 
 
 @lru_cache(64)
