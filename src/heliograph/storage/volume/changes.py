@@ -1,0 +1,252 @@
+"""What may happen to a volume: each change gives the next state, or says why not. Pure.
+
+One change of the table at a time: while ``before`` is not empty a volume is being rearranged, and
+adding, removing or another policy are refused with ``ConflictError``. Disks that fail do not wait:
+``fail_disk`` always works, and so does replacing a lost one. Each such change puts the layout
+it ends before the others, so blocks are looked for in every place they may be.
+
+Where too few disks are left for a group's members to be each on its own, a lost disk keeps its
+place in the table: the volume serves, degraded, until a disk is added or the lost one replaced.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from heliograph.model.errors import ConflictError, MalformedError, NotFoundError
+from heliograph.storage.merging import Capacity, merge
+from heliograph.storage.placement.values import Added, Part, Table
+from heliograph.storage.values import DiskId, Scheme
+from heliograph.storage.volume.state import (
+    MAX_BEFORE,
+    MAX_DISKS,
+    DiskEntry,
+    DiskState,
+    Layout,
+    Limits,
+    VolumeState,
+)
+
+
+def create(
+    name: str,
+    scheme: Scheme,
+    disks: Sequence[DiskEntry],
+    *,
+    policy: str,
+    seed: int,
+    limits: Limits | None = None,
+) -> VolumeState:
+    """A new volume, version 1; ``ConflictError`` where it has fewer disks than a group members."""
+    _distinct(disks)
+    _enough(name, scheme, disks)
+    table = _merged(Table(()), scheme, disks)
+    _usable(name, scheme, table)
+    return VolumeState(
+        name=name,
+        version=1,
+        scheme=scheme,
+        seed=seed,
+        policy=policy,
+        table=table,
+        disks=tuple(dataclasses.replace(one, state=DiskState.ACTIVE) for one in disks),
+        limits=limits or Limits(),
+    )
+
+
+def add_disks(state: VolumeState, disks: Sequence[DiskEntry]) -> VolumeState:
+    """With further disks; lost ones whose place they can take are out of the table."""
+    _quiet(state)
+    added = tuple(dataclasses.replace(one, state=DiskState.ACTIVE) for one in disks)
+    if not added:
+        raise MalformedError("volume change", "no disk to add")
+    _distinct((*state.disks, *added))
+    return _rearranged(state, (*state.disks, *added))
+
+
+def remove_disks(state: VolumeState, ids: Iterable[DiskId]) -> VolumeState:
+    """Without these: they are read until all they have is elsewhere, then they are free."""
+    _quiet(state)
+    leaving = {_known(state, one).id for one in ids}
+    disks = tuple(
+        dataclasses.replace(one, state=DiskState.LEAVING)
+        if one.id in leaving and one.state is DiskState.ACTIVE
+        else one
+        for one in state.disks
+    )
+    if disks == state.disks:
+        raise ConflictError("no disk that could leave", subject=state.name)
+    _enough(state.name, state.scheme, [one for one in disks if one.state is DiskState.ACTIVE])
+    return _rearranged(state, disks)
+
+
+def fail_disks(state: VolumeState, ids: Iterable[DiskId]) -> VolumeState:
+    """Without these at once, as if they never were; also while another change is under way."""
+    failed = {_known(state, one).id for one in ids}
+    disks = tuple(
+        dataclasses.replace(one, state=DiskState.LOST) if one.id in failed else one
+        for one in state.disks
+    )
+    if disks == state.disks:
+        raise ConflictError("already lost", subject=state.name)
+    active = [one for one in disks if one.state is DiskState.ACTIVE]
+    if failed.isdisjoint(state.table.physical) or len(active) < state.scheme.width:
+        return dataclasses.replace(state, version=state.version + 1, disks=disks)
+    return _rearranged(state, disks)
+
+
+def replace_disk(state: VolumeState, old: DiskId, new: DiskEntry) -> VolumeState:
+    """A disk in the place of another, which keeps its logical disks: only its blocks move.
+
+    The other leaves, or is gone already. ``ConflictError`` where the new one holds less, or where
+    the other has no place to take: then the new one is to be added.
+    """
+    entry = _known(state, old)
+    if old not in state.table.physical:
+        raise ConflictError(f"disk {old} has no place any more: add the new one", subject=old)
+    if entry.state is not DiskState.LOST:
+        _quiet(state)
+    if new.capacity < entry.capacity:
+        raise ConflictError(
+            f"the new disk holds {new.capacity} bytes, less than {entry.capacity}: "
+            "add it, and remove the other",
+            subject=new.id,
+        )
+    _distinct((*state.disks, new))
+    disks = tuple(
+        dataclasses.replace(one, state=DiskState.LEAVING)
+        if one.id == old and one.state is DiskState.ACTIVE
+        else one
+        for one in state.disks
+    )
+    added = dataclasses.replace(new, state=DiskState.ACTIVE)
+    table = _substituted(state.table, old, new.id)
+    return _changed(state, (*disks, added), Layout(state.policy, table))
+
+
+def set_policy(state: VolumeState, policy: str) -> VolumeState:
+    """With another placement function: nearly everything moves."""
+    _quiet(state)
+    if policy == state.policy:
+        raise ConflictError(f"it is {policy} already", subject=state.name)
+    return _changed(state, state.disks, Layout(policy, state.table))
+
+
+def set_limits(state: VolumeState, limits: Limits) -> VolumeState:
+    """With other limits."""
+    return dataclasses.replace(state, version=state.version + 1, limits=limits)
+
+
+def settled(state: VolumeState, version: int) -> VolumeState:
+    """The change is done: everything of version ``version`` is where it is to be.
+
+    ``ConflictError`` where the state is another by now.
+    """
+    if version != state.version:
+        raise ConflictError(
+            f"version {version} is done, but {state.version} is in force", subject=state.name
+        )
+    placed = state.table.physical
+    disks = tuple(one for one in state.disks if one.state is DiskState.ACTIVE or one.id in placed)
+    if not state.before and disks == state.disks:
+        raise ConflictError("no change is under way", subject=state.name)
+    return dataclasses.replace(state, version=state.version + 1, disks=disks, before=())
+
+
+def newest(states: Iterable[VolumeState]) -> VolumeState | None:
+    """Of copies found on disks the one that counts."""
+    return max(states, key=lambda one: one.version, default=None)
+
+
+def _rearranged(state: VolumeState, disks: tuple[DiskEntry, ...]) -> VolumeState:
+    active = [one for one in disks if one.state is DiskState.ACTIVE]
+    _enough(state.name, state.scheme, active)
+    table = _merged(state.table, state.scheme, active)
+    _usable(state.name, state.scheme, table)
+    return _changed(state, disks, Layout(state.policy, table))
+
+
+def _changed(state: VolumeState, disks: tuple[DiskEntry, ...], layout: Layout) -> VolumeState:
+    return dataclasses.replace(
+        state,
+        version=state.version + 1,
+        disks=disks,
+        policy=layout.policy,
+        table=layout.table,
+        before=(state.layout, *state.before)[:MAX_BEFORE],
+    )
+
+
+def _merged(table: Table, scheme: Scheme, disks: Iterable[DiskEntry]) -> Table:
+    entries = [*disks]
+    capacities = [Capacity(one.id, one.capacity, one.bandwidth) for one in entries]
+    nodes = {one.id: one.node for one in entries}
+    return merge(table, capacities, width=scheme.width, nodes=nodes)
+
+
+def _substituted(table: Table, old: DiskId, new: DiskId) -> Table:
+    """The same table with one physical disk instead of another."""
+    return Table(
+        tuple(
+            Added(
+                tuple(
+                    dataclasses.replace(
+                        logical,
+                        parts=tuple(
+                            Part(new, part.share) if part.disk == old else part
+                            for part in logical.parts
+                        ),
+                    )
+                    for logical in operation.disks
+                )
+            )
+            if isinstance(operation, Added)
+            else operation
+            for operation in table.operations
+        )
+    )
+
+
+def _quiet(state: VolumeState) -> None:
+    if state.before:
+        raise ConflictError(
+            f"volume {state.name} is still being rearranged; its readers are served meanwhile",
+            subject=state.name,
+        )
+
+
+def _known(state: VolumeState, disk: DiskId) -> DiskEntry:
+    entry = state.disk(disk)
+    if entry is None:
+        raise NotFoundError(f"volume {state.name} has no disk {disk}", subject=disk)
+    return entry
+
+
+def _distinct(disks: Sequence[DiskEntry]) -> None:
+    if len(disks) > MAX_DISKS:
+        raise ConflictError(f"{len(disks)} disks are more than {MAX_DISKS}")
+    seen: set[str] = set()
+    for one in disks:
+        if one.id in seen:
+            raise ConflictError(f"disk {one.id} is in the volume already", subject=one.id)
+        seen.add(one.id)
+
+
+def _enough(name: str, scheme: Scheme, disks: Sequence[DiskEntry]) -> None:
+    if len(disks) < scheme.width:
+        raise ConflictError(
+            f"volume {name} needs {scheme.width} disks for {scheme.data}+{scheme.parity}, "
+            f"{len(disks)} would be left",
+            subject=name,
+        )
+
+
+def _usable(name: str, scheme: Scheme, table: Table) -> None:
+    """Refuse a table in which so many disks are too small to count that groups have no room."""
+    if len(table.physical) < scheme.width:
+        raise ConflictError(
+            f"volume {name}: only {len(table.physical)} of its disks are large enough beside the "
+            f"others, {scheme.width} are needed",
+            subject=name,
+        )

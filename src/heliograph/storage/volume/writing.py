@@ -1,0 +1,289 @@
+"""Writing an object: blocks one after another become parity groups on their disks.
+
+A block goes to its disk as it comes; the redundant members follow when the group is full. A member
+whose disk cannot be written is left out, as many in a group as parity makes up for: its home is
+told and makes it later. That group has the protection that is left. More than that fail the writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from heliograph.model.errors import (
+    BusyError,
+    ConflictError,
+    HelioError,
+    MalformedError,
+    ResourceError,
+    TooLargeError,
+    WrongStateError,
+)
+from heliograph.storage.parity import encode
+from heliograph.storage.values import BlockKey, ObjectId
+from heliograph.storage.volume import heads
+from heliograph.storage.volume.heads import Head
+from heliograph.storage.volume.reach import Reach, limited
+
+#: Groups that are being written at once: one fills while the one before gets onto its disks.
+MAX_GROUPS = 2
+#: Seconds that writing one member may take: a disk that is slow, not one that hangs.
+WRITE_PATIENCE = 30.0
+#: Seconds that an aborted writer waits for what is under way. What comes to a disk later is removed
+#: by its reconciler, as all that has no head.
+ABORT_PATIENCE = 5.0
+#: Times that a disk is asked for which too much waits, and seconds between two.
+BUSY_TRIES = 20
+BUSY_PAUSE = 0.25
+
+
+class Writer:
+    """Writes one object; its owner calls one method at a time.
+
+    Memory: the blocks of ``MAX_GROUPS`` groups and their redundant members.
+    """
+
+    def __init__(self, reach: Reach, object: ObjectId, head: Head | None = None) -> None:
+        """``head``: of the object that is continued; its last group has to be given again."""
+        self.object = object
+        self.serial = 0 if head is None else head.serial
+        """Of the last head written."""
+        self.blocks = 0 if head is None else head.blocks
+        """Blocks taken."""
+        self.size = 0 if head is None else head.size
+        """In those."""
+        self.closed = False
+        self._reach = reach
+        self._group: _Group | None = None
+        self._running: list[_Group] = []
+        self._protected = self.blocks
+
+    @property
+    def protected(self) -> int:
+        """Blocks that are durable with their redundancy: those of all whole groups before."""
+        return self._protected
+
+    def resume(self, payloads: list[bytes]) -> None:
+        """Take the blocks of the last group, which are on their disks, as they are."""
+        scheme = self._reach.state.scheme
+        if payloads:
+            self._group = _Group((self.blocks - len(payloads)) // scheme.data)
+            self._group.payloads = payloads
+            self._protected = self.blocks - len(payloads)
+
+    async def write(self, payload: bytes) -> int:
+        """Take the next block and return its number; waits while two groups are under way.
+
+        ``ResourceError``: too many disks of an earlier group could not be written; the object
+        cannot be finished then.
+        """
+        self._check_open()
+        scheme = self._reach.state.scheme
+        if not payload:
+            raise MalformedError("block", "an empty one")
+        if len(payload) > scheme.block:
+            raise TooLargeError(f"a block of {len(payload)} bytes (at most {scheme.block})")
+        if self._group is None:
+            await self._room()
+            self._group = _Group(self.blocks // scheme.data)
+        group, number = self._group, self.blocks
+        member = len(group.payloads)
+        group.payloads.append(payload)
+        group.start(self._put(group, member, payload, ()))
+        self.blocks += 1
+        self.size += len(payload)
+        if len(group.payloads) == scheme.data:
+            self._close_group(group)
+        return number
+
+    async def publish(self, document: bytes) -> int:
+        """Have all blocks so far on their disks and write a head; returns its serial.
+
+        The object goes on growing. Blocks of a group that is not full are durable and not
+        protected yet.
+        """
+        self._check_open()
+        await self._settle()
+        return await self._put_head(document, growing=True)
+
+    async def finish(self, document: bytes) -> int:
+        """Protect and write everything, then the head; returns its serial. Then it is done."""
+        self._check_open()
+        if self._group is not None:
+            self._close_group(self._group)
+        await self._settle()
+        serial = await self._put_head(document, growing=False)
+        self.closed = True
+        return serial
+
+    async def abort(self) -> None:
+        """Stop, and remove what was written of an object that has no head yet."""
+        if self.closed:
+            return
+        self.closed = True
+        groups = [*self._running, *([self._group] if self._group else [])]
+        await asyncio.gather(*(group.end() for group in groups))
+        if not self.serial:
+            await self._reach.everywhere(lambda store: store.forget(self.object))
+
+    def _close_group(self, group: _Group) -> None:
+        group.start(self._protect(group))
+        self._running.append(group)
+        self._group = None
+
+    async def _protect(self, group: _Group) -> None:
+        """Make and write the redundant members."""
+        scheme = self._reach.state.scheme
+        if not scheme.parity:
+            return
+        made = await asyncio.to_thread(encode, scheme, group.payloads)
+        lengths = tuple(len(one) for one in group.payloads)
+        await asyncio.gather(
+            *(
+                self._put(group, scheme.data + index, payload, lengths)
+                for index, payload in enumerate(made)
+            )
+        )
+
+    async def _room(self) -> None:
+        while len(self._running) >= MAX_GROUPS:
+            await self._retire()
+
+    async def _retire(self) -> None:
+        """Wait for the oldest group that is full."""
+        group = self._running[0]
+        await self._finished(group)
+        del self._running[0]
+        self._protected += len(group.payloads)
+
+    async def _settle(self) -> None:
+        while self._running:
+            await self._retire()
+        if self._group is not None:
+            await self._finished(self._group)
+
+    async def _finished(self, group: _Group) -> None:
+        """Wait until all of a group's members so far are written, or given up."""
+        await group.wait()
+        if len(group.failed) > self._reach.state.scheme.parity:
+            error = group.failed[min(group.failed)]
+            raise ResourceError(
+                f"group {group.number} of {self.object}: {len(group.failed)} members could not be "
+                f"written, first: {error.message}",
+                subject=self.object,
+            ) from error
+
+    async def _put(
+        self, group: _Group, member: int, payload: bytes, lengths: tuple[int, ...]
+    ) -> None:
+        """Write one member; what a disk refuses is noted in the group."""
+        key = BlockKey(self.object, group.number, member)
+        counters = self._reach.counters
+        try:
+            await self._put_home(key, payload, lengths)
+        except WrongStateError as error:  # the volume was changed; where to is known elsewhere
+            try:
+                if not await self._reach.refresh():
+                    raise error
+                await self._put_home(key, payload, lengths)
+            except HelioError as again:
+                self._failed(group, key, again)
+                return
+        except HelioError as error:
+            self._failed(group, key, error)
+            return
+        counters.written += 1
+        counters.bytes_written += len(payload)
+
+    async def _put_home(self, key: BlockKey, payload: bytes, lengths: tuple[int, ...]) -> None:
+        entry = self._reach.plan.home(key)
+        if entry is None:
+            raise ResourceError("its disk is lost", subject=key.object)
+        for left in reversed(range(BUSY_TRIES)):
+            store = self._reach.store(entry.node)
+            try:
+                await limited(store.put(entry.id, key, payload, lengths), WRITE_PATIENCE)
+            except BusyError:
+                if not left:
+                    raise
+                await asyncio.sleep(BUSY_PAUSE)
+            else:
+                return
+
+    def _failed(self, group: _Group, key: BlockKey, error: HelioError) -> None:
+        group.failed[key.member] = error
+        self._reach.counters.unwritten += 1
+        entry = self._reach.plan.home(key)
+        if entry is not None:
+            self._reach.tell(entry, key)
+
+    async def _put_head(self, document: bytes, growing: bool) -> int:
+        serial = self.serial + 1
+        head = Head(serial, self.blocks, self.size, growing, document)
+        await put_head(self._reach, self.object, serial, heads.encode(head))
+        self.serial = serial
+        return serial
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise WrongStateError("the writer is closed", subject=self.object)
+
+
+async def put_head(reach: Reach, object: ObjectId, serial: int, data: bytes) -> None:
+    """Write a head to its disks; it is kept when as many as parity loses, and one more, have it."""
+    for again in (True, False):
+        homes = reach.plan.head_homes(object)
+        needed = min(len(homes), reach.state.scheme.parity + 1)
+        done = await asyncio.gather(
+            *(
+                limited(
+                    reach.store(one.node).put_head(one.id, object, serial, data), WRITE_PATIENCE
+                )
+                for one in homes
+            ),
+            return_exceptions=True,
+        )
+        errors = [one for one in done if isinstance(one, BaseException)]
+        for error in errors:
+            if isinstance(error, ConflictError) or not isinstance(error, HelioError):
+                raise error
+        if homes and len(homes) - len(errors) >= max(1, needed):
+            return
+        outdated = any(isinstance(error, WrongStateError) for error in errors)
+        if not (again and outdated and await reach.refresh()):
+            break
+    why = f", first: {errors[0]}" if errors else ""
+    raise ResourceError(
+        f"the head of {object} is on {len(homes) - len(errors)} disks instead of {needed}{why}",
+        subject=object,
+    )
+
+
+class _Group:
+    """A parity group that is being written."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.payloads: list[bytes] = []
+        self.failed: dict[int, HelioError] = {}
+        """By member: why it is not on its disk."""
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(work, name="volume write"))
+
+    async def wait(self) -> None:
+        """Until all that was started is done; raises what is no disk's refusal."""
+        while self._tasks:
+            await asyncio.shield(self._tasks[0])
+            del self._tasks[0]
+
+    async def end(self) -> None:
+        """Until nothing of it is under way: what was sent to a disk cannot be called back."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=ABORT_PATIENCE)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
