@@ -37,7 +37,7 @@ from heliograph.model.errors import (
 from heliograph.storage.disks import files
 from heliograph.storage.disks.format import HEADER, Buffer, Kind, Label, seal, unseal
 from heliograph.storage.errors import CorruptError, DiskError
-from heliograph.storage.values import BlockKey, DiskId, ObjectId, check_object
+from heliograph.storage.values import MAX_WIDTH, BlockKey, DiskId, ObjectId, check_object
 
 MARKER = "helio-disk.json"
 USAGE = "helio-usage.json"
@@ -239,6 +239,26 @@ class Disk:
                         yield key
                         continue
                 self.strays += 1
+
+    def keys_of_group(self, object: ObjectId, group: int) -> Iterator[BlockKey]:
+        """Members of one group by their files' names."""
+        with self._told(self.path):
+            self._hold.check()
+        for member in range(MAX_WIDTH):
+            key = BlockKey(object, group, member)
+            path = self._block(key)
+            with self._told(path):
+                there = files.size_of(path) is not None
+            if there:
+                yield key
+
+    def objects(self) -> Iterator[ObjectId]:
+        """Objects that have blocks here, by their directories' names."""
+        top = os.path.join(self.path, "blocks")
+        for first in self._names(top, needed=True):
+            for name in self._names(os.path.join(top, first)):
+                with contextlib.suppress(MalformedError):
+                    yield check_object(name)
 
     # Heads and the state
 
