@@ -17,6 +17,7 @@ from typing import Generic, Protocol, TypeVar
 from heliograph.model.errors import HelioError, NotFoundError, UnreachableError, WrongStateError
 from heliograph.model.nodes import NodeId
 from heliograph.storage.disks.disk import Block, Disk, Usage
+from heliograph.storage.disks.format import Buffer
 from heliograph.storage.errors import CorruptError
 from heliograph.storage.reading import DiskReader
 from heliograph.storage.values import BlockKey, DiskId, ObjectId
@@ -70,7 +71,7 @@ class Store(Protocol):
         self,
         disk: DiskId,
         key: BlockKey,
-        payload: bytes,
+        payload: Buffer,
         lengths: tuple[int, ...] = (),
         background: bool = False,
     ) -> None:
@@ -153,7 +154,7 @@ class LocalStore:
         self,
         disk: DiskId,
         key: BlockKey,
-        payload: bytes,
+        payload: Buffer,
         lengths: tuple[int, ...] = (),
         background: bool = False,
     ) -> None:
