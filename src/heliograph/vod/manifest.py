@@ -28,6 +28,11 @@ class TitleTrack:
     """ISO 639-2, where the container told it."""
     rendition: int = 0
     """Video tracks are renditions of one picture, the best is 0; viewers get one of them."""
+    begin_us: int = 0
+    """Media time from which it is shown or heard: what its first units carry before is a codec's
+    run-up and is dropped. Time 0 is when the title's first packet is due."""
+    end_us: int = 0
+    """Media time to which it is shown or heard; 0 where that is to the end of its last unit."""
 
 
 @dataclass(frozen=True, slots=True)
