@@ -14,7 +14,7 @@ from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 
 RATE = 25
-_X264 = {"preset": "veryfast", "g": "25", "bf": "2", "threads": "1"}
+_X264 = {"preset": "veryfast", "g": "25", "bf": "2", "threads": "1", "sc_threshold": "0"}
 VIDEO: Mapping[str, tuple[str, dict[str, str]]] = {
     "h264": ("libx264", _X264),
     "h265": (
@@ -64,7 +64,7 @@ def pictures(count: int, width: int, height: int) -> Iterator[VideoFrame]:
         yield frame
 
 
-def make(path: Path, made: Made = Made()) -> Path:  # noqa: B008 - frozen
+def make(path: Path, made: Made = Made()) -> Path:
     """Write a file; its container is that of the name's end."""
     with av.open(str(path), "w", options=dict(made.options)) as out:
         videos: list[tuple[Any, Iterator[VideoFrame]]] = []

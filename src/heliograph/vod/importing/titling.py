@@ -326,6 +326,8 @@ class Titling:
         what = f"rendition {other.index} ({other.width}×{other.height})"
         if not alone and len(keys) == len(best.keys):
             return f"{what}: all {len(keys)} key pictures are those of the best one"
+        if not alone:
+            return f"{what}: beside each key picture of the best one is one of its {len(keys)}"
         return (
             f"{what}: {alone} of {len(best.keys)} key pictures of the best one have none of its "
             f"{len(keys)} beside them; viewers cannot change there"

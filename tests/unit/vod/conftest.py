@@ -1,0 +1,23 @@
+"""Files that several tests read; each is made once a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.unit.vod.made_files import Made, make
+
+Files = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """``media("a.mp4", Made(…))``: that file, made at the first call."""
+    folder = tmp_path_factory.mktemp("media")
+
+    def file(name: str, made: Made = Made()) -> Path:  # noqa: B008 - frozen
+        path = folder / name
+        return path if path.exists() else make(path, made)
+
+    return file
