@@ -34,6 +34,24 @@ SOURCES = {
 }
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(one.name for one in folder.iterdir())
+
+
+def probed(path: Path, entries: str) -> list[list[str]]:
+    """What ffprobe says of each stream; it has nothing to complain of."""
+    assert FFPROBE
+    done = subprocess.run(
+        [FFPROBE, "-v", "warning", "-show_entries", entries, "-of", "csv=p=0", str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    return [line.split(",") for line in done.stdout.splitlines()]
+
+
 def frame_sums(path: Path, stream: str) -> list[list[str]]:
     """Times and digests of the decoded frames, as ``ffmpeg -f framemd5`` writes them."""
     assert FFMPEG
@@ -119,18 +137,8 @@ async def test_ffprobe_finds_no_fault_in_tracks_languages_and_edits(
     assert len(title.blocks) > 3
     out = tmp_path / "out.mp4"
     await export_mp4(title.manifest, title, out)
-    assert FFPROBE
     entries = "stream=codec_name,start_time,duration,nb_frames:stream_tags=language"
-    entries += ":stream_disposition=default"
-    done = subprocess.run(
-        [FFPROBE, "-v", "warning", "-show_entries", entries, "-of", "csv=p=0", str(out)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert done.stderr == ""
-    rows = [line.split(",") for line in done.stdout.splitlines()]
+    rows = probed(out, entries + ":stream_disposition=default")
     assert [(row[0], row[3], row[4], row[5]) for row in rows] == [
         ("h264", "125", "1", "und"),
         ("h264", "125", "0", "und"),
@@ -165,7 +173,7 @@ async def test_the_tables_stand_in_front(media: Files, tmp_path: Path) -> None:
     data = out.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
     assert [one.block for one in told] == list(range(1, len(title.blocks) + 1))
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["out.mp4"]
+    assert names(tmp_path) == ["out.mp4"]
 
 
 async def test_some_tracks_are_exported_alone(media: Files, tmp_path: Path) -> None:
@@ -181,7 +189,7 @@ async def test_a_codec_without_a_place_in_mp4_is_named(media: Files, tmp_path: P
     title = titled(media("vp8.webm", Made(video="vp8", audio=["libopus"])))
     with pytest.raises(UnsupportedError, match="no place for vp8"):
         await export_mp4(title.manifest, title, tmp_path / "out.mp4")
-    assert list(tmp_path.iterdir()) == []
+    assert names(tmp_path) == []
 
 
 class Failing(Title):
@@ -213,7 +221,7 @@ async def test_an_export_that_fails_or_is_cancelled_leaves_what_was_there(
         await task
     with pytest.raises(ResourceError):
         await export_mp4(title.manifest, title, tmp_path / "none" / "out.mp4")
-    assert [one.name for one in tmp_path.iterdir()] == ["out.mp4"]
+    assert names(tmp_path) == ["out.mp4"]
     assert out.read_text() == "before"
 
 
