@@ -53,6 +53,8 @@ from heliograph.node.options import (
 from heliograph.node.periodic import Periodic
 from heliograph.node.roles import Role, roles_of
 from heliograph.node.settings import Loaded, Settings, diff
+from heliograph.node.storage.opening import open_storage
+from heliograph.node.storage.storage import Storage
 from heliograph.node.titles import Titles
 from heliograph.plane import Plane, PlaneLoop, open_plane
 from heliograph.servers.chat_server import ChatServer
@@ -105,6 +107,7 @@ class Server:
         """Whether media servers run here: a manager alone has none."""
         self.catalogue: Catalogue
         self.titles: Titles
+        self.storage: Storage
         self.channels: Channels
         self.roster: Roster
         self.rtsp: RtspServer | None = None
@@ -147,6 +150,10 @@ class Server:
         self.titles = Titles(settings, self.state_dir, roles, self.cluster, self.catalogue)
         self._undo.append(("titles", self.titles.close))
         await self.titles.start()
+        self.storage = await open_storage(
+            settings, self.state_dir, roles, self.cluster, self.catalogue
+        )
+        self._undo.append(("storage", self.storage.close))
         feed = LogFeed(self.cluster.bus, node_name(settings))
         feed.start()
         self._undo.append(("log feed", feed.close))
@@ -218,6 +225,7 @@ class Server:
             ranks=self.titles.statistics.ranks,
             statistics=self.titles.statistics.counters,
             http_port=lambda: self.http.port,
+            storage=self.storage,
         )
         chat = self._open_chat(context)
         await self._open_http(context, chat)

@@ -25,6 +25,7 @@ from heliograph.web import (
     server,
     sessions,
     signalling,
+    storage,
 )
 from heliograph.web.context import WebContext
 from heliograph.web.middleware import Guard
@@ -68,6 +69,7 @@ def create_app(context: WebContext) -> FastAPI:
     app.include_router(logs.router)
     app.include_router(reports.router)
     app.include_router(nodes.router)
+    app.include_router(storage.router)
     app.include_router(server.router)
     app.include_router(metrics.router)
     app.include_router(signalling.router)

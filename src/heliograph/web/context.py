@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from heliograph.web.mesh import MeshView
     from heliograph.web.monitoring import MonitoringFace
     from heliograph.web.pictures import Pictures
+    from heliograph.web.storage import StorageFace
 
 #: The pages as the build leaves them.
 STATIC = Path(__file__).parent / "static"
@@ -132,6 +133,8 @@ class WebContext:
     """None: channels have no pictures."""
     mesh: MeshView | None = None
     """None: this node is alone."""
+    storage: StorageFace | None = None
+    """Volumes and titles on disks; None: this node has nothing to do with them."""
     ready: Callable[[], bool] = lambda: True
     """Whether every part of the server runs."""
     rtmp_counters: Callable[[], Mapping[str, int]] = dict

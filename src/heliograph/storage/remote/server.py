@@ -68,18 +68,19 @@ class Counters:
 
 
 class StoreServer:
-    """Serves one volume's disks on one port."""
+    """Serves the disks of a node's volumes on one port."""
 
     def __init__(
         self,
-        store: Store,
-        volume: str,
+        find: Callable[[str], Store | None],
         allowed: Callable[[asyncio.BaseTransport], bool] | None = None,
     ) -> None:
-        """``allowed`` judges a connection, by its certificate, before anything is read."""
+        """``find`` gives the disks that this node has of a volume, by its name.
+
+        ``allowed`` judges a connection, by its certificate, before anything is read.
+        """
         self.counters = Counters()
-        self._store = store
-        self._volume = volume
+        self._find = find
         self._allowed = allowed
         self._peers: dict[Link, _Peer] = {}
         self._server: asyncio.Server | None = None
@@ -128,7 +129,7 @@ class StoreServer:
 
     def _received(self, link: Link, frame: Frame) -> None:
         peer = self._peers[link]
-        if not peer.known:
+        if not peer.volume:
             self._greet(link, peer, frame)
         elif frame.kind is Kind.REQUEST:
             self._request(link, peer, frame)
@@ -144,7 +145,7 @@ class StoreServer:
 
     def _greet(self, link: Link, peer: _Peer, frame: Frame) -> None:
         try:
-            self._check(link, frame)
+            volume = self._check(link, frame)
         except HelioError as error:
             self.counters.refused += 1
             log.warning("storage peer refused", error=error.message)
@@ -152,12 +153,13 @@ class StoreServer:
             if link.transport is not None:
                 link.transport.close()
             return
-        peer.known = True
+        peer.volume = volume
         if peer.timer is not None:
             peer.timer.cancel()
-        link.send_now(Frame(Kind.HELLO, 0, {"version": VERSION, "volume": self._volume}))
+        link.send_now(Frame(Kind.HELLO, 0, {"version": VERSION, "volume": volume}))
 
-    def _check(self, link: Link, frame: Frame) -> None:
+    def _check(self, link: Link, frame: Frame) -> str:
+        """The volume that is wanted."""
         if len(self._peers) > MAX_CONNECTIONS:
             raise ForbiddenError("too many connections")
         if self._allowed is not None and (
@@ -169,8 +171,14 @@ class StoreServer:
             raise MalformedError("storage frame", "no greeting")
         if fields.integer("version") != VERSION:
             raise UnsupportedError(f"version {fields.integer('version')}, not {VERSION}")
-        if fields.text("volume") != self._volume:
-            raise NotFoundError(f"volume {fields.text('volume')!r} is not here")
+        self._store(fields.text("volume"))
+        return fields.text("volume")
+
+    def _store(self, volume: str) -> Store:
+        found = self._find(volume)
+        if found is None:
+            raise NotFoundError(f"volume {volume!r} is not here", subject=volume)
+        return found
 
     def _request(self, link: Link, peer: _Peer, frame: Frame) -> None:
         if frame.number in peer.tasks:
@@ -178,7 +186,7 @@ class StoreServer:
         self.counters.requests += 1
         self.counters.bytes_received += len(frame.payload)
         task = asyncio.get_running_loop().create_task(
-            self._answer(link, frame), name="storage request"
+            self._answer(link, frame, peer.volume), name="storage request"
         )
         peer.tasks[frame.number] = task
         if len(peer.tasks) == MAX_REQUESTS:
@@ -194,7 +202,7 @@ class StoreServer:
 
         task.add_done_callback(done)
 
-    async def _answer(self, link: Link, frame: Frame) -> None:
+    async def _answer(self, link: Link, frame: Frame, volume: str) -> None:
         fields = Fields(frame.meta)
         rank = 0.0
         try:
@@ -202,7 +210,7 @@ class StoreServer:
             handler = HANDLERS.get(fields.text("ask"))
             if handler is None:
                 raise UnsupportedError(f"{fields.text('ask')!r} is not known here")
-            meta, payload = await handler(self._store, fields, frame.payload)
+            meta, payload = await handler(self._store(volume), fields, frame.payload)
             answer = Frame(Kind.ANSWER, frame.number, meta, payload)
         except HelioError as error:
             self.counters.failed += 1
@@ -226,8 +234,8 @@ class _Peer:
     def __init__(self) -> None:
         self.tasks: dict[int, asyncio.Task[None]] = {}
         """Requests under way, by their numbers."""
-        self.known = False
-        """Whether it has greeted."""
+        self.volume = ""
+        """What it greeted for; empty: it has not greeted."""
         self.timer: asyncio.TimerHandle | None = None
 
 

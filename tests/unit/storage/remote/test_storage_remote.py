@@ -45,7 +45,7 @@ class Side:
         self.reader = DiskReader(self.disk)
         self.told: list[tuple[DiskId, BlockKey]] = []
         self.local = LocalStore(NODE, [self.reader], lambda *one: self.told.append(one))
-        self.server = StoreServer(self.local, "films")
+        self.server = StoreServer({"films": self.local}.get)
         self.store: RemoteStore
 
     async def start(self) -> None:
@@ -155,7 +155,7 @@ async def test_a_node_that_is_gone_is_told_at_once_and_found_again(
     for _ in range(3):
         with pytest.raises(RemoteError):
             await side.store.get(DISK, KEY, None)
-    side.server = StoreServer(side.local, "films")
+    side.server = StoreServer({"films": side.local}.get)
     await side.server.start("127.0.0.1", side.address.port)
     async with asyncio.timeout(SECONDS):
         while True:
@@ -196,7 +196,7 @@ async def test_strangers_and_other_volumes_are_refused(side: Side) -> None:
     with pytest.raises(NotFoundError, match="music"):
         await other.get(DISK, KEY, None)
     await other.close()
-    closed = StoreServer(side.local, "films", allowed=lambda _: False)
+    closed = StoreServer({"films": side.local}.get, allowed=lambda _: False)
     store = RemoteStore(NODE, Address("127.0.0.1", await closed.start("127.0.0.1")), "films")
     with pytest.raises(Exception, match="not a node of this volume"):
         await store.get(DISK, KEY, None)
@@ -252,7 +252,7 @@ async def test_blocks_go_through_tls(side: Side, certificate: tuple[Path, Path])
     await side.server.close()
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(*certificate)
-    side.server = StoreServer(side.local, "films")
+    side.server = StoreServer({"films": side.local}.get)
     port = await side.server.start("127.0.0.1", 0, serving)
     asking = ssl.create_default_context(cafile=str(certificate[0]))
     peers = RemotePeers("films", asking)

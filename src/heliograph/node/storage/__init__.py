@@ -1,0 +1,1 @@
+"""A node's disks, its view of volumes, and the titles on them."""

@@ -1,0 +1,155 @@
+"""This node's directories that are disks of volumes: remembered in a file, opened at the start."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from heliograph.model.errors import ConflictError, HelioError, MalformedError
+from heliograph.model.files import write_private
+from heliograph.model.nodes import NodeId
+from heliograph.storage.disks.disk import Disk
+from heliograph.storage.disks.measure import measure
+from heliograph.storage.reading import DiskReader
+from heliograph.storage.values import DiskId
+from heliograph.storage.volume import encoding
+from heliograph.storage.volume.state import DiskEntry, VolumeState
+
+log = structlog.get_logger(__name__)
+
+#: Directories of one node, at most.
+MAX_DISKS = 256
+#: Share of a file system that a disk without a given capacity may fill: what is left is for moves,
+#: and for whatever else lives there.
+SHARE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A directory that is no disk now."""
+
+    volume: str
+    path: str
+    reason: str
+
+
+class LocalDisks:
+    """Opens and closes them. Calls that touch a disk are made in threads."""
+
+    def __init__(self, state_dir: Path, node: NodeId) -> None:
+        self._file = state_dir / "disks.json"
+        self._node = node
+        self._paths: dict[str, str] = {}
+        """Volume by path."""
+        self.open: dict[DiskId, DiskReader] = {}
+        self.faults: dict[str, Fault] = {}
+        """By path."""
+
+    async def start(self) -> None:
+        """Open what is remembered; what cannot be opened is a fault, and tried again later."""
+        self._paths = await asyncio.to_thread(_read, self._file)
+        await self.retry()
+
+    async def retry(self) -> list[DiskId]:
+        """Open what is not open yet; those that are now."""
+        known = {one.disk.path for one in self.open.values()}
+        found = []
+        for path, volume in [*self._paths.items()]:
+            if path in known:
+                continue
+            try:
+                disk = await asyncio.to_thread(Disk.open, path)
+                if disk.volume != volume:
+                    await asyncio.to_thread(disk.close)
+                    raise ConflictError(f"{path} is of volume {disk.volume}", subject=path)
+            except HelioError as error:
+                if path not in self.faults:
+                    log.warning("disk not opened", path=path, volume=volume, error=error.message)
+                self.faults[path] = Fault(volume, path, error.message)
+                continue
+            self.faults.pop(path, None)
+            self.open[disk.id] = DiskReader(disk)
+            found.append(disk.id)
+        return found
+
+    async def prepare(self, volume: str, path: str, capacity: int | None) -> DiskEntry:
+        """Make a directory a disk, measure it, open it and remember it.
+
+        ``MalformedError``, ``ConflictError``, ``DiskError``.
+        """
+        if not path.startswith("/"):
+            raise MalformedError("disk", f"{path[:80]!r} is no absolute path")
+        if len(self._paths) >= MAX_DISKS:
+            raise ConflictError(f"this node has {MAX_DISKS} disks already", subject=path)
+        for one in self.open.values():
+            if one.disk.path == path:
+                raise ConflictError(f"{path} is disk {one.disk.id} already", subject=path)
+        disk = await asyncio.to_thread(Disk.create, path, volume, None, capacity)
+        try:
+            speed = await asyncio.to_thread(measure, path)
+            usage = await asyncio.to_thread(disk.usage)
+            self._paths[disk.path] = volume
+            await self._save()
+        except BaseException:
+            self._paths.pop(disk.path, None)
+            await asyncio.to_thread(disk.close)
+            raise
+        self.faults.pop(disk.path, None)
+        self.open[disk.id] = DiskReader(disk)
+        room = capacity or int(usage.capacity * SHARE)
+        return DiskEntry(disk.id, self._node, disk.path, room, max(1, int(speed.read_bps)))
+
+    async def release(self, disk: DiskId) -> None:
+        """Close a disk that has left its volume, and forget where it was."""
+        found = self.open.pop(disk, None)
+        if found is None:
+            return
+        self._paths.pop(found.disk.path, None)
+        await self._save()
+        await found.close()
+        await asyncio.to_thread(found.disk.close)
+
+    def of(self, volume: str) -> dict[DiskId, DiskReader]:
+        """Open disks of a volume."""
+        return {id: one for id, one in self.open.items() if one.disk.volume == volume}
+
+    def volumes(self) -> set[str]:
+        """Volumes that have disks here."""
+        return {*self._paths.values()}
+
+    async def states(self) -> list[VolumeState]:
+        """States of volumes as the disks have them."""
+        found = []
+        for one in [*self.open.values()]:
+            try:
+                kept = await asyncio.to_thread(one.disk.state)
+                if kept is not None:
+                    found.append(encoding.decode(kept[1]))
+            except HelioError as error:
+                log.warning("state on a disk not read", disk=one.disk.id, error=error.message)
+        return found
+
+    async def close(self) -> None:
+        """Close all."""
+        while self.open:
+            _, one = self.open.popitem()
+            await one.close()
+            await asyncio.to_thread(one.disk.close)
+
+    async def _save(self) -> None:
+        document = json.dumps({"disks": self._paths}, indent=2)
+        await asyncio.to_thread(write_private, self._file, document)
+
+
+def _read(file: Path) -> dict[str, str]:
+    try:
+        found = json.loads(file.read_bytes())
+        return {str(path): str(volume) for path, volume in found["disks"].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise MalformedError("disks.json", f"{file}: {error}") from error

@@ -1,0 +1,146 @@
+"""One volume at this node: its disks that are here, the view of all of it, and what mends it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from heliograph.model.nodes import NodeId
+from heliograph.node.storage.disks import LocalDisks
+from heliograph.storage.caching import Cache
+from heliograph.storage.values import BlockKey, DiskId, ObjectId
+from heliograph.storage.volume.progress import Event, Lost
+from heliograph.storage.volume.reconciler import Reconciler
+from heliograph.storage.volume.state import VolumeState
+from heliograph.storage.volume.stores import LocalStore, Peers
+from heliograph.storage.volume.volume import Volume
+from heliograph.vod.manifest import BlockSource
+
+log = structlog.get_logger(__name__)
+
+#: Seconds until a reconciler that failed is begun again.
+AGAIN = 5.0
+
+
+class Holding:
+    """Made when a volume becomes known; closed when it is no more."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        state: VolumeState,
+        disks: LocalDisks,
+        peers: Peers,
+        cache: Cache,
+        refresh: Callable[[], Awaitable[VolumeState]],
+        told: Callable[[str, Event], None],
+    ) -> None:
+        """``told`` hears the name of the volume and what its reconciler tells."""
+        self.name = state.name
+        self._node = node
+        self._disks = disks
+        self._cache = cache
+        self._told = told
+        self.local = LocalStore(node, disks.of(state.name).values())
+        self.volume = Volume(node, state, self.local, peers, refresh=refresh)
+        self.reconciler: Reconciler | None = None
+        """None: none of its disks is here."""
+        self.counters: Counter[str] = Counter(damaged=0, mended=0, lost=0)
+        self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._reconcile()
+
+    @property
+    def state(self) -> VolumeState:
+        """As it is known here."""
+        return self.volume.state
+
+    async def update(self, state: VolumeState) -> None:
+        """Go on by a newer state."""
+        await self.volume.update(state)
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Take the disks that are here now, and let go of those that have left the volume."""
+        mine = {one.id for one in self.state.disks_of(self._node)}
+        for disk in [*self._disks.of(self.name)]:
+            if disk not in mine and self.state.version:
+                self.local.readers.pop(disk, None)
+                await self._disks.release(disk)
+                log.info("disk left its volume", volume=self.name, disk=disk)
+        found = self._disks.of(self.name)
+        if found.keys() != self.local.readers.keys():
+            self.local.readers.clear()
+            self.local.readers.update(found)
+            self.local.update(self.state)
+        self._reconcile()
+
+    def source(self, object: ObjectId, blocks: int | None) -> BlockSource:
+        """Read an object, by way of the cache."""
+        return _Cached(self._cache, self.volume.source(object, blocks), object)
+
+    def wake(self) -> None:
+        """Something was written, or has changed."""
+        if self.reconciler is not None:
+            self.reconciler.wake()
+
+    async def close(self) -> None:
+        """End; disks stay open."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self.volume.close()
+
+    def _reconcile(self) -> None:
+        if not self.local.readers:
+            return
+        if self.reconciler is None:
+            self.reconciler = Reconciler(self.volume, listener=self._heard)
+            self._task = asyncio.create_task(self._run(), name=f"volume {self.name}")
+        self.reconciler.wake()
+
+    async def _run(self) -> None:
+        while self.reconciler is not None:
+            try:
+                await self.reconciler.run()
+            except Exception:
+                log.exception("volume not looked after", volume=self.name)
+                await asyncio.sleep(AGAIN)
+
+    def _heard(self, event: Event) -> None:
+        self.counters[type(event).__name__.lower()] += 1
+        if isinstance(event, Lost):
+            _log_lost(self.name, event.disk, event.key)
+        self._told(self.name, event)
+
+
+def _log_lost(volume: str, disk: DiskId, key: BlockKey) -> None:
+    log.error(
+        "block lost",
+        volume=volume,
+        disk=disk,
+        object=key.object,
+        group=key.group,
+        member=key.member,
+    )
+
+
+class _Cached:
+    """A ``BlockSource`` whose blocks are kept while others are about to want them."""
+
+    def __init__(self, cache: Cache, source: BlockSource, object: ObjectId) -> None:
+        self._cache = cache
+        self._source = source
+        self._object = object
+
+    async def block(self, number: int, deadline: float | None = None) -> bytes:
+        """As ``BlockSource``."""
+        now = asyncio.get_running_loop().time()
+        found = self._cache.get(self._object, number, now)
+        if found is None:
+            found = await self._source.block(number, deadline)
+            self._cache.put(self._object, number, found, now)
+        return found

@@ -1,0 +1,177 @@
+"""The titles of all volumes, by name: what those who serve them find."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from heliograph.bus import Bus, Registration
+from heliograph.bus.wire import Json
+from heliograph.model.errors import HelioError
+from heliograph.model.nodes import NodeId
+from heliograph.node.periodic import Periodic
+from heliograph.storage.values import ObjectId
+from heliograph.storage.volume.heads import DELETED
+from heliograph.vod.encoding import decode_manifest
+from heliograph.vod.manifest import BlockSource, Manifest
+
+if TYPE_CHECKING:
+    from heliograph.node.storage.holding import Holding
+
+log = structlog.get_logger(__name__)
+
+#: Topic by which a node tells that a title came, grew or went.
+TOPIC = "storage/titles"
+#: Seconds between two looks at what all disks have: news get lost, nodes come back.
+LOOK_PERIOD = 10.0
+#: Titles that are known, at most; of more the oldest count.
+MAX_TITLES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A title and where it is."""
+
+    manifest: Manifest
+    volume: str
+    serial: int
+    """Of its head."""
+
+
+class Shelf:
+    """A ``vod.shelf.Shelf`` over this node's holdings."""
+
+    def __init__(self, bus: Bus, holdings: Mapping[str, Holding]) -> None:
+        """``holdings`` by volume; it changes as volumes come and go."""
+        self._bus = bus
+        self._holdings = holdings
+        self._objects: dict[ObjectId, Placed] = {}
+        self._names: dict[str, Placed] = {}
+        self._unread: set[ObjectId] = set()
+        self._looks = Periodic("titles of volumes", LOOK_PERIOD, self._look, at_once=True)
+        self._registrations: list[Registration] = []
+        self._soon: asyncio.Task[None] | None = None
+        self._again = False
+        self._listeners: list[Callable[[], None]] = []
+
+    async def start(self) -> None:
+        """Begin; what this node's own disks have is known then."""
+        self._registrations.append(self._bus.subscribe(TOPIC, self._heard))
+        self._looks.start()
+
+    async def close(self) -> None:
+        """End."""
+        for registration in self._registrations:
+            registration.close()
+        await self._looks.stop()
+        if self._soon is not None:
+            self._soon.cancel()
+            await asyncio.gather(self._soon, return_exceptions=True)
+
+    def find(self, name: str) -> Manifest | None:
+        """The title of that logical id as it is now; None: there is none."""
+        found = self._names.get(name)
+        return None if found is None else found.manifest
+
+    def placed(self, name: str) -> Placed | None:
+        """The same with where it is."""
+        return self._names.get(name)
+
+    def source(self, manifest: Manifest) -> BlockSource:
+        """Where its blocks are read."""
+        placed = self._objects[manifest.object]
+        blocks = None if manifest.live else len(manifest.blocks)
+        return self._holdings[placed.volume].source(manifest.object, blocks)
+
+    def titles(self) -> Sequence[Manifest]:
+        """All, by name."""
+        return [self._names[name].manifest for name in sorted(self._names)]
+
+    def channel(self, manifest: Manifest) -> str:
+        """The channel whose rules say who may watch it; empty: everybody may."""
+        return ""
+
+    def all(self) -> Iterable[Placed]:
+        """All, with where they are."""
+        return self._names.values()
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Be told whenever there are other titles."""
+        self._listeners.append(listener)
+
+    def tell(self) -> None:
+        """A title was written or removed here: look, and let the other nodes look."""
+        self._bus.publish(TOPIC, None)
+
+    async def look(self) -> None:
+        """Look now."""
+        await self._look()
+
+    def _heard(self, node: NodeId, topic: str, value: Json) -> None:
+        self.look_soon()
+
+    def look_soon(self) -> None:
+        """Look; once more, if that is under way."""
+        if self._soon is not None and not self._soon.done():
+            self._again = True
+            return
+        self._soon = asyncio.get_running_loop().create_task(self._run(), name="look at titles")
+
+    async def _run(self) -> None:
+        self._again = True
+        while self._again:
+            self._again = False
+            try:
+                await self._look()
+            except HelioError as error:
+                log.info("titles not looked at", error=error.message)
+
+    async def _look(self) -> None:
+        fresh: dict[ObjectId, Placed] = {}
+        for name, holding in [*self._holdings.items()]:
+            serials, complete = await holding.volume.catalogue()
+            for object, serial in serials.items():
+                if serial & DELETED:
+                    continue
+                kept = self._objects.get(object)
+                if kept is not None and kept.serial >= serial:
+                    fresh[object] = kept
+                elif (found := await self._read(name, holding, object)) is not None:
+                    fresh[object] = found
+                if len(fresh) >= MAX_TITLES:
+                    break
+            if not complete:  # some disks are away: what was known of them stays
+                fresh |= {
+                    object: placed
+                    for object, placed in self._objects.items()
+                    if placed.volume == name and object not in serials
+                }
+        if fresh != self._objects:
+            self._objects = fresh
+            self._names = _by_name(fresh.values())
+            for listener in self._listeners:
+                listener()
+
+    async def _read(self, volume: str, holding: Holding, object: ObjectId) -> Placed | None:
+        try:
+            head = await holding.volume.head(object)
+            manifest = await asyncio.to_thread(decode_manifest, head.document)
+        except HelioError as error:
+            if object not in self._unread:
+                self._unread.add(object)
+                log.info("title not read", object=object, volume=volume, error=error.message)
+            return None
+        self._unread.discard(object)
+        return Placed(manifest, volume, head.serial)
+
+
+def _by_name(all: Iterable[Placed]) -> dict[str, Placed]:
+    """Of titles with the same name the oldest counts: whoever came later was refused elsewhere."""
+    found: dict[str, Placed] = {}
+    for one in sorted(all, key=lambda one: (one.manifest.created, one.manifest.object)):
+        found.setdefault(one.manifest.name, one)
+    return found
