@@ -91,12 +91,15 @@ def merge(
     by: By = By.BOTH,
     width: int = 1,
     nodes: Mapping[DiskId, str] | None = None,
+    fewest: int = 1,
 ) -> Table:
     """The table of those disks: what it has of others goes, what they can give besides comes.
 
     Logical disks that only have parts of disks that stay are kept as they are. ``width``: members
     of a group; no disk gets more than a member of each group, and no node of ``nodes`` more than
-    its members, since they could not be filled. The same table where nothing changes; one without a
+    its members, since they could not be filled. ``fewest``: logical disks of a table without a
+    past; few disks are cut finer, so that one that comes later and gives less is of use. The same
+    table where nothing changes; one without a
     past where nothing stays. ``ResourceError``: there are no disks; ``TooLargeError``: there would
     be too many logical disks, and the table is to be started anew.
     """
@@ -109,6 +112,7 @@ def merge(
     if not kept:
         mean = sum(potentials.values()) / len(potentials)
         unit = min(size for size in potentials.values() if size >= SMALLEST * mean)
+        unit /= max(1, fewest // len(offers))
     spare = {
         disk: grains
         for disk, size in potentials.items()

@@ -28,6 +28,9 @@ from heliograph.storage.volume.state import (
     VolumeState,
 )
 
+#: Logical disks of a new volume at least: a second disk that gives half is of use at once.
+FEWEST = 16
+
 
 def create(
     name: str,
@@ -182,7 +185,7 @@ def _merged(table: Table, scheme: Scheme, disks: Iterable[DiskEntry]) -> Table:
     entries = [*disks]
     capacities = [Capacity(one.id, one.capacity, one.bandwidth) for one in entries]
     nodes = {one.id: one.node for one in entries}
-    return merge(table, capacities, width=scheme.width, nodes=nodes)
+    return merge(table, capacities, width=scheme.width, nodes=nodes, fewest=FEWEST)
 
 
 def _substituted(table: Table, old: DiskId, new: DiskId) -> Table:
