@@ -1,12 +1,17 @@
 """Where the members of parity groups are: on different disks, and on different nodes.
 
-Member j of group g in groups of width w is block g · w + j of its object. All members ask the
-policy for a disk, and in their order take it, unless it has a member of the group already or its
-node has as many as it should. Those who got none ask again with another number, and so on; what
-did not find room in ``ATTEMPTS`` rounds is placed by weighted rendezvous among the disks that have
-some. Going by rounds, and not member after member, means that who has to look for another disk
-hardly ever takes the one of somebody who could stay: a change of the table moves few members
-besides those that must.
+Member j of group g in groups of width w is block g · w + j of its object.
+
+By rendezvous all disks compare themselves for all members of a group: each pair of a member and a
+disk draws a moment, and in the order of these moments members get disks, unless the member has
+one, the disk has a member, or its node has as many as it should. Disks draw at such rates that
+all fill alike, however different they are (``rates``).
+
+By any other policy the members ask for a disk, and in their order take it, unless there is no room
+for them. Those who got none ask again with another number, and so on; what did not find room in
+``ATTEMPTS`` rounds is placed by rendezvous among the disks that have some. Who has to look for
+another disk thus hardly ever takes the one of somebody who could stay; but large disks get less
+than their share.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,7 +28,8 @@ from numpy.typing import ArrayLike, NDArray
 from heliograph.model.errors import MalformedError, ResourceError
 from heliograph.storage.placement.generator import Words, draw, draw_one, mix
 from heliograph.storage.placement.policies import Placement
-from heliograph.storage.placement.rendezvous import weighted
+from heliograph.storage.placement.rates import rates
+from heliograph.storage.placement.rendezvous import Rendezvous, weighted
 from heliograph.storage.placement.values import Table
 from heliograph.storage.values import MAX_WIDTH, DiskId
 
@@ -36,6 +42,8 @@ MAX_BLOCKS = 1 << 48
 _STRIDE = MAX_BLOCKS + 1
 #: Groups worked on at once.
 CHUNK = 1 << 15
+#: Pairs of members and disks compared at once by rendezvous: what they need fits in a core's cache.
+PAIRS = 1 << 17
 #: Tell apart what else is drawn for a block from what the policy draws.
 _PART = 0xA0761D6478BD642F
 _REST = 0xE7037ED1A0B428DB
@@ -54,6 +62,8 @@ class Layout:
     """By disk: the number of its node; the last entry is -1, for no disk."""
     weights: NDArray[np.float64]
     """By disk: how many logical disks it makes up."""
+    rates: NDArray[np.float64]
+    """By disk: how often rendezvous is to draw it."""
     level: int
     """Members that any node may have; on top of that, ``extra`` nodes may have one more."""
     extra: int
@@ -71,6 +81,9 @@ class Layout:
     """``ends`` and ``owners`` by id of the logical disk, for looking up one."""
     node_of: tuple[int, ...]
     """``nodes``, for looking up one; no disk is -1."""
+    node_count: int
+    members: Words
+    """0 to below ``width``."""
 
     def physical(self, seed: int, numbers: Words, logical: NDArray[np.int64]) -> NDArray[np.int64]:
         """The disks of blocks on those logical disks; parts get what is theirs by hash."""
@@ -148,12 +161,14 @@ def _layout(table: Table, nodes: frozenset[tuple[DiskId, str]], width: int) -> L
         one.id: tuple(zip(ends[row].tolist(), owners[row].tolist(), strict=True))[: len(one.parts)]
         for row, one in enumerate(logical)
     }
+    weights = np.array(list(shares.values()), np.float64)
     return Layout(
         table=table,
         width=width,
         disks=disks,
         nodes=np.array((*node_numbers, -1), np.int64),
-        weights=np.array(list(shares.values()), np.float64),
+        weights=weights,
+        rates=_rates(weights, np.array(node_numbers), width, level, extra),
         level=level,
         extra=extra,
         sorted_ids=np.array([one.id for one in logical], np.int64),
@@ -163,6 +178,8 @@ def _layout(table: Table, nodes: frozenset[tuple[DiskId, str]], width: int) -> L
         keys=np.array([seed_of_disk(disk) for disk in disks], np.uint64),
         parts_of=parts_of,
         node_of=(*node_numbers, -1),
+        node_count=len(names),
+        members=np.arange(width).astype(np.uint64),
     )
 
 
@@ -181,6 +198,24 @@ def _levels(counts: list[int], width: int) -> tuple[int, int]:
     while sum(min(count, level + 1) for count in counts) < width:
         level += 1
     return level, width - sum(min(count, level) for count in counts)
+
+
+def _rates(
+    weights: NDArray[np.float64], nodes: NDArray[np.int64], width: int, level: int, extra: int
+) -> NDArray[np.float64]:
+    """By disk: how often to draw it, so that disks fill by their weights."""
+    of_node = np.bincount(nodes, weights).astype(np.float64)
+    found: NDArray[np.float64] = weights / weights.sum()
+    if not level:
+        # As many nodes are drawn as there are members, and one disk of each.
+        found = (rates(of_node, width) / of_node)[nodes] * weights
+        return found
+    members = np.clip(width * of_node / of_node.sum(), level, level + (extra > 0))
+    for node, count in enumerate(members.tolist()):
+        mine = nodes == node
+        if count < np.count_nonzero(mine):
+            found[mine] = rates(weights[mine], count) * found[mine].sum()
+    return found
 
 
 def place(
@@ -203,9 +238,13 @@ def place(
     if wanted.size and int(wanted.max()) >= MAX_BLOCKS // width:
         raise MalformedError("group", f"{int(wanted.max())} (below 2^48 / {width})")
     found = np.empty((len(wanted), width), np.int64)
-    for start in range(0, len(wanted), CHUNK):
-        piece = slice(start, start + CHUNK)
-        found[piece] = _rows(policy, seed, wanted[piece], layout)
+    if isinstance(policy, Rendezvous):
+        rows, way = max(1, PAIRS // (width * len(layout.disks))), _ranked
+    else:
+        rows, way = CHUNK, partial(_rows, policy)
+    for start in range(0, len(wanted), rows):
+        piece = slice(start, start + rows)
+        found[piece] = way(seed, wanted[piece], layout)
     return found
 
 
@@ -224,10 +263,37 @@ def place_one(
     return _remembered(policy, seed, group, layout)
 
 
+def _moments(seed: int, groups: Words, layout: Layout) -> NDArray[np.float64]:
+    """By group, and by pair of a member and a disk: when these draw each other, negated."""
+    numbers: Words = groups[:, None] * np.uint64(layout.width) + layout.members
+    drawn = mix(draw(seed, numbers)[:, :, None] ^ layout.keys)
+    return weighted(drawn, layout.rates).reshape(len(groups), -1)
+
+
+def _ranked(seed: int, groups: Words, layout: Layout) -> NDArray[np.int64]:
+    moments = _moments(seed, groups, layout)
+    by_member = moments.reshape(len(groups), layout.width, -1)
+    every = np.arange(len(groups))
+    rows = np.full((len(groups), layout.width), -1, np.int64)
+    counts = np.zeros((len(groups), layout.node_count), np.int64)
+    extra = np.full((len(groups), 1), layout.extra, np.int64)
+    for _ in range(layout.width):
+        members, disks = np.divmod(moments.argmax(axis=1), len(layout.disks))
+        nodes = layout.nodes[disks]
+        rows[every, members] = disks
+        by_member[every, members] = -np.inf
+        if layout.level:
+            by_member[every, :, disks] = -np.inf
+        extra[:, 0] -= counts[every, nodes] == layout.level
+        counts[every, nodes] += 1
+        full = (counts > layout.level) | ((counts == layout.level) & (extra == 0))
+        np.copyto(by_member, -np.inf, where=full[:, None, layout.nodes[:-1]])
+    return rows
+
+
 def _rows(policy: Placement, seed: int, groups: Words, layout: Layout) -> NDArray[np.int64]:
     width = layout.width
-    first = groups * np.uint64(width)
-    numbers: Words = first[:, None] + np.arange(width).astype(np.uint64)
+    numbers: Words = groups[:, None] * np.uint64(width) + layout.members
     rows = np.full((len(groups), width), -1, np.int64)
     extra = np.full(len(groups), layout.extra, np.int64)
     for attempt in range(ATTEMPTS):
@@ -293,7 +359,25 @@ def _rest(
 @lru_cache(maxsize=4096)
 def _remembered(policy: Placement, seed: int, group: int, layout: Layout) -> tuple[DiskId, ...]:
     """Streams ask for each group once a block; 4096 groups are those of some thousand streams."""
-    return tuple(layout.disks[disk] for disk in _row(policy, seed, group, layout))
+    if isinstance(policy, Rendezvous):
+        row = _ranked_row(seed, group, layout)
+    else:
+        row = _row(policy, seed, group, layout)
+    return tuple(layout.disks[disk] for disk in row)
+
+
+def _ranked_row(seed: int, group: int, layout: Layout) -> list[int]:
+    moments = _moments(seed, np.array([group], np.uint64), layout)[0]
+    row = [-1] * layout.width
+    left = layout.width
+    for pair in (-moments).argsort(kind="stable").tolist():
+        member, disk = divmod(pair, len(layout.disks))
+        if row[member] < 0 and layout.has_room(row, disk):
+            row[member] = disk
+            left -= 1
+            if not left:
+                break
+    return row
 
 
 def _row(policy: Placement, seed: int, group: int, layout: Layout) -> list[int]:

@@ -54,7 +54,15 @@ def test_weights_decide_how_often_a_candidate_wins():
 
 
 @given(WORD)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_scores_are_logarithms(word: int):
-    score = weighted(np.array([[word]], np.uint64), np.array([2.0]))[0, 0]
-    assert score == pytest.approx(math.log(((word >> 11) + 0.5) / 2**53) / 2, rel=1e-13)
+    scores = weighted(np.array([[word, word]], np.uint64), np.array([2.0, 1.0]))[0]
+    u = ((word >> 11) + 0.5) / 2**53
+    assert scores.tolist() == pytest.approx([math.log(u) / 2, math.log(u)], rel=1e-10)
+
+
+def test_equal_weights_have_the_order_of_the_logarithms():
+    drawn = draw(5, np.arange(1000, dtype=np.uint64))
+    even = weighted(drawn, np.ones(1000))
+    logarithms = weighted(drawn, np.array([*[1.0] * 999, 1.0000001]))
+    assert even.argsort().tolist() == logarithms.argsort().tolist()
