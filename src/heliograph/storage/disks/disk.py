@@ -48,6 +48,9 @@ FAN_OUT = 4096
 #: Bytes that every file takes a multiple of, on nearly all file systems.
 GRAIN = 4096
 
+#: What opening or reading something else than a file says.
+_NO_FILE = frozenset((errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ESPIPE))
+
 _ID = re.compile(r"[0-9a-f]{16}")
 _BLOCK = re.compile(r"([0-9a-f]{8})-([0-9a-f]{2})")
 _HEAD = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{16})")
@@ -489,6 +492,8 @@ class Disk:
             name = os.path.basename(path)
             raise NotFoundError(f"no {name} on disk {self.id}", subject=self.id) from error
         except OSError as error:
+            if error.errno in _NO_FILE:
+                raise CorruptError("is no file", path=path, subject=self.id) from error
             raise DiskError.of(error, path, self.id) from error
         label = unseal(header, payload, path, self.id)
         if label.kind is not kind:

@@ -16,7 +16,8 @@ from heliograph.storage.disks.format import HEADER, Buffer
 #: How often directories are made anew that others, who removed the last file, remove meanwhile.
 TRIES = 8
 
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+# What is no file must not be waited for, nor be followed elsewhere.
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _MODE = 0o640
 
@@ -74,7 +75,7 @@ def _link(temporary: str, path: str, depth: int) -> None:
             return os.link(temporary, path)
         except FileNotFoundError:
             with contextlib.suppress(FileNotFoundError):
-                _make_parents(path, depth)
+                make_directory(os.path.dirname(path), depth)
     return os.link(temporary, path)
 
 
@@ -88,12 +89,12 @@ def replace(temporary: str, path: str) -> None:
     sync(os.path.dirname(path))
 
 
-def _make_parents(path: str, depth: int) -> None:
+def make_directory(path: str, depth: int = 64) -> None:
+    """Have a directory on the medium, and up to ``depth`` - 1 above it that are missing."""
     missing: list[str] = []
-    parent = os.path.dirname(path)
-    while len(missing) < depth and not os.path.isdir(parent):
-        missing.append(parent)
-        parent = os.path.dirname(parent)
+    while len(missing) < depth and not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
     for one in reversed(missing):
         with contextlib.suppress(FileExistsError):
             os.mkdir(one, 0o750)
@@ -173,11 +174,6 @@ def sizes(directory: str) -> Iterator[tuple[str, int | None]]:
                 yield entry.name, entry.stat(follow_symlinks=False).st_size
             else:
                 yield entry.name, None
-
-
-def make_directory(path: str) -> None:
-    """Make a directory, and those above it, unless it is there."""
-    os.makedirs(path, 0o750, exist_ok=True)
 
 
 def space(path: str) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from heliograph.storage.values import BlockKey, ObjectId
 
 #: The calls of ``files.py`` that reach the kernel.
 CALLS = frozenset(
-    ("open", "close", "writev", "fsync", "link", "rename", "unlink", "mkdir", "rmdir", "makedirs")
+    ("open", "close", "writev", "fsync", "link", "rename", "unlink", "mkdir", "rmdir")
     + ("pread", "posix_fadvise", "fstat", "stat", "statvfs", "listdir", "scandir")
 )
 OBJECT = ObjectId("3f" * 16)
@@ -25,7 +25,7 @@ STATE = (7, b"the volume's state")
 
 
 #: Those after which a disk is another than before, or its file.
-CHANGING = frozenset(("open", "writev", "link", "rename", "unlink", "mkdir", "rmdir", "makedirs"))
+CHANGING = frozenset(("open", "writev", "link", "rename", "unlink", "mkdir", "rmdir"))
 
 
 class System:

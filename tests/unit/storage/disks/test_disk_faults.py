@@ -78,6 +78,25 @@ def test_zeros_and_holes_are_noticed(one: tuple[Disk, Path]) -> None:
         disk.get(KEY)
 
 
+def test_what_is_no_file_is_noticed(one: tuple[Disk, Path]) -> None:
+    disk, file = one
+    away = file.rename(file.with_name("away"))
+    for make in (
+        file.mkdir,
+        lambda: file.symlink_to(away),
+        lambda: os.mkfifo(file),
+    ):
+        make()
+        with pytest.raises(CorruptError, match="no file"):
+            disk.get(KEY)
+        file.rmdir() if file.is_dir() else file.unlink()
+    parent = file.parent
+    shutil.rmtree(parent)
+    parent.write_text("not a directory")
+    with pytest.raises(CorruptError, match="no file"):
+        disk.get(KEY)
+
+
 def test_another_block_in_its_place_is_noticed(one: tuple[Disk, Path]) -> None:
     disk, file = one
     for other in (
