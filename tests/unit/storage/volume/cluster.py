@@ -118,9 +118,8 @@ class Cluster:
         for node, count in enumerate(disks):
             for _ in range(count):
                 self.entry(node)
-        self.state = changes.create(
-            "films", scheme, [*self.entries.values()], policy=policy, seed=7
-        )
+        entries = [*self.entries.values()]
+        self.keep(changes.create("films", scheme, entries, policy=policy, seed=7))
         for node in range(len(disks)):
             self.node(node)
         for entry in self.entries.values():
@@ -131,6 +130,34 @@ class Cluster:
         """Ids that are the same in every run: so is where things lie."""
         self.objects += 1
         return ObjectId(random.Random(self.objects).randbytes(16).hex())
+
+    @classmethod
+    async def open(cls, path: Path) -> Cluster:
+        """What was made there before, with the state that was in the database."""
+        self = cls(path)
+        self.state = encoding.decode((path / "database").read_bytes())
+        self.find()
+        for node in dict.fromkeys(one.node for one in self.entries.values()):
+            self.nodes[node] = Node(self, node)
+        for entry in self.entries.values():
+            self.nodes[entry.node].attach(self.disk(entry))
+        return self
+
+    def find(self) -> None:
+        """Entries of all directories that are there, also of disks that have left."""
+        for directory in sorted(self.path.glob("0*")):
+            id = DiskId(directory.name)
+            entry = DiskEntry(id, node_name(int(id, 16)), str(directory), CAPACITY, 1)
+            self.entries[id] = self.state.disk(id) or entry
+
+    def keep(self, state: VolumeState) -> None:
+        """As the database would, at once and as a whole."""
+        data = encoding.encode(state)
+        self.state = encoding.decode(data)
+        self.path.mkdir(exist_ok=True)
+        new = self.path / "database.new"
+        new.write_bytes(data)
+        new.rename(self.path / "database")
 
     def node(self, number: int) -> Node:
         """A node, made when it is first asked for."""
@@ -148,7 +175,7 @@ class Cluster:
 
     def disk(self, entry: DiskEntry) -> Disk:
         """The directory of an entry."""
-        return Disk.create(entry.path, "films", entry.id)
+        return Disk.create(self.path / entry.id, "films", entry.id)
 
     def add(self, node: int) -> DiskEntry:
         """Attach a new disk; the state has still to name it."""
@@ -158,7 +185,7 @@ class Cluster:
 
     async def change(self, state: VolumeState) -> None:
         """Give a state to all nodes that are up, as the database would."""
-        self.state = encoding.decode(encoding.encode(state))
+        self.keep(state)
         for node in self.nodes.values():
             if node.up and not node.deaf:
                 await node.volume.update(self.state)
