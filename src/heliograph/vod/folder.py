@@ -96,3 +96,49 @@ def _read(path: Path, limit: int) -> bytes:
         raise NotFoundError(f"{path}: not there", subject=path.name) from error
     except OSError as error:
         raise ResourceError(f"{path}: {error.strerror}") from error
+
+
+class FolderRecording:
+    """A directory as the sink of a recording; see ``recording.GrowingSink``."""
+
+    def __init__(self, parent: Path, name: str) -> None:
+        self._path = parent / check_channel_name(name)
+
+    async def put(self, number: int, block: bytes) -> None:
+        """See ``GrowingSink.put``."""
+        await asyncio.to_thread(self._put, number, block)
+
+    def _put(self, number: int, block: bytes) -> None:
+        path = self._path / _block(number)
+        try:
+            self._path.mkdir(exist_ok=True)
+            if path.exists() and path.read_bytes() != block:
+                raise ConflictError(f"{path}: there is another block", subject=self._path.name)
+            _replace(path, block)
+        except OSError as error:
+            raise ResourceError(f"{path}: {error.strerror}") from error
+
+    async def grow(self, head: bytes) -> None:
+        """See ``GrowingSink.grow``."""
+        await asyncio.to_thread(self._head, head)
+
+    async def finish(self, head: bytes) -> None:
+        """See ``GrowingSink.finish``."""
+        await asyncio.to_thread(self._head, head)
+
+    def _head(self, head: bytes) -> None:
+        try:
+            self._path.mkdir(exist_ok=True)
+            _replace(self._path / _HEAD, head)
+        except OSError as error:
+            raise ResourceError(f"{self._path}: {error.strerror}") from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file as a whole, or not at all."""
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

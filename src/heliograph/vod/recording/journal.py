@@ -1,0 +1,234 @@
+"""What a recording has that the volume has not, on a local disk: a killed server loses no more than
+what came in its last moments.
+
+A recording's journal is a directory named after its object: ``title`` says what is recorded,
+``NNNNNNNN.units`` has the units from the begin of block N on. A file of units begins with the state
+of the writer of blocks; the same units make the same blocks again. Once the volume's manifest has
+a block, the files before the next one are deleted.
+
+``title``: JSON in one line, the manifest without blocks behind it. Units: ``HGJ1``, a header, then
+records of length, CRC-32, and body. Numbers are big endian. A record that is torn ends the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from struct import Struct
+
+from heliograph.model.errors import MalformedError, ResourceError
+from heliograph.protocols.payload import MAX_UNIT_SIZE
+from heliograph.storage.values import MAX_BLOCK, check_object
+from heliograph.vod.blocks import MAX_TRACKS, Written
+from heliograph.vod.encoding import MAX_MANIFEST, decode_manifest, encode_manifest
+from heliograph.vod.manifest import Manifest
+from heliograph.vod.recording.recorder import Replay, State
+from heliograph.vod.recording.values import RecordedUnit
+
+MAGIC = b"HGJ1"
+#: Magic, block, due, peak, tracks.
+_HEAD = Struct(">4sQQQB")
+_WRITTEN = Struct(">QQQ")
+#: Length and CRC-32 of what follows.
+_RECORD = Struct(">II")
+#: Track, key, due in µs, presentation in units of the clock.
+_UNIT = Struct(">BBQQ")
+_NAME = re.compile(r"(\d{8})\.units")
+#: Bytes of a journal's file: what blocks the volume did not take may grow to.
+MAX_FILE = 4 << 30
+
+
+def encode_unit(unit: RecordedUnit) -> bytes:
+    """A record."""
+    body = _UNIT.pack(unit.track, unit.key, unit.due_us, unit.pts) + unit.data
+    return _RECORD.pack(len(body), zlib.crc32(body)) + body
+
+
+class Journal:
+    """One recording's journal. Blocking: for threads. Raises ``ResourceError``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.bytes = 0
+        """On the disk, about."""
+        self._file: int | None = None
+        self._files: list[int] = []
+
+    @classmethod
+    def create(cls, root: Path, title: Manifest, block: int) -> Journal:
+        """Begin one; ``title`` without blocks."""
+        journal = cls(root / title.object)
+        head = json.dumps({"block": block}).encode() + b"\n" + encode_manifest(title)
+        with _disk(journal.path):
+            journal.path.mkdir(parents=True)
+            temporary = journal.path / ".title"
+            with temporary.open("wb") as file:
+                file.write(head)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(journal.path / "title")
+            _sync_directory(journal.path)
+            _sync_directory(root)
+        return journal
+
+    def begin(self, state: State, *, anew: bool = False) -> None:
+        """A new file: what comes next begins a block. ``anew``: what was before is of no use."""
+        head = _HEAD.pack(MAGIC, state.number, state.due_us, state.peak_bits, len(state.written))
+        head += b"".join(_WRITTEN.pack(w.packets, w.units, w.bytes) for w in state.written)
+        with _disk(self.path):
+            if self._file is not None:
+                os.fdatasync(self._file)
+                os.close(self._file)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+            self._file = os.open(self.path / f"{state.number:08}.units", flags, 0o600)
+            _write(self._file, head + _RECORD.pack(0, zlib.crc32(head)))
+            _sync_directory(self.path)
+        if state.number not in self._files:
+            self._files.append(state.number)
+        self.bytes += len(head)
+        if anew:
+            self.trim(state.number)
+
+    def append(self, records: bytes) -> None:
+        """Units, as ``encode_unit`` made them."""
+        if self._file is None:
+            raise ResourceError(f"journal {self.path.name}: no file was begun")
+        with _disk(self.path):
+            _write(self._file, records)
+        self.bytes += len(records)
+
+    def sync(self) -> None:
+        """What was appended survives a power cut."""
+        if self._file is not None:
+            with _disk(self.path):
+                os.fdatasync(self._file)
+
+    def trim(self, number: int) -> None:
+        """Blocks before ``number`` are safe: forget the files that are not needed any more."""
+        while len(self._files) > 1 and self._files[1] <= number:
+            path = self.path / f"{self._files.pop(0):08}.units"
+            with _disk(self.path):
+                self.bytes -= path.stat().st_size
+                path.unlink()
+
+    def close(self) -> None:
+        """Let go of it; it stays."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def delete(self) -> None:
+        """The title is finished."""
+        self.close()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def replay(self) -> Replay:
+        """Read it from its begin. Raises ``MalformedError`` where it has no begin."""
+        with _disk(self.path):
+            data = (self.path / "title").read_bytes()[: MAX_MANIFEST + 4096]
+            self._files = sorted(
+                int(match[1])
+                for one in self.path.iterdir()
+                if (match := _NAME.fullmatch(one.name)) is not None
+            )
+        line, _, rest = data.partition(b"\n")
+        try:
+            block = json.loads(line)["block"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise MalformedError("journal", "its title is not readable") from error
+        if type(block) is not int or not 4096 <= block <= MAX_BLOCK:
+            raise MalformedError("journal", "blocks of a size that cannot be")
+        title = decode_manifest(rest)
+        tracks = len(title.tracks)
+        state = State(0, 0, 0, (Written(),) * tracks)
+        if self._files:
+            state, _ = self._read_head(self._files[0], tracks)
+        self.bytes = sum((self.path / f"{one:08}.units").stat().st_size for one in self._files)
+        return Replay(title, block, state, self._units(tracks))
+
+    def _read(self, number: int) -> bytes:
+        with _disk(self.path), (self.path / f"{number:08}.units").open("rb") as file:
+            return file.read(MAX_FILE)
+
+    def _read_head(self, number: int, tracks: int) -> tuple[State, int]:
+        data = self._read(number)
+        size = _HEAD.size + _WRITTEN.size * tracks
+        if len(data) < size + _RECORD.size:
+            raise MalformedError("journal", f"file {number} ends within its head")
+        magic, block, due, peak, count = _HEAD.unpack_from(data)
+        head = data[:size]
+        if magic != MAGIC or count != tracks or not 1 <= tracks <= MAX_TRACKS or block != number:
+            raise MalformedError("journal", f"file {number} is none of this recording")
+        if _RECORD.unpack_from(data, size) != (0, zlib.crc32(head)):
+            raise MalformedError("journal", f"file {number} is damaged at its head")
+        written = tuple(
+            Written(*_WRITTEN.unpack_from(data, _HEAD.size + _WRITTEN.size * index))
+            for index in range(tracks)
+        )
+        return State(block, due, peak, written), size + _RECORD.size
+
+    def _units(self, tracks: int) -> Iterator[RecordedUnit | State]:
+        for number in self._files:
+            try:
+                state, at = self._read_head(number, tracks)
+            except MalformedError:
+                return  # it was begun when the server was killed
+            if number != self._files[0]:
+                yield state
+            data = self._read(number)
+            while at + _RECORD.size <= len(data):
+                size, sum_ = _RECORD.unpack_from(data, at)
+                at += _RECORD.size
+                body = data[at : at + size]
+                at += size
+                torn = len(body) < size or zlib.crc32(body) != sum_
+                if torn or not _UNIT.size < size <= MAX_UNIT_SIZE + _UNIT.size:
+                    return
+                track, key, due, pts = _UNIT.unpack_from(body)
+                if track >= tracks or key > 1:
+                    return
+                yield RecordedUnit(track, due, pts, bool(key), body[_UNIT.size :])
+
+
+def journals(root: Path) -> list[Journal]:
+    """Those under ``root``: of recordings that did not end, by name. Raises ``ResourceError``."""
+    found = []
+    with _disk(root):
+        if not root.is_dir():
+            return []
+        for path in sorted(root.iterdir()):
+            with contextlib.suppress(MalformedError):
+                check_object(path.name)
+                if (path / "title").is_file():
+                    found.append(Journal(path))
+                else:  # killed while it began: nothing was recorded
+                    shutil.rmtree(path, ignore_errors=True)
+    return found
+
+
+@contextlib.contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ResourceError(f"journal {path.name}: {error.strerror or error}") from error
+
+
+def _write(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
