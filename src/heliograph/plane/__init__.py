@@ -5,8 +5,8 @@ in ``plane.twin`` the same surface in plain Python for tests, ``PlaneLoop`` carr
 events into an asyncio loop. Imports ``model`` only; ``live`` and everything above may import it.
 """
 
-from heliograph.plane.api import MeshPort, Plane, RtcPort, TlsPort, open_plane
-from heliograph.plane.loop import MeshEvent, PlaneLoop
+from heliograph.plane.api import MeshPort, Plane, RtcPort, Senders, TlsPort, open_plane
+from heliograph.plane.loop import MeshEvent, PlaneLoop, SenderEvent
 from heliograph.plane.types import (
     ChannelSilent,
     ChannelStats,
@@ -27,6 +27,10 @@ from heliograph.plane.types import (
     ReaderStats,
     RtcClosed,
     RtcState,
+    SenderClosed,
+    SenderEnded,
+    SenderLow,
+    SenderStats,
     SourceActive,
     SourceSilent,
     SourceStats,
@@ -62,6 +66,12 @@ __all__ = [
     "RtcClosed",
     "RtcPort",
     "RtcState",
+    "SenderClosed",
+    "SenderEnded",
+    "SenderEvent",
+    "SenderLow",
+    "SenderStats",
+    "Senders",
     "SourceActive",
     "SourceSilent",
     "SourceStats",

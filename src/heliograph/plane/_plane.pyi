@@ -36,6 +36,9 @@ _Viewed: TypeAlias = tuple[int, str, str, int, int, str, int]
 #: ("mesh-silent", link)                    nothing is heard of its peer; before "mesh-up": for 2 s
 #: ("mesh-back", link)                      the peer is heard again
 #: ("mesh-closed", link, reason: str)       "peer": the peer ended it; "malformed": it sent nonsense
+#: ("sender-low", sender, queued_us)        a paced sender wants to be fed
+#: ("sender-ended", sender)                 everything is sent, or ``until_us`` is reached
+#: ("sender-closed", sender, reason: str)   its connection went away
 #: ("overflow", dropped: int)               events lost because Python did not drain
 _Event: TypeAlias = tuple[str | int | bool | bytes, ...]
 
@@ -176,6 +179,81 @@ class Plane:
         """
     def keyframe(self, channel: int, track: int) -> bytes | None:
         """The newest whole key access unit of a video track, parameter sets included."""
+
+    # paced senders of titles (docs/wire/blocks.md)
+    def monotonic_us(self) -> int:
+        """The clock of ``sender_start``'s ``at_us``: the machine's monotonic one, in µs."""
+    def open_sender(
+        self,
+        tracks: list[tuple[int, int, int, int, int, int]],
+        *,
+        cname: str = "",
+        low_us: int = 3_000_000,
+        max_bytes: int = ...,
+        node: tuple[int, int] | None = None,
+        keep_us: int = 2_000_000,
+    ) -> int:
+        """Open a sender for one viewer; idle until it has a destination, blocks and a start.
+
+        ``tracks``: (track, SSRC, payload type, clock rate, sequence number of the first packet,
+        timestamp of the media time of the first start). Records of other tracks are left out.
+        ``low_us``: "sender-low" is told while it plays and less than so much, in time of the
+        viewer, is fed. ``max_bytes`` of blocks wait at most (default 32 MiB).
+
+        ``node``: (node number 0–65535, id 1–14 of an RTP header extension): packets carry
+        docs/wire/bipartite.md's extension, sequence numbers and timestamps are the session's
+        plus the title's own, whatever is sent from elsewhere, the clock given by ``at_us`` never
+        slips, and packets are kept for ``keep_us`` for ``sender_resend``. ``ValueError``: a track
+        twice, or a value out of its range.
+        """
+    def sender_to_udp(
+        self, sender: int, endpoint: int, destinations: list[tuple[int, str, int, int]]
+    ) -> None:
+        """Send by UDP: (track, address, RTP port, RTCP port or 0). Tracks not named are not sent.
+        Receiver reports are known by address and RTCP port."""
+    def sender_to_conn(self, sender: int, conn: int, tracks: list[tuple[int, int, int]]) -> None:
+        """Send on an adopted RTSP connection: (track, RTP channel, RTCP channel). While it takes
+        nothing the sender waits, and nothing is lost."""
+    def sender_feed(self, sender: int, block: bytes) -> None:
+        """Queue a block, in order of media time. ``ValueError``: malformed, out of order, or after
+        ``sender_end``; ``BlockingIOError``: more than ``max_bytes`` would wait."""
+    def sender_start(
+        self,
+        sender: int,
+        from_us: int,
+        *,
+        at_us: int | None = None,
+        rate: float = 1.0,
+        scale: float = 1.0,
+        keys_only: bool | None = None,
+        until_us: int | None = None,
+        tracks: list[int] | None = None,
+    ) -> list[tuple[int, int, int]]:
+        """Play: media time ``from_us`` is due at ``at_us`` (default: now).
+
+        Each track begins at its last key unit due at ``from_us`` or before, if that is fed and not
+        sent yet; what is due before ``from_us`` goes out at once. Without such a unit it begins at
+        ``from_us``; after a pause without ``sender_flush`` with the next packet not sent.
+        ``rate``: how fast packets go out (RTSP's Speed), 1/64 to 64. ``scale``: how fast media time
+        goes, timestamps divided by it. ``keys_only``: only packets of key units (default: when
+        ``scale`` is above 1). ``until_us``: packets due from then on are not sent. ``tracks``: send
+        only these. Returns (track, next sequence number, timestamp of ``from_us``) as for RTP-Info;
+        timestamps go on as the wall clock does, over seeks and pauses (RFC 2326 appendix B).
+        ``ValueError``: no destination, or a value out of its range.
+        """
+    def sender_pause(self, sender: int) -> int:
+        """Stop for a while; the media time, µs, from which ``sender_start`` loses nothing."""
+    def sender_rate(self, sender: int, rate: float) -> None:
+        """Change ``rate`` from now on."""
+    def sender_flush(self, sender: int) -> None:
+        """Stop, and forget what was fed: feed and start anew. RTP numbering goes on."""
+    def sender_end(self, sender: int) -> None:
+        """Nothing more will be fed: after the last packet comes RTCP's BYE and "sender-ended"."""
+    def sender_resend(self, sender: int, numbers: list[int]) -> int:
+        """Send packets again by their node sequence numbers, each once at most; how many were.
+        For a sender with ``node`` only."""
+    def sender_stats(self, sender: int) -> dict[str, int | str]: ...
+    def close_sender(self, sender: int) -> None: ...
 
     # WebRTC
     def rtc_open(

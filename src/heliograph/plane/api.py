@@ -87,7 +87,49 @@ class TlsPort(Protocol):
     def shut(self) -> None: ...
 
 
-class Plane(Protocol):
+class Senders(Protocol):
+    """A plane's paced senders; see ``_plane.pyi``."""
+
+    def monotonic_us(self) -> int: ...
+    def open_sender(
+        self,
+        tracks: list[tuple[int, int, int, int, int, int]],
+        *,
+        cname: str = "",
+        low_us: int = 3_000_000,
+        max_bytes: int = 32 << 20,
+        node: tuple[int, int] | None = None,
+        keep_us: int = 2_000_000,
+    ) -> int: ...
+    def sender_to_udp(
+        self, sender: int, endpoint: int, destinations: list[tuple[int, str, int, int]]
+    ) -> None: ...
+    def sender_to_conn(
+        self, sender: int, conn: int, tracks: list[tuple[int, int, int]]
+    ) -> None: ...
+    def sender_feed(self, sender: int, block: bytes) -> None: ...
+    def sender_start(
+        self,
+        sender: int,
+        from_us: int,
+        *,
+        at_us: int | None = None,
+        rate: float = 1.0,
+        scale: float = 1.0,
+        keys_only: bool | None = None,
+        until_us: int | None = None,
+        tracks: list[int] | None = None,
+    ) -> list[tuple[int, int, int]]: ...
+    def sender_pause(self, sender: int) -> int: ...
+    def sender_rate(self, sender: int, rate: float) -> None: ...
+    def sender_flush(self, sender: int) -> None: ...
+    def sender_end(self, sender: int) -> None: ...
+    def sender_resend(self, sender: int, numbers: list[int]) -> int: ...
+    def sender_stats(self, sender: int) -> dict[str, Any]: ...
+    def close_sender(self, sender: int) -> None: ...
+
+
+class Plane(Senders, Protocol):
     """See ``_plane.pyi`` for what each call does; names, order and defaults are the same."""
 
     def fileno(self) -> int: ...

@@ -24,6 +24,9 @@ from heliograph.plane.types import (
     ReaderClosed,
     RtcClosed,
     RtcState,
+    SenderClosed,
+    SenderEnded,
+    SenderLow,
     SourceActive,
     SourceSilent,
     TapReady,
@@ -42,6 +45,7 @@ ConnEvent = ControlReceived | ConnectionClosed
 ReaderEvent = ReaderClosed | TapReady
 RtcEvent = RtcState | RtcClosed
 MeshEvent = MeshUp | MeshMessage | MeshSilent | MeshBack | MeshCast | MeshClosed
+SenderEvent = SenderLow | SenderEnded | SenderClosed
 ChannelEvent = SourceActive | SourceSilent | ChannelSilent
 
 _E = TypeVar("_E")
@@ -67,6 +71,7 @@ class PlaneLoop:
         self._readers: dict[int, Callable[[ReaderEvent], None]] = {}
         self._rtc: dict[int, Callable[[RtcEvent], None]] = {}
         self._mesh: dict[int, Callable[[MeshEvent], None]] = {}
+        self._senders: dict[int, Callable[[SenderEvent], None]] = {}
         self._lost: list[Callable[[EventsLost], None]] = []
 
     def start(self) -> None:
@@ -108,6 +113,10 @@ class PlaneLoop:
         """Call ``handler`` for the states, the messages and the end of a mesh link."""
         self._mesh[link] = handler
 
+    def on_sender(self, sender: int, handler: Callable[[SenderEvent], None]) -> None:
+        """Call ``handler`` when a paced sender wants to be fed, has ended or is gone."""
+        self._senders[sender] = handler
+
     def on_lost(self, handler: Callable[[EventsLost], None]) -> None:
         """Call ``handler`` when events were lost and state is to be asked for anew."""
         self._lost.append(handler)
@@ -129,6 +138,9 @@ class PlaneLoop:
 
     def forget_mesh(self, link: int) -> None:
         self._mesh.pop(link, None)
+
+    def forget_sender(self, sender: int) -> None:
+        self._senders.pop(sender, None)
 
     def pump(self) -> int:
         """Take one batch and dispatch it; the number taken.
@@ -169,6 +181,8 @@ class PlaneLoop:
                 self._call(self._rtc.get(session), event)
             case RtcClosed(session=session):
                 self._call(self._rtc.pop(session, None), event)
+            case SenderLow() | SenderEnded() | SenderClosed():
+                self._dispatch_sender(event)
             case EventsLost():
                 self._dispatch_lost(event)
             case _:
@@ -178,6 +192,12 @@ class PlaneLoop:
         handler = self._mesh.get(event.link)
         if isinstance(event, MeshClosed):
             self._mesh.pop(event.link, None)
+        self._call(handler, event)
+
+    def _dispatch_sender(self, event: SenderEvent) -> None:
+        handler = self._senders.get(event.sender)
+        if isinstance(event, SenderClosed):
+            self._senders.pop(event.sender, None)
         self._call(handler, event)
 
     def _dispatch_lost(self, event: EventsLost) -> None:

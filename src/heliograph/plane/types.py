@@ -137,6 +137,30 @@ class MeshClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class SenderLow:
+    """A paced sender that plays wants to be fed; told again after a feeding that is too little."""
+
+    sender: int
+    queued_us: int
+    """Media time that is fed and not played, µs."""
+
+
+@dataclass(frozen=True, slots=True)
+class SenderEnded:
+    """A paced sender has sent everything, up to the end or to ``until_us``."""
+
+    sender: int
+
+
+@dataclass(frozen=True, slots=True)
+class SenderClosed:
+    """A paced sender's connection went away, and the sender with it."""
+
+    sender: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class EventsLost:
     """Events were dropped because they were not drained; state is to be asked for anew."""
 
@@ -159,6 +183,9 @@ PlaneEvent: TypeAlias = (
     | MeshBack
     | MeshCast
     | MeshClosed
+    | SenderLow
+    | SenderEnded
+    | SenderClosed
     | EventsLost
 )
 
@@ -178,6 +205,9 @@ _EVENTS: Mapping[str, type[PlaneEvent]] = {
     "mesh-back": MeshBack,
     "mesh-cast": MeshCast,
     "mesh-closed": MeshClosed,
+    "sender-low": SenderLow,
+    "sender-ended": SenderEnded,
+    "sender-closed": SenderClosed,
     "overflow": EventsLost,
 }
 
@@ -422,3 +452,44 @@ class ReaderStats(_Counters):
     """Bits a second that the way to a viewer by WebRTC takes; 0 where that is not measured."""
     layer: str = ""
     """The simulcast layer that it gets, by its publisher's name; empty without simulcast."""
+
+
+@dataclass(frozen=True, slots=True)
+class SenderStats(_Counters):
+    """Counters of one paced sender."""
+
+    state: str = "idle"
+    """``idle``, ``playing``, ``paused`` or ``ended``."""
+    position_us: int = 0
+    """Media time that plays now; not beyond the next packet to be sent."""
+    queued_us: int = 0
+    """Media time that is fed and not played."""
+    queued_bytes: int = 0
+    """Blocks that hold packets not sent."""
+    packets: int = 0
+    """RTP packets sent."""
+    bytes: int = 0
+    """Them with their headers."""
+    late_1ms: int = 0
+    """Packets that went out more than 1 ms after they were due."""
+    late_5ms: int = 0
+    late_20ms: int = 0
+    late_100ms: int = 0
+    late_max_us: int = 0
+    underruns: int = 0
+    """Times that it played and nothing was fed."""
+    slipped_us: int = 0
+    """By how much its clock was put back because it could not send in time."""
+    stalled_us: int = 0
+    """How long packets that were due waited for a connection that took nothing."""
+    send_errors: int = 0
+    """Messages that the kernel would not send."""
+    resent: int = 0
+    """Packets sent again because they were asked for."""
+    resend_refused: int = 0
+    """Asked for and not sent again: gone, asked for before, or never sent."""
+    rr_loss_permille: int = 0
+    """Fraction lost in the viewer's newest receiver report, ‰."""
+    rr_jitter_us: int = 0
+    last_rtcp_age_ms: int = -1
+    """Since the newest RTCP packet of the viewer; -1 before the first."""

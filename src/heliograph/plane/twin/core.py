@@ -12,6 +12,7 @@ from heliograph.plane.twin.channel import Channel, Source, TrackSpec
 from heliograph.plane.twin.conn import Conn
 from heliograph.plane.twin.media import parse_rtp
 from heliograph.plane.twin.reader import Reader
+from heliograph.plane.twin.sender import Sender
 from heliograph.plane.twin.udp import Endpoint
 
 #: The simulated clock starts here: 2025-01-01T00:00:00Z in Unix µs.
@@ -30,6 +31,7 @@ class Core:
         self.inputs: dict[int, int] = {}
         self.conns: dict[int, Conn] = {}
         self.readers: dict[int, Reader] = {}
+        self.senders: dict[int, Sender] = {}
         self.closed = False
         self._last_id = 0
         self._events: deque[tuple[Any, ...]] = deque()

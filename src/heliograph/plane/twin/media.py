@@ -183,6 +183,7 @@ class ReceiverReport:
 
     loss_permille: int
     jitter: int
+    ssrc: int
 
 
 def receiver_report(data: bytes) -> ReceiverReport | None:
@@ -192,7 +193,9 @@ def receiver_report(data: bytes) -> ReceiverReport | None:
         first = {200: 28, 201: 8}.get(data[1])
         if first is not None and data[0] & 31 and len(data) >= first + 24:
             return ReceiverReport(
-                data[first + 4] * 1000 // 256, int.from_bytes(data[first + 12 : first + 16])
+                data[first + 4] * 1000 // 256,
+                int.from_bytes(data[first + 12 : first + 16]),
+                int.from_bytes(data[first : first + 4]),
             )
         data = data[size:]
     return None

@@ -118,7 +118,21 @@ class Network(Core):
                 ):
                     self._reader_rtcp(reader, data)
                     return
+            if self._foreign_report(address, port, data):
+                return
         self._totals["foreign_packets"] += 1
+
+    def _foreign_report(self, address: str, port: int, data: bytes) -> bool:
+        """Whether a control packet that no reader sent is taken."""
+        raise NotImplementedError
+
+    def _conn_report(self, conn: Conn, data: bytes) -> bool:
+        """As ``_foreign_report``, on a connection."""
+        raise NotImplementedError
+
+    def _conn_ended(self, conn: Conn, reason: str) -> None:
+        """What else goes with a connection."""
+        raise NotImplementedError
 
     def _reader_rtcp(self, reader: Reader, data: bytes) -> None:
         reader.last_rtcp = self.now
@@ -175,6 +189,7 @@ class Network(Core):
             if isinstance(reader, ConnReader) and reader.conn is conn:
                 del self.readers[reader.id]
                 self._emit("reader-closed", reader.id, reason)
+        self._conn_ended(conn, reason)
         self._emit("conn-closed", conn.id, reason)
 
     def _flush(self, conn: Conn) -> None:
@@ -214,7 +229,8 @@ class Network(Core):
             if isinstance(reader, ConnReader) and reader.conn is conn:
                 self._reader_rtcp(reader, data)
                 return
-        self._totals["foreign_packets"] += 1
+        if not self._conn_report(conn, data):
+            self._totals["foreign_packets"] += 1
 
     def _poll(self) -> None:
         for fd, mask in self._epoll.poll(0):

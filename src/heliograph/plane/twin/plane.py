@@ -12,20 +12,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from heliograph.plane.api import MeshPort, RtcPort, TlsPort
-from heliograph.plane.twin.network import Network
 from heliograph.plane.twin.reader import ConnReader, Reader, Tap, UdpReader
+from heliograph.plane.twin.senders import Senders
 
 
-class TwinPlane(Network):
+class TwinPlane(Senders):
     """The packet plane in plain Python. ``network=True`` binds real UDP sockets."""
 
     # what tests drive
 
     def advance(self, seconds: float) -> None:
-        """Let simulated time pass, in steps of 10 ms so that time-outs come in their order."""
+        """Let simulated time pass, in steps of at most 10 ms so that all comes in its order."""
         end = self.now + round(seconds * 1_000_000)
         while self.now < end:
-            self.now = min(self.now + 10_000, end)
+            dues = [due for sender in self.senders.values() for due in sender.dues()]
+            self.now = min([self.now + 10_000, end, *(due for due in dues if due > self.now)])
             for channel in list(self.channels.values()):
                 channel.tick(self.now)
             self._deliver_all()

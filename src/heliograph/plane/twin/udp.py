@@ -47,10 +47,10 @@ class Endpoint:
     sockets: list[socket.socket] = field(default_factory=list)
     sent: list[tuple[str, int, bytes]] = field(default_factory=list)
 
-    def send(self, address: str, port: int, data: bytes) -> None:
+    def send(self, address: str, port: int, data: bytes, *, rtcp: bool = False) -> None:
         if self.sockets:
             with contextlib.suppress(OSError):
-                self.sockets[0].sendto(data, (address, port))
+                self.sockets[-1 if rtcp else 0].sendto(data, (address, port))
         else:
             self.sent.append((address, port, data))
 
