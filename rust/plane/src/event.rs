@@ -108,6 +108,25 @@ pub enum Event {
         /// Why, in one word.
         reason: &'static str,
     },
+    /// A paced sender wants to be fed.
+    SenderLow {
+        /// Which.
+        sender: Id,
+        /// Media time that waits in it, µs.
+        queued_us: u64,
+    },
+    /// A paced sender has sent everything.
+    SenderEnded {
+        /// Which.
+        sender: Id,
+    },
+    /// A paced sender went with its connection.
+    SenderClosed {
+        /// Which.
+        sender: Id,
+        /// Why, in one word.
+        reason: &'static str,
+    },
     /// A tap that was empty holds something.
     TapReady {
         /// Which.

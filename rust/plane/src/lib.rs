@@ -10,7 +10,7 @@
 //! python        the boundary (PyO3)
 //! plane         what Python calls; the table of channels, readers, connections
 //! net           epoll threads, sockets, batches of system calls
-//! mesh          links between reflectors; webrtc: sessions of browsers
+//! mesh          links between reflectors; webrtc: sessions of browsers; sender: titles, paced
 //! channel       sources, ring, frames, clocks; numbering; codec; rtp; rtcp; framing
 //! ```
 
@@ -38,6 +38,7 @@ pub mod reader;
 pub mod ring;
 pub mod rtcp;
 pub mod rtp;
+pub mod sender;
 pub mod source;
 pub mod webrtc;
 

@@ -9,6 +9,7 @@ mod hub;
 pub mod mesh;
 mod readers;
 pub mod rtc;
+mod senders;
 mod sources;
 mod tables;
 pub mod tls;
@@ -16,6 +17,7 @@ pub mod tls;
 pub use cell::{ChannelCell, Tally};
 pub use hub::{Hub, Totals, WorkerHandle};
 pub use readers::UdpTarget;
+pub use senders::{NotDone, SenderNumbers};
 pub use tables::ReportPath;
 
 use crate::event::Id;

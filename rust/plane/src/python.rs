@@ -5,6 +5,7 @@
 mod convert;
 mod mesh;
 mod rtc;
+mod sender;
 mod stats;
 mod tls;
 
@@ -284,6 +285,91 @@ impl Plane {
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let keyframe = py.detach(|| self.0.keyframe(channel, track))?;
         Ok(keyframe.map(|data| PyBytes::new(py, &data)))
+    }
+
+    fn monotonic_us(&self) -> u64 {
+        crate::net::sys::monotonic_us()
+    }
+
+    #[pyo3(signature = (tracks, *, cname = "", low_us = 3_000_000, max_bytes = 32 << 20,
+                        node = None, keep_us = 2_000_000))]
+    fn open_sender(
+        &self,
+        tracks: Vec<sender::Spec>,
+        cname: &str,
+        low_us: u64,
+        max_bytes: usize,
+        node: Option<(u16, u8)>,
+        keep_us: u64,
+    ) -> PyResult<Id> {
+        sender::open(&self.0, tracks, cname, low_us, max_bytes, node, keep_us)
+    }
+
+    fn sender_to_udp(
+        &self,
+        sender: Id,
+        endpoint: Id,
+        destinations: Vec<(u8, String, u16, u16)>,
+    ) -> PyResult<()> {
+        sender::to_udp(&self.0, sender, endpoint, destinations)
+    }
+
+    fn sender_to_conn(&self, sender: Id, conn: Id, tracks: Vec<(u8, u8, u8)>) -> PyResult<()> {
+        Ok(self.0.sender_to_conn(sender, conn, tracks)?)
+    }
+
+    fn sender_feed(&self, py: Python<'_>, sender: Id, block: &[u8]) -> PyResult<()> {
+        Ok(py.detach(|| self.0.sender_feed(sender, block))?)
+    }
+
+    #[pyo3(signature = (sender, from_us, *, at_us = None, rate = 1.0, scale = 1.0,
+                        keys_only = None, until_us = None, tracks = None))]
+    fn sender_start(
+        &self,
+        py: Python<'_>,
+        sender: Id,
+        from_us: u64,
+        at_us: Option<u64>,
+        rate: f64,
+        scale: f64,
+        keys_only: Option<bool>,
+        until_us: Option<u64>,
+        tracks: Option<Vec<u8>>,
+    ) -> PyResult<Vec<(u8, u16, u32)>> {
+        py.detach(|| {
+            let plane = &self.0;
+            sender::start(
+                plane, sender, from_us, at_us, rate, scale, keys_only, until_us, tracks,
+            )
+        })
+    }
+
+    fn sender_pause(&self, py: Python<'_>, sender: Id) -> PyResult<u64> {
+        Ok(py.detach(|| self.0.sender_pause(sender))?)
+    }
+
+    fn sender_rate(&self, py: Python<'_>, sender: Id, rate: f64) -> PyResult<()> {
+        Ok(py.detach(|| self.0.sender_rate(sender, rate))?)
+    }
+
+    fn sender_flush(&self, py: Python<'_>, sender: Id) -> PyResult<()> {
+        Ok(py.detach(|| self.0.sender_flush(sender))?)
+    }
+
+    fn sender_end(&self, py: Python<'_>, sender: Id) -> PyResult<()> {
+        Ok(py.detach(|| self.0.sender_end(sender))?)
+    }
+
+    fn sender_resend(&self, py: Python<'_>, sender: Id, numbers: Vec<u32>) -> PyResult<usize> {
+        Ok(py.detach(|| self.0.sender_resend(sender, &numbers))?)
+    }
+
+    fn sender_stats<'py>(&self, py: Python<'py>, sender: Id) -> PyResult<Bound<'py, PyDict>> {
+        sender::stats(&self.0, py, sender)
+    }
+
+    fn close_sender(&self, py: Python<'_>, sender: Id) {
+        py.detach(|| self.0.close_sender(sender));
     }
 
     #[pyo3(signature = (address, candidates, *, capacity = 10_000, tcp = true))]

@@ -164,6 +164,12 @@ pub fn sender_report(
     out
 }
 
+/// Adds a goodbye to a compound (RFC 3550 §6.6).
+pub fn goodbye(out: &mut Vec<u8>, ssrc: u32) {
+    header(out, 1, GOODBYE, 1);
+    out.extend_from_slice(&ssrc.to_be_bytes());
+}
+
 /// A compound receiver report with its description.
 pub fn receiver_report(ssrc: u32, block: &Block, cname: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);

@@ -3,6 +3,7 @@
 
 use crate::event::Id;
 use crate::net::endpoint::Route;
+use crate::net::senders::SenderCell;
 use crate::net::sys;
 use crate::net::tls::TlsStream;
 use crate::net::websocket::{self, Message};
@@ -112,6 +113,8 @@ pub struct Conn {
     pub publishes: HashMap<u8, (Arc<Route>, bool)>,
     /// The readers it carries.
     pub readers: Vec<(Id, Id)>,
+    /// The paced senders it carries.
+    pub senders: Vec<Arc<SenderCell>>,
     /// To be closed once everything queued is written.
     pub closing: bool,
     /// When it is closed, written or not.
@@ -142,6 +145,7 @@ impl Conn {
             speech,
             publishes: HashMap::new(),
             readers: Vec::new(),
+            senders: Vec::new(),
             closing: false,
             deadline: None,
             watching_write: false,
@@ -271,7 +275,7 @@ impl Conn {
         if self.out.len() - self.sent + data.len() > MAX_QUEUED {
             return false;
         }
-        interleave(&mut self.out, channel, data);
+        interleave(&mut self.out, channel, &[data]);
         true
     }
 
@@ -313,15 +317,19 @@ impl Conn {
     /// Keeps the rest of a packet the socket took a part of.
     pub fn keep(&mut self, rest: &[u8]) {
         debug_assert!(self.out.is_empty());
+        debug_assert!(self.out.is_empty());
         self.out.extend_from_slice(rest);
     }
 }
 
-/// Appends a packet in RTSP's interleaved framing.
-pub fn interleave(out: &mut Vec<u8>, channel: u8, data: &[u8]) {
+/// Appends a packet, in pieces, in RTSP's interleaved framing.
+pub fn interleave(out: &mut Vec<u8>, channel: u8, pieces: &[&[u8]]) {
+    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
     out.extend_from_slice(&[b'$', channel]);
-    out.extend_from_slice(&(data.len() as u16).to_be_bytes());
-    out.extend_from_slice(data);
+    out.extend_from_slice(&(length as u16).to_be_bytes());
+    for piece in pieces {
+        out.extend_from_slice(piece);
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

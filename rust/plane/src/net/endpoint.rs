@@ -3,6 +3,7 @@
 
 use crate::event::Id;
 use crate::lock;
+use crate::net::senders::SenderCell;
 use crate::net::sys::{self, SockAddr};
 use crate::plane::ChannelCell;
 use crate::reader::ReaderShared;
@@ -64,6 +65,7 @@ struct Routes {
     exact: HashMap<SocketAddr, Vec<Arc<Route>>>,
     control: HashMap<SocketAddr, Arc<Route>>,
     readers: HashMap<SocketAddr, Arc<ReaderShared>>,
+    senders: HashMap<SocketAddr, Arc<SenderCell>>,
     open: Vec<Open>,
 }
 
@@ -74,6 +76,8 @@ pub enum Control {
     Source(Arc<Route>),
     /// A reader.
     Reader(Arc<ReaderShared>),
+    /// The viewer of a paced sender.
+    Viewer(Arc<SenderCell>),
 }
 
 /// The endpoint.
@@ -223,6 +227,20 @@ impl Endpoint {
             .retain(|_, known| known.id != reader);
     }
 
+    /// Knows the receiver reports of a sender's viewer by their address.
+    pub fn add_sender(&self, control: SocketAddr, sender: &Arc<SenderCell>) {
+        lock(&self.routes)
+            .senders
+            .insert(control, Arc::clone(sender));
+    }
+
+    /// Forgets a sender.
+    pub fn remove_sender(&self, sender: Id) {
+        lock(&self.routes)
+            .senders
+            .retain(|_, known| known.id != sender);
+    }
+
     /// Whose packet this is.
     pub fn route(&self, from: SocketAddr, payload_type: u8, now: u64) -> Option<Arc<Route>> {
         let mut routes = lock(&self.routes);
@@ -266,6 +284,9 @@ impl Endpoint {
         let routes = lock(&self.routes);
         if let Some(reader) = routes.readers.get(&from) {
             return Some(Control::Reader(Arc::clone(reader)));
+        }
+        if let Some(sender) = routes.senders.get(&from) {
+            return Some(Control::Viewer(Arc::clone(sender)));
         }
         if let Some(route) = routes.control.get(&from) {
             return Some(Control::Source(Arc::clone(route)));

@@ -106,7 +106,7 @@ impl Framed {
             } else {
                 *control
             };
-            interleave(&mut self.bytes, channel, &item.data);
+            interleave(&mut self.bytes, channel, &[&item.data]);
         }
         self.ends.push((position, self.bytes.len()));
         true

@@ -9,6 +9,7 @@ pub mod framed;
 pub mod mesh;
 pub mod roster;
 pub mod rtc;
+pub mod senders;
 pub mod sys;
 pub mod tls;
 pub mod websocket;

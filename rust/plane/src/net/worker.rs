@@ -16,6 +16,7 @@ use crate::net::endpoint::Endpoint;
 use crate::net::fanout::{Conns, Fanout};
 use crate::net::mesh::MeshPort;
 use crate::net::rtc::RtcPort;
+use crate::net::senders::Senders;
 use crate::net::sys::{Epoll, Headers, Ready, Receiver};
 use crate::plane::Hub;
 use std::collections::{BTreeSet, HashMap};
@@ -45,6 +46,7 @@ pub struct Worker {
     rtc_ports: HashMap<Id, Arc<RtcPort>>,
     mesh_ports: HashMap<Id, Arc<MeshPort>>,
     fanouts: HashMap<Id, Fanout>,
+    senders: Senders,
     due: BTreeSet<(u64, Id)>,
     receiver: Receiver,
     headers: Headers,
@@ -67,6 +69,7 @@ impl Worker {
             rtc_ports: HashMap::new(),
             mesh_ports: HashMap::new(),
             fanouts: HashMap::new(),
+            senders: Senders::default(),
             due: BTreeSet::new(),
             receiver: Receiver::default(),
             headers: Headers::default(),
@@ -88,6 +91,9 @@ impl Worker {
             }
             if let Some((due, _)) = self.due.first() {
                 wake = wake.min(*due);
+            }
+            if let Some(due) = self.senders.due() {
+                wake = wake.min(due);
             }
             for due in self.rtc_ports.values().filter_map(|port| port.due()) {
                 wake = wake.min(due);
@@ -117,6 +123,7 @@ impl Worker {
                 self.due.pop_first();
                 self.run_fanout(id, now);
             }
+            self.run_senders(now);
             if self.index == 0 && now >= next_tick {
                 next_tick = now + TICK;
                 self.tick(now);

@@ -8,6 +8,7 @@ use crate::lock;
 use crate::net::endpoint::Route;
 use crate::net::mesh::MeshPort;
 use crate::net::rtc::RtcPort;
+use crate::net::senders::SenderCell;
 use crate::net::sys::EventFd;
 use crate::net::worker::{Command, count};
 use crate::reader::{ReaderShared, Way};
@@ -147,6 +148,21 @@ impl Hub {
                 .malformed_packets
                 .fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// An RTCP packet of a sender's viewer.
+    pub fn viewer_report(&self, sender: &SenderCell, data: &[u8], now: u64) {
+        if !lock(&sender.state).hear(data, now) {
+            self.totals
+                .malformed_packets
+                .fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes a paced sender out of the tables; whether it was there.
+    pub fn forget_sender(&self, id: Id) -> bool {
+        let cell = lock(&self.tables).senders.remove(&id);
+        cell.is_some()
     }
 
     /// Every channel.

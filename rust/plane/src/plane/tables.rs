@@ -5,6 +5,7 @@ use crate::event::Id;
 use crate::net::endpoint::Endpoint;
 use crate::net::mesh::MeshPort;
 use crate::net::rtc::RtcPort;
+use crate::net::senders::SenderCell;
 use crate::net::sys::SockAddr;
 use crate::net::tls::TlsPort;
 use crate::reader::ReaderShared;
@@ -33,6 +34,7 @@ pub(super) struct Tables {
     pub(super) conns: HashMap<Id, (usize, bool)>,
     /// UDP readers' endpoints, to forget their control addresses.
     pub(super) reader_endpoints: HashMap<Id, Arc<Endpoint>>,
+    pub(super) senders: HashMap<Id, Arc<SenderCell>>,
     pub(super) paths: HashMap<(Id, u8), ReportPath>,
     pub(super) rtc_ports: HashMap<Id, Arc<RtcPort>>,
     /// WebRTC sessions to their ports.

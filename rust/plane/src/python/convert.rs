@@ -83,6 +83,13 @@ pub(super) fn event(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>
         Event::MeshBack { link } => ("mesh-back", link).into_pyobject(py),
         Event::MeshCast { link, cast, heard } => ("mesh-cast", link, cast, heard).into_pyobject(py),
         Event::MeshClosed { link, reason } => ("mesh-closed", link, reason).into_pyobject(py),
+        Event::SenderLow { sender, queued_us } => {
+            ("sender-low", sender, queued_us).into_pyobject(py)
+        }
+        Event::SenderEnded { sender } => ("sender-ended", sender).into_pyobject(py),
+        Event::SenderClosed { sender, reason } => {
+            ("sender-closed", sender, reason).into_pyobject(py)
+        }
         Event::TapReady { reader } => ("tap-ready", reader).into_pyobject(py),
     }
 }

@@ -24,29 +24,57 @@ struct Segment {
     padding: [u8; 6],
 }
 
+/// A packet in pieces that lie apart; the kernel joins them.
+pub trait Pieces<'a> {
+    /// How many there are.
+    const COUNT: usize;
+
+    /// One of them.
+    fn piece(&self, at: usize) -> &'a [u8];
+
+    /// Bytes of all.
+    fn length(&self) -> usize {
+        (0..Self::COUNT).map(|at| self.piece(at).len()).sum()
+    }
+}
+
+impl<'a> Pieces<'a> for &'a [u8] {
+    const COUNT: usize = 1;
+
+    fn piece(&self, _: usize) -> &'a [u8] {
+        self
+    }
+}
+
+impl<'a, const N: usize> Pieces<'a> for [&'a [u8]; N] {
+    const COUNT: usize = N;
+
+    fn piece(&self, at: usize) -> &'a [u8] {
+        self[at]
+    }
+}
+
 /// A run of packets that goes to one address in one message: all of one size, the last maybe less.
 pub struct Group {
     vectors: Vec<libc::iovec>,
+    /// Vectors that make a packet.
+    pieces: usize,
     segment: Option<Segment>,
     bytes: usize,
 }
 
 impl std::fmt::Debug for Group {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Group({} packets, {} bytes)",
-            self.vectors.len(),
-            self.bytes
-        )
+        write!(f, "Group({} packets, {} bytes)", self.packets(), self.bytes)
     }
 }
 
 impl Group {
     /// Of at least one packet. The packets must outlive the group; [`Sender`] upholds it.
-    fn new(packets: &[&[u8]]) -> Self {
+    fn new<'a, P: Pieces<'a>>(packets: &[P]) -> Self {
         let vectors: Vec<_> = packets
             .iter()
+            .flat_map(|packet| (0..P::COUNT).map(|at| packet.piece(at)))
             .map(|data| libc::iovec {
                 iov_base: data.as_ptr().cast_mut().cast(),
                 iov_len: data.len(),
@@ -61,20 +89,21 @@ impl Group {
                     cmsg_level: libc::SOL_UDP,
                     cmsg_type: libc::UDP_SEGMENT,
                 },
-                size: packets[0].len() as u16,
+                size: packets[0].length() as u16,
                 padding: [0; 6],
             }
         });
         Self {
             vectors,
+            pieces: P::COUNT,
             segment,
-            bytes: packets.iter().map(|data| data.len()).sum(),
+            bytes: packets.iter().map(Pieces::length).sum(),
         }
     }
 
     /// Packets in it.
     pub fn packets(&self) -> usize {
-        self.vectors.len()
+        self.vectors.len() / self.pieces
     }
 
     /// Bytes in it.
@@ -121,22 +150,22 @@ impl<'a> Sender<'a> {
     }
 
     /// Cuts packets, in order, into groups the kernel can segment; the indices of the groups.
-    pub fn plan(&mut self, packets: &[&'a [u8]]) -> std::ops::Range<usize> {
+    pub fn plan<P: Pieces<'a>>(&mut self, packets: &[P]) -> std::ops::Range<usize> {
         let first = self.groups.len();
         let mut start = 0;
         let mut bytes = 0;
         for (n, data) in packets.iter().enumerate() {
             let run = n - start;
             let fits = run == 0
-                || (data.len() <= packets[start].len()
-                    && packets[n - 1].len() == packets[start].len()
+                || (data.length() <= packets[start].length()
+                    && packets[n - 1].length() == packets[start].length()
                     && run < MAX_SEGMENTS
-                    && bytes + data.len() <= MAX_GROUP_BYTES);
+                    && bytes + data.length() <= MAX_GROUP_BYTES);
             if !fits {
                 self.groups.push(Group::new(&packets[start..n]));
                 (start, bytes) = (n, 0);
             }
-            bytes += data.len();
+            bytes += data.length();
         }
         if start < packets.len() {
             self.groups.push(Group::new(&packets[start..]));
@@ -210,18 +239,16 @@ impl<'a> Sender<'a> {
     }
 
     fn one_by_one(&self, fd: RawFd, group: usize, address: &SockAddr) -> bool {
-        self.groups[group].vectors.iter().all(|packet| {
-            // SAFETY: packet and address are readable for their stated lengths.
-            let sent = unsafe {
-                libc::sendto(
-                    fd,
-                    packet.iov_base,
-                    packet.iov_len,
-                    libc::MSG_DONTWAIT,
-                    ptr::from_ref(&address.storage).cast(),
-                    address.length,
-                )
-            };
+        let group = &self.groups[group];
+        group.vectors.chunks(group.pieces).all(|packet| {
+            // SAFETY: all-zero bytes are a valid msghdr.
+            let mut header: libc::msghdr = unsafe { zeroed() };
+            header.msg_name = ptr::from_ref(&address.storage).cast_mut().cast();
+            header.msg_namelen = address.length;
+            header.msg_iov = packet.as_ptr().cast_mut();
+            header.msg_iovlen = packet.len();
+            // SAFETY: pieces and address are readable for their stated lengths; nothing is written.
+            let sent = unsafe { libc::sendmsg(fd, &raw const header, libc::MSG_DONTWAIT) };
             sent >= 0
         })
     }

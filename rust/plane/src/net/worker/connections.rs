@@ -46,6 +46,8 @@ impl Worker {
                         }
                     } else if let Some(reader) = self.hub.reader_on(&conn.readers) {
                         self.hub.reader_report(&reader, data, now);
+                    } else if let Some(sender) = conn.senders.first() {
+                        self.hub.viewer_report(sender, data, now);
                     } else {
                         self.hub
                             .totals
@@ -88,12 +90,15 @@ impl Worker {
                     .resume(reader, &fanout.cell, conn, &self.hub, now);
             }
         }
+        for sender in &conn.senders {
+            self.senders.call(sender.id, 0);
+        }
         let watch = conn.watching_write;
         let _ = self.epoll.modify(conn.fd(), id << 2 | STREAM, watch);
     }
 
     /// Has epoll tell when a connection can be written, if something waits for that.
-    fn watch(&mut self, id: Id) {
+    pub(super) fn watch(&mut self, id: Id) {
         if let Some(conn) = self.conns.get_mut(&id) {
             let waits = !conn.clear() || conn.watching_write;
             conn.watching_write = waits;
@@ -113,6 +118,13 @@ impl Worker {
             if let Some(shared) = self.hub.forget_reader(reader) {
                 self.remove_reader(&shared);
                 self.hub.events.push(Event::ReaderClosed { reader, reason });
+            }
+        }
+        for sender in std::mem::take(&mut conn.senders) {
+            let sender = sender.id;
+            self.senders.remove(sender, false, &mut self.conns, 0);
+            if self.hub.forget_sender(sender) {
+                self.hub.events.push(Event::SenderClosed { sender, reason });
             }
         }
         self.hub.forget_conn(id);

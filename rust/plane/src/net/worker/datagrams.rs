@@ -85,6 +85,7 @@ impl Worker {
             match from.and_then(|from| endpoint.control(from)) {
                 Some(Control::Source(route)) => self.hub.source_report(&route, data, now),
                 Some(Control::Reader(reader)) => self.hub.reader_report(&reader, data, now),
+                Some(Control::Viewer(sender)) => self.hub.viewer_report(&sender, data, now),
                 None => {
                     self.hub
                         .totals
