@@ -287,6 +287,7 @@ impl Plane {
         Ok(keyframe.map(|data| PyBytes::new(py, &data)))
     }
 
+    #[allow(clippy::unused_self)] // a method of the plane in Python, where the twin has its own clock
     fn monotonic_us(&self) -> u64 {
         crate::net::sys::monotonic_us()
     }

@@ -6,8 +6,10 @@ mod channels;
 mod connections;
 mod datagrams;
 mod orders;
+mod senders;
 
 pub use orders::Command;
+pub use senders::SenderOrder;
 
 use crate::channel::Reject;
 use crate::clock;

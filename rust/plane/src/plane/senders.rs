@@ -3,7 +3,7 @@
 use super::{Gone, Plane, UdpTarget};
 use crate::event::Id;
 use crate::net::senders::{NOWHERE, SenderCell, Way};
-use crate::net::worker::Command;
+use crate::net::worker::{Command, SenderOrder};
 use crate::sender::{Block, Node, Refused, Sender, Start, State, TrackSpec};
 use crate::{clock, lock};
 use std::net::SocketAddr;
@@ -70,10 +70,14 @@ impl Plane {
         tables.senders.get(&id).cloned().ok_or(Gone(id))
     }
 
+    fn order_sender(&self, worker: usize, order: SenderOrder) {
+        self.hub.order(worker, Command::Sender(order));
+    }
+
     /// Its worker looks at it again.
     fn run_sender(&self, cell: &SenderCell) {
         if let Some(worker) = cell.worker() {
-            self.hub.order(worker, Command::RunSender(cell.id));
+            self.order_sender(worker, SenderOrder::Run(cell.id));
         }
     }
 
@@ -82,8 +86,7 @@ impl Plane {
         self.detach_sender(cell, false);
         lock(&cell.state).reach(tracks);
         cell.worker.store(worker, Ordering::Relaxed);
-        let command = Command::AddSender(Arc::clone(cell), way);
-        self.hub.order(worker, command);
+        self.order_sender(worker, SenderOrder::Add(Arc::clone(cell), way));
     }
 
     fn detach_sender(&self, cell: &SenderCell, farewell: bool) {
@@ -92,8 +95,7 @@ impl Plane {
         }
         let worker = cell.worker.swap(NOWHERE, Ordering::Relaxed);
         if worker != NOWHERE {
-            let command = Command::RemoveSender(cell.id, farewell);
-            self.hub.order(worker, command);
+            self.order_sender(worker, SenderOrder::Remove(cell.id, farewell));
         }
     }
 
@@ -145,7 +147,7 @@ impl Plane {
     }
 
     /// Plays.
-    pub fn sender_start(&self, id: Id, start: Start) -> Result<Vec<(u8, u16, u32)>, NotDone> {
+    pub fn sender_start(&self, id: Id, start: &Start) -> Result<Vec<(u8, u16, u32)>, NotDone> {
         let cell = self.sender(id)?;
         let found = lock(&cell.state).start(start, clock::now())?;
         self.run_sender(&cell);

@@ -95,7 +95,7 @@ pub(super) fn start(
         until_us,
         tracks,
     };
-    Ok(plane.sender_start(sender, start)?)
+    Ok(plane.sender_start(sender, &start)?)
 }
 
 pub(super) fn stats<'py>(

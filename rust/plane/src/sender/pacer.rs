@@ -105,6 +105,7 @@ pub struct Start {
 
 /// Serves one viewer.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is told by another event, and none excludes another
 pub struct Sender {
     pub(super) tracks: Vec<Track>,
     pub(super) cname: String,
@@ -223,7 +224,7 @@ impl Sender {
     }
 
     /// Plays; each track's next sequence number, and its timestamp of the start.
-    pub fn start(&mut self, start: Start, now: u64) -> Result<Vec<(u8, u16, u32)>, Refused> {
+    pub fn start(&mut self, start: &Start, now: u64) -> Result<Vec<(u8, u16, u32)>, Refused> {
         if !self.tracks.iter().any(|track| track.reached) {
             return Err(Refused::Nowhere);
         }
@@ -237,12 +238,13 @@ impl Sender {
         if start.until_us.is_some_and(|until| until < from_us) {
             return Err(Refused::Value("an end before the beginning"));
         }
-        let mut line_us = self.line(now) + start.at.saturating_sub(now);
-        if self.node.is_some() {
-            line_us = from_us;
+        let line_us = if self.node.is_some() {
+            from_us
         } else if self.time.is_some() {
-            line_us += self.preroll(from_us);
-        }
+            self.line(now) + start.at.saturating_sub(now) + self.preroll(from_us)
+        } else {
+            0
+        };
         self.time = Some(Timeline {
             origin_us: from_us,
             line_us,
@@ -318,7 +320,7 @@ impl Sender {
         };
         let media = time.media(now);
         if !self.settled {
-            return media.min(time.from_us);
+            return media.min(time.origin_us);
         }
         let next = self.queue.first().map_or(media, |one| one.due_us);
         media.min(next)
@@ -341,10 +343,10 @@ impl Sender {
 
     /// Finds where each track begins, once everything that matters for it is fed.
     fn settle(&mut self) {
-        let Some(from_us) = self.time.map(|time| time.from_us) else {
+        let Some(from_us) = self.time.map(|time| time.origin_us) else {
             return;
         };
-        let known = self.finished || (!self.queue.is_empty() && self.end_us > from_us);
+        let known = self.stop_us().is_some() || self.end_us > from_us;
         if self.settled || !known {
             return;
         }

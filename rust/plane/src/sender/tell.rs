@@ -5,7 +5,7 @@ use super::timeline::Timeline;
 
 impl Sender {
     /// The media time where it ends, as far as it is known and fed.
-    fn stop_us(&self) -> Option<u64> {
+    pub(super) fn stop_us(&self) -> Option<u64> {
         let wanted = self.until_us;
         if self.finished {
             Some(wanted.map_or(self.end_us, |until| until.min(self.end_us)))

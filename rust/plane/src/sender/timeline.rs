@@ -59,7 +59,7 @@ impl Timeline {
         let near = units(due_us, clock);
         let apart = i64::from(title.wrapping_sub(near as u32) as i32);
         let after = near + apart - units(self.origin_us, clock);
-        let after = if self.scale == 1.0 {
+        let after = if (self.scale - 1.0).abs() < f64::EPSILON {
             after
         } else {
             (after as f64 / self.scale).floor() as i64

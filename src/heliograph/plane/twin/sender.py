@@ -161,11 +161,13 @@ class Sender:
         until_us: int | None,
         tracks: frozenset[int] | None,
     ) -> list[tuple[int, int, int]]:
-        line = self.line(now) + max(0, at - now)
+        if until_us is not None and until_us < from_us:
+            raise ValueError("an end before the beginning")
+        line = 0
         if self.node is not None:
             line = from_us
         elif self.time is not None:
-            line += self.preroll(from_us)
+            line = self.line(now) + max(0, at - now) + self.preroll(from_us)
         self.time = Timeline(from_us, line, at, from_us, rate, scale)
         self.keys_only, self.until_us, self.wanted = keys_only, until_us, tracks
         self.playing, self.ended, self.settled = True, False, False
@@ -213,7 +215,7 @@ class Sender:
             return self.stopped[0]
         media = self.time.media(now)
         if not self.settled:
-            return min(media, self.time.from_us)
+            return min(media, self.time.origin_us)
         return min([media, *(record.due_us for record in self._next())])
 
     def _records(self) -> Iterator[Record]:
@@ -241,8 +243,8 @@ class Sender:
     def settle(self) -> None:
         """Throw away what precedes the start, once everything that matters for it is fed."""
         assert self.time is not None
-        from_us = self.time.from_us
-        if self.settled or not (self.finished or (self.blocks and self.end_us > from_us)):
+        from_us = self.time.origin_us
+        if self.settled or (self.stop_us() is None and self.end_us <= from_us):
             return
         self.settled = True
         entries = self._entries(from_us)
@@ -330,14 +332,18 @@ class Sender:
         head = struct.pack("!BBHII", first, second, sequence & 0xFFFF, timestamp, out.ssrc)
         return head + extension + record.payload
 
+    def stop_us(self) -> int | None:
+        """The media time where it ends, as far as it is known and fed."""
+        if self.finished:
+            return self.end_us if self.until_us is None else min(self.end_us, self.until_us)
+        if self.until_us is not None and self.until_us <= self.end_us:
+            return self.until_us
+        return None
+
     def _tell(self, now: int) -> None:
         assert self.time is not None
         media = self.time.media(now)
-        stop = self.until_us
-        if self.finished:
-            stop = min(self.end_us, self.end_us if stop is None else stop)
-        elif stop is not None and stop > self.end_us:
-            stop = None
+        stop = self.stop_us()
         left = any(stop is None or record.due_us < stop for record in self._records())
         if stop is not None and media >= stop and not left:
             self.stop(now)
@@ -345,13 +351,13 @@ class Sender:
             self.goodbye(now)
             self.emit("sender-ended", self.id)
             return
-        queued = max(0, self.end_us - self.position(now))
+        queued = max(0, self.end_us - (self.position(now) if self.settled else media))
         if stop is None:
             faster = max(1.0, self.time.rate * self.time.scale)
             if queued < self.low_us * faster and not self.low_told:
                 self.low_told = True
                 self.emit("sender-low", self.id, queued)
-            if media > self.end_us and not left and not self.dry:
+            if media > self.end_us and not (left and self.settled) and not self.dry:
                 self.dry = True
                 self.counters["underruns"] += 1
 

@@ -87,18 +87,6 @@ impl Worker {
         self.reschedule(id, before, after);
     }
 
-    pub(super) fn run_senders(&mut self, now: u64) {
-        if self.senders.due().is_none_or(|due| due > now) {
-            return;
-        }
-        let (conns, headers) = (&mut self.conns, &mut self.headers);
-        for blocked in self.senders.run(conns, headers, &self.hub, now) {
-            if let Some(conn) = self.conns.get(&blocked) {
-                let _ = self.epoll.modify(conn.fd(), blocked << 2 | STREAM, true);
-            }
-        }
-    }
-
     fn reschedule(&mut self, id: Id, before: Option<u64>, after: Option<u64>) {
         if let Some(due) = before {
             self.due.remove(&(due, id));

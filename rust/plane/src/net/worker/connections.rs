@@ -121,11 +121,7 @@ impl Worker {
             }
         }
         for sender in std::mem::take(&mut conn.senders) {
-            let sender = sender.id;
-            self.senders.remove(sender, false, &mut self.conns, 0);
-            if self.hub.forget_sender(sender) {
-                self.hub.events.push(Event::SenderClosed { sender, reason });
-            }
+            self.end_sender(sender.id, reason);
         }
         self.hub.forget_conn(id);
         self.hub.events.push(Event::ConnClosed { conn: id, reason });

@@ -1,12 +1,12 @@
 //! Orders from Python's side, and how they are carried out.
 
+use super::senders::SenderOrder;
 use super::{CONTROL, MEDIA, STREAM, Worker};
 use crate::event::{Event, Id};
 use crate::net::conn::Conn;
 use crate::net::endpoint::{Endpoint, Route};
 use crate::net::mesh::MeshPort;
 use crate::net::rtc::RtcPort;
-use crate::net::senders::{SenderCell, Way};
 use crate::net::sys::SockAddr;
 use crate::reader::ReaderShared;
 use crate::{clock, lock};
@@ -54,12 +54,8 @@ pub enum Command {
     AddMesh(Arc<MeshPort>),
     /// Serve it no more.
     RemoveMesh(Id),
-    /// Serve a paced sender.
-    AddSender(Arc<SenderCell>, Way),
-    /// Look at it again.
-    RunSender(Id),
-    /// Serve it no more; whether its viewer is told.
-    RemoveSender(Id, bool),
+    /// What a paced sender wants.
+    Sender(SenderOrder),
     /// End the thread.
     Stop,
 }
@@ -170,35 +166,9 @@ impl Worker {
             Command::RemoveRtc(id) => self.remove_rtc(id),
             Command::AddMesh(port) => self.add_mesh(port),
             Command::RemoveMesh(id) => self.remove_mesh(id),
-            Command::AddSender(cell, way) => self.add_sender(cell, way),
-            Command::RunSender(id) => self.senders.call(id, 0),
-            Command::RemoveSender(id, farewell) => {
-                let now = clock::now();
-                let conn = self.senders.remove(id, farewell, &mut self.conns, now);
-                if let Some(conn) = conn.and_then(|id| self.conns.get_mut(&id)) {
-                    conn.senders.retain(|sender| sender.id != id);
-                    let conn = conn.id;
-                    self.watch(conn);
-                }
-            }
+            Command::Sender(order) => self.execute_sender(order),
             Command::Stop => self.stopping = true,
         }
-    }
-
-    fn add_sender(&mut self, cell: Arc<SenderCell>, way: Way) {
-        if let Way::Conn(id, _) = &way {
-            let Some(conn) = self.conns.get_mut(id) else {
-                if self.hub.forget_sender(cell.id) {
-                    self.hub.events.push(Event::SenderClosed {
-                        sender: cell.id,
-                        reason: "eof",
-                    });
-                }
-                return;
-            };
-            conn.senders.push(Arc::clone(&cell));
-        }
-        self.senders.add(cell, way);
     }
 
     fn add_rtc(&mut self, port: Arc<RtcPort>) {
