@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 import struct
+import sys
 import time
 from collections.abc import Iterator
 
@@ -112,6 +113,18 @@ def test_whole_title_comes_once_and_in_order(harness: Harness, viewer: Viewer) -
     assert stats.packets == len(TITLE)
     assert stats.bytes == sum(len(one.payload) + 12 for one in TITLE)
     assert (stats.state, stats.queued_bytes) == ("ended", 0)
+
+
+def test_block_that_is_sent_is_let_go(harness: Harness, viewer: Viewer) -> None:
+    plane = harness.plane
+    sender = opened(harness, viewer)
+    one = bytes(bytearray(BLOCKS[0]))  # an object of its own
+    before = sys.getrefcount(one)
+    plane.sender_feed(sender, one)
+    plane.sender_end(sender)
+    plane.sender_start(sender, 0)
+    harness.event(SenderEnded, sender=sender)
+    harness.until(lambda: sys.getrefcount(one) == before)
 
 
 def test_packets_come_at_their_time(harness: Harness, viewer: Viewer) -> None:

@@ -8,6 +8,7 @@ from tests.perf import proc, search
 from tests.perf.browser import first_frame
 from tests.perf.figures import Figure, Result, at_least, at_most, compare, middle
 from tests.perf.manager import manager
+from tests.perf.pacing import pacing
 from tests.perf.plan import Plan, ms
 from tests.perf.policies import policies
 from tests.perf.redirect import redirect
@@ -312,4 +313,5 @@ SCENARIOS: dict[str, Callable[[Plan], Result]] = {
     "policies": policies,
     "redirect": redirect,
     "storage": storage,
+    "pacing": pacing,
 }

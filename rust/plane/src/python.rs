@@ -16,6 +16,7 @@ use crate::source::TrackSpec;
 use convert::{Spec, address, event, track};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -319,8 +320,10 @@ impl Plane {
         Ok(self.0.sender_to_conn(sender, conn, tracks)?)
     }
 
-    fn sender_feed(&self, py: Python<'_>, sender: Id, block: &[u8]) -> PyResult<()> {
-        Ok(py.detach(|| self.0.sender_feed(sender, block))?)
+    /// The block stays Python's: what is done with is let go of at a later call, as the threads of
+    /// the plane never take Python's lock.
+    fn sender_feed(&self, py: Python<'_>, sender: Id, block: PyBackedBytes) -> PyResult<()> {
+        Ok(py.detach(|| self.0.sender_feed(sender, Box::new(block)))?)
     }
 
     #[pyo3(signature = (sender, from_us, *, at_us = None, rate = 1.0, scale = 1.0,

@@ -95,7 +95,9 @@ fn a_seek_goes_on_with_numbers_and_with_the_clock() {
     sender.flush(NOW + 110_000);
     assert_eq!(sender.queued(NOW + 110_000), (0, 0));
     let far = 3_600_000_000;
-    sender.feed(Block::parse(title(far, END)).unwrap()).unwrap();
+    sender
+        .feed(Block::parse(Box::new(title(far, END))).unwrap())
+        .unwrap();
     let info = sender
         .start(&play(far, NOW + 120_000), NOW + 120_000)
         .unwrap();
@@ -177,7 +179,11 @@ fn it_asks_for_more_and_tells_the_end() {
     assert_eq!(notices, [Notice::Low(END)]);
     assert!(ask(&mut sender, NOW + 1_000).1.is_empty()); // once
     sender.finish();
-    assert!(sender.feed(Block::parse(title(END, END)).unwrap()).is_err());
+    assert!(
+        sender
+            .feed(Block::parse(Box::new(title(END, END))).unwrap())
+            .is_err()
+    );
     let mut sent = Vec::new();
     run_until(&mut sender, NOW + 1_000, NOW + END - 1, &mut sent);
     assert_eq!(sender.state(), State::Playing);
@@ -196,7 +202,9 @@ fn what_is_not_fed_is_an_underrun_once() {
     run_until(&mut sender, NOW, NOW + 2 * END, &mut sent);
     assert_eq!(sender.counters.underruns, 1);
     assert_eq!(sender.due(), None); // nothing to do until it is fed
-    sender.feed(Block::parse(title(END, END)).unwrap()).unwrap();
+    sender
+        .feed(Block::parse(Box::new(title(END, END))).unwrap())
+        .unwrap();
     let before = sent.len();
     run_until(&mut sender, NOW + 2 * END, NOW + 3 * END, &mut sent);
     assert_eq!(sent.len(), 2 * before);
@@ -206,7 +214,7 @@ fn what_is_not_fed_is_an_underrun_once() {
 #[test]
 fn orders_that_cannot_be_are_refused() {
     let mut sender = opened(&title(END, END));
-    let block = || Block::parse(title(0, END)).unwrap();
+    let block = || Block::parse(Box::new(title(0, END))).unwrap();
     assert_eq!(sender.feed(block()), Err(Refused::Order));
     for (rate, scale) in [
         (0.0, 1.0),
@@ -340,7 +348,7 @@ proptest! {
                 2 => drop(sender.pause(now)),
                 3 => drop(sender.set_rate(factor, now)),
                 4 => sender.flush(now),
-                5 => drop(sender.feed(Block::parse(block(time, time + end, &rows)).unwrap())),
+                5 => drop(sender.feed(Block::parse(Box::new(block(time, time + end, &rows))).unwrap())),
                 6 => sender.finish(),
                 _ => {}
             }

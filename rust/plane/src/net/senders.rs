@@ -1,6 +1,7 @@
 //! Paced senders on one worker: when each is run, and how what it gives reaches its viewer. Those that
 //! send by one endpoint go down to the kernel together.
 
+use crate::clock;
 use crate::event::{Event, Id};
 use crate::lock;
 use crate::net::conn::interleave;
@@ -168,7 +169,7 @@ impl Senders {
         by_endpoint.sort_unstable();
         for same in by_endpoint.chunk_by(|one, other| one.0 == other.0) {
             for together in same.chunks(TOGETHER) {
-                self.run_datagrams(together, headers, hub, now);
+                self.run_datagrams(together, headers, hub, clock::now());
             }
         }
         blocked

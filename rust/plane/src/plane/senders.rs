@@ -4,7 +4,7 @@ use super::{Gone, Plane, UdpTarget};
 use crate::event::Id;
 use crate::net::senders::{NOWHERE, SenderCell, Way};
 use crate::net::worker::{Command, SenderOrder};
-use crate::sender::{Block, Node, Refused, Sender, Start, State, TrackSpec};
+use crate::sender::{Block, Bytes, Node, Refused, Sender, Start, State, TrackSpec};
 use crate::{clock, lock};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -138,9 +138,9 @@ impl Plane {
     }
 
     /// Queues a block.
-    pub fn sender_feed(&self, id: Id, data: &[u8]) -> Result<(), NotDone> {
+    pub fn sender_feed(&self, id: Id, data: Bytes) -> Result<(), NotDone> {
         let cell = self.sender(id)?;
-        let block = Block::parse(data.to_vec()).map_err(Refused::Malformed)?;
+        let block = Block::parse(data).map_err(Refused::Malformed)?;
         lock(&cell.state).feed(block)?;
         self.run_sender(&cell);
         Ok(())

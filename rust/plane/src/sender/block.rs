@@ -64,8 +64,10 @@ pub struct Record {
     pub flags: u8,
 }
 
+/// Bytes of a block, whoever holds them: a megabyte is not copied.
+pub type Bytes = Box<dyn AsRef<[u8]> + Send + Sync>;
+
 /// A block that was checked.
-#[derive(PartialEq, Eq)]
 pub struct Block {
     /// When its first packet is due, µs of media time.
     pub due_us: u64,
@@ -74,12 +76,13 @@ pub struct Block {
     /// Packets of all tracks before it.
     pub total: u64,
     records: Vec<Record>,
-    data: Vec<u8>,
+    data: Bytes,
+    size: usize,
 }
 
 impl std::fmt::Debug for Block {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (packets, bytes) = (self.records.len(), self.data.len());
+        let (packets, bytes) = (self.records.len(), self.size);
         write!(
             f,
             "Block({packets} packets from {} µs, {bytes} bytes)",
@@ -102,17 +105,18 @@ fn u64_at(data: &[u8], at: usize) -> u64 {
 
 impl Block {
     /// Reads a whole block; it keeps the bytes.
-    pub fn parse(data: Vec<u8>) -> Result<Self, Malformed> {
+    pub fn parse(bytes: Bytes) -> Result<Self, Malformed> {
+        let data = (*bytes).as_ref();
         if data.len() < HEADER || u32::try_from(data.len()).is_err() {
             return Err(Malformed::Truncated);
         }
         let tracks = usize::from(data[5]);
-        if &data[..4] != MAGIC || data[4] != VERSION || u16_at(&data, 6) != 0 || tracks == 0 {
+        if &data[..4] != MAGIC || data[4] != VERSION || u16_at(data, 6) != 0 || tracks == 0 {
             return Err(Malformed::Version);
         }
-        let packets = u32_at(&data, 8) as usize;
-        let (due_us, end_us) = (u64_at(&data, 12), u64_at(&data, 20));
-        let total = u64_at(&data, 28);
+        let packets = u32_at(data, 8) as usize;
+        let (due_us, end_us) = (u64_at(data, 12), u64_at(data, 20));
+        let total = u64_at(data, 28);
         if due_us > end_us || end_us > MAX_US {
             return Err(Malformed::Times);
         }
@@ -121,7 +125,7 @@ impl Block {
         if data.len() < at || (data.len() - at) / (RECORD + 1) < packets {
             return Err(Malformed::Truncated);
         }
-        let mut numbers: Vec<u64> = (0..tracks).map(|n| u64_at(&data, HEADER + 8 * n)).collect();
+        let mut numbers: Vec<u64> = (0..tracks).map(|n| u64_at(data, HEADER + 8 * n)).collect();
         let mut records = Vec::with_capacity(packets);
         let mut last = 0;
         for _ in 0..packets {
@@ -167,7 +171,8 @@ impl Block {
             end_us,
             total,
             records,
-            data,
+            size: data.len(),
+            data: bytes,
         })
     }
 
@@ -184,14 +189,15 @@ impl Block {
     /// A packet's RTP payload; nothing where the record is another block's.
     pub fn payload(&self, record: &Record) -> &[u8] {
         let at = record.at as usize;
-        self.data
+        (*self.data)
+            .as_ref()
             .get(at..at + usize::from(record.length))
             .unwrap_or_default()
     }
 
     /// Bytes it takes.
     pub fn size(&self) -> usize {
-        self.data.len()
+        self.size
     }
 }
 
@@ -231,9 +237,13 @@ pub(crate) mod tests {
         written(1_000, 2_000, 40, &[30, 65_536 + 10], &rows)
     }
 
+    fn refused(data: Vec<u8>) -> Option<Malformed> {
+        Block::parse(Box::new(data)).err()
+    }
+
     #[test]
     fn reads_what_was_written() {
-        let block = Block::parse(small()).unwrap();
+        let block = Block::parse(Box::new(small())).unwrap();
         assert_eq!(
             (block.due_us, block.end_us, block.total),
             (1_000, 2_000, 40)
@@ -257,11 +267,14 @@ pub(crate) mod tests {
     fn every_part_of_a_block_is_refused() {
         let whole = small();
         for length in 0..whole.len() {
-            assert!(Block::parse(whole[..length].to_vec()).is_err(), "{length}");
+            assert!(
+                Block::parse(Box::new(whole[..length].to_vec())).is_err(),
+                "{length}"
+            );
         }
         let mut more = whole;
         more.push(0);
-        assert_eq!(Block::parse(more), Err(Malformed::Trailing));
+        assert_eq!(refused(more), Some(Malformed::Trailing));
     }
 
     #[test]
@@ -269,25 +282,25 @@ pub(crate) mod tests {
         let changed = |at: usize, value: u8| {
             let mut data = small();
             data[at] = value;
-            Block::parse(data)
+            refused(data)
         };
-        assert_eq!(changed(0, b'h'), Err(Malformed::Version));
-        assert_eq!(changed(4, 2), Err(Malformed::Version));
-        assert_eq!(changed(5, 0), Err(Malformed::Version));
-        assert_eq!(changed(7, 1), Err(Malformed::Version));
-        assert_eq!(changed(8, 255), Err(Malformed::Truncated)); // packets
-        assert_eq!(changed(12, 1), Err(Malformed::Times)); // beyond its end
-        assert_eq!(changed(20, 255), Err(Malformed::Times)); // beyond any title
-        assert_eq!(changed(52 + 4, 2), Err(Malformed::Record)); // no such track
-        assert_eq!(changed(52 + 5, 16), Err(Malformed::Record)); // no such flag
-        assert_eq!(changed(52 + 7, 0), Err(Malformed::Record)); // empty
-        assert_eq!(changed(52 + 3, 1), Err(Malformed::Times)); // the next is due before
+        assert_eq!(changed(0, b'h'), Some(Malformed::Version));
+        assert_eq!(changed(4, 2), Some(Malformed::Version));
+        assert_eq!(changed(5, 0), Some(Malformed::Version));
+        assert_eq!(changed(7, 1), Some(Malformed::Version));
+        assert_eq!(changed(8, 255), Some(Malformed::Truncated)); // packets
+        assert_eq!(changed(12, 1), Some(Malformed::Times)); // beyond its end
+        assert_eq!(changed(20, 255), Some(Malformed::Times)); // beyond any title
+        assert_eq!(changed(52 + 4, 2), Some(Malformed::Record)); // no such track
+        assert_eq!(changed(52 + 5, 16), Some(Malformed::Record)); // no such flag
+        assert_eq!(changed(52 + 7, 0), Some(Malformed::Record)); // empty
+        assert_eq!(changed(52 + 3, 1), Some(Malformed::Times)); // the next is due before
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_a_block_or_an_error(data in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Block::parse(data);
+            let _ = refused(data);
         }
 
         #[test]
@@ -299,7 +312,7 @@ pub(crate) mod tests {
                 let at = at % data.len();
                 data[at] = value;
             }
-            if let Ok(block) = Block::parse(data) {
+            if let Ok(block) = Block::parse(Box::new(data)) {
                 for record in block.records() {
                     prop_assert!(!block.payload(record).is_empty());
                     prop_assert!(block.due(record) <= block.end_us);

@@ -16,7 +16,7 @@ pub mod track;
 mod pacer;
 
 pub use batch::Batch;
-pub use block::{Block, Malformed};
+pub use block::{Block, Bytes, Malformed};
 pub use pacer::{Counters, Notice, Refused, Sender, Start, State};
 pub use reports::Heard;
 pub use track::{Node, TrackSpec};

@@ -45,7 +45,7 @@ pub fn title(from: u64, length: u64) -> Vec<u8> {
 
 /// When the packets of a track are due.
 pub fn packets_of(data: &[u8], track: u8) -> Vec<u64> {
-    let block = Block::parse(data.to_vec()).unwrap();
+    let block = Block::parse(Box::new(data.to_vec())).unwrap();
     let mine = block.records().iter().filter(|one| one.track == track);
     mine.map(|one| block.due(one)).collect()
 }
@@ -68,7 +68,9 @@ pub fn opened(data: &[u8]) -> Sender {
     let tracks = [track(0, 96, 90_000), track(1, 97, 48_000)];
     let mut sender = Sender::new(&tracks, "test", 3_000_000, 1 << 20, None).unwrap();
     sender.reach(&[0, 1]);
-    sender.feed(Block::parse(data.to_vec()).unwrap()).unwrap();
+    sender
+        .feed(Block::parse(Box::new(data.to_vec())).unwrap())
+        .unwrap();
     sender
 }
 
