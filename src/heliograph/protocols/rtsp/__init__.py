@@ -3,7 +3,7 @@
 ``messages`` cuts bytes into messages, ``headers``, ``targets`` and ``auth`` read what they say,
 ``states`` holds the tables, ``server`` and ``client`` are the two machines, ``events`` what they
 tell their adapters. The server's machine asks ``requests``, ``addressing``, ``negotiation`` and
-``guard``, the client's ``replies``.
+``guard`` and ``playing``, the client's ``replies``.
 """
 
 from heliograph.protocols.rtsp.auth import Authenticator, Verdict
@@ -16,13 +16,15 @@ from heliograph.protocols.rtsp.messages import (
     Request,
     Response,
 )
+from heliograph.protocols.rtsp.playing import Section, npt, pause_point, section
 from heliograph.protocols.rtsp.server import ServerSession
-from heliograph.protocols.rtsp.states import BANDWIDTH, State
+from heliograph.protocols.rtsp.states import BANDWIDTH, RANGE, State
 from heliograph.protocols.rtsp.targets import Target
 
 __all__ = [
     "BANDWIDTH",
     "LIVE",
+    "RANGE",
     "Authenticator",
     "ClientSession",
     "Headers",
@@ -32,9 +34,13 @@ __all__ = [
     "Request",
     "Response",
     "RtpInfo",
+    "Section",
     "ServerSession",
     "State",
     "Target",
     "Transport",
     "Verdict",
+    "npt",
+    "pause_point",
+    "section",
 ]

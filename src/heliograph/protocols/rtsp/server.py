@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from heliograph.model.errors import (
@@ -43,14 +43,10 @@ from heliograph.protocols.rtsp.headers import (
     DEFAULT_TIMEOUT,
     LIVE,
     Range,
-    RtpInfo,
     SessionHeader,
     Transport,
-    parse_range,
-    parse_scale,
     parse_session,
     parse_transports,
-    serialize_rtp_info,
 )
 from heliograph.protocols.rtsp.messages import (
     Headers,
@@ -60,9 +56,8 @@ from heliograph.protocols.rtsp.messages import (
     Request,
     Response,
 )
-from heliograph.protocols.rtsp.negotiation import (
-    usable_transports,
-)
+from heliograph.protocols.rtsp.negotiation import usable_transports
+from heliograph.protocols.rtsp.playing import Starts, play_headers, read_pause, read_play
 from heliograph.protocols.rtsp.requests import RequestRefused, check_request
 from heliograph.protocols.rtsp.states import METHODS, REASONS, TRANSITIONS, State, status_of
 from heliograph.protocols.rtsp.targets import Target, parse_target, strip_query
@@ -124,6 +119,8 @@ class ServerSession:
         """Channel path of the session."""
         self.record = False
         """Whether the client is or was going to send in this session."""
+        self.seekable = False
+        """Whether PLAY and PAUSE are asked about in every state, as of a title; live goes on."""
         self._setup_urls: dict[int, str] = {}
 
     # --- bytes and events ---------------------------------------------------------------------
@@ -301,26 +298,21 @@ class ServerSession:
             assert self.session_id is not None
             self._ask(TeardownRequested(target, self.session_id))
         elif method == "PAUSE":
-            if self.state is State.READY:
+            if self.state is State.READY and not self.seekable:
                 self._respond(200)
             else:
-                self._ask(PauseRequested(target))
+                self._ask(read_pause(request, target, seekable=self.seekable))
         elif method == "RECORD":
             if self.state is State.RECORDING:
                 self._respond(200)
             else:
                 self._ask(RecordRequested(target, tracks))
-        elif self.state is State.PLAYING:
+        elif self.state is State.PLAYING and not self.seekable:
             # Live plays on; some players use PLAY as a sign of life.
             self._respond(200, [("Range", LIVE.serialize())])
         else:
-            text, scale = request.headers.get("range"), request.headers.get("scale")
-            try:
-                wanted = None if text is None else parse_range(text)
-            except MalformedError:
-                raise RequestRefused(457) from None
-            factor = None if scale is None else parse_scale(scale)
-            self._ask(PlayRequested(target, wanted, factor, tracks))
+            playing, seekable = self.state is State.PLAYING, self.seekable
+            self._ask(read_play(request, target, tracks, seekable=seekable, playing=playing))
 
     # --- answers ------------------------------------------------------------------------------
 
@@ -360,10 +352,11 @@ class ServerSession:
         self._addressing.announce(request.url, event)
         self._respond(200)
 
-    def setup_ok(self, transport: Transport) -> None:
+    def setup_ok(self, transport: Transport, *, seekable: bool = False) -> None:
         """Answer SETUP with what was agreed: one of the event's transports, completed.
 
-        UDP needs ``server_port``; multicast ``destination``, ``port`` and ``ttl``.
+        UDP needs ``server_port``; multicast ``destination``, ``port`` and ``ttl``. ``seekable``:
+        the session is of a title.
         """
         request = self._require(SetupRequested)
         event = self._pending_event
@@ -371,28 +364,25 @@ class ServerSession:
         if self.session_id is None:
             self.session_id = self._new_session_id()
             self.path, self.record = event.target.path, event.record
-        self.transports[event.track] = transport
+        self.transports[event.track], self.seekable = transport, seekable
         self._setup_urls[event.track] = request.url
         self._move("SETUP")
         self._respond(200, [("Transport", replace(transport, cast_stated=True).serialize())])
 
     def play_ok(
         self,
-        starts: Mapping[int, tuple[int | None, int | None]] | None = None,
+        starts: Starts | None = None,
         range: Range | None = LIVE,
+        *,
+        scale: float | None = None,
+        speed: float | None = None,
     ) -> None:
-        """Answer PLAY. ``starts``: first sequence number and RTP timestamp of each track."""
+        """Answer PLAY. ``starts``: first sequence number and RTP timestamp of each track; ``scale``
+        and ``speed``: what was really chosen, None where nobody asked."""
         self._require(PlayRequested)
-        headers = [] if range is None else [("Range", range.serialize())]
-        infos = [
-            RtpInfo(self._setup_urls[track], *starts[track])
-            for track in self.transports
-            if starts is not None and track in starts
-        ]
-        if infos:
-            headers.append(("RTP-Info", serialize_rtp_info(infos)))
+        urls = {track: self._setup_urls[track] for track in self.transports}
         self._move("PLAY")
-        self._respond(200, headers)
+        self._respond(200, play_headers(urls, starts, range, scale, speed))
 
     def record_ok(self) -> None:
         """Answer RECORD."""

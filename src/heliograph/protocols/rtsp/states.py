@@ -84,12 +84,16 @@ REASONS: Mapping[int, str] = {
 
 #: Subject of a ``BusyError`` that means bandwidth rather than places: 453 instead of 503.
 BANDWIDTH = "bandwidth"
+#: Subject of an error that means what was asked for of a title: 457.
+RANGE = "range"
 
 
 def status_of(error: HelioError, method: str) -> int:
     """The RTSP status for an error that refuses ``method``."""
     if error.status == 503 and error.subject == BANDWIDTH:
         return 453
+    if error.subject == RANGE:
+        return 457
     if error.status == 429:
         return 503  # RTSP has no such status; Retry-After says when to come again
     if error.status == 415 and method == "SETUP":
