@@ -228,7 +228,9 @@ def even(disks: Sequence[DiskId]) -> dict[DiskId, float]:
     return {disk: 1 / len(disks) for disk in disks}
 
 
-def without(shares: Mapping[DiskId, float], lost: Sequence[DiskId], data: int) -> dict[DiskId, float]:
+def without(
+    shares: Mapping[DiskId, float], lost: Sequence[DiskId], data: int
+) -> dict[DiskId, float]:
     """What is read of each disk for each byte of a title while ``lost`` disks are not there.
 
     Of a block that was lost ``data`` others are read, the data members of its group, which are

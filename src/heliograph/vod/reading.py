@@ -107,9 +107,7 @@ def without_pictures(block: bytes, picture: int, before_us: int) -> bytes:
     first[picture] += dropped
     due = kept[0].due_us
     parts = [
-        HEADER.pack(
-            b"HGB1", 1, len(first), 0, len(kept), due, found.header.end_us, sum(first)
-        )
+        HEADER.pack(b"HGB1", 1, len(first), 0, len(kept), due, found.header.end_us, sum(first))
     ]
     parts += [number.to_bytes(8) for number in first]
     for record in kept:
