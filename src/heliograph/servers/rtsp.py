@@ -21,6 +21,7 @@ from heliograph.plane import PlaneLoop
 from heliograph.protocols.rtsp import Authenticator
 from heliograph.servers.listening import Listener
 from heliograph.servers.rtsp_connection import RtspConnection
+from heliograph.servers.rtsp_ondemand import RtspOnDemand
 from heliograph.servers.rtsp_places import RtspPlaces
 from heliograph.servers.rtsp_titles import RtspTitles
 
@@ -87,6 +88,8 @@ class RtspServer:
         """Where viewers are served; None: here."""
         self.titles: RtspTitles | None = None
         """Sends those who ask for titles to servers; None: there are none."""
+        self.ondemand: RtspOnDemand | None = None
+        """Plays the titles of this node's volumes; None: there are none."""
         self.connections: set[RtspConnection] = set()
         self.refused_connections = 0
         """Connections turned away because there were too many."""

@@ -60,9 +60,17 @@ class Door:
             return None
         return self._titles.find(target.path, target.query, self.peer)
 
-    def view(self, target: Target) -> tuple[Channel, Decision]:
-        """The channel, and whether the waiting request may watch it; errors as of ``Gate.view``."""
-        channel = self._channels.find(target.path)
+    def bar(self, name: str) -> None:
+        """``ForbiddenError`` where the catalogue bars a title of that name from the client."""
+        if self._titles is not None:
+            self._titles.bar(name, self.peer)
+
+    def view(self, target: Target, name: str = "") -> tuple[Channel, Decision]:
+        """The channel, and whether the waiting request may watch it; errors as of ``Gate.view``.
+
+        ``name``: of the channel whose rules decide, where that is not the target's path.
+        """
+        channel = self._channels.find(name or target.path)
         if channel is not None and self._granted is not None and self._granted[0] is channel:
             return self._granted
         ticket = target.parameter("ticket")
@@ -76,7 +84,7 @@ class Door:
         self._offer(bool(options and (options.view_key or options.key)))
         asker = self._asker(target, keys)
         if channel is None:
-            raise self._gate.stranger(target.path, asker)
+            raise self._gate.stranger(name or target.path, asker)
         return channel, self._gate.view(channel, asker)
 
     def elsewhere(self, channel: Channel, grant: Grant) -> Awaitable[Grant | str] | None:

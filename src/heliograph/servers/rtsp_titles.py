@@ -42,6 +42,13 @@ class RtspTitles:
             raise _error(found, name)
         return location(found.uri, wish.shown if found.server.ours else "")
 
+    def bar(self, name: str, peer: str) -> None:
+        """``ForbiddenError`` where a title that is known may not be had by a client at ``peer``,
+        whoever holds it."""
+        refusal = self._dispatcher.barred(name, peer)
+        if refusal is not None:
+            raise _error(refusal, name)
+
 
 def _error(refusal: Refusal, name: str) -> HelioError:
     match refusal.status:

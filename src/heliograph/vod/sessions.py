@@ -252,6 +252,11 @@ class PlaySession:
         return self.state is PlayState.CLOSED
 
     @property
+    def playing(self) -> bool:
+        """Whether packets are being sent."""
+        return self.state is PlayState.PLAYING
+
+    @property
     def manifest(self) -> Manifest:
         """The title; of one that is being recorded, as it was lately."""
         return self._feeder.manifest

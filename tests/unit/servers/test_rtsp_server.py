@@ -346,7 +346,7 @@ async def test_udp_reader_that_reports_outlives_its_connection(site: Site) -> No
     (reader,) = site.channel.audience.readers.values()
     reports.sendto(b"\x80\xc9\0\1" + bytes(4), ("127.0.0.1", site.server.rtp_ports[1]))
     await site.until(lambda: reader.stats().last_rtcp_age_ms >= 0)
-    (connection,) = [c for c in site.server.connections if c._reader is reader]
+    (connection,) = [c for c in site.server.connections if c.live._reader is reader]
     player.writer.close()
     await site.until(lambda: connection._transport is None)
     assert site.channel.audience.readers

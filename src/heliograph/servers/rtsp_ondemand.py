@@ -1,0 +1,318 @@
+"""Titles on demand by RTSP: those that this node's volumes hold are played by this node.
+
+A path that is no channel is looked for on the shelf first, then among the titles of other servers
+(``rtsp_titles``). Titles are public; one that was recorded from a channel is let out by the
+channel's gate, and one that the catalogue bars from a client is refused.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import structlog
+
+from heliograph.live.channel import Channel
+from heliograph.live.grants import Grant
+from heliograph.model.errors import BusyError, NotFoundError, WrongStateError
+from heliograph.model.media import Kind
+from heliograph.plane import EventsLost, PlaneLoop
+from heliograph.protocols.rtsp import Target, Transport, npt, pause_point, section
+from heliograph.protocols.rtsp.events import (
+    DescribeRequested,
+    PauseRequested,
+    PlayRequested,
+    SetupRequested,
+)
+from heliograph.protocols.sdp import sdp_for_channel
+from heliograph.servers.rtsp_signs import Signs
+from heliograph.servers.rtsp_transports import choose
+from heliograph.vod.manifest import Manifest
+from heliograph.vod.promises import Admission
+from heliograph.vod.sessions import Observer, PlaySession, Started, Viewer, Wish
+from heliograph.vod.shelf import Shelf
+
+if TYPE_CHECKING:
+    from heliograph.servers.rtsp_connection import RtspConnection
+
+log = structlog.get_logger(__name__)
+
+#: Sessions at once where nothing else bounds them: some 60 KB each beside their blocks.
+MAX_SESSIONS = 4096
+#: Seconds after which somebody refused for want of a place may ask again.
+RETRY_AFTER = 10
+
+
+class RtspOnDemand:
+    """Titles at one server: the shelf, who is admitted, and every session."""
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        loop: PlaneLoop,
+        *,
+        admission: Admission | None = None,
+        observe: Observer | None = None,
+        max_sessions: int = MAX_SESSIONS,
+    ) -> None:
+        """``admission``: promises streams; None: nothing is short. ``observe`` is told of sessions
+        that begin and end, as statistics need it."""
+        self.shelf = shelf
+        self.sessions: dict[int, PlaySession] = {}
+        self.refused = 0
+        """Viewers turned away for want of a place or a budget."""
+        self._loop = loop
+        self._admission = admission
+        self._observe = observe
+        self._max_sessions = max_sessions
+        loop.on_lost(self._resync)
+
+    def find(self, name: str) -> Manifest | None:
+        """The title of that name; None: it is not here."""
+        return self.shelf.find(name)
+
+    def check(self, manifest: Manifest, tracks: list[int]) -> None:
+        """``BusyError`` where one more viewer of a title is too many."""
+        try:
+            if len(self.sessions) >= self._max_sessions:
+                raise BusyError(
+                    f"{self._max_sessions} titles are played already",
+                    subject="places",
+                    retry_after=RETRY_AFTER,
+                )
+            if self._admission is not None:
+                self._admission.look(manifest, tracks)
+        except BusyError:
+            self.refused += 1
+            raise
+
+    def open(
+        self,
+        manifest: Manifest,
+        tracks: list[int],
+        attach: Callable[[int], None],
+        viewer: Viewer,
+        on_closed: Callable[[str], None],
+    ) -> PlaySession:
+        """A session for a viewer; ``BusyError`` where nothing can be promised."""
+        self.check(manifest, tracks)
+        promise = None if self._admission is None else self._admission.promise(manifest, tracks)
+        try:
+            session = PlaySession(
+                manifest,
+                self.shelf.source(manifest),
+                self._loop,
+                tracks,
+                attach,
+                viewer,
+                promise=promise,
+                observe=self._observe,
+                on_closed=lambda reason: self._closed(session, reason, on_closed),
+                renew=functools.partial(self.shelf.find, manifest.name),
+            )
+        except BaseException:
+            if promise is not None:
+                promise.release()
+            raise
+        self.sessions[session.id] = session
+        return session
+
+    def end(self, session: PlaySession, reason: str) -> None:
+        """The viewer leaves."""
+        self.sessions.pop(session.id, None)
+        session.close(reason)
+
+    def _closed(self, session: PlaySession, reason: str, then: Callable[[str], None]) -> None:
+        self.sessions.pop(session.id, None)
+        then(reason)
+
+    def _resync(self, event: EventsLost) -> None:
+        for session in list(self.sessions.values()):
+            session.resync()
+
+
+def shown_tracks(manifest: Manifest, rendition: int) -> list[int]:
+    """Ids of the tracks that one viewer is offered: of the pictures one rendition, the best one
+    where there is no such."""
+    pictures = [one for one in manifest.tracks if one.track.kind is Kind.VIDEO]
+    wanted = [one for one in pictures if one.rendition == rendition]
+    chosen = {one.track.id for one in (wanted or pictures)[:1]}
+    return [
+        one.track.id
+        for one in manifest.tracks
+        if one.track.kind is not Kind.VIDEO or one.track.id in chosen
+    ]
+
+
+class TitleClient:
+    """A connection's viewer of a title."""
+
+    def __init__(self, connection: RtspConnection, service: RtspOnDemand) -> None:
+        self._at = connection
+        self._service = service
+        self._manifest: Manifest | None = None
+        self._session: PlaySession | None = None
+        self._signs = Signs()
+        self._tcp = False
+
+    @property
+    def subject(self) -> str:
+        return "" if self._manifest is None else self._manifest.name
+
+    # life and end
+
+    def age(self) -> float | None:
+        if self._session is None:
+            return None
+        return self._signs.of_viewer(self._session.stats(), tcp=self._tcp)
+
+    def survives(self) -> bool:
+        session = self._session
+        return session is not None and not self._tcp and session.stats().last_rtcp_age_ms >= 0
+
+    def detach(self, reason: str) -> None:
+        if self._session is not None:
+            self._service.end(self._session, reason)
+            self._session = None
+        self._manifest = None
+
+    def _closed(self, reason: str) -> None:
+        """The session ended by itself."""
+        self._session = None
+        self._at.end(reason)
+
+    # requests
+
+    def _find(self, target: Target) -> Manifest:
+        manifest = self._service.find(target.path)
+        if manifest is None:
+            raise NotFoundError(f"no title {target.path[:80]!r}", subject=target.path[:80])
+        return manifest
+
+    def _allowed(
+        self,
+        event: DescribeRequested | SetupRequested,
+        manifest: Manifest,
+        then: Callable[[], None],
+    ) -> None:
+        """Go on where the client may watch the title."""
+        self._at.door.bar(manifest.name)
+        name = self._service.shelf.channel(manifest)
+        if not name:
+            then()
+            return
+        channel, decision = self._at.door.view(event.target, name)
+        self._at.when(event, decision, functools.partial(self._granted, channel, then))
+
+    def _granted(self, channel: Channel, then: Callable[[], None], grant: Grant) -> None:
+        self._at.door.keep(channel, grant)
+        then()
+
+    def describe(self, event: DescribeRequested) -> None:
+        manifest = self._find(event.target)
+        self._allowed(event, manifest, functools.partial(self._described, event, manifest))
+
+    def _described(self, event: DescribeRequested, manifest: Manifest) -> None:
+        tracks = shown_tracks(manifest, _rendition(event.target))
+        self._service.check(manifest, tracks)
+        sdp = sdp_for_channel(
+            manifest.name,
+            manifest.title,
+            [one.track for one in manifest.tracks if one.track.id in tracks],
+            int(manifest.object[:12], 16),
+            session_version=len(manifest.blocks),
+            origin_address=self._at.local,
+            duration=manifest.duration_us / 1e6,
+        )
+        self._at.accepted("DESCRIBE", manifest.name)
+        self._at.session.describe_ok(sdp)
+
+    def setup(self, event: SetupRequested) -> None:
+        manifest = self._manifest or self._find(event.target)
+        if self._manifest is None:
+            then = functools.partial(self._set_up, event, manifest)
+            self._allowed(event, manifest, then)
+        else:
+            self._set_up(event, manifest)
+
+    def _set_up(self, event: SetupRequested, manifest: Manifest) -> None:
+        if all(one.track.id != event.track for one in manifest.tracks):
+            raise NotFoundError(f"no track {event.track}", subject=manifest.name)
+        if self._session is not None:
+            raise WrongStateError("the title is played already")
+        transport = choose(self._at.server, event, None, connected=self._at.connected)
+        self._manifest = manifest
+        self._at.session.setup_ok(transport, seekable=True)
+
+    def play(self, event: PlayRequested) -> None:
+        manifest = self._manifest
+        if manifest is None:
+            raise WrongStateError("no track is set up")
+        wanted = section(event.range, self._newest(manifest).duration_us / 1e6)
+        asks = event.range is not None or event.scale is not None or event.speed is not None
+        if self._session is not None and self._session.playing and not asks:
+            at = self._session.position_us / 1e6  # PLAY as a sign of life
+            self._at.session.play_ok(None, npt(at, self._session.manifest.duration_us / 1e6))
+            return
+        if self._session is None:
+            self._session = self._open(manifest)
+        wish = Wish(
+            None if wanted.start is None else round(wanted.start * 1e6),
+            None if wanted.end is None else round(wanted.end * 1e6),
+            1.0 if event.scale is None else event.scale,
+            1.0 if event.speed is None else event.speed,
+        )
+        played = self._session.play(wish)
+        self._at.later(event, played, functools.partial(self._played, event, manifest))
+
+    def _newest(self, manifest: Manifest) -> Manifest:
+        """A title that is being recorded is longer by now."""
+        if not manifest.live:
+            return manifest
+        newest = self._service.find(manifest.name)
+        return newest if newest is not None and newest.object == manifest.object else manifest
+
+    def _played(self, event: PlayRequested, manifest: Manifest, started: Started) -> None:
+        self._at.accepted("PLAY", manifest.name, transport="tcp" if self._tcp else "udp")
+        self._at.session.play_ok(
+            dict(started.starts),
+            npt(started.start_us / 1e6, started.end_us / 1e6),
+            scale=None if event.scale is None else started.scale,
+            speed=None if event.speed is None else started.speed,
+        )
+        self._at.flush()  # the answer goes before the first packet
+
+    def _open(self, manifest: Manifest) -> PlaySession:
+        transports = self._at.session.transports
+        tracks = list(transports)
+        self._tcp = next(iter(transports.values())).is_tcp
+        self._service.check(manifest, tracks)
+        if self._tcp:
+            attach = self._to_conn(self._at.hand_over(), transports)
+        else:
+            attach = self._to_udp(transports)
+        way = "rtsp-tcp" if self._tcp else "rtsp-udp"
+        viewer = Viewer(self._at.peer, way, self._at.session.user_agent)
+        return self._service.open(manifest, tracks, attach, viewer, self._closed)
+
+    def _to_conn(self, conn: int, transports: Mapping[int, Transport]) -> Callable[[int], None]:
+        lanes = [(id, *t.interleaved) for id, t in transports.items() if t.interleaved]
+        return lambda sender: self._at.plane.sender_to_conn(sender, conn, lanes)
+
+    def _to_udp(self, transports: Mapping[int, Transport]) -> Callable[[int], None]:
+        peer, endpoint = self._at.peer, self._at.server.endpoint
+        ports = [(id, peer, *t.client_port) for id, t in transports.items() if t.client_port]
+        return lambda sender: self._at.plane.sender_to_udp(sender, endpoint, ports)
+
+    def pause(self, event: PauseRequested) -> None:
+        if self._session is not None:
+            point = pause_point(event.range, self._session.manifest.duration_us / 1e6)
+            self._session.pause(None if point is None else round(point * 1e6))
+        self._at.session.pause_ok()
+
+
+def _rendition(target: Target) -> int:
+    """``?rendition=N``: which of several pictures is wanted, 0 is the best."""
+    text = target.parameter("rendition") or "0"
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 2 else 0
