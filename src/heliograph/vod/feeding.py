@@ -98,13 +98,13 @@ class Feeder:
         self._wake = asyncio.Event()
         self._next: int | None = None  # the block to be read next
         self._hole = False  # pictures are left out up to the next key unit
-        self._scale = self._speed = 1.0
+        self._scale = self._speed = self._pace = 1.0
 
     # orders
 
-    async def enter(self, wanted_us: int, end_us: int, scale: float) -> int:
+    async def enter(self, wanted_us: int, end_us: int, scale: float, pace: float = 1.0) -> int:
         """Begin anew there: the first block is with the plane when this returns; gives the media
-        time at which it begins.
+        time at which it begins. ``pace``: how fast blocks may be read, 1 is as they are due.
 
         ``ResourceError``, ``RemoteError``: nothing can be read now; ``GoneError``: nothing is left.
         """
@@ -122,7 +122,8 @@ class Feeder:
             data, error = await self._read(number, until - START_TIMEOUT, START_TIMEOUT)
             if data is not None and self._feed(number, data):
                 self.entered = True
-                self._next = following(self.manifest, number, scale, self._picture)
+                self._pace = pace
+                self._next = following(self.manifest, number, scale, self._picture, pace)
                 return due
             self.counters.lost += 1
             fault = error or fault
@@ -213,7 +214,9 @@ class Feeder:
             deadline = loop.time() + max(left, 0.0)
             read = asyncio.create_task(self._read(self._next, deadline, PATIENCE))
             reads.append((self._next, read))
-            self._next = following(self.manifest, self._next, self._scale, self._picture)
+            self._next = following(
+                self.manifest, self._next, self._scale, self._picture, self._pace
+            )
         return LOOK
 
     def _done(self) -> bool:

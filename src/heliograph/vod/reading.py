@@ -73,16 +73,18 @@ def key_after(manifest: Manifest, block: int, due_us: int, picture: int) -> KeyP
     return None
 
 
-def following(manifest: Manifest, block: int, scale: float, picture: int | None) -> int | None:
+def following(
+    manifest: Manifest, block: int, scale: float, picture: int | None, pace: float = 1.0
+) -> int | None:
     """The block that is sent after ``block``; None: that was the last.
 
-    Above a scale of 1 only key units are shown: of the blocks that have any, as many are read as
-    would be at 1, so that nothing more is asked of the disks than was promised.
+    Above a scale of 1 only key units are shown: of the blocks that have any, ``pace`` times as many
+    are read as would be at 1, so that no more is asked of the disks than was promised.
     """
     if scale <= 1 or picture is None or not manifest.keys:
         return block + 1 if block + 1 < len(manifest.blocks) else None
     one = manifest.blocks[block]
-    jump = round(scale * (one.end_us - one.due_us))
+    jump = round(max(scale / pace, 1.0) * (one.end_us - one.due_us))
     key = key_after(manifest, block, one.due_us + jump, picture)
     return None if key is None else key.block
 

@@ -30,6 +30,9 @@ _ids = itertools.count(1)
 
 #: µs from a start to its first packet: the answer to the player goes before.
 LEAD_US = 20_000
+#: How many times as fast as usual blocks are read at most where only key units are shown: enough
+#: for several pictures a second.
+MOST_PACE = 4.0
 #: Scale (how fast a title is shown) and Speed (how fast it is sent) that can be had.
 SCALES, SPEEDS = (0.125, 32.0), (0.25, 4.0)
 
@@ -218,7 +221,9 @@ class PlaySession:
         if self._is_closed():
             raise WrongStateError("the session is over")
         scale = choose_scale(wish.scale, self._picture is not None)
-        speed = self._choose_speed(wish.speed)
+        speed = min(max(wish.speed, SPEEDS[0]), SPEEDS[1])
+        granted = self._granted(min(scale, MOST_PACE) if scale > 1 else speed)
+        speed = min(speed, granted) if scale <= 1 else 1.0
         end = OPEN if wish.end_us is None else wish.end_us
         if wish.start_us is None and self._goes_on(scale, end):
             await self._feeder.stop()
@@ -227,7 +232,7 @@ class PlaySession:
             wanted = self._wanted(wish)
             if self.state is PlayState.PLAYING:
                 self.state = PlayState.PAUSED
-            start = await self._feeder.enter(wanted, end, scale)
+            start = await self._feeder.enter(wanted, end, scale, granted if scale > 1 else 1.0)
         if self._is_closed():
             raise WrongStateError("the session is over")
         self._cancel_stop()
@@ -281,15 +286,16 @@ class PlaySession:
         at = self._feeder.end_us if self.state is PlayState.ENDED else self.position_us
         return 0 if at >= self.manifest.duration_us else at
 
-    def _choose_speed(self, wanted: float) -> float:
-        speed = min(max(wanted, SPEEDS[0]), SPEEDS[1])
+    def _granted(self, rate: float) -> float:
+        """How many times as fast as usual the title may be read and sent: as asked for, or at the
+        usual rate, which was promised."""
         if self._promise is not None:
             try:
-                self._promise.change(speed)
+                self._promise.change(rate)
             except BusyError:
                 self._promise.change(1.0)
-                return min(speed, 1.0)
-        return speed
+                return 1.0
+        return rate
 
     def pause(self, at_us: int | None = None) -> int:
         """Stop, at once or when a media time is reached; the media time where it stands.

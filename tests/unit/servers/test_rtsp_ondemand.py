@@ -195,7 +195,9 @@ async def test_a_pause_and_what_follows(cinema: Cinema):
 async def test_scale_and_speed_are_answered_with_what_was_chosen(cinema: Cinema):
     client = await cinema.ready()
     status, fields, _ = await client.ask("PLAY", Scale="100", Speed="9")
-    assert (status, fields["scale"], fields["speed"]) == (200, "32.000", "4.000")
+    assert (status, fields["scale"], fields["speed"]) == (200, "32.000", "1.000")
+    status, fields, _ = await client.ask("PLAY", Speed="9")
+    assert (status, fields["speed"]) == (200, "4.000")
     status, fields, _ = await client.ask("PLAY", Scale="-2")
     assert (status, fields["scale"]) == (200, "1.000")
     assert (await client.ask("PLAY", Scale="x"))[0] == 400

@@ -22,8 +22,9 @@ from heliograph.model.errors import (
 from heliograph.plane import PlaneLoop
 from heliograph.plane.twin import TwinPlane
 from heliograph.vod import feeding
+from heliograph.vod.admission import Budgets
 from heliograph.vod.manifest import Manifest
-from heliograph.vod.promises import Promise
+from heliograph.vod.promises import Admission, Promise
 from heliograph.vod.sessions import (
     PlaySession,
     PlayState,
@@ -279,7 +280,10 @@ async def test_an_end_told_before_a_new_start_does_not_end_that():
 
 
 async def test_fast_forward_shows_key_units_only_and_reads_no_more_than_was_promised():
-    async with staged(make_film(200)) as at:
+    admission = Admission(lambda: Budgets(streams=1, packets=101), lambda manifest: {})
+    film = make_film(200)
+    promise = admission.promise(film[0], [0, 1])
+    async with staged(film, promise=promise) as at:
         started = await at.play(scale=8.0)
         assert started.scale == 8.0
         await at.advance(10)
@@ -297,6 +301,13 @@ async def test_fast_forward_shows_key_units_only_and_reads_no_more_than_was_prom
         at.sent.clear()
         await at.advance(1)
         assert len(at.shown(1)) > 40
+
+
+async def test_fast_forward_shows_every_key_unit_where_more_can_be_promised():
+    async with staged(make_film(60)) as at:
+        await at.play(scale=4.0)
+        await at.advance(8)
+        assert at.shown()[:30] == list(range(0, 750, 25))
 
 
 async def test_slow_motion_shows_every_picture_and_no_sound():
