@@ -1,11 +1,11 @@
 """GStreamer's rtspsrc as a person uses a player; run by Debian's Python.
 
-    gst_title_player.py URL TRANSPORT [ACTION…]
+    gst_title_player.py URL TRANSPORT [ACTION NUMBER]…
 
-Actions, one after another: ``pictures N`` waits for so many pictures since the last one, ``pause S``
-rests for so many seconds, ``seek S`` goes there, ``rate R`` plays so many times as fast from where it
-is. It says ``picture PTS MD5`` of each, ``sound`` for a buffer of it, ``duration S``, ``did ACTION``,
-and ``end`` at the end, where it ends unless actions are left.
+Actions, one after another: ``pictures N`` waits for so many since the action before, ``pause S``
+rests for so many seconds, ``seek S`` goes there, ``rate R`` plays so many times as fast from where
+it is. It says ``picture PTS MD5`` of each, ``sound`` for a buffer of it, ``duration S``,
+``did ACTION``, and ``end`` at the end, where it ends unless actions are left.
 """
 
 import hashlib
@@ -30,7 +30,8 @@ code = pictures = 0
 
 
 def say(*said: object) -> None:
-    print(*said, flush=True)
+    sys.stdout.write(" ".join(map(str, said)) + "\n")  # in one piece: several threads do
+    sys.stdout.flush()
 
 
 def link(_source: Gst.Element, pad: Gst.Pad) -> None:
