@@ -5,7 +5,7 @@
 Actions, one after another: ``pictures N`` waits for so many since the action before, ``pause S``
 rests for so many seconds, ``seek S`` goes there, ``rate R`` plays so many times as fast from where
 it is. It says ``picture PTS MD5`` of each, ``sound`` for a buffer of it, ``duration S``,
-``did ACTION``, and ``end`` at the end, where it ends unless actions are left.
+``did ACTION``, and ``end`` at the end. ``stop 0`` ends it before.
 """
 
 import hashlib
@@ -75,6 +75,8 @@ def act() -> bool:
             pictures = 0
             _, duration = pipeline.query_duration(Gst.Format.TIME)
             say("duration", duration / 1e9)
+        elif what == "stop":
+            loop.quit()
         elif what == "pause":
             pipeline.set_state(Gst.State.PAUSED)
             say("did", what)
@@ -113,10 +115,7 @@ def heard(_bus: Gst.Bus, message: Gst.Message) -> None:
         loop.quit()
     elif message.type == Gst.MessageType.EOS:
         say("end")
-        if actions:
-            act()
-        else:
-            loop.quit()
+        loop.quit()
 
 
 pipeline.get_by_name("source").connect("pad-added", link)

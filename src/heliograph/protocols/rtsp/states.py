@@ -64,6 +64,7 @@ REASONS: Mapping[int, str] = {
     405: "Method Not Allowed",
     406: "Not Acceptable",
     409: "Conflict",
+    410: "Gone",
     413: "Request Entity Too Large",
     415: "Unsupported Media Type",
     451: "Parameter Not Understood",
