@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from heliograph.model.errors import PeerError
@@ -10,6 +10,7 @@ from heliograph.model.media import Kind, Track
 from heliograph.protocols.mp4.units import TimedUnit
 from heliograph.protocols.payload import Depacketizer, depacketizer
 from heliograph.protocols.rtp import RtpPacket
+from heliograph.vod import blocks
 from heliograph.vod.blocks import FIRST, KEY, LAST, MARKER, Record
 
 
@@ -100,3 +101,29 @@ def units_of(records: Sequence[Record], by_track: dict[int, UnitReader]) -> Iter
         reader = by_track.get(record.track)
         if reader is not None:
             yield from reader.push(record)
+
+
+def gather(
+    data: Iterable[bytes], tracks: Sequence[Track], start_us: int, end_us: int | None = None
+) -> list[TimedUnit]:
+    """The units of some tracks in consecutive blocks, in the order in which they are due.
+
+    ``start_us``, ``end_us``: from when and until before when they are due, in µs of media time;
+    None: to the end. Raises ``MalformedError`` for blocks that are none, ``UnsupportedError`` for
+    codecs that cannot be looked into.
+    """
+    by_track = readers(tracks)
+    found: list[TimedUnit] = []
+    for block in data:
+        for record in blocks.read(block):
+            if end_us is not None and record.due_us >= end_us:
+                return found
+            reader = by_track.get(record.track)
+            if reader is not None and record.due_us >= start_us:
+                found += reader.push(record)
+    return found
+
+
+def starts(data: bytes) -> bool:
+    """Whether a block begins where an access unit does."""
+    return bool(blocks.read(data).records[0].flags & FIRST)

@@ -7,6 +7,7 @@ bytes on every machine.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from heliograph.model.errors import MalformedError
 from heliograph.model.media import Codec, Kind
@@ -23,28 +24,52 @@ _BASE_IS_MOOF, _DEFAULT_FLAGS = 0x020000, 0x20
 _OFFSET, _DURATION, _SIZE, _FLAGS, _COMPOSITION = 0x1, 0x100, 0x200, 0x400, 0x800
 
 
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a track is among others of a file."""
+
+    language: str = "und"
+    """ISO 639-2: three small letters."""
+    enabled: bool = True
+    """Whether it is played without being chosen."""
+    group: int = 0
+    """Of tracks with the same number only one is played; 0: it has no alternatives."""
+
+
 class Muxer:
     """Writes the fragments of some tracks. Raises ``ValueError`` for none."""
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        *,
+        roles: Mapping[int, Role] | None = None,
+        duration_us: int = 0,
+    ) -> None:
+        """``roles``: by track, where it is not the usual one. ``duration_us``: of the whole file; 0
+        where it is not known."""
         if not entries:
             raise ValueError("no tracks")
         self.entries = tuple(entries)
         """The tracks, in the order they are written."""
-        self._by_track = {entry.track.id: entry for entry in entries}
+        self._roles = roles or {}
+        self._duration = duration_us // 1000
 
     def init(self) -> bytes:
         """The initialization segment."""
         brands = b"iso6" + numbers(4, 1) + b"iso6cmfcmp41"
-        tracks = b"".join(_track(entry) for entry in self.entries)
+        tracks = b"".join(
+            _track(entry, self._roles.get(entry.track.id, Role())) for entry in self.entries
+        )
         extends = b"".join(
             full_box("trex", 0, 0, numbers(4, entry.track.id + 1, 1, 0, 0, 0))
             for entry in self.entries
         )
+        lasts = full_box("mehd", 1, 0, numbers(8, self._duration)) if self._duration else b""
         head = numbers(4, 0, 0, 1000, 0, 0x10000) + numbers(2, 0x100) + bytes(10)
         following = max(entry.track.id for entry in self.entries) + 2
         movie = full_box("mvhd", 0, 0, head, numbers(4, *_UNITY), bytes(24), numbers(4, following))
-        return box("ftyp", brands) + box("moov", movie, tracks, box("mvex", extends))
+        return box("ftyp", brands) + box("moov", movie, tracks, box("mvex", lasts, extends))
 
     def fragment(
         self, sequence: int, units: Sequence[TimedUnit], following: Mapping[int, int]
@@ -107,6 +132,14 @@ def _traf(
     )
 
 
+def _language(code: str) -> int:
+    """§8.4.2: three letters of five bits each."""
+    if len(code) != 3 or not (code.isascii() and code.isalpha() and code.islower()):
+        code = "und"
+    first, second, third = (ord(letter) - 0x60 for letter in code)
+    return first << 10 | second << 5 | third
+
+
 def _usual(units: list[TimedUnit], clock_rate: int) -> int:
     """How long the last one lasts where that is not known: as the one before it, or 20 ms."""
     return units[-1].dts - units[-2].dts if len(units) > 1 else clock_rate // 50
@@ -131,19 +164,21 @@ def _without(data: bytes, of_type: Callable[[bytes], int], *kinds: int) -> list[
     return [unit for unit in nal.split_annexb(data) if of_type(unit) not in kinds]
 
 
-def _track(entry: Entry) -> bytes:
+def _track(entry: Entry, role: Role) -> bytes:
     track = entry.track
     video = track.kind is Kind.VIDEO
     header = full_box(
         "tkhd",
         0,
-        7,  # enabled, in the movie, in the preview
+        7 if role.enabled else 6,  # enabled, in the movie, in the preview
         numbers(4, 0, 0, track.id + 1, 0, 0, 0, 0),
-        numbers(2, 0, 0 if video else 1, 0 if video else 0x100, 0),
+        numbers(2, 0, role.group if role.group or video else 1, 0 if video else 0x100, 0),
         numbers(4, *_UNITY, entry.width << 16, entry.height << 16),
     )
     handler = b"vide" if video else b"soun"
-    media = full_box("mdhd", 0, 0, numbers(4, 0, 0, track.clock_rate, 0), numbers(2, 0x55C4, 0))
+    media = full_box(
+        "mdhd", 0, 0, numbers(4, 0, 0, track.clock_rate, 0), numbers(2, _language(role.language), 0)
+    )
     kind = full_box("hdlr", 0, 0, bytes(4), handler, bytes(12), b"\0")
     first = full_box("vmhd", 0, 1, bytes(8)) if video else full_box("smhd", 0, 0, bytes(4))
     where = box("dinf", full_box("dref", 0, 0, numbers(4, 1), full_box("url ", 0, 1)))
