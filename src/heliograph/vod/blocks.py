@@ -262,7 +262,9 @@ class BlockWriter:
         size += RECORD.size * len(payloads)
         self._due = due_us
         if self._parts and (
-            self._size + size > self._room or due_us - self._first_due > self._span
+            self._size + size > self._room
+            or due_us - self._first_due > self._span
+            or (key and track in self._pictures and self._worthwhile(due_us))
         ):
             done.append(self._close(due_us))
         if not self._parts:
@@ -293,6 +295,10 @@ class BlockWriter:
     def finish(self, end_us: int) -> list[WrittenBlock]:
         """The rest as a block, if there is one; ``end_us``: when the title ends."""
         return [self._close(max(end_us, self._due))] if self._parts else []
+
+    def _worthwhile(self, due_us: int) -> bool:
+        """Whether what is there is enough for a block that ends where players can enter."""
+        return self._size * 4 >= self._limit or (due_us - self._first_due) * 2 >= self._span
 
     def _close(self, end_us: int) -> WrittenBlock:
         tracks = len(self._first)

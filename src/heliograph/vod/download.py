@@ -6,7 +6,8 @@ be bounded by what the manifest says of the block, so each fragment gets a place
 just the blocks in it, no index has to be made or kept, and every node gives the same bytes.
 
 A block ends where an access unit does. A unit larger than a block fills several, which begin at
-its own due time: these share a place.
+its own due time: these share a place. The index names the places that begin with a key unit, as
+most groups of pictures do that fill a block.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from heliograph.model.errors import IncompatibleError, MalformedError, NotFoundError
-from heliograph.model.media import Kind
+from heliograph.model.media import Kind, Track
 from heliograph.protocols.mp4 import (
     Entry,
     Muxer,
@@ -94,21 +96,19 @@ def lay_out(manifest: Manifest, entries: Sequence[Entry]) -> Layout:
     """Place the fragments; ``entries``: of ``carried`` tracks, in their order."""
     muxer = Muxer(entries, roles=_roles(manifest), duration_us=manifest.duration_us)
     groups = _groups(manifest)
-    merged = -(-len(groups) // MAX_REFERENCES)  # fragments of one reference
-    count = -(-len(groups) // merged)
+    lead = entries[0].track
+    entered = [0, *(n for n in range(1, len(groups)) if _enters(manifest, groups[n], lead))]
+    entered = entered[:: -(-len(entered) // MAX_REFERENCES)]
     init = muxer.init()
-    at = len(init) + INDEX_SIZE + REFERENCE_SIZE * count
+    at = len(init) + INDEX_SIZE + REFERENCE_SIZE * len(entered)
     places = []
     for number, group in enumerate(groups):
         size = _bound(manifest, group)
         places.append(Place(number, group, at, size))
         at += size
-    references = [
-        _reference(manifest, entries[0], places[first : first + merged])
-        for first in range(0, len(places), merged)
-    ]
-    lead = entries[0].track
-    # Others than the track's own units are taken for these by some readers.
+    runs = pairwise([*entered, len(places)])
+    references = [_reference(manifest, lead, places[begin:end]) for begin, end in runs]
+    # Other times than of the track's own clock are taken for these by some readers.
     index = segment_index(lead.id + 1, lead.clock_rate, references)
     return Layout(init + index, tuple(places), at, muxer)
 
@@ -168,17 +168,20 @@ def _bound(manifest: Manifest, group: range) -> int:
     return size + spare + FRAGMENT_SIZE + TRACK_SIZE * len(manifest.tracks)
 
 
-def _reference(manifest: Manifest, lead: Entry, places: Sequence[Place]) -> Reference:
-    blocks, first, last = manifest.blocks, places[0].blocks.start, places[-1].blocks.stop
-    begin = blocks[first].due_us
+def _enters(manifest: Manifest, group: range, lead: Track) -> bool:
+    """Whether decoding can begin with a place: players look for a key unit in no other one."""
+    if lead.kind is not Kind.VIDEO:
+        return True
+    begin, keys = manifest.blocks[group.start].due_us, manifest.keys
+    first = bisect_left(keys, begin, key=lambda one: one.due_us)
+    after = bisect_right(keys, begin, key=lambda one: one.due_us)
+    return any(one.track == lead.id and one.block == group.start for one in keys[first:after])
+
+
+def _reference(manifest: Manifest, lead: Track, places: Sequence[Place]) -> Reference:
+    blocks, first, last = manifest.blocks, places[0].blocks, places[-1].blocks.stop
+    begin = blocks[first.start].due_us
     end = blocks[last].due_us if last < len(blocks) else blocks[-1].end_us
-    rate = lead.track.clock_rate
-    at = begin * rate // 1_000_000
-    entry: int | None = 0
-    if lead.track.kind is Kind.VIDEO:
-        found = bisect_left(manifest.keys, begin, key=lambda one: one.due_us)
-        while found < len(manifest.keys) and manifest.keys[found].track != lead.track.id:
-            found += 1
-        key = manifest.keys[found].due_us if found < len(manifest.keys) else end
-        entry = key * rate // 1_000_000 - at if key < end else None
-    return Reference(sum(one.size for one in places), end * rate // 1_000_000 - at, entry)
+    lasts = end * lead.clock_rate // 1_000_000 - begin * lead.clock_rate // 1_000_000
+    size = sum(one.size for one in places)
+    return Reference(size, lasts, 0 if _enters(manifest, first, lead) else None)

@@ -19,6 +19,7 @@ from heliograph.web import (
     metrics,
     monitoring,
     nodes,
+    ondemand,
     pages,
     reference,
     reports,
@@ -74,6 +75,7 @@ def create_app(context: WebContext) -> FastAPI:
     app.include_router(metrics.router)
     app.include_router(signalling.router)
     app.include_router(hls.router)
+    app.include_router(ondemand.router)
     app.include_router(dispatching.router)
     reference.install(app)
     pages.install(app, context.static)

@@ -24,6 +24,7 @@ from heliograph.live.remote import Portal
 from heliograph.live.roster import Roster
 from heliograph.live.webrtc import Rtc
 from heliograph.plane import PlaneLoop
+from heliograph.vod.ondemand import OnDemand
 from heliograph.web.streams import Streams
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ class WebContext:
     """Sends RTSP viewers of channels to units; None: all are served here."""
     hls: Hls = field(default_factory=Hls)
     """Renditions of channels, made when asked for."""
+    ondemand: OnDemand | None = None
+    """Plays titles; None: there are none here."""
     chats: Chats | None = None
     """None: no chat."""
     pictures: Pictures | None = None

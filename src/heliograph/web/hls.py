@@ -1,4 +1,5 @@
-"""Low-latency HLS over HTTP: playlists that block, and the media they name."""
+"""Low-latency HLS over HTTP: playlists that block, and the media they name; titles by the same
+addresses."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from heliograph.live.channel import Channel
 from heliograph.live.grants import Grant
 from heliograph.model.errors import HelioError
 from heliograph.protocols.hls import parse_directives
+from heliograph.web import ondemand
 from heliograph.web.access import Context, viewer
 from heliograph.web.context import WebContext
 from heliograph.web.cors import cors
@@ -99,13 +101,20 @@ def _playlist(text: str) -> Response:
     },
 )
 async def get_index(name: str, request: Request, context: Context) -> Response:
-    """What players are given: starts the channel's rendition if nobody watches by HLS yet.
+    """What players are given: starts the channel's rendition if nobody watches by HLS yet, or
+    tells the renditions of the title of that name.
 
     A view key or a view token is shown as a bearer token, or as `?key=` or `?token=`, which the
     URIs then carry. A token for one session is used up by this; the URIs carry another.
     """
 
     async def make() -> Response:
+        if ondemand.on_demand(context, name) is not None:
+
+            def carry(token: str) -> str:
+                return suffix_of(request, carried=token)
+
+            return _playlist(await ondemand.playlists(name, request, context, carry))
         channel, grant = await viewer(request, context, name, "hls")
         output = context.hls.open(channel)
         named = _enter(request, context, channel, grant, fresh=True)
@@ -129,12 +138,16 @@ async def get_index(name: str, request: Request, context: Context) -> Response:
 async def get_media(
     name: str, rendition: str, file: str, request: Request, context: Context
 ) -> Response:
-    """Whatever a playlist names. `media.m3u8` takes `_HLS_msn`, `_HLS_part` and `_HLS_skip`.
+    """Whatever a playlist names. `media.m3u8` takes `_HLS_msn`, `_HLS_part` and `_HLS_skip`, that
+    of a title being recorded only the last.
 
     Waits for what is about to come, and not longer than three target durations.
     """
 
     async def make() -> Response:
+        if ondemand.is_rendition(rendition):
+            shown = suffix_of(request)
+            return await ondemand.media(name, rendition, file, request, context, shown)
         channel, grant = await viewer(request, context, name, "hls", ask=False)
         output, place = context.hls.find(channel, rendition)
         if file == "media.m3u8":

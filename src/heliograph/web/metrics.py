@@ -145,6 +145,7 @@ class ServerCollector(Collector):
         for name, value in sorted(transcodes.counters.items()):
             yield CounterMetricFamily(f"helio_{name}", "Counter of sound made anew.", value)
         yield GaugeMetricFamily("helio_transcodes", "Sound made anew now.", len(transcodes))
+        yield from self._on_demand()
         for name, value in sorted(context.rtmp_counters().items()):
             yield CounterMetricFamily(f"helio_{name}", "Counter of RTMP.", value)
         if context.chats is not None:
@@ -162,6 +163,23 @@ class ServerCollector(Collector):
         if context.pictures is not None:
             for name, value in sorted(context.pictures.counters().items()):
                 yield CounterMetricFamily(f"helio_pictures_{name}", "Counter of pictures.", value)
+
+    def _on_demand(self) -> Iterator[Metric]:
+        ondemand = self._context.ondemand
+        if ondemand is None:
+            return
+        maker = ondemand.maker
+        for name, value in sorted(ondemand.counters.items()):
+            yield CounterMetricFamily(f"helio_titles_{name}", "Titles by HTTP.", value)
+        for name, value in sorted(maker.counters.items()):
+            yield CounterMetricFamily(f"helio_titles_segments_{name}", "Segments of titles.", value)
+        for name, text, now in (
+            ("segments_waiting", "Segments of titles being made, or waiting.", maker.waiting),
+            ("segments_kept_bytes", "Segments of titles held in memory.", maker.kept),
+            ("plays", "Who plays titles by HTTP.", len(ondemand.watching)),
+            ("downloads_open", "Files of titles being sent.", ondemand.downloads),
+        ):
+            yield GaugeMetricFamily(f"helio_titles_{name}", text, now)
 
     def _bus(self) -> Iterator[Metric]:
         cluster = self._context.cluster

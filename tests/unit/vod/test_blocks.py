@@ -44,7 +44,9 @@ def test_blocks_follow_each_other_without_a_gap_and_within_limits() -> None:
     assert len(made) > 5
     for one, following in itertools.pairwise(made):
         assert one.entry.end_us == following.entry.due_us
-        assert (64 << 10) - 3300 < one.entry.bytes == len(one.data) <= 64 << 10
+        full = (64 << 10) - 3300 < one.entry.bytes
+        assert full or blocks.read(following.data).records[0].flags & KEY
+        assert one.entry.bytes == len(one.data) <= 64 << 10
         records = blocks.read(one.data).records
         assert records[0].flags & FIRST
         assert records[-1].flags & LAST
@@ -52,8 +54,19 @@ def test_blocks_follow_each_other_without_a_gap_and_within_limits() -> None:
 
 
 def test_a_title_of_few_bits_still_has_blocks_of_two_seconds() -> None:
-    _, made = written(10, size=10, limit=1 << 20)
+    writer = BlockWriter(1)
+    made = []
+    for tick in range(500):
+        due = tick * 20_000
+        made += writer.add(0, due, due, tick, True, [Payload(b"s", False)])
+    made += writer.finish(10_000_000)
     assert [one.entry.due_us for one in made] == [0, 2_020_000, 4_040_000, 6_060_000, 8_080_000]
+
+
+def test_blocks_begin_with_key_units_where_that_leaves_none_small() -> None:
+    _, made = written(10, size=10, limit=1 << 20)
+    assert [one.entry.due_us for one in made] == [n * 1_000_000 for n in range(10)]
+    assert [key.due_us for one in made for key in one.keys] == [n * 1_000_000 for n in range(10)]
 
 
 def test_a_unit_above_the_limit_is_spread_over_blocks() -> None:
