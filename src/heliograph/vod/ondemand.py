@@ -17,9 +17,9 @@ class OnDemand:
     ) -> None:
         self.shelf = shelf
         """The titles."""
-        self.maker = maker or Maker()
+        self.maker = Maker() if maker is None else maker
         """Makes segments and files."""
-        self.watching = watching or Watching()
+        self.watching = Watching() if watching is None else watching
         """Who plays what."""
         self.downloads = 0
         """Files that are being sent."""

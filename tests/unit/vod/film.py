@@ -112,8 +112,12 @@ def mp4(
     return out.getvalue()
 
 
-def title(data: bytes, *, name: str = "film", limit: int = 64 << 10) -> Film:
-    """A file's streams as a title with blocks of at most ``limit`` bytes."""
+def title(data: bytes, *, name: str = "film", limit: int = 64 << 10, ballast: int = 0) -> Film:
+    """A file's streams as a title with blocks of at most ``limit`` bytes.
+
+    ``ballast``: bytes of filler in each picture of H.264.
+    """
+    filler = b"\x00\x00\x00\x01\x0c" + b"\xff" * ballast if ballast else b""
     tracks, found = [], []
     with av.open(io.BytesIO(data)) as container:
         split = {}
@@ -141,7 +145,7 @@ def title(data: bytes, *, name: str = "film", limit: int = 64 << 10) -> Film:
                     round(packet.dts * rate),
                     round(packet.pts * rate),
                     packet.is_keyframe,
-                    b"".join(cut(bytes(packet))),
+                    b"".join(cut(bytes(packet))) + (filler if track.kind is Kind.VIDEO else b""),
                 )
             )
     lowest = min(Fraction(dts, track.clock_rate) for track, dts, *_ in found)

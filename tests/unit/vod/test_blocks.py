@@ -44,7 +44,7 @@ def test_blocks_follow_each_other_without_a_gap_and_within_limits() -> None:
     assert len(made) > 5
     for one, following in itertools.pairwise(made):
         assert one.entry.end_us == following.entry.due_us
-        full = (64 << 10) - 3300 < one.entry.bytes
+        full = one.entry.bytes > (64 << 10) - 3300
         assert full or blocks.read(following.data).records[0].flags & KEY
         assert one.entry.bytes == len(one.data) <= 64 << 10
         records = blocks.read(one.data).records

@@ -1,0 +1,322 @@
+"""Titles in browsers: their playlists, segments and files, who may have them, and what is told."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import av
+import pytest
+from tests.unit.vod import film
+from tests.unit.vod.film import Film
+from tests.unit.web.site import Site, running
+
+from heliograph.catalogue.contents.statistics import Play
+from heliograph.live import hls_output
+from heliograph.live.options import ChannelOptions
+from heliograph.model.errors import GoneError
+from heliograph.vod.manifest import BlockSource, Manifest
+from heliograph.vod.ondemand import OnDemand
+from heliograph.vod.watching import GONE, PROGRESS, Watching
+
+INDEX, FILE = "/hls/film/index.m3u8", "/titles/film.mp4"
+
+
+@dataclass
+class Shelf:
+    """Titles of a test."""
+
+    films: dict[str, Film] = field(default_factory=dict)
+    now: dict[str, Manifest] = field(default_factory=dict)
+    """Titles that are being recorded, as they are now."""
+    ruled: dict[str, str] = field(default_factory=dict)
+
+    def find(self, name: str) -> Manifest | None:
+        if name in self.now:
+            return self.now[name]
+        return self.films[name].manifest if name in self.films else None
+
+    def source(self, manifest: Manifest) -> BlockSource:
+        return self.films[manifest.name]
+
+    def titles(self) -> Sequence[Manifest]:
+        return [self.now.get(name, one.manifest) for name, one in self.films.items()]
+
+    def channel(self, manifest: Manifest) -> str:
+        return self.ruled.get(manifest.name, "")
+
+
+@dataclass
+class Stage:
+    site: Site
+    shelf: Shelf
+    ondemand: OnDemand
+    told: list[Play]
+
+    async def get(self, path: str, status: int = 200, **options: Any) -> Any:
+        answer = await self.site.get(path, **options)
+        assert answer.status_code == status, answer.text
+        return answer
+
+    async def media(self, index: str = INDEX) -> str:
+        """The address of the first media playlist."""
+        lines = (await self.get(index)).text.splitlines()
+        return "/hls/film/" + next(line for line in lines if line and line[0] != "#")
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    told: list[Play] = []
+    shelf = Shelf({"film": film.title(film.mp4())})
+    ondemand = OnDemand(shelf, watching=Watching("unit-a", told.append))
+    options = ChannelOptions(key="secret", view_key="peek")
+    try:
+        async with running(options, context={"ondemand": ondemand}) as site:
+            yield Stage(site, shelf, ondemand, told)
+    finally:
+        await ondemand.close()
+
+
+async def test_a_title_is_played_by_what_its_playlists_name(stage: Stage) -> None:
+    media = await stage.media()
+    listing = await stage.get(media)
+    assert listing.headers["content-type"] == "application/vnd.apple.mpegurl"
+    base = media.rpartition("/")[0]
+    names = [line for line in listing.text.splitlines() if line.endswith(".m4s")]
+    parts = [await stage.get(f"{base}/{name}") for name in ("init.mp4", *names)]
+    for part in parts:
+        assert "immutable" in part.headers["cache-control"]
+        assert "public" in part.headers["cache-control"]
+        assert part.headers["access-control-allow-origin"] == "*"
+    with av.open(io.BytesIO(b"".join(part.content for part in parts))) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 300
+    await stage.get(f"{base}/s{len(names)}.m4s", 404)
+    await stage.get(f"{base}/s01.m4s", 404)
+    await stage.get(f"{base[:-1]}9/s0.m4s", 404)
+    assert "no-store" in (await stage.get("/hls/none/index.m3u8", 404)).headers["cache-control"]
+
+
+async def test_the_file_is_the_same_whole_and_in_ranges(stage: Stage) -> None:
+    whole = await stage.get(FILE)
+    size = len(whole.content)
+    assert whole.headers["content-length"] == str(size)
+    assert whole.headers["accept-ranges"] == "bytes"
+    head = await stage.site.http.head(FILE)
+    assert head.headers["content-length"] == str(size)
+    assert head.headers["etag"] == whole.headers["etag"]
+    for asked, begin, end in [
+        ("bytes=0-0", 0, 1),
+        ("bytes=100-70099", 100, 70_100),
+        (f"bytes={size - 10}-", size - 10, size),
+        ("bytes=-5000", size - 5000, size),
+        (f"bytes=30000-{size * 2}", 30_000, size),
+    ]:
+        part = await stage.get(FILE, 206, headers={"Range": asked})
+        assert part.content == whole.content[begin:end]
+        assert part.headers["content-range"] == f"bytes {begin}-{end - 1}/{size}"
+    refused = await stage.get(FILE, 416, headers={"Range": f"bytes={size}-"})
+    assert refused.headers["content-range"] == f"bytes */{size}"
+    with av.open(io.BytesIO(whole.content)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 300
+
+
+async def test_a_download_goes_on_only_with_the_same_file(stage: Stage) -> None:
+    whole = await stage.get(FILE)
+    etag, modified = whole.headers["etag"], whole.headers["last-modified"]
+    for condition, status in [(etag, 206), (modified, 206), ('"other"', 200), ("Mon, x", 200)]:
+        headers = {"Range": "bytes=5-9", "If-Range": condition}
+        await stage.get(FILE, status, headers=headers)
+    await stage.get(FILE, 304, headers={"If-None-Match": f'"x", {etag}'})
+    # several ranges, and what is none, are answered with all
+    for asked in ("bytes=0-1,5-6", "pages=1-2", "bytes=9-5", "bytes=-"):
+        assert (await stage.get(FILE, headers={"Range": asked})).content == whole.content
+
+
+async def test_a_range_reads_no_more_blocks_than_it_needs(stage: Stage) -> None:
+    title = stage.shelf.films["film"]
+    await stage.site.http.head(FILE)
+    title.reads.clear()
+    await stage.get(FILE, 206, headers={"Range": "bytes=100000-100001"})
+    assert sum(title.reads.values()) == 1
+
+
+async def test_a_download_that_loses_a_block_ends_early_and_is_counted(stage: Stage) -> None:
+    title = stage.shelf.films["film"]
+    size = int((await stage.site.http.head(FILE)).headers["content-length"])
+    title.broken[len(title.data) - 1] = GoneError("lost")
+    from httpx import RemoteProtocolError
+
+    with pytest.raises(RemoteProtocolError):
+        await stage.site.get(FILE)
+    assert stage.ondemand.counters["downloads_broken"] == 1
+    assert stage.ondemand.downloads == 0
+    await stage.get(FILE, 206, headers={"Range": "bytes=0-9999"})
+    await stage.get(FILE, 416, headers={"Range": f"bytes={size}-"})
+
+
+async def test_who_leaves_ends_the_download(stage: Stage) -> None:
+    stage.shelf.films["film"] = film.title(film.mp4(), limit=1 << 20, ballast=100_000)
+    async with stage.site.http.stream("GET", FILE) as answer:
+        await anext(answer.aiter_raw(1000))
+        assert stage.ondemand.downloads == 1
+    await stage.site.until(lambda: stage.ondemand.downloads == 0)
+
+
+async def test_a_slow_client_that_takes_something_is_not_cut_off() -> None:
+    shelf = Shelf({"film": film.title(film.mp4(), limit=1 << 20, ballast=100_000)})
+    ondemand = OnDemand(shelf)
+    title = shelf.films["film"]
+    size = (await ondemand.maker.layout(title.manifest, title)).size
+    async with running(context={"ondemand": ondemand}, answer_timeout=1.0) as site:
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.server.port, limit=1 << 14)
+        writer.write(b"GET /titles/film.mp4 HTTP/1.1\r\nhost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        taken, began = 0, asyncio.get_running_loop().time()
+        while taken < size and (data := await reader.read(1 << 14)):
+            taken += len(data)
+            if asyncio.get_running_loop().time() - began < 2.5:
+                await asyncio.sleep(0.004)
+        writer.close()
+        assert taken == size
+        # one that takes nothing is
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.server.port, limit=1 << 14)
+        writer.write(b"GET /titles/film.mp4 HTTP/1.1\r\nhost: x\r\n\r\n")
+        await site.until(lambda: ondemand.downloads == 1)
+        await site.until(lambda: ondemand.downloads == 0)
+        assert site.server.counters["http_timeouts"] == 1
+        writer.close()
+    await ondemand.close()
+
+
+async def test_what_is_being_recorded_grows_and_is_no_file_yet(stage: Stage) -> None:
+    title = stage.shelf.films["film"]
+    stage.shelf.now["film"] = title.grown(7_000_000)
+    media = await stage.media()
+    first = await stage.get(media)
+    assert first.headers["cache-control"] == "no-cache"
+    assert "EVENT" in first.text
+    assert "s0.m4s" in first.text
+    assert "s1.m4s" not in first.text
+    base = media.rpartition("/")[0]
+    early = await stage.get(f"{base}/s0.m4s")
+    await stage.get(f"{base}/s1.m4s", 404)
+    await stage.get(FILE, 409)
+    stage.shelf.now["film"] = title.grown(12_000_000)
+    assert "s1.m4s" in (await stage.get(media)).text
+    await stage.get(f"{base}/s1.m4s")
+    del stage.shelf.now["film"]
+    last = await stage.get(media)
+    assert last.text.rstrip().endswith("#EXT-X-ENDLIST")
+    assert last.text.count("#EXTINF") == 3
+    assert (await stage.get(f"{base}/s0.m4s")).content == early.content
+    await stage.get(FILE)
+
+
+async def test_a_recording_is_for_those_who_may_watch_its_channel(stage: Stage) -> None:
+    stage.shelf.ruled["film"] = "demo"
+    for path in (INDEX, FILE, "/api/v1/ondemand/film"):
+        await stage.get(path, 401)
+        await stage.get(path + "?key=wrong", 401)
+    media = await stage.media(INDEX + "?key=peek")
+    assert media.endswith("media.m3u8?key=peek")
+    listing = (await stage.get(media)).text
+    assert "s0.m4s?key=peek" in listing
+    assert 'URI="init.mp4?key=peek"' in listing
+    segment = media.replace("media.m3u8", "s0.m4s")
+    assert "private" in (await stage.get(segment)).headers["cache-control"]
+    await stage.get(segment.partition("?")[0], 401)
+    await stage.get(FILE, headers={"Authorization": "Bearer peek"})
+    # the channel has gone, and with it who could say who may
+    stage.shelf.ruled["film"] = "gone"
+    await stage.get(INDEX, 404)
+    assert (await stage.get("/api/v1/ondemand")).json()["titles"] == []
+
+
+async def test_a_channel_on_air_is_played_before_a_title_of_its_name(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hls_output, "FIRST_PATIENCE", 0.2)  # its pictures are none
+    stage.shelf.films["demo"] = replace_name(stage.shelf.films["film"], "demo")
+    text = (await stage.get("/hls/demo/index.m3u8?key=peek")).text
+    assert "t0123456789ab-0/media.m3u8?key=peek" in text
+    await stage.site.on_air()
+    live = await stage.site.get("/hls/demo/index.m3u8?key=peek")
+    assert "t0123456789ab" not in live.text
+    # who plays the title goes on
+    await stage.get("/hls/demo/t0123456789ab-0/s0.m4s?key=peek")
+
+
+def replace_name(title: Film, name: str) -> Film:
+    return replace(title, manifest=replace(title.manifest, name=name))
+
+
+async def test_titles_are_listed_for_everybody_with_what_they_are(stage: Stage) -> None:
+    for number in range(5):
+        name = f"film-{number}"
+        stage.shelf.films[name] = replace_name(stage.shelf.films["film"], name)
+    found = (await stage.get("/api/v1/ondemand?limit=4")).json()
+    assert [one["name"] for one in found["titles"]] == ["film", "film-0", "film-1", "film-2"]
+    rest = (await stage.get(f"/api/v1/ondemand?after={found['more']}")).json()
+    assert [one["name"] for one in rest["titles"]] == ["film-3", "film-4"]
+    assert rest["more"] is None
+    one = (await stage.get("/api/v1/ondemand/film")).json()
+    assert one["duration"] == pytest.approx(12.09, abs=0.01)
+    assert one["urls"] == {"page": "/watch/film", "hls": INDEX, "mp4": FILE}
+    assert [track["codec"] for track in one["tracks"]] == ["h264", "aac"]
+    assert len((await stage.get("/api/v1/ondemand?search=film-3")).json()["titles"]) == 1
+    await stage.get("/api/v1/ondemand/none", 404)
+
+
+async def test_without_titles_nothing_else_changes() -> None:
+    async with running() as site:
+        assert (await site.get("/api/v1/ondemand")).json() == {"titles": [], "more": None}
+        for path in (INDEX, FILE, "/hls/film/t0123456789ab-0/s0.m4s", "/api/v1/ondemand/film"):
+            assert (await site.get(path)).status_code == 404
+
+
+async def test_what_is_sent_is_counted_and_told(stage: Stage) -> None:
+    media = await stage.media()
+    base = media.rpartition("/")[0]
+    sizes = [len((await stage.get(f"{base}/s{number}.m4s")).content) for number in (0, 1)]
+    (first,) = stage.told
+    assert (first.name, first.unit, first.way, first.client) == (
+        "film",
+        "unit-a",
+        "hls",
+        "127.0.0.0/24",
+    )
+    text = (await stage.get("/metrics")).text
+    assert f"helio_titles_bytes_sent_total {sum(sizes)}.0" in text
+    assert "helio_titles_plays 1.0" in text
+    assert (await stage.get("/api/v1/ondemand/film")).json()["readers"] == 1
+    stage.ondemand.watching.close()
+    assert [play.sent_bytes for play in stage.told] == [sizes[0], sum(sizes)]
+    assert len({play.id for play in stage.told}) == 1
+
+
+async def test_plays_are_told_each_minute_and_end_when_nothing_is_asked_for() -> None:
+    at, told = [0.0], list[Play]()
+    watching = Watching(
+        "a",
+        told.append,
+        clock=lambda: at[0],
+        now=lambda: datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=at[0]),
+    )
+    watching.sent("film", "10.0.0.9", "hls", 10)
+    for _ in range(int(PROGRESS) // 10 + 1):
+        at[0] += 10
+        watching.sent("film", "10.0.0.9", "hls", 1)
+        watching.look()
+    assert [play.sent_bytes for play in told] == [10, 16]
+    at[0] += GONE
+    watching.look()
+    assert len(watching) == 0
+    assert [play.sent_bytes for play in told] == [10, 16, 17]
+    assert (told[-1].ended - told[-1].started).total_seconds() == at[0]
+    watching.sent("film", "10.0.0.9", "hls", 5)
+    assert told[-1].id != told[0].id
+    watching.close()
