@@ -274,6 +274,7 @@ async def list_titles(
     context: Context,
     identity: Asking,
     search: Annotated[str, Query(max_length=200, description="Words in name or title.")] = "",
+    channel: Annotated[str, Query(max_length=64, description="Only with its rules.")] = "",
     after: Annotated[str, Query(max_length=64, description="`more` of the page before.")] = "",
     limit: Annotated[int, Query(ge=1, le=PAGE)] = PAGE,
 ) -> dict[str, Any]:
@@ -286,6 +287,7 @@ async def list_titles(
         one
         for one in known
         if one.name > after
+        and (not channel or _ruled(context, one) == channel)
         and all(word in f"{one.name} {one.title}".lower() for word in words)
         and _may_know(context, one, identity)
     ]

@@ -4,9 +4,10 @@ import { repeat } from "lit/directives/repeat.js";
 import { type Channel, listChannels } from "../api/client";
 import { Poll } from "../api/poll";
 import { broadcasts, signInPath, WithSession } from "../api/session";
+import { listTitles, type Title } from "../api/titles";
 import { pictureStyles } from "../ui/cards";
 import "../ui/copy-line";
-import { bitrate, count, duration, secondsSince } from "../ui/format";
+import { bitrate, clock, count, day, duration, secondsSince } from "../ui/format";
 import { forms } from "../ui/forms";
 import { lockIcon } from "../ui/icons";
 import { ridge, shared, stateChip } from "../ui/shared";
@@ -14,6 +15,8 @@ import "../ui/site-header";
 
 /** Pictures are made anew about this often. */
 const PICTURE_MS = 10_000;
+/** Titles come and go less often than channels. */
+const TITLES_MS = 20_000;
 /** With so many cards one looks for a name instead of reading them all. */
 const FILTER_FROM = 9;
 const ORDER: Readonly<Record<string, number>> = { on_air: 0, waiting: 1, idle: 2 };
@@ -96,6 +99,26 @@ export class ChannelList extends LitElement {
         margin: 0.1rem 0 0;
         font-size: 0.92rem;
         overflow-wrap: anywhere;
+      }
+      .films > h2 {
+        margin: 2.6rem 0 1rem;
+        font-size: 1.35rem;
+        font-weight: 660;
+        letter-spacing: -0.02em;
+      }
+      .films .picture {
+        aspect-ratio: 16 / 6;
+      }
+      .length {
+        position: absolute;
+        right: 0.75rem;
+        bottom: 0.75rem;
+        padding: 0.1rem 0.5rem;
+        border-radius: 6px;
+        background: rgb(5 9 12 / 82%);
+        color: #fff;
+        font-size: 0.82rem;
+        font-variant-numeric: tabular-nums;
       }
       .waiting img {
         filter: grayscale(1) brightness(0.8);
@@ -211,9 +234,19 @@ export class ChannelList extends LitElement {
     if (channels) this.channels = channels;
   });
 
+  @state() private titles: readonly Title[] = [];
+  private readonly titlesPoll = new Poll(
+    listTitles,
+    (titles) => {
+      if (titles) this.titles = titles;
+    },
+    TITLES_MS,
+  );
+
   override connectedCallback(): void {
     super.connectedCallback();
     this.poll.start();
+    this.titlesPoll.start();
     this.rounds = window.setInterval(() => {
       if (document.hidden) return;
       this.broken = new Set();
@@ -224,6 +257,7 @@ export class ChannelList extends LitElement {
   override disconnectedCallback(): void {
     super.disconnectedCallback();
     this.poll.stop();
+    this.titlesPoll.stop();
     clearInterval(this.rounds);
   }
 
@@ -263,7 +297,8 @@ export class ChannelList extends LitElement {
         ? html`<h1>No signal from the server</h1>`
         : html`<p role="status" class="sum">Looking for channels…</p>`;
     }
-    return this.channels.length === 0 ? this.empty() : this.cards(this.channels);
+    const nothingHere = this.channels.length === 0 && this.titles.length === 0;
+    return nothingHere ? this.empty() : this.cards(this.channels);
   }
 
   private cards(channels: readonly Channel[]): TemplateResult {
@@ -282,11 +317,11 @@ export class ChannelList extends LitElement {
           </p>
         </div>
         ${
-          channels.length >= FILTER_FROM
+          channels.length + this.titles.length >= FILTER_FROM
             ? html`<input
                 type="search"
-                placeholder="Find a channel"
-                aria-label="Find a channel"
+                placeholder="Find a channel or title"
+                aria-label="Find a channel or title"
                 .value=${this.filter}
                 @input=${(e: InputEvent) => {
                   this.filter = (e.target as HTMLInputElement).value;
@@ -297,7 +332,9 @@ export class ChannelList extends LitElement {
       </div>
       ${
         found.length === 0
-          ? html`<p role="status">No channel is called “${this.filter}”.</p>`
+          ? wanted
+            ? html`<p role="status">No channel is called “${this.filter}”.</p>`
+            : nothing
           : html`<ul>
               ${repeat(
                 found,
@@ -306,7 +343,47 @@ export class ChannelList extends LitElement {
               )}
             </ul>`
       }
+      ${this.onDemand(wanted)}
     `;
+  }
+
+  private onDemand(wanted: string): TemplateResult | typeof nothing {
+    const found = this.titles.filter(
+      (one) => !wanted || `${one.title} ${one.name}`.toLowerCase().includes(wanted),
+    );
+    if (found.length === 0) return nothing;
+    return html`<section class="films" aria-labelledby="films">
+      <h2 id="films">On demand</h2>
+      <ul>
+        ${repeat(
+          found,
+          (one) => one.name,
+          (one) => html`<li>${this.film(one)}</li>`,
+        )}
+      </ul>
+    </section>`;
+  }
+
+  private film(title: Title): TemplateResult {
+    const pictures = title.tracks.some((track) => track.kind === "video");
+    const facts = [
+      day(title.created),
+      pictures ? "" : "Sound only",
+      title.readers ? count(title.readers, "viewer", "viewers") : "",
+    ];
+    return html`<a class="channel" href=${title.urls.page}>
+      <div class="picture">
+        ${ridge(title.live)}
+        <div class="chips">
+          ${title.live ? html`<span class="chip on_air">Being recorded</span>` : nothing}
+        </div>
+        <span class="length">${clock(title.duration)}</span>
+      </div>
+      <div class="text">
+        <h2>${title.title || title.name}</h2>
+        <p class="facts">${facts.filter(Boolean).map((fact) => html`<span>${fact}</span>`)}</p>
+      </div>
+    </a>`;
   }
 
   private card(channel: Channel): TemplateResult {

@@ -3,7 +3,9 @@ import { customElement, state } from "lit/decorators.js";
 import { ApiError, type Channel, getChannel } from "../api/client";
 import { Poll } from "../api/poll";
 import { signInPath, WithSession } from "../api/session";
+import { getTitle, listRecordings, type Title } from "../api/titles";
 import "../chat/helio-chat";
+import "../film/title-view";
 import { permitOf } from "../player/address";
 import "../player/helio-player";
 import type { PlayerStats } from "../player/stats";
@@ -13,7 +15,13 @@ import { lockIcon } from "../ui/icons";
 import { shared, stateChip } from "../ui/shared";
 import "../ui/site-header";
 
-/** The page `/watch/NAME`. */
+/** Whether a channel is being recorded is asked so often. */
+const RECORDINGS_MS = 30_000;
+
+/** What is found under the page's name. */
+type Found = { readonly channel: Channel } | { readonly film: Title };
+
+/** The page `/watch/NAME`: a channel, or a title on demand. */
 @customElement("helio-watch")
 export class WatchPage extends LitElement {
   static override styles = [
@@ -80,6 +88,10 @@ export class WatchPage extends LitElement {
         line-height: 1.2;
         overflow-wrap: anywhere;
       }
+      .shift {
+        font-size: 0.92rem;
+        font-weight: 600;
+      }
       .owner {
         flex-basis: 100%;
         margin: 0;
@@ -142,7 +154,7 @@ export class WatchPage extends LitElement {
         main.frame {
           width: 100%;
         }
-        main > :not(.theatre),
+        main > :not(.theatre, title-view),
         .beside {
           margin-inline: 1rem;
         }
@@ -171,6 +183,11 @@ export class WatchPage extends LitElement {
   ];
 
   @state() private channel: Channel | null = null;
+  @state() private film: Title | null = null;
+  /** The title that the channel is being recorded into. */
+  @state() private recording: Title | null = null;
+  /** Nothing is known of the name yet. */
+  private fresh = true;
   @state() private figures: PlayerStats | null = null;
   @state() private gone = false;
   @state() private unreachable = false;
@@ -180,33 +197,64 @@ export class WatchPage extends LitElement {
   private readonly permit = permitOf(location.search);
   /** A link for one use opens the page by the first answer, and only then what plays on it. */
   @state() private asked = !this.permit.includes("token=");
-  private readonly poll = new Poll(
-    () => getChannel(this.name, this.permit),
-    (channel, error) => {
+  private readonly poll = new Poll<Found>(
+    () => this.find(),
+    (found, error) => {
       this.asked = true;
       const status = error instanceof ApiError ? error.status : 0;
       this.gone = status === 404 || status === 401 || status === 403;
       this.unreachable = error !== null && status === 0;
-      if (channel) {
-        this.channel = channel;
-        document.title = `${channel.title || channel.name} · Heliograph`;
-      }
+      if (!found) return;
+      this.fresh = false;
+      if ("film" in found) this.film = found.film;
+      else this.channel = found.channel;
+      const { title, name } = "film" in found ? found.film : found.channel;
+      document.title = `${title || name} · Heliograph`;
     },
+  );
+  private readonly recordings = new Poll(
+    () => (this.channel ? listRecordings(this.name) : Promise.resolve([])),
+    (found) => {
+      this.recording = found?.find((one) => one.live && one.name !== this.name) ?? null;
+    },
+    RECORDINGS_MS,
   );
 
   override connectedCallback(): void {
     super.connectedCallback();
     document.title = `${this.name} · Heliograph`;
     this.poll.start();
+    this.recordings.start();
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback();
     this.poll.stop();
+    this.recordings.stop();
+  }
+
+  /** The channel of the name, or the title where there is none on air. */
+  private async find(): Promise<Found> {
+    const title = (): Promise<Found> => getTitle(this.name, this.permit).then((film) => ({ film }));
+    if (this.film) return this.film.live ? title() : { film: this.film };
+    let channel: Channel;
+    try {
+      channel = await getChannel(this.name, this.permit);
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status === 0) throw error;
+      return title().catch(() => Promise.reject(error));
+    }
+    // Who waits for a channel is not sent to a film.
+    const silent = this.fresh && channel.state !== "on_air";
+    return silent ? title().catch(() => ({ channel })) : { channel };
   }
 
   override render(): TemplateResult {
     const channel = this.channel;
+    if (this.film) {
+      return html`<site-header></site-header>
+        <main class="frame"><title-view .film=${this.film} permit=${this.permit}></title-view></main>`;
+    }
     return html`
       <site-header></site-header>
       <main class="frame">
@@ -224,6 +272,13 @@ export class WatchPage extends LitElement {
           <h1>${channel?.title || this.name}</h1>
           ${this.chip()}
           ${channel?.private ? html`<span class="chip private">${lockIcon}Private</span>` : nothing}
+          ${
+            this.recording && !this.gone
+              ? html`<a class="shift" href=${this.recording.urls.page + this.permit}>
+                  Watch from the beginning
+                </a>`
+              : nothing
+          }
           ${channel?.owner ? html`<p class="owner">${channel.owner}</p>` : nothing}
         </div>
         ${channel && !this.gone && !this.unreachable ? this.facts(channel) : nothing}

@@ -48,3 +48,7 @@ export const lockIcon = icon(svg`<path d="M6 11h12v9H6zM8.500 11V8a3.500 3.500 0
 export const slowIcon = icon(
   svg`<path d="M3 17a9 9 0 0 1 15.800-5.900M12 17l-4-5.500M21 17a9 9 0 0 0-.600-3.200"/>`,
 );
+export const settingsIcon = icon(
+  svg`<path d="M4 7h9m5 0h2M4 17h2m5 0h9"/><circle cx="15.500" cy="7" r="2.500"/><circle cx="8.500" cy="17" r="2.500"/>`,
+);
+export const againIcon = icon(svg`<path d="M5 12a7 7 0 1 0 2.200-5.100M5 4v4.500h4.500"/>`);

@@ -1,0 +1,202 @@
+import { css, html, LitElement, nothing, type TemplateResult } from "lit";
+import { customElement, property } from "lit/decorators.js";
+import type { Title } from "../api/titles";
+import { codecName } from "../player/codecs";
+import "../ui/copy-line";
+import { bitrate, clock, count, day } from "../ui/format";
+import { shared } from "../ui/shared";
+import "./helio-film";
+import { languageName } from "./words";
+
+/** A title and what belongs to it: what the page `/watch/NAME` shows of one. */
+@customElement("title-view")
+export class TitleView extends LitElement {
+  static override styles = [
+    shared,
+    css`
+      :host {
+        display: block;
+      }
+      helio-film {
+        border-radius: var(--radius);
+        box-shadow: var(--shadow);
+        overflow: hidden;
+        /* The picture and what belongs to it fit one screen. */
+        --helio-max-height: max(12rem, calc(100dvh - 11rem));
+      }
+      helio-film:fullscreen {
+        border-radius: 0;
+      }
+      .head {
+        display: flex;
+        flex-wrap: wrap;
+        align-items: center;
+        justify-content: space-between;
+        gap: 0.6rem 1.5rem;
+        margin: 1.1rem 0 0.9rem;
+      }
+      h1 {
+        margin: 0;
+        font-size: clamp(1.35rem, 4vw, 1.8rem);
+        font-weight: 660;
+        letter-spacing: -0.02em;
+        line-height: 1.2;
+        overflow-wrap: anywhere;
+      }
+      .said {
+        display: flex;
+        flex-wrap: wrap;
+        align-items: center;
+        gap: 0.4rem 0.9rem;
+      }
+      .save {
+        display: inline-block;
+        padding: 0.5rem 1rem;
+        border: 1px solid var(--line);
+        border-radius: 10px;
+        background: var(--surface);
+        font-size: 0.9rem;
+        font-weight: 600;
+        text-decoration: none;
+      }
+      .save:hover {
+        background: var(--sun);
+        color: var(--on-sun);
+      }
+      dl {
+        display: flex;
+        flex-wrap: wrap;
+        gap: 0.9rem 2.4rem;
+        margin: 0 0 1.6rem;
+      }
+      dt {
+        font-size: 0.82rem;
+        color: var(--ink-soft);
+      }
+      dd {
+        margin: 0;
+        font-size: 1.05rem;
+        font-weight: 600;
+        line-height: 1.3;
+        font-variant-numeric: tabular-nums;
+      }
+      .keyboard {
+        padding-top: 1.3rem;
+        border-top: 1px solid var(--line);
+      }
+      h2 {
+        margin: 0 0 0.5rem;
+        font-size: 0.95rem;
+        font-weight: 620;
+      }
+      .keys {
+        display: flex;
+        flex-wrap: wrap;
+        gap: 0.35rem 1.4rem;
+        margin: 0;
+        padding: 0;
+        list-style: none;
+        font-size: 0.87rem;
+        color: var(--ink-soft);
+      }
+      kbd {
+        display: inline-block;
+        min-width: 1.6rem;
+        margin-right: 0.3rem;
+        padding: 0.05rem 0.35rem;
+        border: 1px solid var(--line);
+        border-bottom-width: 2px;
+        border-radius: 5px;
+        background: var(--surface);
+        color: var(--ink);
+        font: 0.78rem var(--mono);
+        text-align: center;
+      }
+      @media (max-width: 46rem) {
+        :host > :not(helio-film) {
+          margin-inline: 1rem;
+        }
+        helio-film {
+          border-radius: 0;
+        }
+        dl {
+          display: grid;
+          grid-template-columns: repeat(2, 1fr);
+          gap: 0.8rem;
+        }
+      }
+      @media (hover: none) {
+        .keyboard {
+          display: none;
+        }
+      }
+    `,
+  ];
+
+  @property({ attribute: false }) film: Title | null = null;
+  /** The key or token in the page's address. */
+  @property() permit = "";
+
+  override render(): TemplateResult | typeof nothing {
+    const title = this.film;
+    if (!title) return nothing;
+    return html`
+      <helio-film
+        src=${title.urls.hls + this.permit}
+        name=${title.name}
+        ?live=${title.live}
+        autoplay
+        hotkeys
+      ></helio-film>
+      <div class="head">
+        <div class="said">
+          <h1>${title.title || title.name}</h1>
+          ${title.live ? html`<span class="chip on_air">Being recorded</span>` : nothing}
+        </div>
+        ${
+          title.urls.mp4
+            ? html`<a class="save" href=${title.urls.mp4 + this.permit} download=${`${title.name}.mp4`}>
+                Download
+              </a>`
+            : nothing
+        }
+      </div>
+      <dl>
+        ${facts(title).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
+      </dl>
+      <section class="keyboard">
+        <h2>Keys</h2>
+        <ul class="keys">
+          <li><kbd>space</kbd><kbd>k</kbd>pause, play</li>
+          <li><kbd>←</kbd><kbd>→</kbd>5 s</li>
+          <li><kbd>j</kbd><kbd>l</kbd>10 s</li>
+          <li><kbd>0</kbd>–<kbd>9</kbd>tenths</li>
+          <li><kbd>&lt;</kbd><kbd>&gt;</kbd>speed</li>
+          <li><kbd>m</kbd>sound on, off</li>
+          <li><kbd>↑</kbd><kbd>↓</kbd>volume</li>
+          <li><kbd>f</kbd>full screen</li>
+          <li><kbd>p</kbd>picture in picture</li>
+        </ul>
+      </section>
+    `;
+  }
+}
+
+/** What people may want to know of a title. */
+export function facts(title: Title): [string, string][] {
+  const sounds = title.tracks.filter((track) => track.kind === "audio");
+  const spoken = sounds
+    .map((track) => track.language)
+    .filter((code) => code && code !== "und")
+    .map((code) => languageName(code));
+  const codecs = new Set(title.tracks.map((track) => codecName(track.codec)));
+  const rows: [string, string][] = [
+    [title.live ? "Recorded so far" : "Length", clock(title.duration)],
+    [title.live ? "Since" : "Added", day(title.created)],
+    ["At most", bitrate(title.bitrate)],
+    ["Format", [...codecs].join(", ")],
+  ];
+  if (spoken.length) rows.push([spoken.length > 1 ? "Languages" : "Language", spoken.join(", ")]);
+  if (title.readers) rows.push(["Watching", count(title.readers, "person", "people")]);
+  return rows;
+}
