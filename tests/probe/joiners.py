@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from heliograph.model.errors import HelioError
 from heliograph.model.media import Kind
-from heliograph.servers.rtsp_client import RtspClient, following
+from heliograph.player.rtsp_client import RtspClient, following
 
 T = TypeVar("T")
 

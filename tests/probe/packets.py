@@ -10,7 +10,7 @@ import time
 
 from heliograph.model.media import Kind
 from heliograph.protocols.rtp import RtpPacket
-from heliograph.servers.rtsp_client import RtspClient
+from heliograph.player.rtsp_client import RtspClient
 
 
 async def play(url: str) -> None:

@@ -33,6 +33,7 @@ COMMANDS = {
     "logs": "Show or follow the log events of all nodes.",
     "names": "Show what the nodes of the cluster announce.",
     "publish": "Send a file, a device or a test pattern to a channel.",
+    "play": "Watch and hear channels and titles, in a window or into a file.",
     "probe": "Measure an RTSP source: tracks, rate, loss, jitter, delay.",
     "bench": "Measure how many viewers a server carries.",
     "placement": "Compare how placements spread blocks over disks.",

@@ -11,7 +11,7 @@ import time
 from heliograph.cli.benching.tally import Delays, TrackTally
 from heliograph.model.errors import RemoteError
 from heliograph.model.media import Kind
-from heliograph.servers.rtsp_client import RtspClient
+from heliograph.player.rtsp_client import RtspClient
 
 #: Seconds in which a viewer has to play, or counts as failed.
 PATIENCE = 15.0

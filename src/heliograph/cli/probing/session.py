@@ -15,8 +15,8 @@ from av.video.codeccontext import VideoCodecContext
 from heliograph.cli.probing.meter import TrackMeter, TrackReport
 from heliograph.model.errors import RemoteError
 from heliograph.model.media import Codec, Kind, Track
+from heliograph.player.rtsp_client import RtspClient, following
 from heliograph.protocols.payload import AccessUnit
-from heliograph.servers.rtsp_client import RtspClient, following
 
 #: Seconds without a packet after which UDP is taken for blocked. A source that plays at all sends
 #: within a keyframe interval, mostly at once.

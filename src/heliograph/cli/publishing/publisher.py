@@ -22,10 +22,10 @@ from heliograph.model.errors import (
     UnsupportedError,
 )
 from heliograph.model.media import Kind
+from heliograph.player.rtsp_client import Absent, RtspClient, following
 from heliograph.protocols.payload import AccessUnit
 from heliograph.protocols.rtp_stream import REPORT_INTERVAL, Numbers, RtpStream
 from heliograph.protocols.sdp import sdp_for_channel
-from heliograph.servers.rtsp_client import Absent, RtspClient, following
 
 #: Bytes that may wait for a TCP connection: 2 s at 4 Mbit/s. Beyond, pictures are left out.
 MAX_UNSENT = 1 << 20

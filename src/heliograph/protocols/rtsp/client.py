@@ -55,6 +55,7 @@ from heliograph.protocols.rtsp.replies import (
     read_description,
     read_range,
     read_rtp_info,
+    read_speed,
     refusal,
 )
 from heliograph.protocols.rtsp.states import REASONS, TRANSITIONS, State
@@ -131,6 +132,8 @@ class ClientSession:
         self._events: deque[ClientEvent] = deque()
         self._out = bytearray()
         self._public: frozenset[str] = frozenset()
+        self.server = ""
+        """How the server calls itself, as far as it does."""
         self._urls = Urls(self.url)
         self._announced = False
         self.closing = False
@@ -193,10 +196,19 @@ class ClientSession:
             )
             self._call(call, now)
 
-    def play(self, now: float, range: Range | None = None) -> None:
-        """Start or resume playing; gives ``Playing``. Without ``range`` the server decides."""
-        headers = () if range is None else (("Range", range.serialize()),)
-        self._call(_Call("PLAY", self._urls.aggregate, headers), now)
+    def play(
+        self, now: float, range: Range | None = None, *, speed: float | None = None
+    ) -> None:
+        """Start or resume playing; gives ``Playing``. Without ``range`` the server decides.
+
+        ``speed``: factor of the rate at which packets are to come (RFC 2326 §12.35).
+        """
+        headers: list[tuple[str, str]] = []
+        if range is not None:
+            headers.append(("Range", range.serialize()))
+        if speed is not None:
+            headers.append(("Speed", f"{speed:.4f}"))
+        self._call(_Call("PLAY", self._urls.aggregate, tuple(headers)), now)
 
     def record(self, now: float) -> None:
         """Start sending; gives ``Recording``."""
@@ -355,6 +367,7 @@ class ClientSession:
         if cseq is not None and cseq.strip() != str(call.cseq):
             return  # a late answer to a request that is no longer of interest
         self._learn_methods(response)
+        self.server = response.headers.get("server") or self.server
         if response.status == 401 and self._try_again(call, response):
             return
         self._current = None
@@ -454,7 +467,7 @@ class ClientSession:
 
     def _take_play(self, response: Response) -> None:
         infos = read_rtp_info(response, tuple(self.transports), self._urls.tracks)
-        self._events.append(Playing(infos, read_range(response)))
+        self._events.append(Playing(infos, read_range(response), read_speed(response)))
 
     def _schedule_keepalive(self) -> None:
         if self.session_id is not None:

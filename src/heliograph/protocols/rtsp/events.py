@@ -205,6 +205,8 @@ class Playing:
     """(track id, first sequence number and timestamp) as far as the server told."""
     range: Range | None
     """What is being played, if the server said it."""
+    speed: float | None = None
+    """Factor of the rate at which packets come, if the server said it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Servers leave out, shorten and print all kinds of things; here is what is made o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -38,6 +39,9 @@ from heliograph.protocols.sdp import (
     parse_sdp,
     tracks_from_sdp,
 )
+
+#: RFC 2326 §12.35; RFC 7826 §18.50 has a range, of which the lower end is what holds.
+_SPEED = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)(?:\s*-\s*\d{1,6}(?:\.\d{1,9})?)?")
 
 _ERRORS: dict[int, type[HelioError]] = {
     401: UnauthorizedError,
@@ -106,6 +110,13 @@ def read_range(response: Response) -> Range | None:
         return None if text is None else parse_range(text)
     except MalformedError:
         return None  # says nothing we need
+
+
+def read_speed(response: Response) -> float | None:
+    """The factor of the rate that PLAY's answer agrees to; ``None`` where it says none."""
+    text = (response.headers.get("speed") or "").strip()
+    match = _SPEED.fullmatch(text)
+    return float(match[1]) if match and float(match[1]) > 0 else None
 
 
 def read_rtp_info(

@@ -1,4 +1,4 @@
-"""One RTSP connection as a client, on asyncio: for publishing and for measuring.
+"""One RTSP connection as a client, on asyncio: for playing, publishing and measuring.
 
 Pumps ``protocols.rtsp.ClientSession`` and carries media over UDP or within the connection.
 """
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from heliograph.model.errors import HelioError, MalformedError, RemoteError
 from heliograph.model.media import Track
-from heliograph.protocols.rtsp import ClientSession, Transport
+from heliograph.protocols.rtsp import ClientSession, Range, Transport
 from heliograph.protocols.rtsp.events import (
     Announced,
     ClientEvent,
@@ -25,6 +25,7 @@ from heliograph.protocols.rtsp.events import (
     Ended,
     Failed,
     Frame,
+    Paused,
     Playing,
     Ready,
     Recording,
@@ -128,12 +129,27 @@ class RtspClient(asyncio.Protocol):
         self._pump()
         return await self._expect(Described)
 
-    async def play(self, tracks: Sequence[Track], *, udp: bool) -> None:
+    async def play(
+        self, tracks: Sequence[Track], *, udp: bool, range: Range | None = None
+    ) -> Playing:
         """Set tracks up and play them; changes to TCP if the server refuses UDP."""
         await self._setup(tracks, udp)
-        self.session.play(self._loop.time())
+        return await self.resume(range)
+
+    async def resume(self, range: Range | None = None, *, speed: float | None = None) -> Playing:
+        """Play what is set up, from ``range`` on or from where it was paused.
+
+        ``speed``: how fast packets are to come, as a factor (RFC 2326 §12.35).
+        """
+        self.session.play(self._loop.time(), range, speed=speed)
         self._pump()
-        await self._expect(Playing)
+        return await self._expect(Playing)
+
+    async def pause(self) -> None:
+        """Have the server send nothing until ``resume``."""
+        self.session.pause(self._loop.time())
+        self._pump()
+        await self._expect(Paused)
 
     async def record(self, sdp: str, tracks: Sequence[Track], *, udp: bool) -> None:
         """Announce and set up what will be sent; afterwards ``send`` may be called."""
@@ -205,6 +221,7 @@ class RtspClient(asyncio.Protocol):
             if isinstance(event, Failed | Ended) and not self.failure.done():
                 gone = RemoteError("the server ended the session", subject=self.session.url)
                 self.failure.set_result(event.error if isinstance(event, Failed) else gone)
+            self.noticed(event)
             self._events.put_nowait(event)
         self._flush()
         if self._timer is not None:
@@ -221,6 +238,9 @@ class RtspClient(asyncio.Protocol):
     def _timed(self) -> None:
         self.session.handle_timer(self._loop.time())
         self._pump()
+
+    def noticed(self, event: ClientEvent) -> None:
+        """An event came, before any packet that follows it; for subclasses."""
 
     def take(self, track: int, rtcp: bool, data: bytes) -> None:
         """A packet came."""

@@ -1,0 +1,66 @@
+"""Packets as the player counts them: a place in the stream, and a place in what one node sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from heliograph.protocols.rtp import MAX_DROPOUT, RtpPacket, Unwrapper, sequence_distance
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One packet that came."""
+
+    stream: int
+    """Index of the stream among those played together."""
+    number: int
+    """Place in the stream, without wraps; what the buffer puts in order by."""
+    node: int
+    """Which node sent it; 0 where one server sends all."""
+    node_sequence: int
+    """Place in what that node sends of this stream, without wraps; gaps in it are its losses."""
+    packet: RtpPacket = field(repr=False)
+    time: float
+    """When it came: seconds of the player's clock."""
+    again: bool = False
+    """Whether the sender marked it as a retransmission."""
+
+
+class Numbering:
+    """Numbers the packets of one stream that comes from one server, by RTP's sequence numbers."""
+
+    def __init__(self, stream: int) -> None:
+        self._stream = stream
+        self._unwrapper = Unwrapper.sequence()
+        self._offset = 0
+        self._newest: int | None = None
+        self._wild: int | None = None
+        self.restarts = 0
+        """Times the source began to count anew."""
+        self.strays = 0
+        """Packets too far off to be of this stream; one of each restart is among them."""
+
+    def number(self, packet: RtpPacket, now: float) -> Arrival | None:
+        """``None`` for a packet whose number is far off, until the next one confirms it.
+
+        After a restart numbers go on behind the highest one, so that order is kept.
+        """
+        sequence = packet.sequence_number
+        if self._newest is None:
+            number = self._newest = self._unwrapper.extend(sequence)
+        else:
+            ahead = sequence_distance((self._newest - self._offset) & 0xFFFF, sequence)
+            if abs(ahead) < MAX_DROPOUT:
+                number = self._unwrapper.extend(sequence) + self._offset
+            elif self._wild is not None and (sequence - self._wild) & 0xFFFF == 1:
+                self.restarts += 1
+                self._unwrapper = Unwrapper.sequence()
+                self._offset = self._newest + 1 - self._unwrapper.extend(sequence)
+                number = self._newest + 1
+            else:
+                self._wild = sequence
+                self.strays += 1
+                return None
+        self._wild = None
+        self._newest = max(self._newest, number)
+        return Arrival(self._stream, number, 0, number, packet, now)

@@ -1,0 +1,199 @@
+"""The circular buffer between network and decoder of one stream. Pure.
+
+Packets are put at the place of their number and taken in that order when their media time has
+come. What is missing is waited for until then and given up only when what follows it is due.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+#: Packets kept at once: 45 Mbit/s in packets of 1 200 bytes for 6 s, in a power of two.
+DEFAULT_SLOTS = 32_768
+
+
+class Put(Enum):
+    """What became of a packet that came."""
+
+    KEPT = "kept"
+    REPEATED = "repeated"
+    """It is here, or was taken already."""
+    LATE = "late"
+    """What follows it was taken: of no use any more."""
+    OVERFLOW = "overflow"
+    """There is no room; it is dropped."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened so far."""
+
+    kept: int = 0
+    taken: int = 0
+    repeated: int = 0
+    late: int = 0
+    reordered: int = 0
+    """Came after one of a higher number, and in time."""
+    missing: int = 0
+    """Numbers that were given up; those that come afterwards are counted in ``late`` too."""
+    overflows: int = 0
+    """Packets dropped for want of room."""
+    underflows: int = 0
+    """Times it ran empty while media were due."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[T]):
+    number: int
+    time: float
+    size: int
+    value: T
+
+
+class CircularBuffer(Generic[T]):
+    """Holds at most ``seconds`` of media, ``max_bytes`` and ``slots`` packets."""
+
+    def __init__(self, *, seconds: float, max_bytes: int, slots: int = DEFAULT_SLOTS) -> None:
+        if seconds <= 0 or max_bytes <= 0 or slots <= 0:
+            raise ValueError("a buffer without room")
+        self.seconds = seconds
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        """Payload held."""
+        self.counters = Counters()
+        self.ended = False
+        """Nothing more will come: being empty is no underflow."""
+        self.starving = False
+        """Whether it ran empty and nothing came since."""
+        self._ring: list[_Entry[T] | None] = [None] * slots
+        self._count = 0
+        self._next: int | None = None  # number of the packet to be taken next
+        self._highest = 0  # highest number held or taken
+        self._newest = 0.0  # latest media time of any packet
+        self._position: float | None = None  # media time up to which was taken
+        self._began = False  # something was taken: numbers before are late
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def level(self) -> float:
+        """Seconds of media between what was taken and the newest packet."""
+        if self._next is None or not self._count:
+            return 0.0
+        begin = self._oldest() if self._position is None else self._position
+        return max(0.0, self._newest - begin)
+
+    @property
+    def level_ms(self) -> int:
+        """The same in whole milliseconds."""
+        return round(1000 * self.level)
+
+    @property
+    def first_time(self) -> float | None:
+        """Media time of the packet to be taken next, as far as it is here."""
+        return None if not self._count else self._oldest()
+
+    @property
+    def newest_time(self) -> float | None:
+        """Latest media time of what came since the last ``clear``."""
+        return None if self._next is None else self._newest
+
+    def _oldest(self) -> float:
+        assert self._next is not None
+        for number in range(self._next, self._highest + 1):
+            entry = self._ring[number % len(self._ring)]
+            if entry is not None:
+                return entry.time
+        return self._newest
+
+    def put(self, number: int, time: float, size: int, value: T) -> Put:
+        """Keep a packet. ``time``: media time in seconds; ``size``: bytes."""
+        counters = self.counters
+        if self._next is None:
+            self._next = self._highest = number
+            self._newest = time
+        elif number < self._next:
+            if self._began or self._highest - number >= len(self._ring):
+                counters.late += 1
+                return Put.LATE
+            self._next = number  # nothing was taken: the stream begins earlier than was thought
+        if not self._count and number - self._next >= len(self._ring):
+            self.counters.missing += number - self._next  # an outage longer than the buffer
+            self._next = number
+        if self._no_room(number, time, size):
+            counters.overflows += 1
+            return Put.OVERFLOW
+        place = number % len(self._ring)
+        if self._ring[place] is not None:
+            counters.repeated += 1
+            return Put.REPEATED
+        if number < self._highest:
+            counters.reordered += 1
+        self._ring[place] = _Entry(number, time, size, value)
+        self._count += 1
+        self.bytes += size
+        self._highest = max(self._highest, number)
+        self._newest = max(self._newest, time)
+        self.starving = False
+        counters.kept += 1
+        return Put.KEPT
+
+    def _no_room(self, number: int, time: float, size: int) -> bool:
+        assert self._next is not None
+        if number - self._next >= len(self._ring) or self.bytes + size > self.max_bytes:
+            return True
+        if not self._count:
+            return False
+        begin = self._oldest() if self._position is None else self._position
+        return time - begin > self.seconds
+
+    def take(self, until: float) -> list[T]:
+        """Everything due up to media time ``until``, in order; the missing before it is given up.
+
+        Running empty before ``until`` is told by ``starving`` and counted once.
+        """
+        taken: list[T] = []
+        self._position = until if self._position is None else max(self._position, until)
+        if self._next is None:
+            return taken
+        number = self._next
+        ring, size = self._ring, len(self._ring)
+        while self._count:
+            place = number
+            while (entry := ring[place % size]) is None:
+                place += 1
+            if entry.time > until:
+                break
+            self.counters.missing += place - number
+            ring[place % size] = None
+            self._count -= 1
+            self.bytes -= entry.size
+            number = place + 1
+            self._began = True
+            taken.append(entry.value)
+        self._next = number
+        self.counters.taken += len(taken)
+        if not self._count and self._began and self._newest < until and not self.ended:
+            self.counters.underflows += not self.starving
+            self.starving = True
+        return taken
+
+    def shift(self, seconds: float) -> None:
+        """What is held is due so much later (less: sooner) than was thought."""
+        for place, entry in enumerate(self._ring):
+            if entry is not None:
+                moved = _Entry(entry.number, entry.time + seconds, entry.size, entry.value)
+                self._ring[place] = moved
+        self._newest += seconds
+
+    def clear(self) -> None:
+        """Forget everything but the counters: after a seek."""
+        self._ring = [None] * len(self._ring)
+        self._count = self.bytes = 0
+        self._next = self._position = None
+        self._began = self.starving = self.ended = False

@@ -1,0 +1,495 @@
+"""The player itself: feeds, streams, clock and outputs joined, on the event loop.
+
+Each tick hands what is due to the decoders, asks again for what is lost, steers the servers, and
+shows what is decoded and due. Network, control and decoders go on beside each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from heliograph.model.errors import HelioError, UnsupportedError
+from heliograph.model.media import Kind
+from heliograph.player.arrivals import Arrival
+from heliograph.player.clock import PlayoutClock
+from heliograph.player.decode import Decoder
+from heliograph.player.network import Feed, Stream
+from heliograph.player.pipeline import DECODE_LEAD, Pipeline
+from heliograph.player.presenting import Outputs, Presenter
+from heliograph.player.steering import FlowOptions, Steering
+from heliograph.player.synchrony import MAX_STREAMS, CommonStart
+from heliograph.player.timeline import Origin
+from heliograph.player.video import Command
+from heliograph.player.writing import Writer
+
+#: Seconds between ticks: a quarter of a frame at 60 a second.
+TICK = 0.004
+#: Seconds a channel's buffer holds beyond what is wanted: bursts at the start.
+LIVE_SLACK = 4.0
+#: Seconds in a title's buffer that are enough to begin.
+BEGIN_AT = 1.0
+#: Seconds waited for the slowest stream before it begins without it.
+BEGIN_PATIENCE = 5.0
+#: Bytes of one stream's buffer: 10 s of 45 Mbit/s.
+MAX_BYTES = 64 << 20
+#: Seconds that an arrow key seeks.
+SEEK_STEP = 10.0
+#: A channel's level is looked at over so many seconds before its clock is shifted.
+LIVE_LOOK = 5.0
+#: Share of the wanted level by which it may differ without that.
+LIVE_SLACKNESS = 0.25
+#: Seconds waited for sender reports once there is enough to begin.
+RELATE_PATIENCE = 1.0
+#: Seconds at the end for what is decoded still.
+DRAIN_PATIENCE = 3.0
+
+
+class State(StrEnum):
+    """What the player is doing."""
+
+    OPENING = "opening"
+    BUFFERING = "buffering"
+    PLAYING = "playing"
+    PAUSED = "paused"
+    SEEKING = "seeking"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class PlayOptions:
+    """How to play."""
+
+    tcp: bool = False
+    """Media within the RTSP connection from the start."""
+    start: float | None = None
+    """Seconds from the beginning of titles."""
+    seconds: float | None = None
+    """End after so many seconds of media."""
+    buffer: float | None = None
+    """Seconds of the circular buffer; else 5 for titles, 1 for channels."""
+    flow: FlowOptions = field(default_factory=FlowOptions)
+    decode: bool = True
+    """Whether media are decoded where no output asks for it."""
+    key: str = ""
+    """Shown as a password where URLs have none."""
+
+
+class Player:
+    """Plays some URLs together. ``run`` it; ``stop`` ends it cleanly."""
+
+    def __init__(self, urls: Sequence[str], options: PlayOptions, outputs: Outputs) -> None:
+        self._urls, self._options, self._outputs = list(urls), options, outputs
+        self._loop = asyncio.get_running_loop()
+        self._clock = PlayoutClock()
+        self._stopping = asyncio.Event()
+        self._presenter: Presenter | None = None
+        self._writer: Writer | None = None
+        self._steerings: list[Steering] = []
+        self._start: CommonStart | None = None
+        self._control: asyncio.Task[None] | None = None
+        self._origin: float | None = None
+        self._ready_since: float | None = None
+        self._live_levels: tuple[float, float] | None = None  # smoothed level, when last shifted
+        self.state = State.OPENING
+        self.feeds: list[Feed] = []
+        self.pipelines: dict[int, Pipeline] = {}
+        """By stream."""
+        self.rebuffered = 0
+        """Times playout stood still for want of media."""
+        self.remarks: list[str] = []
+        """What people should know."""
+
+    # --- what callers see ---------------------------------------------------------------------
+
+    @property
+    def position(self) -> float:
+        """Media time being shown, in seconds."""
+        return self._clock.position(self._loop.time())
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds of the longest title; ``None`` if a channel is among them."""
+        found = [feed.duration for feed in self.feeds]
+        known = [one for one in found if one is not None]
+        return max(known) if known and len(known) == len(found) else None
+
+    @property
+    def streams(self) -> list[Stream]:
+        """All streams."""
+        return [stream for feed in self.feeds for stream in feed.streams]
+
+    @property
+    def presenter(self) -> Presenter | None:
+        """What is shown; ``None`` before it is known what is played."""
+        return self._presenter
+
+    @property
+    def steerings(self) -> Sequence[Steering]:
+        """By feed: its flow control."""
+        return self._steerings
+
+    def stop(self) -> None:
+        """End soon."""
+        self._stopping.set()
+
+    def command(self, command: Command) -> None:
+        """Do as a key says; one at a time, others are ignored meanwhile."""
+        if command is Command.QUIT:
+            self.stop()
+        elif self._control is None or self._control.done():
+            self._control = asyncio.create_task(self._obey(command), name="player control")
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Play until the end, ``stop`` or a failure, which is raised."""
+        try:
+            await self._open()
+            await self._loop_until_end()
+        finally:
+            await self._close()
+
+    async def _open(self) -> None:
+        options = self._options
+        first = 0
+        origin = Origin()
+        for url in self._urls:
+            feed = Feed(
+                url,
+                self,
+                first_stream=first,
+                origin=origin,
+                udp=not options.tcp,
+                key=options.key,
+            )
+            self.feeds.append(feed)
+            await self._unless_stopped(feed.open())
+            first += len(feed.streams)
+        if first > MAX_STREAMS:
+            raise UnsupportedError(f"{first} streams; at most {MAX_STREAMS} are played together")
+        self._make_outputs()
+        level = min(self._begin_level(feed) for feed in self.feeds)
+        self._start = CommonStart(self.pipelines, level=level, patience=BEGIN_PATIENCE)
+        self.state = State.BUFFERING
+        # All are asked from the same media time, at the same moment.
+        await self._unless_stopped(
+            asyncio.gather(*(feed.start(options.start) for feed in self.feeds))
+        )
+        self._steerings = [
+            Steering(feed, self._capacity(feed), options.flow) for feed in self.feeds
+        ]
+
+    async def _unless_stopped(self, work: object) -> None:
+        """Wait for something; a stop cancels it."""
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            stop.cancel()
+            if not task.done():
+                task.cancel()
+                with suppress(asyncio.CancelledError, HelioError):
+                    await task
+
+    def _capacity(self, feed: Feed) -> float:
+        wanted = self._options.buffer
+        return wanted or (1.0 if feed.live else 5.0)
+
+    def _begin_level(self, feed: Feed) -> float:
+        # What is handed to decoders is no more in the buffer, so it has to come beforehand.
+        capacity = self._capacity(feed)
+        return (capacity if feed.live else min(BEGIN_AT, capacity / 2)) + DECODE_LEAD
+
+    def _make_outputs(self) -> None:
+        streams = self.streams
+        self._presenter = presenter = Presenter(self._outputs, streams)
+        self._writer = presenter.writer
+        raw = self._writer is not None and self._writer.raw
+        for feed in self.feeds:
+            room = self._capacity(feed) + (LIVE_SLACK if feed.live else 0.0) + 2 * DECODE_LEAD
+            for stream in feed.streams:
+                wanted = self._options.decode or raw
+                if stream.track.kind is Kind.VIDEO:
+                    wanted |= presenter.screen is not None
+                else:
+                    wanted |= presenter.loudspeaker is not None
+                self.pipelines[stream.index] = Pipeline(
+                    stream.index,
+                    stream.track,
+                    seconds=room,
+                    max_bytes=MAX_BYTES,
+                    decoder=Decoder(stream.index, stream.track) if wanted else None,
+                    on_unit=None if self._writer is None else self._writer.unit,
+                )
+            self.remarks += feed.remarks
+
+    async def _loop_until_end(self) -> None:
+        began: float | None = None
+        while not self._stopping.is_set():
+            now = self._loop.time()
+            self._judge()
+            self._tick(now)
+            if self._clock.running and began is None:
+                began = self._clock.position(now)
+            if self._over(now, began):
+                break
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), TICK)
+        self.state = State.ENDED
+
+    async def _close(self) -> None:
+        if self._control is not None:
+            self._control.cancel()
+            await asyncio.gather(self._control, return_exceptions=True)
+        for steering in self._steerings:
+            await steering.close()
+        await asyncio.gather(*(feed.close() for feed in self.feeds), return_exceptions=True)
+        if self._writer is not None and self._writer.failure is None:
+            for pipeline in self.pipelines.values():
+                pipeline.finish()
+            await self._drain()
+        if self._presenter is not None:
+            self._presenter.close()
+        closing = [pipeline.close for pipeline in self.pipelines.values()]
+        if self._writer is not None:
+            closing.append(self._writer.close)
+        for close in closing:
+            await asyncio.to_thread(close)
+        if self._writer is not None and self._writer.failure is not None:
+            raise self._writer.failure
+
+    async def _drain(self) -> None:
+        """What is in the decoders goes to the file as well."""
+        until = self._loop.time() + DRAIN_PATIENCE
+        while self._loop.time() < until:
+            busy = False
+            for pipeline in self.pipelines.values():
+                if pipeline.decoder is not None:
+                    for decoded in pipeline.decoder.due(float("inf")):
+                        if self._writer is not None:
+                            self._writer.decoded(decoded)
+                    busy |= not pipeline.drained and pipeline.decoder.busy
+            if not busy:
+                return
+            await asyncio.sleep(TICK)
+
+    # --- what comes (Receiver) ----------------------------------------------------------------
+
+    def arrived(self, arrival: Arrival, media: float) -> None:
+        """A packet came."""
+        pipeline = self.pipelines.get(arrival.stream)
+        if pipeline is not None:
+            # Before it begins nothing is due: the position is where this packet is.
+            position = self.position if self._origin is not None else media - BEGIN_AT
+            repeats = any(arrival.stream in feed.repeats for feed in self.feeds)
+            pipeline.arrived(arrival, media, position, repeats)
+
+    def moved(self, stream: int, seconds: float) -> None:
+        """Media times of a stream were too low by so much."""
+        if stream in self.pipelines:
+            self.pipelines[stream].moved(seconds)
+
+    def restarted(self, stream: int, start: float) -> None:
+        """Media of a stream begin anew."""
+        pipeline = self.pipelines.get(stream)
+        if pipeline is not None:
+            pipeline.restarted(start)
+
+    # --- each tick ----------------------------------------------------------------------------
+
+    def _judge(self) -> None:
+        """Raise what makes going on impossible."""
+        for feed in self.feeds:
+            over = feed.ended(self._newest(feed)) or self.state is State.ENDED
+            if feed.failed.done() and not over:
+                raise feed.failed.result()
+        for pipeline in self.pipelines.values():
+            if pipeline.decoder is not None and pipeline.decoder.failure is not None:
+                raise pipeline.decoder.failure
+        if self._writer is not None and self._writer.failure is not None:
+            raise self._writer.failure
+        if self._control is not None and self._control.done():
+            control, self._control = self._control, None
+            if not control.cancelled() and (error := control.exception()) is not None:
+                if not isinstance(error, HelioError):
+                    raise error
+                self.remarks.append(error.message)
+
+    def _newest(self, feed: Feed) -> float:
+        return max((self.pipelines[s.index].newest for s in feed.streams), default=0.0)
+
+    def _tick(self, now: float) -> None:
+        for feed in self.feeds:
+            over = feed.ended(self._newest(feed))
+            for stream in feed.streams:
+                self.pipelines[stream.index].buffer.ended = over
+        if self.state is State.BUFFERING:
+            self._perhaps_begin(now)
+        position = self._clock.position(now)
+        if self._origin is not None:
+            self._ask(now, position)
+        if self.state is State.PLAYING:
+            for pipeline in self.pipelines.values():
+                pipeline.advance(position)
+                if pipeline.buffer.ended and not len(pipeline.buffer):
+                    pipeline.finish()
+            self._perhaps_wait(now)
+            self._steer(now)
+        self._present(self._clock.position(now))
+
+    def _perhaps_begin(self, now: float) -> None:
+        assert self._start is not None
+        for stream, pipeline in self.pipelines.items():
+            ended = pipeline.buffer.ended
+            self._start.report(stream, 1e9 if ended else pipeline.buffer.level, now)
+        if not self._start.ready(now):
+            return
+        if self._origin is None and not all(feed.related for feed in self.feeds):
+            # Channels' streams are laid on one axis by sender reports; these come soon, if at all.
+            self._ready_since = self._ready_since or now
+            if now - self._ready_since < RELATE_PATIENCE:
+                return
+        if self._origin is None:
+            self._origin = self._first_position()
+            self._clock.jump(now, self._origin)
+        self._clock.start(now)
+        self.state = State.PLAYING
+
+    def _first_position(self) -> float:
+        """Where playout begins: at the first media of all; channels no older than the buffer."""
+        firsts, newest = [], []
+        for pipeline in self.pipelines.values():
+            first = pipeline.buffer.first_time
+            if first is not None:
+                firsts.append(first)
+                newest.append(pipeline.newest)
+        if not firsts:
+            return self._options.start or 0.0
+        begin = max(min(firsts), self._options.start or 0.0)
+        if any(feed.live for feed in self.feeds):
+            wanted = max(self._capacity(feed) for feed in self.feeds) + DECODE_LEAD
+            begin = max(begin, min(newest) - wanted)
+        return begin
+
+    def _perhaps_wait(self, now: float) -> None:
+        """Stand still where a stream has run dry, until all have enough again."""
+        dry = [p for p in self.pipelines.values() if p.buffer.starving]
+        out = [p for p in dry if p.decoder is None or p.decoder.next_media() is None]
+        # Sound that falls silent, or a picture that stands, is no reason to stop the others.
+        if out and any(self._alone(pipeline) for pipeline in out):
+            self.rebuffered += 1
+            self._clock.pause(now)
+            self.state = State.BUFFERING
+            level = min(self._begin_level(feed) for feed in self.feeds)
+            self._start = CommonStart(
+                self.pipelines, level=max(0.2, level - DECODE_LEAD), patience=BEGIN_PATIENCE
+            )
+
+    def _alone(self, pipeline: Pipeline) -> bool:
+        """Whether all of the feed's streams wait as this one: the network, not the programme."""
+        feed = next(f for f in self.feeds if any(s.index == pipeline.stream for s in f.streams))
+        return all(self.pipelines[s.index].buffer.starving for s in feed.streams)
+
+    def _ask(self, now: float, position: float) -> None:
+        for feed in self.feeds:
+            for stream in feed.repeats:
+                for request in self.pipelines[stream].requests(now, position):
+                    feed.ask(request)
+
+    def _steer(self, now: float) -> None:
+        levels = [self.level(feed) for feed in self.feeds]
+        for steering, level in zip(self._steerings, levels, strict=True):
+            steering.report(level, levels, now)
+        if not any(feed.live for feed in self.feeds) or self._writer is not None:
+            return
+        # A channel cannot be steered: our clock follows its sender's instead.
+        wanted = max(self._capacity(feed) for feed in self.feeds)
+        level = min(levels)
+        smoothed, since = self._live_levels or (level, now)
+        smoothed += (level - smoothed) * TICK / LIVE_LOOK
+        if now - since >= LIVE_LOOK:
+            since = now
+            off = smoothed - wanted
+            self._clock.shift(now, off if abs(off) > LIVE_SLACKNESS * wanted else 0.0)
+        self._live_levels = (smoothed, since)
+
+    def level(self, feed: Feed) -> float:
+        """Seconds in the emptiest buffer of a feed's streams that are not silent."""
+        levels = [self.pipelines[s.index].buffer.level for s in feed.streams]
+        return max(levels) if levels and min(levels) == 0.0 else min(levels, default=0.0)
+
+    def _over(self, now: float, began: float | None) -> bool:
+        position = self._clock.position(now)
+        wanted = self._options.seconds
+        if wanted is not None and began is not None and position - began >= wanted:
+            return True
+        if not self.feeds or not all(feed.ended(self._newest(feed)) for feed in self.feeds):
+            return False
+        if self.state is State.BUFFERING and self._origin is None:
+            return all(not len(p.buffer) for p in self.pipelines.values())
+        drained = all(pipeline.drained for pipeline in self.pipelines.values())
+        return drained and position >= max(p.newest for p in self.pipelines.values())
+
+    # --- showing ------------------------------------------------------------------------------
+
+    def _present(self, position: float) -> None:
+        presenter = self._presenter
+        assert presenter is not None
+        if self.state in (State.PLAYING, State.PAUSED):
+            for pipeline in self.pipelines.values():
+                if pipeline.decoder is not None:
+                    # The device plays sound some time after it is given.
+                    ahead = 0.0 if pipeline.is_video else DECODE_LEAD
+                    presenter.take(pipeline.decoder.due(position + ahead))
+        for command in presenter.present(position, self._clock.running):
+            self.command(command)
+
+    # --- control ------------------------------------------------------------------------------
+
+    async def _obey(self, command: Command) -> None:
+        if any(feed.live for feed in self.feeds):
+            self.remarks.append("a channel cannot be paused or sought in")
+            return
+        if command is Command.PAUSE:
+            await (self._go_on() if self.state is State.PAUSED else self._pause())
+        elif command in (Command.BACK, Command.FORWARD):
+            step = SEEK_STEP if command is Command.FORWARD else -SEEK_STEP
+            await self.seek(self.position + step)
+
+    async def _pause(self) -> None:
+        """Stand still; servers go on until buffers are full, then they are paused too."""
+        if self.state is State.PLAYING:
+            self._clock.pause(self._loop.time())
+            self.state = State.PAUSED
+            await asyncio.gather(*(steering.hold() for steering in self._steerings))
+
+    async def _go_on(self) -> None:
+        await asyncio.gather(*(steering.release() for steering in self._steerings))
+        self._clock.start(self._loop.time())
+        self.state = State.PLAYING
+
+    async def seek(self, seconds: float) -> None:
+        """Go to another time of all titles."""
+        duration = self.duration
+        target = max(0.0, seconds if duration is None else min(seconds, duration - 1.0))
+        self._clock.pause(self._loop.time())
+        self.state = State.SEEKING
+        try:
+            for steering in self._steerings:
+                steering.forget()
+            await asyncio.gather(*(feed.seek(target) for feed in self.feeds))
+        finally:
+            now = self._loop.time()
+            if self._presenter is not None:
+                self._presenter.clear()
+            self._clock.jump(now, target)
+            level = min(self._begin_level(feed) for feed in self.feeds)
+            self._start = CommonStart(self.pipelines, level=level, patience=BEGIN_PATIENCE)
+            self.state = State.BUFFERING

@@ -1,0 +1,141 @@
+"""The buffer: order, limits, what is told; against a naive one that keeps everything."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heliograph.player.buffer import CircularBuffer, Put
+
+
+def small(**named: float) -> CircularBuffer[int]:
+    given = {"seconds": 10.0, "max_bytes": 10_000, "slots": 64, **named}
+    return CircularBuffer(
+        seconds=given["seconds"], max_bytes=int(given["max_bytes"]), slots=int(given["slots"])
+    )
+
+
+def put(buffer: CircularBuffer[int], *numbers: int, size: int = 10) -> list[Put]:
+    return [buffer.put(n, n / 10, size, n) for n in numbers]
+
+
+def test_packets_come_out_in_order_whatever_order_they_came_in() -> None:
+    buffer = small()
+    put(buffer, 3, 1, 2, 5, 4)
+    assert buffer.take(0.45) == [1, 2, 3, 4]
+    assert buffer.counters.reordered == 3
+    assert buffer.take(1.0) == [5]
+
+
+def test_what_is_missing_is_waited_for_until_what_follows_is_due() -> None:
+    buffer = small()
+    put(buffer, 1, 3)
+    assert buffer.take(0.25) == [1]
+    assert put(buffer, 2) == [Put.KEPT]
+    assert buffer.take(0.25) == [2]
+    put(buffer, 5)
+    assert buffer.take(0.5) == [3, 5]
+    assert buffer.counters.missing == 1
+    assert put(buffer, 4) == [Put.LATE]
+
+
+def test_the_same_packet_is_kept_once() -> None:
+    buffer = small()
+    assert put(buffer, 1, 1) == [Put.KEPT, Put.REPEATED]
+    assert buffer.bytes == 10
+
+
+@pytest.mark.parametrize(
+    ("limit", "fits"), [({"seconds": 1.0}, 11), ({"max_bytes": 105}, 10), ({"slots": 8}, 8)]
+)
+def test_each_limit_refuses_what_is_beyond_it_and_tells(limit: dict[str, float], fits: int) -> None:
+    buffer = small(**limit)
+    made = put(buffer, *range(20))
+    assert made == [Put.KEPT] * fits + [Put.OVERFLOW] * (20 - fits)
+    assert buffer.counters.overflows == 20 - fits
+    assert buffer.take(10) == list(range(fits))
+    assert buffer.bytes == 0
+
+
+def test_running_empty_is_told_once_until_something_comes() -> None:
+    buffer = small()
+    assert buffer.take(5.0) == []
+    assert buffer.counters.underflows == 0  # it never began
+    buffer = small()
+    put(buffer, 1, 2)
+    buffer.take(0.2)
+    assert not buffer.starving
+    buffer.take(0.3)
+    buffer.take(0.4)
+    assert buffer.starving
+    assert buffer.counters.underflows == 1
+    buffer.put(3, 0.5, 10, 3)
+    assert not buffer.starving
+    buffer.take(0.6)
+    assert buffer.counters.underflows == 2
+
+
+def test_the_end_is_no_underflow() -> None:
+    buffer = small()
+    put(buffer, 1)
+    buffer.ended = True
+    buffer.take(9.0)
+    assert not buffer.starving
+    assert buffer.counters.underflows == 0
+
+
+def test_the_level_is_what_lies_ahead_of_the_playout() -> None:
+    buffer = small()
+    put(buffer, *range(11))
+    assert buffer.level_ms == 1000
+    buffer.take(0.4)
+    assert buffer.level_ms == 600
+    buffer.take(2.0)
+    assert buffer.level_ms == 0
+
+
+def test_an_outage_longer_than_the_ring_does_not_close_it_for_ever() -> None:
+    buffer = small(slots=8)
+    put(buffer, 1)
+    buffer.take(0.1)
+    assert put(buffer, 1000) == [Put.KEPT]
+    assert buffer.take(100.0) == [1000]
+    assert buffer.counters.missing == 998
+
+
+def test_after_a_seek_earlier_numbers_are_welcome() -> None:
+    buffer = small()
+    put(buffer, 100, 101)
+    buffer.take(10.1)
+    buffer.clear()
+    assert put(buffer, 5) == [Put.KEPT]
+    assert buffer.take(0.5) == [5]
+
+
+@given(st.integers(0, 10_000), st.integers(1, 30), st.floats(0, 0.3))
+def test_it_gives_what_a_naive_one_gives(seed: int, disorder: int, loss: float) -> None:
+    chance = random.Random(seed)
+    sent = [n for n in range(300) if chance.random() >= loss]
+    order = sorted(sent, key=lambda n: n + chance.uniform(0, disorder))
+    buffer: CircularBuffer[int] = CircularBuffer(seconds=1e9, max_bytes=1 << 30, slots=1024)
+    # Naively: everything ever put, of which what is due and behind what was given is given.
+    ever: list[int] = []
+    given_last = -1
+    out: list[int] = []
+    naive: list[int] = []
+    for step, number in enumerate(order):
+        buffer.put(number, float(number), 1, number)
+        ever.append(number)
+        if step % 7 == 0:
+            until = float(step - disorder)
+            out += buffer.take(until)
+            due = sorted({n for n in ever if given_last < n <= until})
+            naive += due
+            given_last = max([given_last, *due])
+    out += buffer.take(1e6)
+    naive += sorted({n for n in ever if n > given_last})
+    assert out == naive
+    assert buffer.counters.taken + buffer.counters.late == len(sent)
