@@ -129,9 +129,7 @@ class _Outputs:
         if not self._sound or not sources:
             return None
         from heliograph.player.audio import Speaker
-        from heliograph.player.video import load_sdl
 
-        load_sdl()
         try:
             return Speaker(sources)
         except ResourceError as error:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from heliograph.model.errors import ResourceError
 from heliograph.player.decode import Sound
+from heliograph.player.sdl import load_sdl, reason
 
 Samples = NDArray[np.float32]
 
@@ -156,20 +157,18 @@ class Speaker:
 
     def __init__(self, sources: Mapping[int, int]) -> None:
         """Raises ``ResourceError`` where there is none."""
-        import sdl2
-
-        self._sdl = sdl2
+        self._sdl = sdl2 = load_sdl()
         if sdl2.SDL_InitSubSystem(sdl2.SDL_INIT_AUDIO):
-            raise ResourceError(f"no sound device: {_reason(sdl2)}")
+            raise ResourceError(f"no sound device: {reason(sdl2)}")
         wanted = min(8, max(2, sum(sources.values())))  # SDL knows layouts of up to 7.1
         spec = sdl2.SDL_AudioSpec(RATE, sdl2.AUDIO_F32SYS, wanted, 1024)
         got = sdl2.SDL_AudioSpec(0, 0, 0, 0)
         allowed = sdl2.SDL_AUDIO_ALLOW_CHANNELS_CHANGE
         self._device = sdl2.SDL_OpenAudioDevice(None, 0, spec, got, allowed)
         if not self._device:
-            reason = _reason(sdl2)
+            why = reason(sdl2)
             sdl2.SDL_QuitSubSystem(sdl2.SDL_INIT_AUDIO)
-            raise ResourceError(f"no sound device: {reason}")
+            raise ResourceError(f"no sound device: {why}")
         self.mixer = Mixer(sources, got.channels)
         """Give it decoded sound."""
         self.resets = 0
@@ -219,8 +218,3 @@ class Speaker:
             self._sdl.SDL_CloseAudioDevice(self._device)
             self._sdl.SDL_QuitSubSystem(self._sdl.SDL_INIT_AUDIO)
             self._device = 0
-
-
-def _reason(sdl2: object) -> str:
-    text: bytes = sdl2.SDL_GetError()  # type: ignore[attr-defined]
-    return text.decode("utf-8", "replace") or "unknown"

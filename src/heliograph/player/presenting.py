@@ -117,68 +117,6 @@ class Presenter:
                 found[stream] = due.popleft()
         return found
 
-    def clear(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Outputs(Protocol):
-    """Made when it is known what is played; each may be absent."""
-
-    def screen(self, streams: Sequence[Stream]) -> Screen | None: ...
-
-    def loudspeaker(self, streams: Sequence[Stream]) -> Loudspeaker | None: ...
-
-    def writer(self, streams: Sequence[Stream]) -> Writer | None: ...
-
-
-class Presenter:
-    """Shows pictures of one instant together and plays sound by the same clock."""
-
-    def __init__(self, outputs: Outputs, streams: Sequence[Stream]) -> None:
-        self.writer = outputs.writer(streams)
-        self.screen = outputs.screen(streams)
-        self.loudspeaker = outputs.loudspeaker(streams)
-        self.skews = Skews()
-        """Of pictures shown together."""
-        self.pictures = 0
-        """Pictures shown."""
-        self.skipped = 0
-        """Pictures left out since a later one was due too."""
-        self.sounds = 0
-        """Pieces of sound heard."""
-        self._videos: set[int] = set()
-        self._due: dict[int, Picture] = {}
-        self._shown: dict[int, Picture] = {}
-
-    def take(self, items: Iterable[Decoded]) -> None:
-        """What is due now: pictures at once, sound a little before."""
-        for item in items:
-            if self.writer is not None:
-                self.writer.decoded(item)
-            if isinstance(item, Picture):
-                self._videos.add(item.stream)
-                self.skipped += item.stream in self._due
-                self._due[item.stream] = item
-            else:
-                self.sounds += 1
-                if self.loudspeaker is not None:
-                    self.loudspeaker.add(item)
-
-    def present(self, position: float, running: bool) -> list[Command]:
-        """Show what was taken; what was asked for in the window."""
-        changed, self._due = self._due, {}
-        if changed:
-            self._shown.update(changed)
-            self.pictures += len(changed)
-            if len(self._shown) > 1:
-                self.skews.add(picture.media for picture in self._shown.values())
-            if self.screen is not None:
-                self.screen.show({s: picture.frame for s, picture in changed.items()})
-        if self.loudspeaker is not None:
-            self.loudspeaker.pump(position, running)
-        return [] if self.screen is None else self.screen.commands()
-
     def clear(self) -> None:
         """Forget what is due: after a seek."""
         for due in self._due.values():

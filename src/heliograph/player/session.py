@@ -7,7 +7,7 @@ shows what is decoded and due. Network, control and decoders go on beside each o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -148,12 +148,13 @@ class Player:
     async def run(self) -> None:
         """Play until the end, ``stop`` or a failure, which is raised."""
         try:
-            await self._open()
-            await self._loop_until_end()
+            if await self._open():
+                await self._loop_until_end()
         finally:
             await self._close()
 
-    async def _open(self) -> None:
+    async def _open(self) -> bool:
+        """Connect to all and have them send; False if it was stopped meanwhile."""
         options = self._options
         first = 0
         origin = Origin()
@@ -167,7 +168,8 @@ class Player:
                 key=options.key,
             )
             self.feeds.append(feed)
-            await self._unless_stopped(feed.open())
+            if not await self._unless_stopped(feed.open()):
+                return False
             first += len(feed.streams)
         if first > MAX_STREAMS:
             raise UnsupportedError(f"{first} streams; at most {MAX_STREAMS} are played together")
@@ -176,21 +178,24 @@ class Player:
         self._start = CommonStart(self.pipelines, level=level, patience=BEGIN_PATIENCE)
         self.state = State.BUFFERING
         # All are asked from the same media time, at the same moment.
-        await self._unless_stopped(
-            asyncio.gather(*(feed.start(options.start) for feed in self.feeds))
-        )
+        starting = asyncio.gather(*(feed.start(options.start) for feed in self.feeds))
+        if not await self._unless_stopped(starting):
+            return False
         self._steerings = [
             Steering(feed, self._capacity(feed), options.flow) for feed in self.feeds
         ]
+        return True
 
-    async def _unless_stopped(self, work: object) -> None:
-        """Wait for something; a stop cancels it."""
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    async def _unless_stopped(self, work: Awaitable[object]) -> bool:
+        """Wait for something; False if a stop came first, and cancelled it."""
+        task = asyncio.ensure_future(work)
         stop = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                task.result()
+            if not task.done():
+                return False
+            task.result()
+            return True
         finally:
             stop.cancel()
             if not task.done():
@@ -333,14 +338,14 @@ class Player:
         if self.state is State.BUFFERING:
             self._perhaps_begin(now)
         position = self._clock.position(now)
-        if self._origin is not None:
-            self._ask(now, position)
+        self._ask(now, position)
         if self.state is State.PLAYING:
             for pipeline in self.pipelines.values():
                 pipeline.advance(position)
                 if pipeline.buffer.ended and not len(pipeline.buffer):
                     pipeline.finish()
             self._perhaps_wait(now)
+        if self.state in (State.PLAYING, State.BUFFERING):
             self._steer(now)
         self._present(self._clock.position(now))
 
@@ -400,14 +405,18 @@ class Player:
     def _ask(self, now: float, position: float) -> None:
         for feed in self.feeds:
             for stream in feed.repeats:
-                for request in self.pipelines[stream].requests(now, position):
+                pipeline = self.pipelines[stream]
+                if self._origin is None:
+                    position = pipeline.newest - BEGIN_AT
+                for request in pipeline.requests(now, position):
                     feed.ask(request)
 
     def _steer(self, now: float) -> None:
         levels = [self.level(feed) for feed in self.feeds]
         for steering, level in zip(self._steerings, levels, strict=True):
             steering.report(level, levels, now)
-        if not any(feed.live for feed in self.feeds) or self._writer is not None:
+        follows = any(feed.live for feed in self.feeds) and self._writer is None
+        if not follows or self.state is not State.PLAYING:
             return
         # A channel cannot be steered: our clock follows its sender's instead.
         wanted = max(self._capacity(feed) for feed in self.feeds)

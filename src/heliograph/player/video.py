@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from types import ModuleType
 
 import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from heliograph.model.errors import ResourceError
+from heliograph.player.sdl import load_sdl, reason
 
 #: Pictures side by side.
 MAX_VIDEOS = 8
@@ -53,20 +52,6 @@ def layout(
     return places
 
 
-def load_sdl() -> ModuleType:
-    """SDL's binding; ``ResourceError`` where it is not installed."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it tells which library it took
-            import sdl2
-    except ImportError as error:
-        raise ResourceError(
-            "the window needs SDL: install heliograph[player], or use --stats or --write"
-        ) from error
-    module: ModuleType = sdl2
-    return module
-
-
 class Window:
     """Shows pictures. For the main thread only."""
 
@@ -76,8 +61,7 @@ class Window:
             raise ValueError(f"{len(videos)} videos")
         self._sdl = sdl2 = load_sdl()
         if sdl2.SDL_InitSubSystem(sdl2.SDL_INIT_VIDEO):
-            reason = sdl2.SDL_GetError().decode("utf-8", "replace")
-            raise ResourceError(f"no display ({reason}); use --stats or --write")
+            raise ResourceError(f"no display ({reason(sdl2)}); use --stats or --write")
         self._videos = list(videos)
         self._textures: dict[int, tuple[object, tuple[int, int]]] = {}
         self._full = False
@@ -93,9 +77,9 @@ class Window:
         kind = sdl2.SDL_RENDERER_SOFTWARE if soft else 0
         self._renderer = self._window and sdl2.SDL_CreateRenderer(self._window, -1, kind)
         if not self._renderer:
-            reason = sdl2.SDL_GetError().decode("utf-8", "replace")
+            why = reason(sdl2)
             self.close()
-            raise ResourceError(f"no window ({reason}); use --stats or --write")
+            raise ResourceError(f"no window ({why}); use --stats or --write")
         sdl2.SDL_SetHint(sdl2.SDL_HINT_RENDER_SCALE_QUALITY, b"linear")
 
     def show(self, frames: Mapping[int, VideoFrame]) -> None:
