@@ -9,8 +9,8 @@ import sys
 import time
 
 from heliograph.model.media import Kind
-from heliograph.protocols.rtp import RtpPacket
 from heliograph.player.rtsp_client import RtspClient
+from heliograph.protocols.rtp import RtpPacket
 
 
 async def play(url: str) -> None:

@@ -54,6 +54,7 @@ from heliograph.node.periodic import Periodic
 from heliograph.node.roles import Role, roles_of
 from heliograph.node.settings import Loaded, Settings, diff
 from heliograph.node.storage.opening import open_storage
+from heliograph.node.storage.serving import admission_of
 from heliograph.node.storage.storage import Storage
 from heliograph.node.titles import Titles
 from heliograph.plane import Plane, PlaneLoop, open_plane
@@ -63,7 +64,9 @@ from heliograph.servers.http import HttpServer
 from heliograph.servers.https import HttpsServer
 from heliograph.servers.rtmp import RtmpServer
 from heliograph.servers.rtsp import RtspServer
+from heliograph.servers.rtsp_ondemand import RtspOnDemand
 from heliograph.servers.rtsp_titles import RtspTitles
+from heliograph.vod.ondemand import OnDemand
 from heliograph.web.app import create_app
 from heliograph.web.chat import ChatGate
 from heliograph.web.context import WebContext
@@ -226,6 +229,7 @@ class Server:
             statistics=self.titles.statistics.counters,
             http_port=lambda: self.http.port,
             storage=self.storage,
+            ondemand=self._open_on_demand(),
         )
         chat = self._open_chat(context)
         await self._open_http(context, chat)
@@ -255,6 +259,12 @@ class Server:
     async def _open_media_servers(self, loop: PlaneLoop, gate: Gate) -> None:
         settings = self.settings
         self.rtsp = RtspServer(self.channels, loop, rtsp_options(settings), gate=gate)
+        self.rtsp.ondemand = RtspOnDemand(
+            self.storage.shelf,
+            loop,
+            admission=admission_of(self.storage, settings.storage),
+            observe=self.titles.statistics.sessions.observe,
+        )
         if self.titles.dispatching is not None:
             self.rtsp.titles = RtspTitles(self.titles.dispatching.dispatcher)
         await self.rtsp.start()
@@ -300,6 +310,11 @@ class Server:
             authority=found.authority,
             policy=found.policy,
         )
+
+    def _open_on_demand(self) -> OnDemand:
+        found = OnDemand(self.storage.shelf, watching=self.titles.statistics.watching)
+        self._undo.append(("titles in browsers", found.close))
+        return found
 
     def _open_chat(self, context: WebContext) -> ChatServer | None:
         settings = self.settings

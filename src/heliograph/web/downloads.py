@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
 
 import structlog
 from starlette.responses import Response
@@ -15,21 +14,12 @@ from heliograph.model.errors import HelioError
 from heliograph.vod.download import Layout, Place
 from heliograph.vod.manifest import BlockSource, Manifest
 from heliograph.vod.ondemand import OnDemand
+from heliograph.web.streams import ENDLESS
 
 log = structlog.get_logger(__name__)
 
 #: Bytes given to the connection at a time; whoever takes less in a minute is cut off.
 CHUNK = 64 << 10
-#: Set in the extensions of a request's scope: counts what was taken of a long answer.
-PROGRESS = "helio.progress"
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far an answer has come; the server looks whether it moves."""
-
-    sent: int = 0
-    """Bytes that the connection took."""
 
 
 class FileResponse(Response):
@@ -57,10 +47,9 @@ class FileResponse(Response):
         self._peer = peer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        progress = Progress()
-        scope.setdefault("extensions", {})[PROGRESS] = progress
+        scope.setdefault("extensions", {})[ENDLESS] = True
         self._ondemand.downloads += 1
-        sending = asyncio.create_task(self._send(send, progress))
+        sending = asyncio.create_task(self._send(send))
         leaving = asyncio.create_task(_left(receive))
         try:
             await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -72,22 +61,23 @@ class FileResponse(Response):
         if not sending.cancelled():
             sending.result()
 
-    async def _send(self, send: Send, progress: Progress) -> None:
+    async def _send(self, send: Send) -> None:
         ondemand, name = self._ondemand, self._manifest.name
         start = {"type": "http.response.start", "status": self.status_code}
         await send({**start, "headers": self.raw_headers})
         source = ondemand.shelf.source(self._manifest)
+        sent = 0
         try:
             async with contextlib.aclosing(self._pieces(source)) as pieces:
                 async for piece in pieces:
                     message: Message = {"type": "http.response.body", "body": piece}
                     await send({**message, "more_body": True})
-                    progress.sent += len(piece)
+                    sent += len(piece)
                     ondemand.counters["bytes_sent"] += len(piece)
                     ondemand.watching.sent(name, self._peer, "mp4", len(piece))
         except HelioError as error:
             ondemand.counters["downloads_broken"] += 1
-            log.warning("download broken", title=name, at=progress.sent, reason=error.message)
+            log.warning("download broken", title=name, at=sent, reason=error.message)
             return
         await send({"type": "http.response.body", "body": b""})
 

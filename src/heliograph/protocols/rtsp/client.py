@@ -196,9 +196,7 @@ class ClientSession:
             )
             self._call(call, now)
 
-    def play(
-        self, now: float, range: Range | None = None, *, speed: float | None = None
-    ) -> None:
+    def play(self, now: float, range: Range | None = None, *, speed: float | None = None) -> None:
         """Start or resume playing; gives ``Playing``. Without ``range`` the server decides.
 
         ``speed``: factor of the rate at which packets are to come (RFC 2326 §12.35).

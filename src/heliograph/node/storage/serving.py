@@ -1,0 +1,48 @@
+"""What a node's servers need to play the titles of its volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from heliograph.node.settings.storage import StorageSettings
+from heliograph.node.storage.storage import Storage
+from heliograph.storage.values import DiskId
+from heliograph.storage.volume.state import DiskState
+from heliograph.vod.admission import Budgets
+from heliograph.vod.manifest import Manifest
+from heliograph.vod.promises import Admission
+
+if TYPE_CHECKING:
+    from heliograph.storage.volume.state import VolumeState
+
+#: Share of what a disk was measured to read, of one large file after the other, that is promised:
+#: blocks lie apart, and repairs want some.
+PROMISED = 0.6
+
+
+def admission_of(storage: Storage, settings: StorageSettings) -> Admission:
+    """Promises streams by what the disks of all volumes and this node's network can give."""
+
+    def budgets() -> Budgets:
+        disks = {
+            one.id: PROMISED * one.bandwidth
+            for holding in storage.holdings.values()
+            for one in holding.state.disks
+            if one.state is not DiskState.LOST
+        }
+        return Budgets(disks, network_bps=settings.network_bps)
+
+    def shares(manifest: Manifest) -> Mapping[DiskId, float]:
+        placed = storage.shelf.placed(manifest.name)
+        holding = None if placed is None else storage.holdings.get(placed.volume)
+        return {} if holding is None else _shares(holding.state)
+
+    return Admission(budgets, shares)
+
+
+def _shares(state: VolumeState) -> Mapping[DiskId, float]:
+    """Where the blocks of a title are, of which each disk has what its logical disks are worth."""
+    found = state.table.shares
+    all = sum(found.values()) or 1.0
+    return {disk: share / all for disk, share in found.items()}
