@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -76,17 +76,39 @@ def listed(
         after = page.get("more")
 
 
-def download(server: str, path: str, file: Path | None) -> Iterator[bytes]:
+def download(
+    server: str, path: str, file: Path | None, *, base: str = "/api/v1"
+) -> Iterator[bytes]:
     """What the API sends as a file, in pieces; ``RemoteError`` where it ends before its end."""
     import httpx
 
-    url = f"{server.rstrip('/')}/api/v1{path}"
+    url = f"{server.rstrip('/')}{base}{path}"
     headers = {"Authorization": f"Bearer {_key(file)}"}
     try:
         with httpx.stream("GET", url, headers=headers, timeout=PATIENCE, trust_env=False) as answer:
             if not answer.is_success:
                 raise RemoteError(json.loads(answer.read())["error"]["message"], subject=url)
             yield from answer.iter_bytes()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise RemoteError(f"no answer from {url}: {error}", subject=url) from None
+    except (ValueError, KeyError, TypeError):
+        raise RemoteError(f"{server} is not a Heliograph server", subject=url) from None
+
+
+def upload(
+    server: str, path: str, file: Path | None, pieces: Iterable[bytes], size: int
+) -> dict[str, Any]:
+    """Send the API a file of ``size`` bytes; what it answers. ``RemoteError`` as of ``ask``."""
+    import httpx
+
+    url = f"{server.rstrip('/')}/api/v1{path}"
+    headers = {"Authorization": f"Bearer {_key(file)}", "Content-Length": str(size)}
+    try:
+        answer = httpx.put(url, content=pieces, headers=headers, timeout=SILENCE, trust_env=False)
+        found: dict[str, Any] = answer.json()
+        if answer.is_success:
+            return found
+        raise RemoteError(found["error"]["message"], subject=url)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise RemoteError(f"no answer from {url}: {error}", subject=url) from None
     except (ValueError, KeyError, TypeError):

@@ -25,7 +25,9 @@ def command(
     ] = False,
     role: Annotated[
         list[str] | None,
-        typer.Option("--role", metavar="portal|manager|unit|storage", help="What this node does; repeat."),
+        typer.Option(
+            "--role", metavar="portal|manager|unit|storage", help="What this node does; repeat."
+        ),
     ] = None,
     join: Annotated[
         list[str] | None,

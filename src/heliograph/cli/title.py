@@ -7,10 +7,15 @@ from urllib.parse import quote
 
 import typer
 
+from heliograph.cli import title_media
 from heliograph.cli.api import HERE, KeyOption, ServerOption, ask, listed
 from heliograph.cli.console import JsonOption, duration, new_app, print_json, print_table
 
-app = new_app("Show, add and remove titles that are played on demand.")
+app = new_app("Show, add and remove titles that are played on demand, and their media.")
+app.command("import")(title_media.import_files)
+app.command()(title_media.verify)
+app.command()(title_media.export)
+app.command()(title_media.erase)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Its logical id.")]
 
