@@ -12,6 +12,16 @@ from heliograph.cli.placing.scenario import MIXED, changes, moments
 from heliograph.model.errors import MalformedError
 from heliograph.storage.placement import POLICIES
 
+GROWTH = "4" + " +1" * 20
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a look-up costs is not what these tests are about."""
+    monkeypatch.setattr("heliograph.cli.placing.measure.LOOKUPS", 20)
+    monkeypatch.setattr("heliograph.cli.placing.measure.AT_ONCE", 1000)
+
+
 SMALL = ["placement", "bench", "--blocks", "40000", "--operations", "4 +2 -1 +1"]
 
 
@@ -45,6 +55,17 @@ def test_programs_get_json_with_the_conditions(capsys: pytest.CaptureFixture[str
         assert one["spread"] < 0.1
         assert one["alone_us"] > one["vector_us"] > 0
         assert one["state"] > 0
+
+
+def test_a_disk_without_blocks_is_told_in_valid_json(capsys: pytest.CaptureFixture[str]):
+    arguments = ["placement", "bench", "--blocks", "5000", "--operations", GROWTH]
+    only = ["--policy", "scaddar-32", "--disks", "equal"]
+    assert cli.main([*arguments, *only, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found["results"][0]["spread"] is None
+    assert found["results"][0]["verdict"] == "uneven, moves too little"
+    assert cli.main([*arguments, *only]) == 0
+    assert "\t∞\t" in capsys.readouterr().out
 
 
 def test_a_policy_that_does_not_exist_is_refused_before_anything_is_placed(
@@ -102,7 +123,7 @@ def test_time_is_told_by_the_clock():
         clock=lambda: float(next(ticks)),
         done=lambda: done.append(1),
     )
-    assert (result.alone_us, result.vector_us) == (500, 10)
+    assert (result.alone_us, result.vector_us) == (50_000, 1000)
     assert len(done) == 2
 
 

@@ -51,8 +51,10 @@ class Result:
     """Movement and fairness judged together; empty: both are good."""
 
     def as_json(self) -> dict[str, object]:
-        """For programs."""
-        return asdict(self)
+        """For programs; where a disk is empty nothing can be said of the spread."""
+        return {
+            name: None if value == float("inf") else value for name, value in asdict(self).items()
+        }
 
 
 def measure(
