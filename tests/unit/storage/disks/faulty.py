@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from heliograph.storage.disks import files
-from heliograph.storage.disks.disk import GRAIN, Disk
+from heliograph.storage.disks.disk import GRAIN, USAGE, Disk
 from heliograph.storage.values import BlockKey, ObjectId
 
 #: The calls of ``files.py`` that reach the kernel.
@@ -20,7 +20,7 @@ CALLS = frozenset(
 OBJECT = ObjectId("3f" * 16)
 OTHER = ObjectId("3f" + "a0" * 15)
 KEPT = {BlockKey(OBJECT, group, 1): b"kept %d " % group * 300 for group in (0, 1, 5000)}
-HEADS = {OBJECT: (3, b"third head"), OTHER: (1, b"only head")}
+HEADS = {OBJECT: (3, b"third head"), OTHER: (1, b"first head")}
 STATE = (7, b"the volume's state")
 
 
@@ -57,9 +57,15 @@ def filled(path: Path) -> None:
     with Disk.create(path, "films") as disk:
         for key, payload in KEPT.items():
             disk.put(key, payload)
+        disk.put_head(OTHER, 0, b"an older head")
+        older = next((path / "heads").rglob(f"{OTHER}.*"))
+        content = older.read_bytes()
         for object, (serial, data) in HEADS.items():
             disk.put_head(object, serial, data)
         disk.put_state(STATE[1], STATE[0])
+    older.write_bytes(content)  # as a crash leaves it
+    (path / USAGE).unlink()
+    Disk.open(path).close()
 
 
 def calls_of(path: Path, work: Callable[[Disk], object]) -> list[str]:

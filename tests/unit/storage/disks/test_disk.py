@@ -275,6 +275,23 @@ def test_a_disk_whose_directory_vanishes_says_so(disk: Disk, elsewhere: bool) ->
     assert not elsewhere or list(root.iterdir()) == []
 
 
+def test_another_disk_in_its_place_is_not_written_to(disk: Disk, tmp_path: Path) -> None:
+    disk.put(KEY, PAYLOAD)
+    root = Path(disk.path)
+    root.rename(tmp_path / "moved")
+    with Disk.create(root, "films") as other:
+        for ask in (
+            lambda: disk.put(BlockKey(OBJECT, 1, 1), PAYLOAD),
+            lambda: disk.put_head(OBJECT, 1, b"x"),
+            lambda: disk.get(KEY),
+        ):
+            with pytest.raises(DiskError):
+                ask()
+        assert other.usage().blocks == 0
+        assert list(other.keys()) == []
+        assert list(other.heads()) == []
+
+
 def test_many_threads_put_and_delete_the_same(disk: Disk) -> None:
     failures: list[BaseException] = []
 

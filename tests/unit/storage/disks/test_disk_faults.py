@@ -19,11 +19,12 @@ from tests.unit.storage.disks.faulty import (
     calls_of,
     check_kept,
     filled,
+    recounted,
     standing_in,
 )
 
 from heliograph.model.errors import NotFoundError
-from heliograph.storage.disks.disk import Block, Disk
+from heliograph.storage.disks.disk import USAGE, Block, Disk
 from heliograph.storage.errors import CorruptError, DiskError
 from heliograph.storage.values import BlockKey, ObjectId
 
@@ -125,7 +126,15 @@ def test_a_damaged_block_is_mended_by_putting_it_again(one: tuple[Disk, Path]) -
     disk.put(KEY, PAYLOAD, (20, 11))
     assert disk.get(KEY) == Block(PAYLOAD, (20, 11))
     assert disk.mended == 1
-    assert disk.usage().blocks == 1
+    large = BlockKey(OBJECT, 2, 2)
+    disk.put(large, bytes(20_000))
+    found = next(Path(disk.path).rglob("00000002-02"))
+    found.write_bytes(found.read_bytes()[:-9000])
+    disk.close()
+    (Path(disk.path) / USAGE).unlink()
+    with Disk.open(disk.path) as again:
+        again.put(large, bytes(20_000))
+        assert (again.usage().used, again.usage().blocks) == recounted(Path(disk.path))
 
 
 def refuse(number: int) -> Callable[..., None]:
