@@ -228,6 +228,8 @@ class DiskReader:
             return await answer
         finally:
             del job.waiters[answer]
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # who is cancelled in the same moment does not look at it
             if not job.waiters and job.entry is not None and self._order.drop(job.entry):
                 self.counters.abandoned += 1
                 self._forget(job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import random
 import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -250,3 +251,36 @@ async def test_closing_fails_what_waits_and_awaits_what_runs(slow: SlowDisk) -> 
     await closing
     assert (await tasks[0]).payload == b"0"
     await reader.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whoever_is_cancelled_everybody_else_gets_an_answer(
+    tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    with Disk.create(tmp_path / "disk", "films") as disk:
+        for number in range(10):
+            disk.put(key(number), b"%d" % number * 1000)
+        reader = DiskReader(disk, threads=chance.randint(1, 4), limit=50)
+        tasks: dict[asyncio.Task[Block], int] = {}
+        for _ in range(400):
+            number = chance.randrange(12)
+            deadline = soon(chance.uniform(-1, 5)) if chance.random() < 0.6 else None
+            read = reader.read(key(number), deadline, background=chance.random() < 0.3)
+            tasks[asyncio.create_task(read)] = number
+            if chance.random() < 0.3:
+                chance.choice(list(tasks)).cancel()
+            if chance.random() < 0.2:
+                await asyncio.sleep(chance.choice((0, 0.001)))
+        async with asyncio.timeout(60):
+            await asyncio.wait(tasks)
+        for task, number in tasks.items():
+            if task.cancelled():
+                continue
+            error = task.exception()
+            if error is None:
+                assert task.result().payload == b"%d" % number * 1000
+            else:
+                assert isinstance(error, BusyError) or number >= 10
+        await until(lambda: reader.waiting == reader.running == 0)
+        await reader.close()

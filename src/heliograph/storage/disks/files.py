@@ -7,6 +7,7 @@ Everything raises ``OSError``; what it means for a disk is said one level up. Te
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -203,10 +204,12 @@ class Hold:
         return self._descriptor >= 0
 
     def check(self) -> None:
-        """Raise ``FileNotFoundError`` when the path leads elsewhere by now, or nowhere."""
+        """Raise ``OSError`` when it was let go, or the path leads elsewhere by now, or nowhere."""
+        if not self.held:
+            raise OSError(errno.ESHUTDOWN, os.strerror(errno.ESHUTDOWN), self._path)
         found = os.stat(self._path)
         if (found.st_dev, found.st_ino) != self._identity:
-            raise FileNotFoundError(2, os.strerror(2), self._path)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._path)
 
     def release(self) -> None:
         """Let go; twice is once."""

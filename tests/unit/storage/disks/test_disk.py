@@ -217,6 +217,20 @@ def test_a_disk_belongs_to_one_volume(tmp_path: Path) -> None:
             Disk.create(tmp_path / "other", "films", **bad)
 
 
+def test_a_closed_disk_is_not_written_to(disk: Disk) -> None:
+    disk.put(KEY, PAYLOAD)
+    disk.close()
+    with Disk.open(disk.path):
+        for ask in (
+            lambda: disk.put(BlockKey(OBJECT, 1, 1), PAYLOAD),
+            lambda: disk.delete(KEY),
+            lambda: disk.put_state(b"x", 1),
+        ):
+            with pytest.raises(DiskError) as caught:
+                ask()
+            assert caught.value.errno == errno.ESHUTDOWN
+
+
 def test_a_disk_is_used_by_one_process(disk: Disk) -> None:
     with pytest.raises(ConflictError):
         Disk.open(disk.path)
