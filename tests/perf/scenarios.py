@@ -14,6 +14,7 @@ from tests.perf.policies import policies
 from tests.perf.redirect import redirect
 from tests.perf.servers import FLOOR, Floor, GStreamer, Server, Setting
 from tests.perf.storage import storage
+from tests.perf.storage_remote import storage_remote
 from tests.perf.trial import Load, Trial
 from tests.perf.webrtc import whep, whip_delay
 
@@ -295,7 +296,7 @@ def _beside_silence(plan: Plan, server: Server, count: int) -> list[Trial]:
 
 
 #: Scenarios that need none of the servers and no load generator of ours.
-WITHOUT_SERVER = ("manager", "policies", "redirect", "storage")
+WITHOUT_SERVER = ("manager", "policies", "redirect", "storage", "storage-remote")
 
 SCENARIOS: dict[str, Callable[[Plan], Result]] = {
     "relay-udp-pps": relay_udp_pps,
@@ -314,4 +315,5 @@ SCENARIOS: dict[str, Callable[[Plan], Result]] = {
     "redirect": redirect,
     "storage": storage,
     "pacing": pacing,
+    "storage-remote": storage_remote,
 }
