@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 from heliograph.model.errors import ConflictError, MalformedError, NotFoundError
 from heliograph.storage.merging import Capacity, merge
-from heliograph.storage.placement.values import Added, Part, Table
+from heliograph.storage.placement.values import Table
 from heliograph.storage.values import DiskId, Scheme
 from heliograph.storage.volume.state import (
     MAX_BEFORE,
@@ -42,9 +42,9 @@ def create(
     limits: Limits | None = None,
 ) -> VolumeState:
     """A new volume, version 1; ``ConflictError`` where it has fewer disks than a group members."""
-    _distinct(disks)
+    _distinct(None, disks)
     _enough(name, scheme, disks)
-    table = _merged(Table(()), scheme, disks)
+    table = _merged(Layout(policy, Table(())), scheme, disks)
     _usable(name, scheme, table)
     return VolumeState(
         name=name,
@@ -64,7 +64,7 @@ def add_disks(state: VolumeState, disks: Sequence[DiskEntry]) -> VolumeState:
     added = tuple(dataclasses.replace(one, state=DiskState.ACTIVE) for one in disks)
     if not added:
         raise MalformedError("volume change", "no disk to add")
-    _distinct((*state.disks, *added))
+    _distinct(state, added)
     return _rearranged(state, (*state.disks, *added))
 
 
@@ -94,7 +94,7 @@ def fail_disks(state: VolumeState, ids: Iterable[DiskId]) -> VolumeState:
     if disks == state.disks:
         raise ConflictError("already lost", subject=state.name)
     active = [one for one in disks if one.state is DiskState.ACTIVE]
-    if failed.isdisjoint(state.table.physical) or len(active) < state.scheme.width:
+    if failed.isdisjoint(state.layout.disks) or len(active) < state.scheme.width:
         return dataclasses.replace(state, version=state.version + 1, disks=disks)
     return _rearranged(state, disks)
 
@@ -106,7 +106,7 @@ def replace_disk(state: VolumeState, old: DiskId, new: DiskEntry) -> VolumeState
     the other has no place to take: then the new one is to be added.
     """
     entry = _known(state, old)
-    if old not in state.table.physical:
+    if old not in state.layout.disks:
         raise ConflictError(f"disk {old} has no place any more: add the new one", subject=old)
     if entry.state is not DiskState.LOST:
         _quiet(state)
@@ -116,7 +116,7 @@ def replace_disk(state: VolumeState, old: DiskId, new: DiskEntry) -> VolumeState
             "add it, and remove the other",
             subject=new.id,
         )
-    _distinct((*state.disks, new))
+    _distinct(state, [new])
     disks = tuple(
         dataclasses.replace(one, state=DiskState.LEAVING)
         if one.id == old and one.state is DiskState.ACTIVE
@@ -124,8 +124,9 @@ def replace_disk(state: VolumeState, old: DiskId, new: DiskEntry) -> VolumeState
         for one in state.disks
     )
     added = dataclasses.replace(new, state=DiskState.ACTIVE)
-    table = _substituted(state.table, old, new.id)
-    return _changed(state, (*disks, added), Layout(state.policy, table))
+    place = state.layout.place_of(old)
+    stands = (*((at, one) for at, one in state.stands if at != place), (place, new.id))
+    return _changed(state, (*disks, added), Layout(state.policy, state.table, stands))
 
 
 def set_policy(state: VolumeState, policy: str) -> VolumeState:
@@ -133,7 +134,7 @@ def set_policy(state: VolumeState, policy: str) -> VolumeState:
     _quiet(state)
     if policy == state.policy:
         raise ConflictError(f"it is {policy} already", subject=state.name)
-    return _changed(state, state.disks, Layout(policy, state.table))
+    return _changed(state, state.disks, Layout(policy, state.table, state.stands))
 
 
 def set_limits(state: VolumeState, limits: Limits) -> VolumeState:
@@ -150,7 +151,7 @@ def settled(state: VolumeState, version: int) -> VolumeState:
         raise ConflictError(
             f"version {version} is done, but {state.version} is in force", subject=state.name
         )
-    placed = state.table.physical
+    placed = state.layout.disks
     disks = tuple(one for one in state.disks if one.state is DiskState.ACTIVE or one.id in placed)
     if not state.before and disks == state.disks:
         raise ConflictError("no change is under way", subject=state.name)
@@ -165,9 +166,10 @@ def newest(states: Iterable[VolumeState]) -> VolumeState | None:
 def _rearranged(state: VolumeState, disks: tuple[DiskEntry, ...]) -> VolumeState:
     active = [one for one in disks if one.state is DiskState.ACTIVE]
     _enough(state.name, state.scheme, active)
-    table = _merged(state.table, state.scheme, active)
+    table = _merged(state.layout, state.scheme, active)
     _usable(state.name, state.scheme, table)
-    return _changed(state, disks, Layout(state.policy, table))
+    stands = tuple(one for one in state.stands if one[0] in table.physical)
+    return _changed(state, disks, Layout(state.policy, table, stands))
 
 
 def _changed(state: VolumeState, disks: tuple[DiskEntry, ...], layout: Layout) -> VolumeState:
@@ -177,38 +179,16 @@ def _changed(state: VolumeState, disks: tuple[DiskEntry, ...], layout: Layout) -
         disks=disks,
         policy=layout.policy,
         table=layout.table,
+        stands=layout.stands,
         before=(state.layout, *state.before)[:MAX_BEFORE],
     )
 
 
-def _merged(table: Table, scheme: Scheme, disks: Iterable[DiskEntry]) -> Table:
-    entries = [*disks]
-    capacities = [Capacity(one.id, one.capacity, one.bandwidth) for one in entries]
-    nodes = {one.id: one.node for one in entries}
-    return merge(table, capacities, width=scheme.width, nodes=nodes, fewest=FEWEST)
-
-
-def _substituted(table: Table, old: DiskId, new: DiskId) -> Table:
-    """The same table with one physical disk instead of another."""
-    return Table(
-        tuple(
-            Added(
-                tuple(
-                    dataclasses.replace(
-                        logical,
-                        parts=tuple(
-                            Part(new, part.share) if part.disk == old else part
-                            for part in logical.parts
-                        ),
-                    )
-                    for logical in operation.disks
-                )
-            )
-            if isinstance(operation, Added)
-            else operation
-            for operation in table.operations
-        )
-    )
+def _merged(layout: Layout, scheme: Scheme, disks: Iterable[DiskEntry]) -> Table:
+    entries = {layout.place_of(one.id): one for one in disks}
+    capacities = [Capacity(place, one.capacity, one.bandwidth) for place, one in entries.items()]
+    nodes = {place: one.node for place, one in entries.items()}
+    return merge(layout.table, capacities, width=scheme.width, nodes=nodes, fewest=FEWEST)
 
 
 def _quiet(state: VolumeState) -> None:
@@ -226,11 +206,13 @@ def _known(state: VolumeState, disk: DiskId) -> DiskEntry:
     return entry
 
 
-def _distinct(disks: Sequence[DiskEntry]) -> None:
-    if len(disks) > MAX_DISKS:
-        raise ConflictError(f"{len(disks)} disks are more than {MAX_DISKS}")
-    seen: set[str] = set()
-    for one in disks:
+def _distinct(state: VolumeState | None, added: Sequence[DiskEntry]) -> None:
+    """Refuse disks that are there already, or under whose ids others stand."""
+    known: tuple[DiskEntry, ...] = () if state is None else state.disks
+    seen = {one.id for one in known} | (set() if state is None else {*state.table.physical})
+    if len(known) + len(added) > MAX_DISKS:
+        raise ConflictError(f"{len(known) + len(added)} disks are more than {MAX_DISKS}")
+    for one in added:
         if one.id in seen:
             raise ConflictError(f"disk {one.id} is in the volume already", subject=one.id)
         seen.add(one.id)

@@ -101,6 +101,7 @@ def decode(data: bytes) -> VolumeState:
         seed=said["seed"].integer(0, _MAX_SEED),
         policy=layout.policy,
         table=layout.table,
+        stands=layout.stands,
         disks=disks,
         before=tuple(_layout(one) for one in said["before"].items(MAX_BEFORE)),
         limits=_limits(said["limits"]),
@@ -112,10 +113,9 @@ def decode(data: bytes) -> VolumeState:
 def _whole(state: VolumeState, where: _Field) -> None:
     """Refuse a table that places on disks which are not there."""
     known = {one.id for one in state.disks}
-    for logical in state.table.disks:
-        for part in logical.parts:
-            if part.disk not in known:
-                raise where.wrong(f"disk {part.disk} is not one of the volume's")
+    for disk in state.layout.disks:
+        if disk not in known:
+            raise where.wrong(f"disk {disk} is not one of the volume's")
 
 
 def _scheme(found: _Field) -> Scheme:
@@ -152,6 +152,7 @@ def _layout_said(layout: Layout) -> dict[str, Any]:
     return {
         "policy": layout.policy,
         "operations": [_operation_said(one) for one in layout.table.operations],
+        "stands": [list(one) for one in layout.stands],
     }
 
 
@@ -167,12 +168,22 @@ def _operation_said(operation: Added | Removed) -> dict[str, Any]:
 
 
 def _layout(found: _Field) -> Layout:
-    said = found.members("policy", "operations")
+    said = found.members("policy", "operations", "stands")
     operations = tuple(_operation(one) for one in said["operations"].items(_MAX_OPERATIONS))
     table = said["operations"].made(lambda: Table(operations))
     # What the operations come to is part of what has to be right.
     said["operations"].made(lambda: table.disks)
-    return Layout(said["policy"].text(_POLICY), table)
+    stands = tuple(_standing(one) for one in said["stands"].items(MAX_DISKS))
+    if len({*(at for at, _ in stands)}) + len({*(one for _, one in stands)}) < 2 * len(stands):
+        raise said["stands"].wrong("a disk is there twice")
+    return Layout(said["policy"].text(_POLICY), table, stands)
+
+
+def _standing(found: _Field) -> tuple[DiskId, DiskId]:
+    pair = found.items(2)
+    if len(pair) != 2:
+        raise found.wrong("two disks are wanted")
+    return DiskId(pair[0].text(_DISK)), DiskId(pair[1].text(_DISK))
 
 
 def _operation(found: _Field) -> Added | Removed:

@@ -58,15 +58,15 @@ class Fetcher:
             wait = max(LEAST_HEDGE, HEDGE * (deadline - loop.time()))
             if math.isinf(wait):
                 wait = PATIENCE
-            if home is None or not self._reach.trusted(home.id):
+            trusted = home is not None and self._reach.trusted(home.id)
+            if not trusted:
                 wait = 0.0
             done, _ = await asyncio.wait(tasks, timeout=wait)
             if done and (found := _result(direct)) is not None:
                 return found.payload
-            if not done:
+            if not done and trusted and home is not None:
                 self._reach.counters.hedged += 1
-                if home is not None:
-                    self._reach.suspect(home.id)
+                self._reach.suspect(home.id)
             made = loop.create_task(self.group(key, deadline))
             tasks.add(made)
             left = max(0.0, deadline - loop.time()) + GRACE
@@ -192,7 +192,10 @@ class Fetcher:
                 break
             entry = self._reach.state.disk(held.disk)
             wanted = BlockKey(key.object, key.group, held.member)
-            if gathering.enough or held.member in gathering.had or entry is None:
+            if gathering.enough or held.member in gathering.had:
+                continue
+            if entry is None:  # a disk of a state that is not known here yet
+                complete = False
                 continue
             found = await self._from(entry, wanted, deadline)
             if isinstance(found, Block):

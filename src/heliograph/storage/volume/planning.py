@@ -48,8 +48,8 @@ class Plan:
         """``UnsupportedError`` for a placement function that this program does not know."""
         self.state = state
         self._entries = {one.id: one for one in state.disks}
-        self._nodes: dict[DiskId, str] = {one.id: one.node for one in state.disks}
         self._layouts = [layout for layout in (state.layout, *state.before) if self._usable(layout)]
+        self._nodes_of = {one.stands: self._domains(one) for one in self._layouts}
         self._policies = {one.policy: _policy(one.policy) for one in self._layouts}
         self._rows: OrderedDict[tuple[ObjectId, int], tuple[tuple[DiskId, ...], ...]]
         self._rows = OrderedDict()
@@ -78,7 +78,7 @@ class Plan:
         ``growing``: the object's last group has no redundant members before it is full.
         """
         layout = self._layouts[0]
-        physical = layout.table.physical
+        physical = layout.disks
         found = {disk: np.empty(0, np.int64) for disk in disks}
         if blocks:
             rows = self._placed(layout, object, blocks)
@@ -93,10 +93,10 @@ class Plan:
         if len(self._layouts) < 2 or not blocks:
             return {}
         now, before = self._layouts[:2]
-        names = np.array(now.table.physical)[self._placed(now, object, blocks)]
-        earlier = np.array(before.table.physical)[self._placed(before, object, blocks)]
-        lost = np.array([self._alive(one) is None for one in before.table.physical])
-        gone = lost[self._placed(before, object, blocks)]
+        names = np.array(now.disks)[self._placed(now, object, blocks)]
+        rows = self._placed(before, object, blocks)
+        earlier = np.array(before.disks)[rows]
+        gone = np.array([self._alive(one) is None for one in before.disks])[rows]
         moved = ((names != earlier) | gone) & self._stored(blocks, False, len(names))
         ids, counts = np.unique(names[moved], return_counts=True)
         return {DiskId(str(one)): int(count) for one, count in zip(ids, counts, strict=True)}
@@ -114,7 +114,7 @@ class Plan:
             np.arange(groups_of(scheme, blocks), dtype=np.uint64),
             scheme.width,
             layout.table,
-            self._nodes,
+            self._nodes(layout),
         )
 
     def _stored(self, blocks: int, growing: bool, groups: int) -> NDArray[np.bool_]:
@@ -153,7 +153,14 @@ class Plan:
 
     def _row(self, layout: Layout, object: ObjectId, group: int, width: int) -> tuple[DiskId, ...]:
         policy = self._policies[layout.policy]
-        return place_one(policy, self._seed(object), group, width, layout.table, self._nodes)
+        nodes = self._nodes(layout)
+        row = place_one(policy, self._seed(object), group, width, layout.table, nodes)
+        standing = dict(layout.stands)
+        return tuple(standing.get(one, one) for one in row) if standing else row
+
+    def _nodes(self, layout: Layout) -> dict[DiskId, str]:
+        """By the ids that the table has: the nodes of the disks that stand there."""
+        return self._nodes_of[layout.stands]
 
     def _seed(self, object: ObjectId) -> int:
         return seed_of(object) ^ self.state.seed
@@ -162,9 +169,15 @@ class Plan:
         entry = self._entries.get(disk)
         return None if entry is None or entry.state is DiskState.LOST else entry
 
+    def _domains(self, layout: Layout) -> dict[DiskId, str]:
+        found: dict[DiskId, str] = {one.id: one.node for one in self._entries.values()}
+        for id, disk in layout.stands:
+            found[id] = self._entries[disk].node
+        return found
+
     def _usable(self, layout: Layout) -> bool:
         """Whether every disk of a layout is still known."""
-        return all(disk in self._entries for disk in layout.table.physical)
+        return all(disk in self._entries for disk in layout.disks)
 
 
 def forecast(state: VolumeState, objects: Iterable[tuple[ObjectId, int, int]]) -> dict[DiskId, int]:

@@ -24,6 +24,9 @@ PATIENCE = 10.0
 #: Seconds that a disk which did not answer in time is not waited for again: what is read from it is
 #: made from other members at the same time.
 SUSPICION = 2.0
+#: Seconds for which a state that was asked for is taken for the newest: many reads that fail are
+#: one question.
+REFRESH = 1.0
 #: Words to other nodes that something is to be mended, under way at once. What is above is not
 #: sent: scrubbing finds it.
 MAX_WORDS = 64
@@ -90,6 +93,8 @@ class Reach:
         self.state = state
         self.plan = Plan(state)
         self._refresh = refresh
+        self._asking = asyncio.Lock()
+        self._asked = -math.inf
         self._suspects: dict[DiskId, float] = {}
         self._words: set[asyncio.Task[None]] = set()
         if local is not None:
@@ -105,11 +110,16 @@ class Reach:
             self.local.update(state)
         return True
 
-    async def refresh(self) -> bool:
-        """Ask whoever keeps the state for the newest; whether it was newer than ours."""
+    async def refresh(self, version: int) -> bool:
+        """Ask whoever keeps the state; whether what is known now is newer than ``version``."""
         if self._refresh is None:
             return False
-        return self.update(await limited(self._refresh(), PATIENCE))
+        async with self._asking:
+            now = asyncio.get_running_loop().time()
+            if self.state.version <= version and now >= self._asked + REFRESH:
+                self.update(await limited(self._refresh(), PATIENCE))
+                self._asked = asyncio.get_running_loop().time()
+        return self.state.version > version
 
     def store(self, node: NodeId) -> Store:
         """The disks of a node."""

@@ -56,6 +56,19 @@ class Layout:
     policy: str
     """Name of the placement function."""
     table: Table
+    stands: tuple[tuple[DiskId, DiskId], ...] = ()
+    """By the id that the table has: the disk that stands there now, after it was replaced. All
+    others stand for themselves."""
+
+    @property
+    def disks(self) -> tuple[DiskId, ...]:
+        """The disks that stand for ``table.physical``, in its order."""
+        standing = dict(self.stands)
+        return tuple(standing.get(one, one) for one in self.table.physical)
+
+    def place_of(self, disk: DiskId) -> DiskId:
+        """The id that the table has for a disk."""
+        return next((place for place, one in self.stands if one == disk), disk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +96,8 @@ class VolumeState:
     """Where blocks are to be."""
     disks: tuple[DiskEntry, ...]
     """In the order they were added; a disk that left is not here once the change is settled."""
+    stands: tuple[tuple[DiskId, DiskId], ...] = ()
+    """As in ``Layout``."""
     before: tuple[Layout, ...] = ()
     """Where blocks may still be: earlier layouts, the newest first; empty when all is settled."""
     limits: Limits = field(default_factory=Limits)
@@ -90,7 +105,7 @@ class VolumeState:
     @property
     def layout(self) -> Layout:
         """Where blocks are to be."""
-        return Layout(self.policy, self.table)
+        return Layout(self.policy, self.table, self.stands)
 
     @property
     def active(self) -> tuple[DiskEntry, ...]:

@@ -204,21 +204,22 @@ class Volume:
     async def _block(self, object: ObjectId, number: int, deadline: float) -> bytes:
         group, member = divmod(number, self.state.scheme.data)
         key = BlockKey(object, group, member)
+        version = self.state.version
         try:
             return await self.fetcher.block(key, deadline)
         except (LostError, UnreachableError) as error:
-            if await self._outdated():
+            lost = isinstance(error, LostError)
+            try:
+                newer = await self.reach.refresh(version)
+            except HelioError:
+                if lost:  # nobody can say whether it is where only a newer state would look
+                    raise UnreachableError(error.message, subject=object) from error
+                raise error from None
+            if newer:
                 return await self.fetcher.block(key, deadline)
-            if isinstance(error, LostError):
+            if lost:
                 await self._check_there(object, number)
             raise
-
-    async def _outdated(self) -> bool:
-        """Whether there is a newer state than the one that was read by."""
-        try:
-            return await self.reach.refresh()
-        except HelioError:
-            return False
 
     async def _check_there(self, object: ObjectId, number: int) -> None:
         """``NotFoundError`` where there never was such a block."""

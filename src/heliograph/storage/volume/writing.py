@@ -180,11 +180,12 @@ class Writer:
         """Write one member; what a disk refuses is noted in the group."""
         key = BlockKey(self.object, group.number, member)
         counters = self._reach.counters
+        version = self._reach.state.version
         try:
             await self._put_home(key, payload, lengths)
         except WrongStateError as error:  # the volume was changed; where to is known elsewhere
             try:
-                if not await self._reach.refresh():
+                if not await self._reach.refresh(version):
                     raise error
                 await self._put_home(key, payload, lengths)
             except HelioError as again:
@@ -233,6 +234,7 @@ class Writer:
 async def put_head(reach: Reach, object: ObjectId, serial: int, data: bytes) -> None:
     """Write a head to its disks; it is kept when as many as parity loses, and one more, have it."""
     for again in (True, False):
+        version = reach.state.version
         homes = reach.plan.head_homes(object)
         needed = min(len(homes), reach.state.scheme.parity + 1)
         done = await asyncio.gather(
@@ -251,7 +253,7 @@ async def put_head(reach: Reach, object: ObjectId, serial: int, data: bytes) -> 
         if homes and len(homes) - len(errors) >= max(1, needed):
             return
         outdated = any(isinstance(error, WrongStateError) for error in errors)
-        if not (again and outdated and await reach.refresh()):
+        if not (again and outdated and await reach.refresh(version)):
             break
     why = f", first: {errors[0]}" if errors else ""
     raise ResourceError(

@@ -32,6 +32,8 @@ def naive(state: VolumeState, layout: Layout, blocks: int, growing: bool) -> dic
     """Every member that there is, one after another, and its disk."""
     scheme = state.scheme
     nodes = {one.id: one.node for one in state.disks}
+    standing = dict(layout.stands)
+    nodes |= {place: nodes[disk] for place, disk in standing.items()}
     found = {}
     for group in range((blocks + scheme.data - 1) // scheme.data):
         row = place_one(
@@ -46,7 +48,7 @@ def naive(state: VolumeState, layout: Layout, blocks: int, growing: bool) -> dic
             number = group * scheme.data + member
             full = (group + 1) * scheme.data <= blocks
             if number < blocks if member < scheme.data else full or not growing:
-                found[BlockKey(OBJECT, group, member)] = row[member]
+                found[BlockKey(OBJECT, group, member)] = standing.get(row[member], row[member])
     return found
 
 
@@ -57,7 +59,7 @@ def naive(state: VolumeState, layout: Layout, blocks: int, growing: bool) -> dic
     st.integers(0, 40),
     st.booleans(),
     st.sampled_from(["rendezvous", "random-slicing", "scaddar-64", "round-robin"]),
-    st.sampled_from(["none", "add", "remove", "fail", "policy", "two"]),
+    st.sampled_from(["none", "add", "remove", "fail", "policy", "two", "replace"]),
 )
 def test_the_plan_says_what_counting_says(
     scheme: Scheme, disks: int, blocks: int, growing: bool, policy: str, change: str
@@ -71,6 +73,9 @@ def test_the_plan_says_what_counting_says(
         state = changes.remove_disks(state, [disk(1).id])
     if change in ("fail", "two"):
         state = changes.fail_disks(state, [disk(2).id])
+    if change == "replace":
+        state = changes.replace_disk(state, disk(1).id, disk(20, 9))
+        assert len({*state.layout.disks} ^ {*state.before[0].disks}) == 2
     if change == "policy":
         state = changes.set_policy(state, "jump")
     plan = Plan(state)

@@ -90,14 +90,26 @@ def test_a_disk_that_leaves_is_read_until_it_is_free() -> None:
 def test_a_lost_disk_keeps_its_place_while_there_is_no_other() -> None:
     state = changes.fail_disks(volume(3), [disk(1).id])
     assert state.before == ()
-    assert disk(1).id in state.table.physical
+    assert disk(1).id in state.layout.disks
     with pytest.raises(ConflictError, match="already lost"):
         changes.fail_disks(state, [disk(1).id])
     with pytest.raises(ConflictError, match="less than"):
         changes.replace_disk(state, disk(1).id, disk(5, capacity=1 << 20))
     replaced = changes.replace_disk(state, disk(1).id, disk(5))
-    assert replaced.table.physical == tuple(sorted(disk(one).id for one in (0, 2, 5)))
-    assert [one.id for one in replaced.table.disks] == [one.id for one in state.table.disks]
+    assert sorted(replaced.layout.disks) == sorted(disk(one).id for one in (0, 2, 5))
+    assert replaced.table == state.table
+    done = changes.settled(replaced, 3)
+    assert done.disk(disk(1).id) is None
+    with pytest.raises(ConflictError, match="already"):  # another stands under its name
+        changes.add_disks(done, [disk(1)])
+    again = changes.replace_disk(done, disk(5).id, disk(6))
+    assert again.table == state.table
+    assert disk(6).id in again.layout.disks
+    assert disk(5).id not in again.layout.disks
+    gone = changes.remove_disks(
+        changes.settled(changes.add_disks(done, [disk(7)]), 5), [disk(5).id]
+    )
+    assert gone.stands == ()
     added = changes.add_disks(state, [disk(5)])
     assert disk(1).id not in added.table.physical
     for one in (replaced, added):
@@ -148,9 +160,9 @@ def test_whatever_happens_a_state_is_sound_and_is_read_as_it_was_written(
             continue
         fresh += 1
         ids = {one.id for one in state.disks}
-        assert set(state.table.physical) <= ids
-        assert len(state.table.physical) >= SCHEME.width
-        assert {one.id for one in state.active} <= set(state.table.physical)
+        assert set(state.layout.disks) <= ids
+        assert len({*state.layout.disks}) >= SCHEME.width
+        assert {one.id for one in state.active} <= set(state.layout.disks)
         assert encoding.decode(encoding.encode(state)) == state
 
 
@@ -182,6 +194,9 @@ def said() -> dict[str, Any]:
         ("layout.operations.0.added.0.parts.0.0", "f" * 16, "is not one of the volume's"),
         ("layout.operations.0.added.0.parts.0", ["x"], "parts[0]: a disk and its share"),
         ("layout.operations.1", {"removed": [77]}, "layout.operations: logical disk 77"),
+        ("layout.stands", [["0" * 16, "f" * 16]], "is not one of the volume's"),
+        ("layout.stands", [["0" * 16]], "layout.stands[0]: two disks"),
+        ("before.0.stands", [["0" * 16] * 2] * 2, "before[0].stands: a disk is there twice"),
         ("before", [{}] * 99, "before: 99 are more than"),
         ("before.0", [], "before[0]: not an object"),
         ("more", 1, "'more' is unknown"),
