@@ -140,7 +140,7 @@ class Recording:
         )
         recording._cut = True
         recording._grown = 0 if head is None else len(head.blocks)
-        recording._queue(done)
+        recording._queue(done, bounded=False)
         if timeline is None:
             recording.stop("recovered")
         return recording
@@ -182,11 +182,11 @@ class Recording:
         self.units += 1
         self._queue(done)
 
-    def _queue(self, done: Sequence[WrittenBlock]) -> None:
+    def _queue(self, done: Sequence[WrittenBlock], *, bounded: bool = True) -> None:
         for block in done:
             self._blocks.append(block)
             self._pending += len(block.data)
-        if self._pending > MAX_PENDING and self._failure is None and not self._stopped:
+        if bounded and self._pending > MAX_PENDING and not self._stopped:
             name = self._recorder.base.name
             self._failure = ResourceError(f"the volume does not keep up with {name}", subject=name)
             self._stopped = "volume too slow"
@@ -308,9 +308,12 @@ class Recording:
             if sync:
                 synced = time.monotonic()
             writes, self._writes = self._writes, []
+            work = asyncio.ensure_future(asyncio.to_thread(self._journalize, writes, sync))
             try:
-                # In one piece: a cancelled write would leave a thread that goes on.
-                await asyncio.shield(asyncio.to_thread(self._journalize, writes, sync))
+                await asyncio.shield(work)
+            except asyncio.CancelledError:
+                await asyncio.wait([work])  # its thread goes on: in one piece, or not at all
+                raise
             except ResourceError as error:
                 if not self._journal_failed:
                     log.error("recording has no journal", error=error.message)

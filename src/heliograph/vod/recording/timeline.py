@@ -33,10 +33,7 @@ MAX_HELD = 2048
 
 
 class Timeline:
-    """Gives units their times.
-
-    ``tracks``: the channel's that are recorded, in the title's order.
-    """
+    """Gives units their times. ``tracks``: those that are recorded, in the title's order."""
 
     def __init__(self, tracks: Sequence[Track], *, begin_us: int = 0) -> None:
         """``begin_us``: where the first run begins, in a title that goes on."""
