@@ -13,12 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tests.unit.vod.imports import Title, titled
+
 from heliograph.model.media import Kind, Track
 from heliograph.plane.types import TapFlag, TapItem
 from heliograph.storage.values import ObjectId
 from heliograph.vod.folder import FolderRecording
 from heliograph.vod.recording import Recording, RecordOptions
-from tests.unit.vod.imports import Title, titled
 
 #: Any time since 1970, µs.
 START = 1_700_000_000_000_000

@@ -12,21 +12,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from tests.unit.live.mesh_site import until
+from tests.unit.vod.conftest import Files
+from tests.unit.vod.imports import Title
+from tests.unit.vod.live_source import OBJECT, START, Channel, of_file
+from tests.unit.vod.made_files import Made
 
-from heliograph.model.errors import MalformedError, ResourceError, UnsupportedError
+from heliograph.model.errors import (
+    MalformedError,
+    NotFoundError,
+    ResourceError,
+    UnsupportedError,
+)
 from heliograph.model.media import Codec, Kind, Track
 from heliograph.plane.types import TapFlag, TapItem
 from heliograph.vod import blocks
 from heliograph.vod.encoding import decode_manifest, encode_manifest
 from heliograph.vod.folder import FolderRecording, FolderSource
 from heliograph.vod.manifest import Manifest
-from heliograph.vod.recording import Journal, Recording, RecordOptions, journals, recordable
-from heliograph.vod.recording import values
+from heliograph.vod.recording import Journal, Recording, RecordOptions, journals, recordable, values
 from heliograph.vod.verify import verify_title
-from tests.unit.vod.conftest import Files
-from tests.unit.vod.imports import Title
-from tests.unit.vod.live_source import OBJECT, START, Channel, of_file
-from tests.unit.vod.made_files import Made
 
 PATIENCE = 30.0
 SECOND = 1_000_000
@@ -224,8 +229,16 @@ async def test_it_stops_at_the_limit_of_size(channel: Channel, tmp_path: Path) -
 
 async def told(volume: MemoryVolume, recording: Recording) -> None:
     """Until the volume's manifest tells of all blocks there are."""
-    while len(recording.manifest.blocks) > (len(volume.heads[-1].blocks) if volume.heads else 0):
-        await asyncio.sleep(0.005)
+    await until(
+        lambda: (
+            len(recording.manifest.blocks) <= (len(volume.heads[-1].blocks) if volume.heads else 0)
+        )
+    )
+
+
+async def written(recording: Recording) -> None:
+    """Until all that came is with the volume or in the journal."""
+    await until(lambda: not recording.status.pending and not recording._writes)
 
 
 async def test_a_recording_can_be_watched_while_it_grows(
@@ -303,9 +316,7 @@ async def interrupted(
         for at in range(0, len(items), 100):
             recording.push(items[at : at + 100])
             await (told(volume, recording) if grow else asyncio.sleep(0))
-    async with asyncio.timeout(PATIENCE):
-        while recording.status.pending or recording._writes:
-            await asyncio.sleep(0.01)
+    await written(recording)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -330,7 +341,7 @@ async def test_an_interrupted_recording_is_finished_out_of_the_journal(
 
 
 async def test_the_channel_is_recorded_on_after_a_restart(channel: Channel, tmp_path: Path) -> None:
-    volume, before = await interrupted(channel, tmp_path, 6)
+    volume, _ = await interrupted(channel, tmp_path, 6)
     for turn in range(3):
         head = volume.heads[-1] if volume.heads else None
         (journal,) = journals(tmp_path)
@@ -338,9 +349,7 @@ async def test_the_channel_is_recorded_on_after_a_restart(channel: Channel, tmp_
         recording.push(channel.items(3, start=START + (turn + 1) * 100 * SECOND, epoch=turn + 2))
         if turn < 2:  # killed again
             task = asyncio.create_task(recording.run())
-            async with asyncio.timeout(PATIENCE):
-                while recording.status.pending or recording._writes:
-                    await asyncio.sleep(0.01)
+            await written(recording)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -389,8 +398,8 @@ async def test_a_journal_of_something_else_is_refused(channel: Channel, tmp_path
     other = replace(volume.heads[-1] if volume.heads else journal.replay().title, object="0" * 32)
     with pytest.raises(MalformedError, match="the volume has"):
         await Recording.recover(journal, volume, other)
+    head = volume.heads[-1] if volume.heads else None
     with pytest.raises(MalformedError, match="other tracks"):
-        head = volume.heads[-1] if volume.heads else None
         await Recording.recover(journal, volume, head, tracks=channel.tracks[:1])
     files = sorted((tmp_path / OBJECT).glob("*.units"))
     files[0].write_bytes(b"HGJ1" + bytes(200))
@@ -425,7 +434,7 @@ async def test_a_kill_loses_less_than_the_last_second(media: Files, tmp_path: Pa
     source = FolderSource(tmp_path / "titles" / "film")
     try:
         head = await source.manifest()
-    except Exception:  # noqa: BLE001 - killed before the first one
+    except NotFoundError:  # killed before the first one
         head = None
     sink = FolderRecording(tmp_path / "titles", "film")
     recording = await Recording.recover(journal, sink, head)
