@@ -40,8 +40,9 @@ _RECORD = Struct(">II")
 #: Track, key, due in µs, presentation in units of the clock.
 _UNIT = Struct(">BBQQ")
 _NAME = re.compile(r"(\d{8})\.units")
-#: Bytes of a journal's file: what blocks the volume did not take may grow to.
-MAX_FILE = 4 << 30
+#: Bytes of a file that are read: it has the units of one block, or of a few where units are larger
+#: than blocks.
+MAX_FILE = 1 << 30
 
 
 def encode_unit(unit: RecordedUnit) -> bytes:
@@ -152,12 +153,12 @@ class Journal:
         self.bytes = sum((self.path / f"{one:08}.units").stat().st_size for one in self._files)
         return Replay(title, block, state, self._units(tracks))
 
-    def _read(self, number: int) -> bytes:
+    def _read(self, number: int, limit: int = MAX_FILE) -> bytes:
         with _disk(self.path), (self.path / f"{number:08}.units").open("rb") as file:
-            return file.read(MAX_FILE)
+            return file.read(limit)
 
     def _read_head(self, number: int, tracks: int) -> tuple[State, int]:
-        data = self._read(number)
+        data = self._read(number, 4096)
         size = _HEAD.size + _WRITTEN.size * tracks
         if len(data) < size + _RECORD.size:
             raise MalformedError("journal", f"file {number} ends within its head")
