@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -234,3 +236,52 @@ def test_pictures_at_uneven_times_keep_them(tmp_path: Path) -> None:
     title = titled(uneven)
     dues = [r.due_us for r in title.records(0) if r.flags & blocks.FIRST]
     assert dues == [(n + (n // 10) ** 2 * 20) * 40_000 for n in range(50)]
+
+
+@pytest.mark.parametrize(("begins", "lasts"), [(0.0, 3.0), (13.0, 2.0)])
+def test_sound_that_begins_late_or_ends_early_keeps_its_place(
+    media: Files, tmp_path: Path, begins: float, lasts: float
+) -> None:
+    pictures = media("long.mkv", Made(audio=[], seconds=20, size=(64, 64)))
+    sound = media(f"{lasts}.mkv", Made(video=None, audio=["libopus"], seconds=lasts))
+    both = tmp_path / "both.mkv"
+    with (
+        av.open(str(pictures)) as one,
+        av.open(str(sound)) as other,
+        av.open(str(both), "w") as out,
+    ):
+        streams = [out.add_stream_from_template(file.streams[0]) for file in (one, other)]
+        packets = []
+        for index, file in enumerate((one, other)):
+            for packet in file.demux():
+                if packet.size:
+                    shift = index * int(begins * 1000)
+                    packet.pts += shift
+                    packet.dts = packet.pts if packet.dts is None else packet.dts + shift
+                    packet.stream = streams[index]
+                    packets.append(packet)
+        out.mux(sorted(packets, key=lambda packet: packet.dts * packet.time_base))
+    title = titled(both)
+    assert title.remarks == []
+    assert title.manifest.tracks[1].units == pytest.approx(lasts * 50, abs=2)
+    assert title.manifest.duration_us == pytest.approx(20_080_000, abs=60_000)
+    first = title.records(1)[0]
+    assert first.timestamp / 48_000 == pytest.approx(begins + 0.08, abs=0.06)
+    dues = [record.due_us for data in title.blocks for record in blocks.read(data)]
+    assert dues == sorted(dues)
+
+
+def test_a_packet_of_a_title_fits_a_network(media: Files) -> None:
+    for name, (made, *_) in FILES.items():
+        title = titled(media(name, made))
+        for track in range(len(title.manifest.tracks)):
+            assert max(len(r.payload) for r in title.records(track)) <= 1200, name
+
+
+def test_the_server_does_not_load_ffmpeg_to_import_export_or_record() -> None:
+    program = (
+        "import sys, heliograph.vod.importing, heliograph.vod.recording, heliograph.vod.export,"
+        " heliograph.vod.verify, heliograph.vod.folder, heliograph.vod.describe;"
+        " assert not {'av', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -44,7 +44,7 @@ class OnAir:
         return self.plane.add_input(source)
 
     async def send(self, input: int, first: int) -> None:
-        """All of the title, a few times as fast as it is; ``first``: what RTP's numbers begin with."""
+        """All of the title, faster than it is; RTP numbers begin with ``first``."""
         streams = [
             RtpStream(track, Numbers(first + track.id, first, first), f"source {self.sources}")
             for track in self.tracks

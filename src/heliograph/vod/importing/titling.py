@@ -280,6 +280,8 @@ class Titling:
                 if not told or not lane.stream.time_base:
                     continue
                 said = float(told * lane.stream.time_base)
+                if abs(said - file.duration) < 0.01:
+                    continue  # FFmpeg's guess where a track says nothing: judged below
                 there = (lane.end - (lane.begin or 0)) / lane.track.clock_rate
                 if there < said - max(SHORT, SHORT_SHARE * said):
                     self._short(file, f"{lane.where} lasts {there:.3f} s, not {said:.3f} s")
