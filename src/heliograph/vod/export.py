@@ -172,6 +172,7 @@ class _Output:
         self._clock = track.track.clock_rate
         self._sets: frozenset[bytes] = frozenset()
         self._others = False  # other parameter sets come later
+        self._first_shown = 0
         self._last: TimedUnit | None = None
 
     @property
