@@ -149,6 +149,7 @@ describe("words", () => {
       tracks: [track("video", "h264"), track("audio", "aac", "eng"), track("audio", "aac", "fra")],
       readers: 0,
       channel: "",
+      picture: null,
       urls: { page: "", hls: "", mp4: "" },
     };
     const rows = Object.fromEntries(facts(title));

@@ -18,7 +18,7 @@ from heliograph.model.errors import BusyError, MalformedError, ResourceError
 from heliograph.model.media import Kind, Track
 from heliograph.protocols.mp4 import Entry, Muxer, TimedUnit, describe
 from heliograph.vod.download import Layout, Place, carried, fill, lay_out
-from heliograph.vod.manifest import BlockSource, Manifest
+from heliograph.vod.manifest import BlockSource, KeyPoint, Manifest
 from heliograph.vod.segments import Plan, Rendition, Segment, plan
 from heliograph.vod.units import gather
 
@@ -38,6 +38,8 @@ AT_ONCE = 4
 MAX_WAITING = 256
 #: Seconds from a request to what is made: players ask again after 10 to 20.
 PATIENCE = 15.0
+#: Where the picture that stands for a title is: a share of it, µs at most.
+SHOWN_SHARE, SHOWN_US = 8, 120_000_000
 #: Seconds within which blocks are wanted: players have a segment or more in hand.
 WANTED = 2.0
 
@@ -120,6 +122,21 @@ class Maker:
         key = manifest.object, rendition.name, number
         return await self._media(key, manifest, source, segment.blocks, write)
 
+    async def picture(self, manifest: Manifest, source: BlockSource) -> tuple[str, bytes] | None:
+        """Codec and data of a key unit that stands for the title: not the first ones, which are
+        often dark. None where it has no pictures."""
+        video = [one for one in manifest.tracks if one.track.kind is Kind.VIDEO]
+        track = min(video, key=lambda one: one.rendition).track if video else None
+        if track is None:
+            return None
+        at = min(manifest.duration_us // SHOWN_SHARE, SHOWN_US)
+        key = manifest.key_before(at, track.id)
+        if key is None:
+            return None
+        found = manifest.object, "picture", track.id
+        made = await self._once(found, lambda: self._unit(manifest, source, track, key))
+        return (track.codec.value, made) if made else None
+
     async def layout(self, manifest: Manifest, source: BlockSource) -> Layout:
         """A whole title as one file; raises as ``download.carried`` does, too."""
         key = _state(manifest)
@@ -174,8 +191,11 @@ class Maker:
         """The first key unit of a track."""
         keys = (one for one in manifest.keys if one.track == track.id)
         key = min(keys, key=lambda one: one.due_us, default=None)
-        if key is None:
-            return b""
+        return b"" if key is None else await self._unit(manifest, source, track, key)
+
+    async def _unit(
+        self, manifest: Manifest, source: BlockSource, track: Track, key: KeyPoint
+    ) -> bytes:
         last = max(key.block, manifest.block_at(key.due_us))
         data = await _read(source, range(key.block, last + 1))
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 
+from heliograph.storage.values import ObjectId
 from heliograph.vod.making import Maker
 from heliograph.vod.shelf import Shelf
 from heliograph.vod.watching import Watching
+
+#: Pictures kept, of some 15 kB each.
+MAX_PICTURES = 300
 
 
 class OnDemand:
@@ -21,6 +25,8 @@ class OnDemand:
         """Makes segments and files."""
         self.watching = Watching() if watching is None else watching
         """Who plays what."""
+        self.pictures: OrderedDict[ObjectId, bytes] = OrderedDict()
+        """Small pictures that stand for titles."""
         self.downloads = 0
         """Files that are being sent."""
         self.counters = Counter(
@@ -32,6 +38,12 @@ class OnDemand:
             bytes_sent=0,
         )
         """For the metrics."""
+
+    def keep_picture(self, id: ObjectId, jpeg: bytes) -> None:
+        """Keep what stands for a title; the oldest are forgotten."""
+        self.pictures[id] = jpeg
+        if len(self.pictures) > MAX_PICTURES:
+            self.pictures.popitem(last=False)
 
     async def close(self) -> None:
         """End all."""

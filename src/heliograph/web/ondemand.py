@@ -34,6 +34,8 @@ PLAYLIST = "application/vnd.apple.mpegurl"
 KEEP = "max-age=31536000, immutable"
 #: Titles of one answer.
 PAGE = 200
+#: Seconds a picture may be kept: another title may have the name.
+PICTURE_AGE = 3600
 #: Files that are sent at a time.
 MAX_DOWNLOADS = 256
 
@@ -261,6 +263,7 @@ class OnDemandAnswer(BaseModel):
     tracks: list[TitleTrackAnswer]
     readers: int = Field(description="Who plays it at this node by HTTP.")
     channel: str = Field(description="The channel whose rules it has; empty: none.")
+    picture: str | None = Field(description="A small one that stands for it; null: there is none.")
     urls: TitleUrls
 
 
@@ -304,6 +307,38 @@ async def get_title(name: str, request: Request, context: Context) -> dict[str, 
     return _answer(context, manifest)
 
 
+@router.get(
+    "/api/v1/ondemand/{name}/picture",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/jpeg": {}}, "description": "320 pixels wide."},
+        **answers(401, 403, 404, 503),
+    },
+)
+async def get_picture(name: str, request: Request, context: Context) -> Response:
+    """A picture that stands for a title."""
+    manifest, grant = await _admitted(request, context, name, "api", ask=False)
+    ondemand, pictures = _kept(context), context.pictures
+    jpeg = ondemand.pictures.get(manifest.object)
+    if jpeg is None and pictures is not None:
+        source = ondemand.shelf.source(manifest)
+        key = f"title/{manifest.object}"
+        jpeg = await pictures.of(key, lambda: ondemand.maker.picture(manifest, source))
+        if jpeg is not None:
+            ondemand.keep_picture(manifest.object, jpeg)
+    if jpeg is None:
+        raise NotFoundError(f"title {name!r} has no picture", subject=name)
+    visibility = "public" if grant is None else "private"
+    headers = {"Cache-Control": f"{visibility}, max-age={PICTURE_AGE}"}
+    return Response(jpeg, 200, headers, "image/jpeg")
+
+
+def _seen(context: WebContext, manifest: Manifest) -> bool:
+    return context.pictures is not None and any(
+        one.track.kind is Kind.VIDEO for one in manifest.tracks
+    )
+
+
 def _may_know(context: WebContext, manifest: Manifest, identity: Identity) -> bool:
     ruled = _ruled(context, manifest)
     if not ruled:
@@ -324,6 +359,7 @@ def _answer(context: WebContext, manifest: Manifest) -> dict[str, Any]:
         "tracks": [*_tracks(manifest)],
         "readers": _kept(context).watching.count(name),
         "channel": _ruled(context, manifest),
+        "picture": f"/api/v1/ondemand/{name}/picture" if _seen(context, manifest) else None,
         "urls": {
             "page": f"/watch/{name}",
             "hls": f"/hls/{name}/index.m3u8",

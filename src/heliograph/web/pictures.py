@@ -32,6 +32,8 @@ _COMMAND = (sys.executable, "-m", "heliograph.web.picture_worker")
 
 #: Codec and newest key access unit of a channel; None without one.
 Source: TypeAlias = Callable[[Channel], Awaitable[tuple[str, bytes] | None]]
+#: The same of something else.
+Find: TypeAlias = Callable[[], Awaitable[tuple[str, bytes] | None]]
 
 
 async def _own(channel: Channel) -> tuple[str, bytes] | None:
@@ -78,20 +80,24 @@ class Pictures:
 
     async def get(self, channel: Channel) -> bytes | None:
         """A JPEG at most ``MAX_AGE`` old; None without one; ``BusyError`` where too many wait."""
+        return await self.of(channel.name, lambda: self.source(channel))
+
+    async def of(self, key: str, find: Find) -> bytes | None:
+        """The same of anything; ``find`` gives its key unit where none is kept under ``key``."""
         now = self._clock()
-        kept = self._kept.get(channel.name)
+        kept = self._kept.get(key)
         if kept is not None and now - kept.made < MAX_AGE:
             return kept.jpeg
-        task = self._waiting.get(channel.name)
+        task = self._waiting.get(key)
         if task is None:
             if self._closed:
                 return None
             if len(self._waiting) >= MAX_WAITING:
                 self.refused += 1
-                raise BusyError("too many pictures wait", subject=channel.name, retry_after=MAX_AGE)
+                raise BusyError("too many pictures wait", subject=key, retry_after=MAX_AGE)
             self._forget(now)
-            task = asyncio.create_task(self._make(channel))
-            self._waiting[channel.name] = task
+            task = asyncio.create_task(self._make(key, find))
+            self._waiting[key] = task
         # Who asked may go away; others wait for the same picture.
         return await asyncio.shield(task)
 
@@ -99,11 +105,11 @@ class Pictures:
         for name in [name for name, kept in self._kept.items() if now - kept.made >= MAX_AGE]:
             del self._kept[name]
 
-    async def _make(self, channel: Channel) -> bytes | None:
+    async def _make(self, key: str, find: Find) -> bytes | None:
         jpeg = None
         try:
             async with self._turn:
-                source = await self.source(channel)
+                source = await find()
                 if source is not None and source[0] in DECODERS:
                     jpeg = await self._ask(*source)
                     if jpeg is None:
@@ -111,8 +117,8 @@ class Pictures:
                     else:
                         self.made += 1
         finally:
-            self._waiting.pop(channel.name, None)
-            self._kept[channel.name] = _Kept(self._clock(), jpeg)
+            self._waiting.pop(key, None)
+            self._kept[key] = _Kept(self._clock(), jpeg)
         return jpeg
 
     async def _ask(self, codec: str, data: bytes) -> bytes | None:

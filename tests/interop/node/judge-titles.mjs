@@ -11,7 +11,8 @@ async function read(url) {
   if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
   const text = await answer.text();
   try {
-    return parse(text);
+    // hls-parser knows this tag of low latency only; delta updates alone may have it (§4.4.3.8).
+    return parse(text.replace(/^#EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL=[\d.]+\n/m, ""));
   } catch (error) {
     console.error(`${url}: ${error.message}\n${text}`);
     process.exit(1);

@@ -3,7 +3,8 @@
     python -m tests.interop.peers.shelf DIRECTORY NAME=FILE[,FILE…] [+NAME=FILE] …
 
 imports the files (further ones are renditions) and prints the port it listens on. A title behind
-``+`` is being recorded: ``BEGUN`` seconds are there at first, and it grows with the clock.
+``+`` is being recorded: ``BEGUN`` seconds are there when somebody first asks for it, and from then
+on it grows, half as fast as the clock goes so that slow machines see it.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ from heliograph.vod.folder import FolderSink, FolderSource
 from heliograph.vod.importing import ImportOptions, import_file
 from heliograph.vod.manifest import BlockSource, Manifest
 from heliograph.vod.ondemand import OnDemand
+from heliograph.web.pictures import Pictures
 
 from .program import Program, wait_until
 
-#: Seconds that are there of a recording when somebody first looks.
+#: Seconds that are there of a recording when somebody first asks for it.
 BEGUN = 24.0
+#: Seconds by which it grows in one.
+PACE = 0.5
 
 
 class FolderShelf:
@@ -35,20 +39,23 @@ class FolderShelf:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._whole: dict[str, Manifest] = {}
-        self._recorded: dict[str, float] = {}
+        self._recorded: dict[str, float | None] = {}
 
     async def add(self, name: str, files: Sequence[Path], *, recorded: bool) -> None:
         options = ImportOptions(name, renditions=tuple(files[1:]))
         await import_file(files[0], FolderSink(self._directory, name), None, options)
         self._whole[name] = await FolderSource(self._directory / name).manifest()
         if recorded:
-            self._recorded[name] = time.monotonic() - BEGUN
+            self._recorded[name] = None
 
     def find(self, name: str) -> Manifest | None:
         whole = self._whole.get(name)
         if whole is None or name not in self._recorded:
             return whole
-        until = round((time.monotonic() - self._recorded[name]) * 1e6)
+        began = self._recorded[name]
+        if began is None:
+            began = self._recorded[name] = time.monotonic()
+        until = round((BEGUN + (time.monotonic() - began) * PACE) * 1e6)
         count = bisect_right(whole.blocks, until, key=lambda one: one.end_us)
         blocks = whole.blocks[:count]
         keys = [one for one in whole.keys if one.block < count]
@@ -59,7 +66,8 @@ class FolderShelf:
         return FolderSource(self._directory / manifest.name)
 
     def titles(self) -> Sequence[Manifest]:
-        found = (self.find(name) for name in sorted(self._whole))
+        begun = (name for name in self._whole if self._recorded.get(name, 0.0) is not None)
+        found = (self.find(name) for name in sorted(begun))
         return [one for one in found if one is not None]
 
     def channel(self, manifest: Manifest) -> str:
@@ -86,7 +94,8 @@ async def main(directory: Path, titles: Sequence[str]) -> None:
         paths = [Path(file) for file in files.split(",")]
         await shelf.add(name.lstrip("+"), paths, recorded=name.startswith("+"))
     ondemand = OnDemand(shelf)
-    async with running(context={"ondemand": ondemand}) as site:
+    context = {"ondemand": ondemand, "pictures": Pictures()}
+    async with running(context=context) as site:
         print(f"listening at {site.server.port}", flush=True)
         await asyncio.Event().wait()
 

@@ -22,6 +22,7 @@ from heliograph.model.errors import GoneError
 from heliograph.vod.manifest import BlockSource, Manifest
 from heliograph.vod.ondemand import OnDemand
 from heliograph.vod.watching import GONE, PROGRESS, Watching
+from heliograph.web.pictures import Pictures
 
 INDEX, FILE = "/hls/film/index.m3u8", "/titles/film.mp4"
 
@@ -269,6 +270,23 @@ async def test_titles_are_listed_for_everybody_with_what_they_are(stage: Stage) 
     assert [track["codec"] for track in one["tracks"]] == ["h264", "aac"]
     assert len((await stage.get("/api/v1/ondemand?search=film-3")).json()["titles"]) == 1
     await stage.get("/api/v1/ondemand/none", 404)
+
+
+async def test_a_title_has_a_picture_that_is_made_once(stage: Stage) -> None:
+    assert (await stage.get("/api/v1/ondemand/film")).json()["picture"] is None
+    await stage.get("/api/v1/ondemand/film/picture", 404)
+    pictures = Pictures()
+    seen = stage.site.context
+    stage.site.app.state.context = replace(seen, pictures=pictures)
+    address = (await stage.get("/api/v1/ondemand/film")).json()["picture"]
+    first = await stage.get(address)
+    assert first.content.startswith(b"\xff\xd8")
+    assert "public" in first.headers["cache-control"]
+    assert (await stage.get(address)).content == first.content
+    assert pictures.made == 1
+    stage.shelf.ruled["film"] = "demo"
+    await stage.get(address, 401)
+    await pictures.close()
 
 
 async def test_without_titles_nothing_else_changes() -> None:

@@ -22,6 +22,8 @@ export interface Title {
   readonly readers: number;
   /** The channel whose rules it has, empty: none. */
   readonly channel: string;
+  /** A small picture that stands for it. */
+  readonly picture: string | null;
   readonly urls: {
     readonly page: string;
     readonly hls: string;

@@ -106,9 +106,6 @@ export class ChannelList extends LitElement {
         font-weight: 660;
         letter-spacing: -0.02em;
       }
-      .films .picture {
-        aspect-ratio: 16 / 6;
-      }
       .length {
         position: absolute;
         right: 0.75rem;
@@ -373,7 +370,7 @@ export class ChannelList extends LitElement {
     ];
     return html`<a class="channel" href=${title.urls.page}>
       <div class="picture">
-        ${ridge(title.live)}
+        ${ridge(title.live)}${this.picture(`title ${title.name}`, title.picture)}
         <div class="chips">
           ${title.live ? html`<span class="chip on_air">Being recorded</span>` : nothing}
         </div>
@@ -405,7 +402,7 @@ export class ChannelList extends LitElement {
           : ["Never on air so far"];
     return html`<a class="channel ${channel.state}" href="/watch/${channel.name}">
       <div class="picture">
-        ${ridge(channel.state === "on_air")}${this.picture(channel)}
+        ${ridge(channel.state === "on_air")}${this.picture(channel.name, channel.picture && `${channel.picture}?${this.round}`)}
         <div class="chips">${stateChip(channel.state)}${accessChip(channel)}</div>
       </div>
       <div class="text">
@@ -416,13 +413,13 @@ export class ChannelList extends LitElement {
     </a>`;
   }
 
-  private picture({ name, picture }: Channel): TemplateResult | typeof nothing {
-    if (!picture || this.broken.has(name)) return nothing;
+  private picture(id: string, address: string | null): TemplateResult | typeof nothing {
+    if (!address || this.broken.has(id)) return nothing;
     return html`<img
-      src=${`${picture}?${this.round}`}
+      src=${address}
       alt=""
       @error=${() => {
-        this.broken = new Set([...this.broken, name]);
+        this.broken = new Set([...this.broken, id]);
       }}
     />`;
   }
