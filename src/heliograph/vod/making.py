@@ -61,8 +61,9 @@ class Maker:
             failed=0,
             refused=0,
             timeouts=0,
-            # Units that had no room in a file.
+            # Units that had no room in a file, and that could not be put together.
             left_out=0,
+            broken=0,
         )
         """For the metrics."""
         self.kept = 0
@@ -116,8 +117,10 @@ class Maker:
         entries = await self.entries(manifest, source, rendition.media)
         segment = rendition.segments[number]
 
+        broken = self._broken(manifest)
+
         def write(data: Sequence[bytes]) -> bytes:
-            return _fragment(entries, rendition, segment, number, data)
+            return _fragment(entries, rendition, segment, number, data, broken)
 
         key = manifest.object, rendition.name, number
         return await self._media(key, manifest, source, segment.blocks, write)
@@ -152,9 +155,10 @@ class Maker:
     ) -> bytes:
         """One fragment of that file, with what fills its place."""
         tracks = [entry.track for entry in layout.muxer.entries]
+        broken = self._broken(manifest)
 
         def write(data: Sequence[bytes]) -> bytes:
-            made, left = fill(layout, place, gather(data, tracks, 0))
+            made, left = fill(layout, place, gather(data, tracks, 0, broken=broken))
             if left:
                 self.counters["left_out"] += left
                 log.warning("no room in a file", title=manifest.name, units=left)
@@ -204,6 +208,15 @@ class Maker:
 
         units = await self._compute(take)
         return next((unit.data for unit in units if unit.key), b"")
+
+    def _broken(self, manifest: Manifest) -> Callable[[int], None]:
+        """Counts units that could not be put together."""
+
+        def count(units: int) -> None:
+            self.counters["broken"] += units
+            log.warning("broken units", title=manifest.name, units=units)
+
+        return count
 
     async def _media(
         self,
@@ -292,8 +305,9 @@ def _fragment(
     segment: Segment,
     number: int,
     data: Sequence[bytes],
+    broken: Callable[[int], None],
 ) -> bytes:
-    units = gather(data, rendition.media, segment.start_us, segment.end_us)
+    units = gather(data, rendition.media, segment.start_us, segment.end_us, broken=broken)
     if number == 0 and rendition.independent:  # nothing can be decoded before
         units = _from_key(units, rendition.lead.id)
     following = {}

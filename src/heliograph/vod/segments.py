@@ -160,7 +160,9 @@ def _rendition(manifest: Manifest, name: str, tracks: tuple[TitleTrack, ...]) ->
     keys = [one for one in manifest.keys if one.track == lead.id]
     if lead.kind is Kind.VIDEO and keys:
         chosen = _chosen(keys, end)
-        points = _split(chosen, end)
+        # Slides stand for minutes: a segment without one would show nothing.
+        dense = tracks[0].units * LONGEST >= 2 * end
+        points = _split(chosen, end) if dense else chosen
         independent = len(points) == len(chosen)
     else:
         points, independent = _even(lead, end), lead.kind is not Kind.VIDEO

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from heliograph.model.errors import PeerError
@@ -104,26 +104,35 @@ def units_of(records: Sequence[Record], by_track: dict[int, UnitReader]) -> Iter
 
 
 def gather(
-    data: Iterable[bytes], tracks: Sequence[Track], start_us: int, end_us: int | None = None
+    data: Iterable[bytes],
+    tracks: Sequence[Track],
+    start_us: int,
+    end_us: int | None = None,
+    *,
+    broken: Callable[[int], None] | None = None,
 ) -> list[TimedUnit]:
     """The units of some tracks in consecutive blocks, in the order in which they are due.
 
     ``start_us``, ``end_us``: from when and until before when they are due, in µs of media time;
-    None: to the end. Raises ``MalformedError`` for blocks that are none, ``UnsupportedError`` for
-    codecs that cannot be looked into.
+    None: to the end. ``broken`` is told how many could not be put together, where some could not.
+    Raises ``MalformedError`` for blocks that are none, ``UnsupportedError`` for codecs that cannot
+    be looked into.
     """
     by_track = readers(tracks)
-    found: list[TimedUnit] = []
-    for block in data:
-        for record in blocks.read(block):
-            if end_us is not None and record.due_us >= end_us:
-                return found
-            reader = by_track.get(record.track)
-            if reader is not None and record.due_us >= start_us:
-                found += reader.push(record)
+    found = [*_spanned(data, by_track, start_us, end_us)]
+    lost = sum(one.broken for one in by_track.values())
+    if lost and broken is not None:
+        broken(lost)
     return found
 
 
-def starts(data: bytes) -> bool:
-    """Whether a block begins where an access unit does."""
-    return bool(blocks.read(data).records[0].flags & FIRST)
+def _spanned(
+    data: Iterable[bytes], by_track: dict[int, UnitReader], start_us: int, end_us: int | None
+) -> Iterator[TimedUnit]:
+    for block in data:
+        for record in blocks.read(block):
+            if end_us is not None and record.due_us >= end_us:
+                return
+            reader = by_track.get(record.track)
+            if reader is not None and record.due_us >= start_us:
+                yield from reader.push(record)

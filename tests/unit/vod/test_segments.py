@@ -22,6 +22,7 @@ from heliograph.model.errors import (
 from heliograph.model.media import Codec, Kind, Track
 from heliograph.protocols.hls.ondemand import render
 from heliograph.storage.values import ObjectId
+from heliograph.vod import blocks
 from heliograph.vod.making import Maker
 from heliograph.vod.manifest import BlockEntry, KeyPoint, Manifest, TitleTrack
 from heliograph.vod.segments import LONGEST, TARGET, Plan, Rendition, index, plan
@@ -37,7 +38,7 @@ def manifest(keys: Sequence[float], end: float, **fields: Any) -> Manifest:
     """A title with a block each second and key units at some seconds."""
     at = [round(key * 1e6) for key in keys]
     seconds = range(int(end))
-    blocks = [
+    entries = [
         BlockEntry(n * 1_000_000, (n + 1) * 1_000_000, 100_000, (n * 100, n * 50)) for n in seconds
     ]
     return Manifest(
@@ -46,7 +47,7 @@ def manifest(keys: Sequence[float], end: float, **fields: Any) -> Manifest:
         "A film",
         round(end * 1e6),
         (TitleTrack(VIDEO, 100, 100, 10_000), TitleTrack(SOUND, 50, 50, 1_000)),
-        blocks,
+        entries,
         [KeyPoint(due, due + 80_000, due // 1_000_000, 0) for due in at],
         peak_bps=2_000_000,
         **fields,
@@ -96,6 +97,12 @@ def test_without_key_units_for_long_it_is_cut_in_between_and_that_is_told() -> N
     assert made.target == 30
 
 
+def test_slides_are_not_cut_in_between() -> None:
+    title = manifest([0, 200, 500], 600.0)
+    slides = replace(title, tracks=(replace(title.tracks[0], units=3), title.tracks[1]))
+    assert starts(slides) == [0, 200, 500]
+
+
 def test_blocks_of_a_segment_are_those_that_may_hold_its_packets() -> None:
     (only,) = plan(manifest([0, 4, 8.5], 12.0)).variants
     assert [one.blocks for one in only.segments] == [range(4), range(3, 9), range(8, 12)]
@@ -114,11 +121,14 @@ def test_what_was_listed_of_a_recording_stays(end: float) -> None:
     keys = [0, 2, 3, 6, 7, 8.5, 12, 13, 44, 48, 50]
     whole = plan(manifest(keys, 60.0)).variants[0]
     seen = [key for key in keys if key < end]
-    blocks = manifest(keys, 60.0).blocks
+    whole_blocks = manifest(keys, 60.0).blocks
     growing = replace(
         manifest(seen, 60.0),
         live=True,
-        blocks=[*blocks[: int(end)], BlockEntry(int(end) * 10**6, round(end * 1e6), 9, (0, 0))],
+        blocks=[
+            *whole_blocks[: int(end)],
+            BlockEntry(int(end) * 10**6, round(end * 1e6), 9, (0, 0)),
+        ],
     )
     found = plan(growing).variants[0].segments
     assert [(one.start_us, one.end_us, one.duration_us) for one in found] == [
@@ -310,6 +320,24 @@ async def test_lost_blocks_are_told_and_tried_again() -> None:
     title.data[number] = good
     assert await made.segment(title.manifest, title, only, 1)
     assert made.counters["failed"] == 2
+    await made.close()
+
+
+async def test_units_that_cannot_be_put_together_are_left_out_and_counted() -> None:
+    title, made = film.title(film.mp4(), ballast=3000), Maker()
+    (only,) = made.plan(title.manifest).variants
+    number = only.segments[1].blocks[1]
+    inner = next(
+        one.payload
+        for one in blocks.read(title.data[number])
+        if one.track == 0 and not one.flags & (blocks.FIRST | blocks.LAST)
+    )
+    begins_again = inner[:1] + bytes((inner[1] | 0x80,)) + inner[2:]
+    title.data[number] = title.data[number].replace(inner, begins_again, 1)
+    data = await made.init(title.manifest, title, only)
+    data += await made.segment(title.manifest, title, only, 1)
+    assert len(packets(data)["video"]) == 99
+    assert made.counters["broken"] >= 1
     await made.close()
 
 
