@@ -173,7 +173,9 @@ def _buffer(row: dict[str, Any]) -> Text:
 
     capacity = row.get("capacity_ms", 0)
     marks = row.get("watermarks_ms", [])
-    low = marks[0] if marks else capacity * 0.15
+    if row["live"]:  # nothing steers it: what is wanted is in the middle
+        capacity, marks = 2 * capacity, [capacity]
+    low = capacity * 0.15
     style = "green" if row["level_ms"] >= low else "red"
     line = Text.assemble(
         ("▕" + bar(row["level_ms"], capacity, marks) + "▏", style),

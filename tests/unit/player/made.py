@@ -8,7 +8,7 @@ from functools import cache
 import av
 import numpy as np
 
-from heliograph.model.media import Track
+from heliograph.model.media import Codec, Kind, Track
 from heliograph.protocols.payload import AccessUnit, container
 
 RATE = 25
@@ -61,3 +61,17 @@ class Film:
 def film(codec: str = "libx264", count: int = 50, bframes: int = 2) -> Film:
     """Made once for all tests."""
     return Film(codec, count, bframes=bframes)
+
+
+class Noise:
+    """Uncompressed sound of some channels; every sample is different."""
+
+    def __init__(self, channels: int, seconds: float, seed: int) -> None:
+        count = round(48_000 * seconds)
+        chance = np.random.default_rng(seed)
+        self.samples = chance.integers(-32768, 32768, (count, channels)).astype(np.int16)
+        self.track = Track(0, Kind.AUDIO, Codec.L16, 48_000, 96, channels=channels, encoding="L16")
+        self.units = [
+            AccessUnit(self.samples[at : at + 960].astype(">i2").tobytes(), at, True)
+            for at in range(0, count, 960)
+        ]

@@ -14,7 +14,7 @@ from heliograph.protocols.rtsp import Headers, InterleavedFrame, MessageParser, 
 from heliograph.protocols.rtsp.headers import parse_range, parse_transports
 from heliograph.protocols.rtsp.states import REASONS
 
-from .made import Film, film
+from .made import Film, Noise, film
 
 SSRC = 0x5EED
 FIRST_SEQUENCE = 65_500
@@ -25,7 +25,7 @@ FIRST_TIMESTAMP = 0xFFFF0000
 class Peer:
     """What it does; change it before or while it is used."""
 
-    film: Film = field(default_factory=film)
+    film: Film | Noise = field(default_factory=film)
     live: bool = False
     refuse_udp: bool = False
     mute_udp: bool = False
@@ -45,21 +45,25 @@ class Peer:
     port: int = 0
 
     def packets(self) -> list[tuple[float, RtpPacket]]:
-        packetizer = payload.packetizer(self.film.track.codec)
+        track = self.film.track
+        packetizer = payload.packetizer(track.codec, channels=track.channels)
         made = []
         latest = 0.0
         for unit in self.film.units:
-            latest = max(latest, unit.timestamp / 90_000)
+            latest = max(latest, unit.timestamp / track.clock_rate)
             for piece in packetizer.packetize(unit):
                 sequence = (FIRST_SEQUENCE + len(made)) & 0xFFFF
-                stamp = (FIRST_TIMESTAMP + unit.timestamp) & 0xFFFFFFFF
+                at = unit.timestamp + piece.timestamp_offset
+                stamp = (FIRST_TIMESTAMP + at) & 0xFFFFFFFF
                 packet = RtpPacket(96, sequence, stamp, SSRC, piece.data, piece.marker)
                 made.append((latest, packet))
         return made
 
     def sdp(self) -> str:
         sets = ";".join(f"{name}={value}" for name, value in self.film.track.fmtp.items())
-        length = len(self.film.units) / 25
+        track = self.film.track
+        length = (self.film.units[-1].timestamp + 3600) / track.clock_rate
+        sound = f"/{track.channels}" if track.channels else ""
         return "\r\n".join(
             [
                 "v=0",
@@ -68,9 +72,9 @@ class Peer:
                 "t=0 0",
                 "a=control:*",
                 f"a=range:npt={'now-' if self.live else f'0-{length:.3f}'}",
-                "m=video 0 RTP/AVPF 96",
+                f"m={track.kind.value} 0 RTP/AVPF 96",
                 "c=IN IP4 0.0.0.0",
-                f"a=rtpmap:96 {self.film.track.encoding}/90000",
+                f"a=rtpmap:96 {track.encoding}/{track.clock_rate}{sound}",
                 f"a=fmtp:96 packetization-mode=1;{sets}",
                 "a=rtcp-fb:96 nack",
                 "a=control:track0",
@@ -201,7 +205,8 @@ class _Conversation:
             if wanted is not None and not self._peer.live:
                 self._seek(parse_range(wanted).start_seconds or 0.0)
             _, first = self._all[min(self._at, len(self._all) - 1)]
-            media = ((first.timestamp - FIRST_TIMESTAMP) & 0xFFFFFFFF) / 90_000
+            media = (first.timestamp - FIRST_TIMESTAMP) & 0xFFFFFFFF
+            media /= self._peer.film.track.clock_rate
             info = f"url=track0;seq={first.sequence_number};rtptime={first.timestamp}"
             if not self._peer.live:
                 extra += [("Range", f"npt={media:.6f}-"), ("RTP-Info", info)]
@@ -214,9 +219,10 @@ class _Conversation:
 
     def _seek(self, seconds: float) -> None:
         """To the keyframe at that time or before."""
+        rate = self._peer.film.track.clock_rate
         self._at = 0
         key = max(
-            (u.timestamp for u in self._peer.film.units if u.key and u.timestamp <= seconds * 9e4),
+            (u.timestamp for u in self._peer.film.units if u.key and u.timestamp <= seconds * rate),
             default=0,
         )
         for place, (_, packet) in enumerate(self._all):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import wave
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
@@ -20,7 +22,7 @@ from heliograph.player.terminal import Statistics, bar
 from heliograph.player.video import Command
 from heliograph.player.writing import Writer
 
-from .made import film
+from .made import Noise, film
 from .rtsp_peer import Peer
 
 PATIENCE = 25.0
@@ -136,6 +138,24 @@ async def test_several_films_are_shown_together() -> None:
     assert told.samples > 10
     assert told.median <= 0.001
     assert told.p99 <= 1 / 25 + 0.001
+
+
+async def test_twelve_channels_from_five_servers_are_laid_side_by_side(tmp_path: Path) -> None:
+    """Uncompressed sound, stored apart: every sample of every channel is in its place."""
+    channels = (2, 2, 2, 4, 2)
+    sources = [Noise(n, 0.9, seed) for seed, n in enumerate(channels)]
+    path = tmp_path / "twelve.wav"
+    async with contextlib.AsyncExitStack() as stack:
+        peers = [Peer(film=source, pace=1.0 + 0.1 * n) for n, source in enumerate(sources)]
+        urls = [await stack.enter_async_context(peer.serving()) for peer in peers]
+        _, task = await stack.enter_async_context(playing(urls, Outputs(path), tcp=True))
+        async with asyncio.timeout(PATIENCE):
+            await task
+    with wave.open(str(path)) as file:
+        heard = np.frombuffer(file.readframes(1 << 20), "<i2").reshape(-1, 12)
+    whole = np.concatenate([source.samples for source in sources], axis=1)
+    assert heard.shape == whole.shape
+    assert np.array_equal(heard, whole)
 
 
 async def test_keys_pause_seek_and_end() -> None:
