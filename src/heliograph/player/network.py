@@ -39,6 +39,8 @@ REPORT_EVERY = 5.0
 MAX_STASH = 4096
 #: Seconds before the end at which silence is taken for the end: durations are rounded.
 END_SLACK = 1.0
+#: Seconds that the last picture or piece of sound lasts at most, mostly.
+LAST_FRAME = 0.1
 #: Seconds of silence that are the end, there.
 END_SILENCE = 1.5
 
@@ -403,6 +405,13 @@ class Feed:
         """Streams whose server sends lost packets again when asked."""
         return self._nacks if self.udp else frozenset()
 
+    def all_sent(self, newest: float) -> bool:
+        """Whether a title's server has about sent all: asked for more it would begin anew."""
+        if self.duration is None:
+            return False
+        over = all(reception.ended for reception in self.receptions.values())
+        return over or newest >= self.duration - END_SLACK
+
     def ended(self, newest: float) -> bool:
         """Whether a title is over. ``newest``: media time of the newest packet."""
         if self.duration is None or self.paused:
@@ -410,6 +419,8 @@ class Feed:
         if all(reception.ended for reception in self.receptions.values()):
             return True
         quiet = self._loop.time() - self.last_packet
+        if newest >= self.duration - LAST_FRAME:
+            return quiet > LAST_FRAME
         return newest >= self.duration - END_SLACK and quiet > END_SILENCE
 
     async def _watch(self) -> None:

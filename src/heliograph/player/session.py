@@ -413,8 +413,9 @@ class Player:
 
     def _steer(self, now: float) -> None:
         levels = [self.level(feed) for feed in self.feeds]
-        for steering, level in zip(self._steerings, levels, strict=True):
-            steering.report(level, levels, now)
+        for feed, steering, level in zip(self.feeds, self._steerings, levels, strict=True):
+            if feed.paused or not feed.all_sent(self._newest(feed)):
+                steering.report(level, levels, now)
         follows = any(feed.live for feed in self.feeds) and self._writer is None
         if not follows or self.state is not State.PLAYING:
             return

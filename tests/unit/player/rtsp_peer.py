@@ -42,6 +42,8 @@ class Peer:
     asked: list[Request] = field(default_factory=list)
     nacked: list[int] = field(default_factory=list)
     speeds: list[float] = field(default_factory=list)
+    begun_anew: int = 0
+    """Times it was asked to play after its end."""
     port: int = 0
 
     def packets(self) -> list[tuple[float, RtpPacket]]:
@@ -201,6 +203,9 @@ class _Conversation:
         wanted = request.headers.get("range")
         if wanted is not None or self._sending is None or self._sending.done():
             stale = [packet for _, packet in self._all[self._at : self._at + self._peer.stale]]
+            if self._sending is not None and self._sending.done():
+                self._at = 0  # as titles' servers do when they are asked again after the end
+                self._peer.begun_anew += 1
             self._stop()
             if wanted is not None and not self._peer.live:
                 self._seek(parse_range(wanted).start_seconds or 0.0)

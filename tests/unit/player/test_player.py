@@ -180,6 +180,25 @@ async def test_keys_pause_seek_and_end() -> None:
     assert peer.asked[-1].method == "TEARDOWN"
 
 
+async def test_a_steered_film_ends_once() -> None:
+    """Asked for another rate after its end, a server would begin anew."""
+    peer = Peer(film=film(count=60))
+    flow = FlowOptions(FlowKind.RATE, 16)
+    async with (
+        peer.serving() as url,
+        playing([url], Outputs(), buffer=1.5, flow=flow) as (
+            player,
+            task,
+        ),
+    ):
+        async with asyncio.timeout(PATIENCE):
+            await task
+        assert peer.speeds
+        assert peer.begun_anew == 0
+        assert player.pipelines[0].units == 60
+        assert player.rebuffered == 0
+
+
 @pytest.mark.parametrize("spacing", list(Spacing))
 async def test_the_server_is_steered_so_that_the_buffer_fills_and_does_not_overflow(
     spacing: Spacing,
