@@ -15,13 +15,14 @@ from enum import StrEnum
 from heliograph.model.errors import HelioError, UnsupportedError
 from heliograph.model.media import Kind
 from heliograph.player.arrivals import Arrival
+from heliograph.player.beginning import Beginning
 from heliograph.player.clock import PlayoutClock
 from heliograph.player.decode import Decoder
 from heliograph.player.network import Feed, Stream
 from heliograph.player.pipeline import DECODE_LEAD, Pipeline
 from heliograph.player.presenting import Outputs, Presenter
 from heliograph.player.steering import FlowOptions, Steering
-from heliograph.player.synchrony import MAX_STREAMS, CommonStart
+from heliograph.player.synchrony import MAX_STREAMS
 from heliograph.player.timeline import Origin
 from heliograph.player.video import Command
 from heliograph.player.writing import Writer
@@ -32,8 +33,6 @@ TICK = 0.004
 LIVE_SLACK = 4.0
 #: Seconds in a title's buffer that are enough to begin.
 BEGIN_AT = 1.0
-#: Seconds waited for the slowest stream before it begins without it.
-BEGIN_PATIENCE = 5.0
 #: Bytes of one stream's buffer: 10 s of 45 Mbit/s.
 MAX_BYTES = 64 << 20
 #: Seconds that an arrow key seeks.
@@ -42,8 +41,6 @@ SEEK_STEP = 10.0
 LIVE_LOOK = 5.0
 #: Share of the wanted level by which it may differ without that.
 LIVE_SLACKNESS = 0.25
-#: Seconds waited for sender reports once there is enough to begin.
-RELATE_PATIENCE = 1.0
 #: Seconds at the end for what is decoded still.
 DRAIN_PATIENCE = 3.0
 
@@ -89,10 +86,10 @@ class Player:
         self._presenter: Presenter | None = None
         self._writer: Writer | None = None
         self._steerings: list[Steering] = []
-        self._start: CommonStart | None = None
         self._control: asyncio.Task[None] | None = None
-        self._origin: float | None = None
-        self._ready_since: float | None = None
+        self._begun = False
+        self._beginning: Beginning | None = None
+        self._priming = False
         self._live_levels: tuple[float, float] | None = None  # smoothed level, when last shifted
         self.state = State.OPENING
         self.feeds: list[Feed] = []
@@ -174,9 +171,7 @@ class Player:
         if first > MAX_STREAMS:
             raise UnsupportedError(f"{first} streams; at most {MAX_STREAMS} are played together")
         self._make_outputs()
-        level = min(self._begin_level(feed) for feed in self.feeds)
-        self._start = CommonStart(self.pipelines, level=level, patience=BEGIN_PATIENCE)
-        self.state = State.BUFFERING
+        self._begin(options.start)
         # All are asked from the same media time, at the same moment.
         starting = asyncio.gather(*(feed.start(options.start) for feed in self.feeds))
         if not await self._unless_stopped(starting):
@@ -292,7 +287,7 @@ class Player:
         pipeline = self.pipelines.get(arrival.stream)
         if pipeline is not None:
             # Before it begins nothing is due: the position is where this packet is.
-            position = self.position if self._origin is not None else media - BEGIN_AT
+            position = self.position if self._begun else media - BEGIN_AT
             repeats = any(arrival.stream in feed.repeats for feed in self.feeds)
             pipeline.arrived(arrival, media, position, repeats)
 
@@ -350,38 +345,36 @@ class Player:
         self._present(self._clock.position(now))
 
     def _perhaps_begin(self, now: float) -> None:
-        assert self._start is not None
-        for stream, pipeline in self.pipelines.items():
-            ended = pipeline.buffer.ended
-            self._start.report(stream, 1e9 if ended else pipeline.buffer.level, now)
-        if not self._start.ready(now):
-            return
-        if self._origin is None and not all(feed.related for feed in self.feeds):
-            # Channels' streams are laid on one axis by sender reports; these come soon, if at all.
-            self._ready_since = self._ready_since or now
-            if now - self._ready_since < RELATE_PATIENCE:
+        beginning, presenter = self._beginning, self._presenter
+        assert beginning is not None
+        assert presenter is not None
+        if not self._priming:
+            if not beginning.enough(now):
                 return
-        if self._origin is None:
-            self._origin = self._first_position()
-            self._clock.jump(now, self._origin)
-        self._clock.start(now)
-        self.state = State.PLAYING
-
-    def _first_position(self) -> float:
-        """Where playout begins: at the first media of all; channels no older than the buffer."""
-        firsts, newest = [], []
+            self._clock.jump(now, beginning.position())
+            self._begun = self._priming = True
+        position = self._clock.position(now)
         for pipeline in self.pipelines.values():
-            first = pipeline.buffer.first_time
-            if first is not None:
-                firsts.append(first)
-                newest.append(pipeline.newest)
-        if not firsts:
-            return self._options.start or 0.0
-        begin = max(min(firsts), self._options.start or 0.0)
-        if any(feed.live for feed in self.feeds):
-            wanted = max(self._capacity(feed) for feed in self.feeds) + DECODE_LEAD
-            begin = max(begin, min(newest) - wanted)
-        return begin
+            pipeline.advance(position)
+            if pipeline.decoder is not None and pipeline.is_video:
+                presenter.take(pipeline.decoder.due(position))
+        if beginning.primed(now):
+            self._clock.start(now)
+            self.state = State.PLAYING
+
+    def _begin(self, at: float | None, level: float | None = None) -> None:
+        """Stand still until there is enough from ``at`` on."""
+        wanted = min(self._begin_level(feed) for feed in self.feeds)
+        lives = [self._capacity(feed) for feed in self.feeds if feed.live]
+        self._beginning = Beginning(
+            self.pipelines,
+            self.feeds,
+            level=wanted if level is None else level,
+            at=at,
+            latency=max(lives) + DECODE_LEAD if lives and not self._begun else None,
+        )
+        self._priming = False
+        self.state = State.BUFFERING
 
     def _perhaps_wait(self, now: float) -> None:
         """Stand still where a stream has run dry, until all have enough again."""
@@ -391,11 +384,8 @@ class Player:
         if out and any(self._alone(pipeline) for pipeline in out):
             self.rebuffered += 1
             self._clock.pause(now)
-            self.state = State.BUFFERING
             level = min(self._begin_level(feed) for feed in self.feeds)
-            self._start = CommonStart(
-                self.pipelines, level=max(0.2, level - DECODE_LEAD), patience=BEGIN_PATIENCE
-            )
+            self._begin(self._clock.position(now), max(0.2, level - DECODE_LEAD))
 
     def _alone(self, pipeline: Pipeline) -> bool:
         """Whether all of the feed's streams wait as this one: the network, not the programme."""
@@ -406,7 +396,7 @@ class Player:
         for feed in self.feeds:
             for stream in feed.repeats:
                 pipeline = self.pipelines[stream]
-                if self._origin is None:
+                if not self._begun:
                     position = pipeline.newest - BEGIN_AT
                 for request in pipeline.requests(now, position):
                     feed.ask(request)
@@ -442,7 +432,7 @@ class Player:
             return True
         if not self.feeds or not all(feed.ended(self._newest(feed)) for feed in self.feeds):
             return False
-        if self.state is State.BUFFERING and self._origin is None:
+        if self.state is State.BUFFERING and not self._begun:
             return all(not len(p.buffer) for p in self.pipelines.values())
         drained = all(pipeline.drained for pipeline in self.pipelines.values())
         return drained and position >= max(p.newest for p in self.pipelines.values())
@@ -500,6 +490,4 @@ class Player:
             if self._presenter is not None:
                 self._presenter.clear()
             self._clock.jump(now, target)
-            level = min(self._begin_level(feed) for feed in self.feeds)
-            self._start = CommonStart(self.pipelines, level=level, patience=BEGIN_PATIENCE)
-            self.state = State.BUFFERING
+            self._begin(target)

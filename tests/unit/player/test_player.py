@@ -13,7 +13,7 @@ import pytest
 from av.video.frame import VideoFrame
 
 from heliograph.model.errors import RemoteError
-from heliograph.player import session
+from heliograph.player import beginning, session
 from heliograph.player.flow import Spacing
 from heliograph.player.network import Stream
 from heliograph.player.session import Player, PlayOptions, State
@@ -32,7 +32,7 @@ PATIENCE = 25.0
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers here are near: less is buffered and waited for."""
     monkeypatch.setattr(session, "BEGIN_AT", 0.5)
-    monkeypatch.setattr(session, "RELATE_PATIENCE", 0.1)
+    monkeypatch.setattr(beginning, "RELATE_PATIENCE", 0.1)
 
 
 class Screen:

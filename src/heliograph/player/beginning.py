@@ -1,0 +1,91 @@
+"""When playout begins, or goes on after a seek or a famine, and from which media time. Pure but
+for what it asks of decoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from heliograph.player.network import Feed
+from heliograph.player.pipeline import Pipeline
+from heliograph.player.synchrony import CommonStart
+
+#: Seconds waited for the slowest stream before it begins without it.
+PATIENCE = 5.0
+#: Seconds waited for sender reports once there is enough to begin.
+RELATE_PATIENCE = 1.0
+#: Seconds waited for the first picture of every stream to be decoded.
+PRIME_PATIENCE = 1.0
+
+
+class Beginning:
+    """One start of all streams at the same instant."""
+
+    def __init__(
+        self,
+        pipelines: Mapping[int, Pipeline],
+        feeds: Sequence[Feed],
+        *,
+        level: float,
+        at: float | None,
+        latency: float | None = None,
+    ) -> None:
+        """``level``: seconds each stream is to have from there on. ``at``: media time to begin at,
+        or later if there is nothing before; ``None``: where media begin. ``latency``: for channels,
+        how far behind the newest packet at most."""
+        self._pipelines, self._feeds = pipelines, feeds
+        self._start = CommonStart(pipelines, level=level, patience=PATIENCE)
+        self._at, self._latency = at, latency
+        self._enough_since: float | None = None
+        self._priming_since: float | None = None
+
+    @property
+    def waiting_for(self) -> tuple[int, ...]:
+        """Streams that have not enough."""
+        return self._start.waiting_for
+
+    def enough(self, now: float) -> bool:
+        """Whether there is enough, and it is known how the streams lie to each other."""
+        for stream, pipeline in self._pipelines.items():
+            first = pipeline.buffer.first_time
+            level = 0.0
+            if pipeline.buffer.ended:
+                level = float("inf")
+            elif first is not None:
+                # What leads up to the point sought is decoded, and not shown.
+                level = pipeline.newest - (first if self._at is None else max(first, self._at))
+            self._start.report(stream, level, now)
+        if not self._start.ready(now):
+            return False
+        if self._enough_since is None:
+            self._enough_since = now
+        # Channels' streams are laid on one axis by sender reports; these come soon, if at all.
+        related = all(feed.related for feed in self._feeds)
+        return related or now - self._enough_since >= RELATE_PATIENCE
+
+    def position(self) -> float:
+        """Media time at which to begin."""
+        present = [p for p in self._pipelines.values() if p.buffer.first_time is not None]
+        if not present:
+            return self._at or 0.0
+        begin = min(p.buffer.first_time or 0.0 for p in present)
+        if self._at is not None:
+            begin = max(begin, self._at)
+        if self._latency is not None:
+            begin = max(begin, min(p.newest for p in present) - self._latency)
+        return begin
+
+    def primed(self, now: float) -> bool:
+        """Whether every decoder has something to show: so that all begin at one instant.
+
+        Meanwhile packets are to be handed to decoders, and what is before the position taken away.
+        """
+        if self._priming_since is None:
+            self._priming_since = now
+        if now - self._priming_since >= PRIME_PATIENCE:
+            return True
+        return all(
+            pipeline.decoder is None
+            or pipeline.decoder.next_media() is not None
+            or (not pipeline.decoder.busy and not len(pipeline.buffer))
+            for pipeline in self._pipelines.values()
+        )
