@@ -270,6 +270,9 @@ class RtspConnection(asyncio.Protocol):
             act = functools.partial(then, await decision)
         except HelioError as error:
             act = functools.partial(_raise, error)
+        except Exception:  # the fault is ours; the client is to hear of it all the same
+            self.log.exception("rtsp request failed", request=type(event).__name__)
+            act = functools.partial(_raise, HelioError("internal error"))
         if not self.gone and self.session.waiting is event:
             self._guarded(event, act)
             self._pump()

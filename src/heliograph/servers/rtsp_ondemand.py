@@ -29,8 +29,9 @@ from heliograph.protocols.sdp import sdp_for_channel
 from heliograph.servers.rtsp_signs import Signs
 from heliograph.servers.rtsp_transports import choose
 from heliograph.vod.manifest import Manifest
+from heliograph.vod.playing import Started, Viewer, Wish
 from heliograph.vod.promises import Admission
-from heliograph.vod.sessions import Observer, PlaySession, Started, Viewer, Wish
+from heliograph.vod.sessions import Observer, PlaySession
 from heliograph.vod.shelf import Shelf
 
 if TYPE_CHECKING:

@@ -95,6 +95,7 @@ class Feeder:
         self._failed = failed
         self._renew = renew
         self._task: asyncio.Task[None] | None = None
+        self._entering: asyncio.Task[tuple[bytes | None, HelioError | None]] | None = None
         self._wake = asyncio.Event()
         self._next: int | None = None  # the block to be read next
         self._hole = False  # pictures are left out up to the next key unit
@@ -119,7 +120,9 @@ class Feeder:
         for _ in range(MAX_PASSED):
             if number is None or self.manifest.blocks[number].due_us >= end_us:
                 break
-            data, error = await self._read(number, until - START_TIMEOUT, START_TIMEOUT)
+            read = self._read(number, until - START_TIMEOUT, START_TIMEOUT)
+            self._entering = asyncio.create_task(read, name=f"start of {self.manifest.name}")
+            data, error = await self._entering
             if data is not None and self._feed(number, data):
                 self.entered = True
                 self._pace = pace
@@ -149,8 +152,9 @@ class Feeder:
 
     def rest(self) -> None:
         """Read no more for now."""
-        if self._task is not None and self._task is not asyncio.current_task():
-            self._task.cancel()
+        for task in (self._task, self._entering):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
 
     async def stop(self) -> None:
         """Read no more, and know which block comes next."""

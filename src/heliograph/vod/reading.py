@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from heliograph.model.media import Kind
 from heliograph.vod.blocks import HEADER, RECORD, read
-from heliograph.vod.manifest import KeyPoint, Manifest
+from heliograph.vod.manifest import KeyPoint, Manifest, TitleTrack
 
 #: Read-ahead in µs of the viewer's time: at least, usually, at most. Blocks hold up to 2 s.
 LEAST_US, USUAL_US, MOST_US = 2_000_000, 3_000_000, 10_000_000
@@ -33,6 +35,12 @@ class Window:
         """The read-ahead, in µs of the viewer's time."""
         wanted = self._usual + round(SLOWNESS * self.latency * 1e6)
         return max(LEAST_US, min(wanted, MOST_US))
+
+
+def picture_of(titled: Iterable[TitleTrack], chosen: Collection[int]) -> int | None:
+    """The track, one of those chosen, whose key units decide where a viewer enters."""
+    pictures = (one.track for one in titled if one.track.kind is Kind.VIDEO)
+    return next((track.id for track in pictures if track.id in chosen), None)
 
 
 @dataclass(frozen=True, slots=True)

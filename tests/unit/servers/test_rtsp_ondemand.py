@@ -16,8 +16,9 @@ from heliograph.protocols.rtsp.headers import npt_seconds, parse_range, parse_rt
 from heliograph.servers.rtsp_ondemand import RtspOnDemand
 from heliograph.vod import feeding
 from heliograph.vod.admission import Budgets
+from heliograph.vod.playing import PlayState
 from heliograph.vod.promises import Admission
-from heliograph.vod.sessions import PlayState, SessionEvent
+from heliograph.vod.sessions import SessionEvent
 
 from .rtsp_site import Client, Site, running
 
@@ -307,6 +308,19 @@ async def test_storage_that_cannot_be_read_is_told_and_play_may_be_asked_again(
     client = await cinema.ready()
     assert (await client.ask("PLAY"))[0] == 503
     source.faults.clear()
+    assert (await client.ask("PLAY"))[0] == 200
+
+
+async def test_a_fault_of_ours_is_told_and_the_connection_goes_on(cinema: Cinema):
+    source = cinema.shelf.sources[FILM[0].object]
+    client = await cinema.ready()
+
+    def fail(number: int) -> None:
+        raise RuntimeError("a bug")
+
+    source.before = fail
+    assert (await client.ask("PLAY"))[0] == 500
+    source.before = lambda number: None
     assert (await client.ask("PLAY"))[0] == 200
 
 

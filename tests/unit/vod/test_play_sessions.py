@@ -24,16 +24,9 @@ from heliograph.plane.twin import TwinPlane
 from heliograph.vod import feeding
 from heliograph.vod.admission import Budgets
 from heliograph.vod.manifest import Manifest
+from heliograph.vod.playing import PlayState, Started, Viewer, Wish, choose_scale
 from heliograph.vod.promises import Admission, Promise
-from heliograph.vod.sessions import (
-    PlaySession,
-    PlayState,
-    SessionEvent,
-    Started,
-    Viewer,
-    Wish,
-    choose_scale,
-)
+from heliograph.vod.sessions import PlaySession, SessionEvent
 
 from .staged_film import Source, make_film
 
@@ -81,7 +74,7 @@ class Stage:
             VIEWER,
             observe=self.events.append,
             on_closed=self.closed.append,
-            **named,
+            **{"clock_us": lambda: self.plane.now, **named},
         )
         return self.session
 
@@ -476,6 +469,29 @@ async def test_a_session_whose_sender_is_gone_ends():
         at.plane.close_sender(at.session._sender)
         at.session.resync()
         assert at.closed == ["closed"]
+
+
+async def test_an_end_that_has_passed_is_refused_and_play_goes_on_afterwards():
+    async with staged() as at:
+        await at.play()
+        await at.advance(3)
+        with pytest.raises(WrongStateError) as refused:
+            await at.play(end_us=2_000_000)
+        assert refused.value.subject == "range"
+        await at.play()
+        await at.advance(2)
+        assert at.shown()[:120] == list(range(120))
+
+
+async def test_a_session_that_ends_while_its_first_block_is_read_asks_for_nothing_more():
+    async with staged() as at:
+        at.source.gates[0] = asyncio.Event()
+        playing = asyncio.create_task(at.play())
+        await at.until(lambda: at.source.asked)
+        at.session.close()
+        await asyncio.wait([playing])
+        assert playing.cancelled()
+        assert at.source.asked == [0]
 
 
 async def test_a_title_without_pictures_begins_anywhere():

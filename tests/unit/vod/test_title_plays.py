@@ -10,8 +10,9 @@ from heliograph.catalogue.contents.batches import Addresses
 from heliograph.catalogue.contents.statistics import Play
 from heliograph.plane import SenderStats
 from heliograph.vod import plays
+from heliograph.vod.playing import Viewer
 from heliograph.vod.plays import TitlePlays
-from heliograph.vod.sessions import SessionEvent, Viewer
+from heliograph.vod.sessions import SessionEvent
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
