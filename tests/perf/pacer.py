@@ -1,7 +1,7 @@
 """Paced senders alone, for a measurement: many streams by UDP, fed from memory.
 
-Prints JSON lines as ``helio-load`` does: ``playing``, ``window_start`` and ``window_end``, then
-what the senders counted in the window.
+Prints JSON lines as ``helio-load`` does: ``playing``, ``window_start``, ``window_end``, then what
+the senders counted in the window.
 """
 
 from __future__ import annotations

@@ -255,8 +255,9 @@ fn any_title() -> impl Strategy<Value = Vec<Packet>> {
     prop::collection::vec((0..90_000_u32, 0..2_u8, 0..16_u8), 1..60).prop_map(|rows| {
         let mut due = 0;
         rows.into_iter()
-            .map(|(after, track, flags)| {
-                due += after;
+            .enumerate()
+            .map(|(n, (after, track, flags))| {
+                due += if n == 0 { 0 } else { after };
                 (due, track, flags, due * 9 / 100, vec![7; 20])
             })
             .collect()

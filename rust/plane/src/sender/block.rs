@@ -14,8 +14,10 @@ const VERSION: u8 = 1;
 const HEADER: usize = 36;
 const RECORD: usize = 12;
 
-/// Media times beyond it, some nine years, are nonsense; sums of them stay far from 64 bits.
-pub const MAX_US: u64 = 1 << 48;
+/// Media times beyond it, some 36 years, are nonsense; sums of them stay far from 64 bits.
+pub const MAX_US: u64 = 1 << 50;
+/// Tracks of a title at most.
+const MAX_TRACKS: usize = 32;
 /// With RTP's header and an extension it still is a datagram.
 pub const MAX_PAYLOAD: usize = 65_400;
 
@@ -28,6 +30,8 @@ pub enum Malformed {
     Version,
     /// Times that run backwards or are beyond any title.
     Times,
+    /// Counts that contradict each other, or no packets.
+    Counts,
     /// A track, flags or a length that cannot be.
     Record,
     /// Bytes after the last record.
@@ -40,6 +44,7 @@ impl std::fmt::Display for Malformed {
             Self::Truncated => "a block that is truncated",
             Self::Version => "not a block of version 1",
             Self::Times => "times of a block that cannot be",
+            Self::Counts => "counts of a block's packets",
             Self::Record => "track, flags or length of a record",
             Self::Trailing => "bytes after a block's last record",
         })
@@ -111,8 +116,11 @@ impl Block {
             return Err(Malformed::Truncated);
         }
         let tracks = usize::from(data[5]);
-        if &data[..4] != MAGIC || data[4] != VERSION || u16_at(data, 6) != 0 || tracks == 0 {
+        if &data[..4] != MAGIC || data[4] != VERSION || u16_at(data, 6) != 0 {
             return Err(Malformed::Version);
+        }
+        if tracks == 0 || tracks > MAX_TRACKS {
+            return Err(Malformed::Counts);
         }
         let packets = u32_at(data, 8) as usize;
         let (due_us, end_us) = (u64_at(data, 12), u64_at(data, 20));
@@ -126,6 +134,10 @@ impl Block {
             return Err(Malformed::Truncated);
         }
         let mut numbers: Vec<u64> = (0..tracks).map(|n| u64_at(data, HEADER + 8 * n)).collect();
+        let sum: u128 = numbers.iter().map(|count| u128::from(*count)).sum();
+        if packets == 0 || sum != u128::from(total) {
+            return Err(Malformed::Counts);
+        }
         let mut records = Vec::with_capacity(packets);
         let mut last = 0;
         for _ in 0..packets {
@@ -144,7 +156,10 @@ impl Block {
             {
                 return Err(Malformed::Record);
             }
-            if after < last || due_us + u64::from(after) > end_us {
+            if after < last
+                || (records.is_empty() && after > 0)
+                || due_us + u64::from(after) > end_us
+            {
                 return Err(Malformed::Times);
             }
             if data.len() - at < usize::from(length) {
@@ -234,7 +249,7 @@ pub(crate) mod tests {
             (0, 0, KEY | MARKER | LAST, 7, vec![4]),
             (500, 1, 15, 9, vec![5, 6]),
         ];
-        written(1_000, 2_000, 40, &[30, 65_536 + 10], &rows)
+        written(1_000, 2_000, 65_576, &[30, 65_536 + 10], &rows)
     }
 
     fn refused(data: Vec<u8>) -> Option<Malformed> {
@@ -246,7 +261,7 @@ pub(crate) mod tests {
         let block = Block::parse(Box::new(small())).unwrap();
         assert_eq!(
             (block.due_us, block.end_us, block.total),
-            (1_000, 2_000, 40)
+            (1_000, 2_000, 65_576)
         );
         let seen: Vec<_> = block
             .records()
@@ -286,7 +301,11 @@ pub(crate) mod tests {
         };
         assert_eq!(changed(0, b'h'), Some(Malformed::Version));
         assert_eq!(changed(4, 2), Some(Malformed::Version));
-        assert_eq!(changed(5, 0), Some(Malformed::Version));
+        assert_eq!(changed(5, 0), Some(Malformed::Counts));
+        assert_eq!(changed(5, 33), Some(Malformed::Counts));
+        assert_eq!(changed(11, 0), Some(Malformed::Counts));
+        assert_eq!(changed(35, 0), Some(Malformed::Counts));
+        assert_eq!(changed(52 + 2, 1), Some(Malformed::Times)); // the first is due later
         assert_eq!(changed(7, 1), Some(Malformed::Version));
         assert_eq!(changed(8, 255), Some(Malformed::Truncated)); // packets
         assert_eq!(changed(12, 1), Some(Malformed::Times)); // beyond its end

@@ -313,7 +313,7 @@ impl Sender {
         }
     }
 
-    /// Media time that plays now; not beyond the next packet.
+    /// Media time that plays now; not beyond the next packet or the end.
     pub fn position(&self, now: u64) -> u64 {
         let Some(time) = self.time.as_ref().filter(|_| self.state == State::Playing) else {
             return self.stopped.0;
@@ -323,7 +323,7 @@ impl Sender {
             return media.min(time.origin_us);
         }
         let next = self.queue.first().map_or(media, |one| one.due_us);
-        media.min(next)
+        media.min(next).min(self.stop_us().unwrap_or(media))
     }
 
     /// Media time that is fed and not played, µs, and bytes of its blocks.

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 _HEAD = struct.Struct("!4sBBHIQQQ")
 _RECORD = struct.Struct("!IBBHI")
 KEY, FIRST, MARKER, LAST = 1, 2, 4, 8
-#: Media times beyond it, some nine years, are nonsense; sums of them stay far from 64 bits.
-MAX_US = 1 << 48
+#: Media times beyond it, some 36 years, are nonsense.
+MAX_US = 1 << 50
+MAX_TRACKS = 32
 #: With RTP's header and an extension it still is a datagram.
 MAX_PAYLOAD = 65_400
 
@@ -46,14 +47,16 @@ def parse(data: bytes) -> Block:
     if len(data) < _HEAD.size:
         raise ValueError("truncated header")
     magic, version, tracks, zero, packets, due, end, total = _HEAD.unpack_from(data)
-    if magic != b"HGB1" or version != 1 or zero or not tracks:
+    if magic != b"HGB1" or version != 1 or zero:
         raise ValueError("not a block of version 1")
-    if not due <= end <= MAX_US:
-        raise ValueError("times of the header")
     at = _HEAD.size + 8 * tracks
     if len(data) < at:
         raise ValueError("truncated header")
     numbers = list(struct.unpack_from(f"!{tracks}Q", data, _HEAD.size))
+    if not (packets and 1 <= tracks <= MAX_TRACKS and sum(numbers) == total):
+        raise ValueError("counts of the header")
+    if not due <= end <= MAX_US:
+        raise ValueError("times of the header")
     records: list[Record] = []
     last = 0
     for index in range(packets):
@@ -63,7 +66,7 @@ def parse(data: bytes) -> Block:
         at += _RECORD.size
         if track >= tracks or flags & ~15 or not 0 < length <= MAX_PAYLOAD:
             raise ValueError("track, flags or length of a record")
-        if after < last or due + after > end:
+        if after < last or (after and not records) or due + after > end:
             raise ValueError("due time of a record")
         if len(data) < at + length:
             raise ValueError("truncated payload")

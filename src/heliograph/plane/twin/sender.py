@@ -216,7 +216,9 @@ class Sender:
         media = self.time.media(now)
         if not self.settled:
             return min(media, self.time.origin_us)
-        return min([media, *(record.due_us for record in self._next())])
+        stop = self.stop_us()
+        ends = [] if stop is None else [stop]
+        return min([media, *ends, *(record.due_us for record in self._next())])
 
     def _records(self) -> Iterator[Record]:
         return (record for block in self.blocks for record in block.records)
