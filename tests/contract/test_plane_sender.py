@@ -250,6 +250,21 @@ def test_rate_hurries_packets_and_leaves_timestamps(harness: Harness, viewer: Vi
     assert stamps == [one.timestamp for one in TITLE if one.track == 0]
 
 
+def test_rate_that_changed_a_while_ago_is_caught_up(harness: Harness, viewer: Viewer) -> None:
+    plane = harness.plane
+    sender = fed(harness, viewer)
+    begin = plane.monotonic_us()
+    plane.sender_start(sender, 0, at_us=begin)
+    viewer.wait(6)
+    # As if it had been twice as fast from the beginning.
+    plane.sender_rate(sender, 2.0, at_us=begin)
+    harness.until(lambda: plane.monotonic_us() >= begin + 150_000)
+    assert plane.sender_stats(sender)["position_us"] >= 2 * 150_000 - 45_000
+    plane.sender_rate(sender, 64.0, at_us=begin, from_us=LENGTH_US)  # all of it is due
+    harness.event(SenderEnded, sender=sender)
+    viewer.wait(len(TITLE))
+
+
 def test_end_of_the_range_says_goodbye(harness: Harness, viewer: Viewer) -> None:
     plane = harness.plane
     sender = fed(harness, viewer, 2)

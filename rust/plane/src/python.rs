@@ -10,6 +10,7 @@ mod stats;
 mod tls;
 
 use crate::channel::Config;
+use crate::clock;
 use crate::event::Id;
 use crate::plane;
 use crate::source::TrackSpec;
@@ -352,8 +353,17 @@ impl Plane {
         Ok(py.detach(|| self.0.sender_pause(sender))?)
     }
 
-    fn sender_rate(&self, py: Python<'_>, sender: Id, rate: f64) -> PyResult<()> {
-        Ok(py.detach(|| self.0.sender_rate(sender, rate))?)
+    #[pyo3(signature = (sender, rate, *, at_us = None, from_us = None))]
+    fn sender_rate(
+        &self,
+        py: Python<'_>,
+        sender: Id,
+        rate: f64,
+        at_us: Option<u64>,
+        from_us: Option<u64>,
+    ) -> PyResult<()> {
+        let at = at_us.map_or_else(clock::now, clock::from_monotonic);
+        Ok(py.detach(|| self.0.sender_rate(sender, rate, at, from_us))?)
     }
 
     fn sender_flush(&self, py: Python<'_>, sender: Id) -> PyResult<()> {

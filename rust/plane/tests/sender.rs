@@ -34,9 +34,9 @@ fn a_rate_that_changes_moves_what_comes_after() {
     sender.start(&play(0, NOW), NOW).unwrap();
     let mut sent = Vec::new();
     run_until(&mut sender, NOW, NOW + 100_000, &mut sent);
-    sender.set_rate(2.0, NOW + 100_000).unwrap();
+    sender.set_rate(2.0, NOW + 100_000, None).unwrap();
     run_until(&mut sender, NOW + 100_000, NOW + 200_000, &mut sent);
-    sender.set_rate(0.5, NOW + 200_000).unwrap();
+    sender.set_rate(0.5, NOW + 200_000, None).unwrap();
     run_until(&mut sender, NOW + 200_000, NOW + END * 3, &mut sent);
     let expected: Vec<u64> = packets_of(&title(0, END), 0)
         .into_iter()
@@ -230,7 +230,7 @@ fn orders_that_cannot_be_are_refused() {
         assert!(matches!(sender.start(&start, NOW), Err(Refused::Value(_))));
     }
     assert!(matches!(
-        sender.set_rate(f64::INFINITY, NOW),
+        sender.set_rate(f64::INFINITY, NOW, None),
         Err(Refused::Value(_))
     ));
     sender.reach(&[]);
@@ -292,7 +292,7 @@ proptest! {
             }
             match order {
                 Order::Rate(next) => {
-                    sender.set_rate(next, now).unwrap();
+                    sender.set_rate(next, now, None).unwrap();
                     rate = next;
                 }
                 Order::Pause(length) => {
@@ -347,7 +347,7 @@ proptest! {
                 0 => drop(sender.start(&play(time, now), now)),
                 1 => drop(sender.start(&Start { scale: factor, until_us: Some(time), ..play(0, now) }, now)),
                 2 => drop(sender.pause(now)),
-                3 => drop(sender.set_rate(factor, now)),
+                3 => drop(sender.set_rate(factor, now, None)),
                 4 => sender.flush(now),
                 5 => drop(sender.feed(Block::parse(Box::new(block(time, time + end, &rows))).unwrap())),
                 6 => sender.finish(),

@@ -243,8 +243,12 @@ class Plane:
         """
     def sender_pause(self, sender: int) -> int:
         """Stop for a while; the media time, µs, from which ``sender_start`` loses nothing."""
-    def sender_rate(self, sender: int, rate: float) -> None:
-        """Change ``rate`` from now on."""
+    def sender_rate(
+        self, sender: int, rate: float, *, at_us: int | None = None, from_us: int | None = None
+    ) -> None:
+        """Change ``rate`` from ``at_us`` on (default: now), which may be a little ago: nodes that
+        send parts of one title change together. ``from_us``: that media time is due then, so that
+        clocks that drift apart are set. Timestamps stay as they are."""
     def sender_flush(self, sender: int) -> None:
         """Stop, and forget what was fed: feed and start anew. RTP numbering goes on."""
     def sender_end(self, sender: int) -> None:

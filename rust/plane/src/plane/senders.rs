@@ -160,9 +160,15 @@ impl Plane {
     }
 
     /// Changes how fast packets go out.
-    pub fn sender_rate(&self, id: Id, rate: f64) -> Result<(), NotDone> {
+    pub fn sender_rate(
+        &self,
+        id: Id,
+        rate: f64,
+        at: u64,
+        from_us: Option<u64>,
+    ) -> Result<(), NotDone> {
         let cell = self.sender(id)?;
-        lock(&cell.state).set_rate(rate, clock::now())?;
+        lock(&cell.state).set_rate(rate, at, from_us)?;
         self.run_sender(&cell);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The sender itself: what it is told, what is due, how it is numbered.
 
 use super::batch::Batch;
-use super::block::{Block, KEY, Malformed};
+use super::block::{Block, KEY, MAX_US, Malformed};
 use super::keep::{Kept, Sent};
 use super::queue::{Queue, Waiting};
 use super::reports::{Heard, REPORT_INTERVAL, sender_report};
@@ -231,7 +231,7 @@ impl Sender {
         if !possible(start.rate) || !possible(start.scale) {
             return Err(Refused::Value("rate and scale are 1/64 to 64"));
         }
-        if start.from_us > super::block::MAX_US {
+        if start.from_us > MAX_US {
             return Err(Refused::Value("a media time beyond any title"));
         }
         let from_us = start.from_us;
@@ -282,13 +282,16 @@ impl Sender {
         position
     }
 
-    /// Changes how fast packets go out.
-    pub fn set_rate(&mut self, rate: f64, now: u64) -> Result<(), Refused> {
+    /// Changes how fast packets go out from `at` on; with `from_us`, that media time is due then.
+    pub fn set_rate(&mut self, rate: f64, at: u64, from_us: Option<u64>) -> Result<(), Refused> {
         if !possible(rate) {
             return Err(Refused::Value("rate and scale are 1/64 to 64"));
         }
+        if from_us.is_some_and(|from_us| from_us > MAX_US) {
+            return Err(Refused::Value("a media time beyond any title"));
+        }
         if let Some(time) = &mut self.time {
-            time.set_rate(rate, now);
+            time.set_rate(rate, at, from_us);
         }
         Ok(())
     }

@@ -67,10 +67,13 @@ impl Timeline {
         timestamp_of(first, clock, self.line_us).wrapping_add(after as u32)
     }
 
-    /// Goes on at another rate.
-    pub fn set_rate(&mut self, rate: f64, now: u64) {
-        self.from_us = self.media(now);
-        self.at = self.at.max(now);
+    /// Goes on at another rate from `at` on, where it is by then or at another media time.
+    pub fn set_rate(&mut self, rate: f64, at: u64, from_us: Option<u64>) {
+        if let Some(from_us) = from_us {
+            (self.from_us, self.at) = (from_us, at);
+        } else {
+            (self.from_us, self.at) = (self.media(at), self.at.max(at));
+        }
         self.rate = rate;
     }
 
@@ -131,7 +134,7 @@ mod tests {
                 prop_assert!((time.media(now) as f64 - media).abs() < 10.0);
                 // What is due now is played now.
                 prop_assert!(time.wall(time.media(now)).abs_diff(now) <= 1 + (1.0 / (rate * scale)) as u64);
-                time.set_rate(next, now);
+                time.set_rate(next, now, None);
                 rate = next;
                 prop_assert!((time.line(time.media(now)) as f64 - (media - from as f64) / scale).abs() < 20.0);
             }

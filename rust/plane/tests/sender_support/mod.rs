@@ -1,4 +1,5 @@
 //! Titles made by hand, and a clock that is turned by it.
+#![allow(dead_code)] // each suite uses a part
 
 use _plane::rtp;
 use _plane::sender::{Batch, Block, Notice, Sender, Start, TrackSpec};

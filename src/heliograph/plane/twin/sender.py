@@ -185,10 +185,11 @@ class Sender:
             self.playing = False
         return position
 
-    def set_rate(self, now: int, rate: float) -> None:
+    def set_rate(self, at: int, rate: float, from_us: int | None) -> None:
         if self.time is not None:
-            media, at = self.time.media(now), max(now, self.time.at)
-            self.time = replace(self.time, from_us=media, at=at, rate=rate)
+            if from_us is None:
+                from_us, at = self.time.media(at), max(at, self.time.at)
+            self.time = replace(self.time, from_us=from_us, at=at, rate=rate)
 
     def flush(self, now: int) -> None:
         self.stop(now)

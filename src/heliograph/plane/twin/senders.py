@@ -98,9 +98,13 @@ class Senders(Network):
     def sender_pause(self, sender: int) -> int:
         return self.senders[sender].stop(self.now)
 
-    def sender_rate(self, sender: int, rate: float) -> None:
+    def sender_rate(
+        self, sender: int, rate: float, *, at_us: int | None = None, from_us: int | None = None
+    ) -> None:
         _check(rate, 1.0)
-        self.senders[sender].set_rate(self.now, rate)
+        one = self.senders[sender]
+        one.set_rate(self.now if at_us is None else at_us, rate, from_us)
+        self._pump(one)
 
     def sender_flush(self, sender: int) -> None:
         self.senders[sender].flush(self.now)

@@ -1,0 +1,156 @@
+//! Senders of nodes that send parts of one title: numbers, clocks, packets sent again.
+
+mod sender_support;
+
+use _plane::rtp;
+use _plane::sender::{Batch, Block, Node, Sender, Start, State, TrackSpec};
+use sender_support::{END, play, title};
+
+const NOW: u64 = 1_000_000_000;
+const KEEP: u64 = 500_000;
+
+fn node(number: u16) -> Sender {
+    let track = |track, clock_rate| TrackSpec {
+        track,
+        ssrc: 7 + u32::from(track),
+        payload_type: 96 + track,
+        clock_rate,
+        sequence: 1_000,
+        timestamp: 5_000,
+    };
+    let node = Node {
+        number,
+        extension: 14,
+        keep_us: KEEP,
+    };
+    let tracks = [track(0, 90_000), track(1, 48_000)];
+    let mut sender = Sender::new(&tracks, "", 3_000_000, 1 << 20, Some(node)).unwrap();
+    sender.reach(&[0, 1]);
+    sender
+}
+
+fn fed(number: u16, from: u64) -> Sender {
+    let mut sender = node(number);
+    let block = Block::parse(Box::new(title(from, END))).unwrap();
+    sender.feed(block).unwrap();
+    sender
+}
+
+fn taken(sender: &mut Sender, now: u64) -> Vec<Vec<u8>> {
+    let mut batch = Batch::default();
+    sender.take(now, usize::MAX, &mut batch);
+    (0..batch.len())
+        .map(|at| batch.packet(at).concat())
+        .collect()
+}
+
+/// Number of the title, node, number of the node.
+fn numbers(packet: &[u8]) -> (u32, u16, u32) {
+    assert_eq!(packet[12..17], [0xbe, 0xde, 0, 3, 14 << 4 | 9]);
+    assert_eq!(packet[27], 0);
+    let word = |at: usize| u32::from_be_bytes(packet[at..at + 4].try_into().unwrap());
+    (
+        word(17),
+        u16::from_be_bytes([packet[21], packet[22]]),
+        word(23),
+    )
+}
+
+#[test]
+fn the_extension_is_one_that_any_receiver_steps_over() {
+    let mut sender = fed(513, 0);
+    sender.start(&play(0, NOW), NOW).unwrap();
+    for (n, packet) in taken(&mut sender, NOW + END).iter().enumerate() {
+        let header = rtp::parse(packet).unwrap();
+        assert_eq!(header.start, 28);
+        assert_eq!(numbers(packet), (n as u32, 513, n as u32));
+    }
+}
+
+#[test]
+fn timestamps_are_the_titles_wherever_it_begins() {
+    let mut sender = fed(1, 0);
+    let info = sender.start(&play(200_000, NOW), NOW).unwrap();
+    assert_eq!(info[0], (0, 1_000, 5_000 + 18_000));
+    let first = rtp::parse(&taken(&mut sender, NOW)[0]).unwrap();
+    assert_eq!(first.timestamp, 5_000 + 18_000);
+    assert_eq!(first.sequence, 1_000 + 10); // five pictures before it
+}
+
+#[test]
+fn a_late_node_keeps_to_the_clock() {
+    let mut sender = fed(1, 0);
+    sender.start(&play(0, NOW), NOW).unwrap();
+    let packets = taken(&mut sender, NOW + 30_000_000);
+    assert!(!packets.is_empty());
+    assert_eq!(sender.counters.slipped_us, 0);
+    assert!(sender.counters.late_max_us >= 29_000_000);
+}
+
+#[test]
+fn nodes_that_change_the_rate_at_one_instant_stay_together() {
+    let (mut one, mut other) = (fed(1, 0), fed(2, 0));
+    for sender in [&mut one, &mut other] {
+        sender.start(&play(0, NOW), NOW).unwrap();
+    }
+    one.set_rate(2.0, NOW + 100_000, None).unwrap();
+    taken(&mut other, NOW + 140_000); // the order comes late
+    other.set_rate(2.0, NOW + 100_000, None).unwrap();
+    for at in [150_000, 250_000, 333_333] {
+        taken(&mut one, NOW + at);
+        taken(&mut other, NOW + at);
+        assert_eq!(one.due(), other.due());
+    }
+}
+
+#[test]
+fn a_packet_is_sent_again_once_as_it_was() {
+    let mut sender = fed(1, 0);
+    sender.start(&play(0, NOW), NOW).unwrap();
+    let packets = taken(&mut sender, NOW + 100_000);
+    let next = packets.len() as u32;
+    assert_eq!(
+        sender.resend(&[4, 2, 4, next, u32::MAX], NOW + 100_000),
+        Ok(2)
+    );
+    assert_eq!(sender.due(), Some(0));
+    let again = taken(&mut sender, NOW + 100_000);
+    assert_eq!(again, [packets[4].clone(), packets[2].clone()]);
+    assert_eq!(sender.resend(&[2], NOW + 100_000), Ok(0));
+    assert_eq!(
+        (sender.counters.resent, sender.counters.resend_refused),
+        (2, 4)
+    );
+    assert_eq!(sender.counters.packets, u64::from(next));
+}
+
+#[test]
+fn packets_are_kept_for_a_time_also_when_it_stands() {
+    let mut sender = fed(1, 0);
+    sender.finish();
+    sender.start(&play(0, NOW), NOW).unwrap();
+    let early = taken(&mut sender, NOW).len() as u32;
+    taken(&mut sender, NOW + END);
+    assert_eq!(sender.state(), State::Ended);
+    let now = NOW + END + KEEP - 100_000;
+    assert_eq!(sender.resend(&[0, early - 1], now), Ok(0)); // sent at the beginning
+    assert_eq!(sender.resend(&[early], now), Ok(1));
+    assert_eq!(taken(&mut sender, now).len(), 1);
+}
+
+#[test]
+fn numbers_of_a_node_go_on_over_a_seek() {
+    let mut sender = fed(1, 0);
+    sender.start(&play(0, NOW), NOW).unwrap();
+    let before = taken(&mut sender, NOW + 100_000).len() as u32;
+    sender.flush(NOW + 100_000);
+    let block = Block::parse(Box::new(title(10 * END, END))).unwrap();
+    sender.feed(block).unwrap();
+    let start = Start {
+        from_us: 10 * END,
+        ..play(0, NOW + 100_000)
+    };
+    sender.start(&start, NOW + 100_000).unwrap();
+    let packets = taken(&mut sender, NOW + 100_000);
+    assert_eq!(numbers(&packets[0]).2, before);
+}
