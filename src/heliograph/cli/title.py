@@ -15,6 +15,8 @@ app = new_app("Show, add and remove titles that are played on demand, and their 
 app.command("import")(title_media.import_files)
 app.command()(title_media.verify)
 app.command()(title_media.export)
+app.command()(title_media.record)
+app.command()(title_media.stop)
 app.command()(title_media.erase)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Its logical id.")]

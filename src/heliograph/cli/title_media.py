@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import typer
 
 from heliograph.cli.api import HERE, KeyOption, ServerOption, ask, download, upload
-from heliograph.cli.console import JsonOption, print_json, progress
+from heliograph.cli.console import JsonOption, duration, print_json, progress
 from heliograph.model.errors import MalformedError, RemoteError, ResourceError
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Its logical id.")]
@@ -95,6 +95,37 @@ def export(
     finally:
         part.unlink(missing_ok=True)
     print(f"{target}: {written:,} bytes")
+
+
+def record(
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="A channel that is on air.")],
+    name: NameArgument,
+    title: Annotated[str, typer.Option("--title", help="For people; else the channel's.")] = "",
+    volume: Annotated[str, typer.Option("--volume", help="Else the first.")] = "",
+    minutes: Annotated[float, typer.Option("--minutes", help="Of media, at most.")] = 0.0,
+    gigabytes: Annotated[float, typer.Option("--gigabytes", help="At most.")] = 0.0,
+    server: ServerOption = HERE,
+    key: KeyOption = None,
+) -> None:
+    """Record a channel into a title, which can be watched while it grows."""
+    body: dict[str, Any] = {
+        "channel": channel,
+        "name": name,
+        "title": title,
+        "volume": volume,
+        "max_seconds": minutes * 60,
+        "max_bytes": round(gigabytes * 1e9),
+    }
+    begun = ask("POST", server, "/storage/recordings", key, body)
+    print(f"{name}: recording {channel}; {server.rstrip('/')}/watch/{quote(name)}")
+    for remark in begun["remarks"]:
+        print(f"  note: {remark}")
+
+
+def stop(name: NameArgument, server: ServerOption = HERE, key: KeyOption = None) -> None:
+    """End a recording; its title stays."""
+    found = ask("DELETE", server, f"/storage/recordings/{quote(name, safe='')}", key)
+    print(f"{name}: {duration(found['seconds'])} recorded")
 
 
 def erase(name: NameArgument, server: ServerOption = HERE, key: KeyOption = None) -> None:

@@ -181,6 +181,8 @@ class Server:
         self._undo.append(("rights", upkeep.stop))
         if self.carries:
             await self._open_media_servers(loop, gate)
+            self.storage.record(self.channels)
+            self._undo.append(("recordings", self.storage.end_recordings))
         transcodes = Transcodes()
         self._undo.append(("transcodes", transcodes.close))
         rtc = self._open_rtc(plane, loop, transcodes) if self.carries else None

@@ -89,6 +89,22 @@ class StorageFace(Protocol):
 
     async def cancel_import(self, id: str, by: Actor) -> None: ...
 
+    async def begin_recording(
+        self,
+        channel: str,
+        name: str,
+        *,
+        title: str,
+        volume: str,
+        max_seconds: float,
+        max_bytes: int,
+        by: Actor,
+    ) -> dict[str, Any]: ...
+
+    async def stop_recording(self, name: str, by: Actor) -> dict[str, Any]: ...
+
+    def recorded(self) -> list[dict[str, Any]]: ...
+
     async def verify(self, name: str) -> dict[str, Any]:
         """Begin to check a title, or tell how far that is."""
         ...
@@ -126,6 +142,15 @@ class VolumeChange(_Body):
     )
     scrub: int | None = Field(default=None, ge=0, description="The same for checking; 0: none.")
     policy: str | None = Field(default=None, max_length=40, description="Nearly everything moves.")
+
+
+class RecordingNew(_Body):
+    channel: str = Field(min_length=1, max_length=64, description="Of this node, on air.")
+    name: str = Field(min_length=1, max_length=64, description="The title's logical id.")
+    title: str = Field(default="", max_length=200, description="For people; else the channel's.")
+    volume: str = Field(default="", max_length=64, description="Empty: the first.")
+    max_seconds: float = Field(default=0.0, ge=0, description="Of media; 0: no limit.")
+    max_bytes: int = Field(default=0, ge=0, description="0: no limit.")
 
 
 def _storage(context: Context) -> StorageFace:
@@ -290,6 +315,32 @@ async def remove_title(name: str, storage: Found, by: Administering) -> Response
     """Remove a title from its volume."""
     await storage.remove_title(name, by.actor)
     return Response(status_code=204)
+
+
+@router.get("/recordings", responses=answers(401, 403, 503))
+async def list_recordings(storage: Found) -> dict[str, Any]:
+    """Recordings under way, and the last that ended."""
+    return {"recordings": storage.recorded()}
+
+
+@router.post("/recordings", status_code=201, responses=answers(400, 401, 403, 404, 406, 409, 503))
+async def begin_recording(new: RecordingNew, storage: Found, by: Administering) -> dict[str, Any]:
+    """Record a channel into a title, which can be watched from its begin on while it grows."""
+    return await storage.begin_recording(
+        new.channel,
+        new.name,
+        title=new.title,
+        volume=new.volume,
+        max_seconds=new.max_seconds,
+        max_bytes=new.max_bytes,
+        by=by.actor,
+    )
+
+
+@router.delete("/recordings/{name}", responses=answers(401, 403, 404, 503))
+async def stop_recording(name: str, storage: Found, by: Administering) -> dict[str, Any]:
+    """End a recording; its title stays."""
+    return await storage.stop_recording(name, by.actor)
 
 
 @router.get("/imports", responses=answers(401, 403, 503))

@@ -15,12 +15,14 @@ from heliograph.bus import Bus, Registration, Request
 from heliograph.bus.wire import Json
 from heliograph.catalogue.values import Actor
 from heliograph.catalogue.volumes import Volumes
+from heliograph.live.registry import Channels
 from heliograph.model.errors import (
     ConflictError,
     HelioError,
     MalformedError,
     NotFoundError,
     UnreachableError,
+    WrongStateError,
 )
 from heliograph.model.nodes import NodeId
 from heliograph.node.periodic import Periodic
@@ -30,6 +32,7 @@ from heliograph.node.storage.disks import LocalDisks
 from heliograph.node.storage.imports import Imports, Upload
 from heliograph.node.storage.orders import disk_json, disk_of
 from heliograph.node.storage.peers import Connected
+from heliograph.node.storage.recordings import Recordings
 from heliograph.node.storage.shelf import Shelf
 from heliograph.node.storage.states import States
 from heliograph.node.storage.views import Views
@@ -99,6 +102,8 @@ class Storage:
         self._updates: dict[str, asyncio.Task[None]] = {}
         self._looks = Periodic("changes of volumes", LOOK_PERIOD, self._look)
         self._making = asyncio.Lock()
+        self.recordings: Recordings | None = None
+        """None: this node carries no channels, or has not begun to."""
 
     async def start(self) -> None:
         """Open the disks of this node, and begin with what they know of their volumes."""
@@ -273,6 +278,59 @@ class Storage:
         """End an import."""
         await self.imports.cancel(id)
 
+    def record(self, channels: Channels) -> None:
+        """Let channels be recorded, and finish what was being recorded when the server died."""
+        self.recordings = Recordings(
+            self._state_dir / "recordings",
+            channels,
+            self.volume,
+            lambda: [*self.holdings],
+            lambda name: self.shelf.find(name) is not None,
+            self._wrote,
+        )
+        self.recordings.start()
+
+    async def end_recordings(self) -> None:
+        """End all; before the channels do."""
+        if self.recordings is not None:
+            await self.recordings.close()
+            self.recordings = None
+
+    async def begin_recording(
+        self,
+        channel: str,
+        name: str,
+        *,
+        title: str,
+        volume: str,
+        max_seconds: float,
+        max_bytes: int,
+        by: Actor,
+    ) -> dict[str, Any]:
+        """Record a channel into a title; errors as of ``Recordings.begin``."""
+        await self._first_volume(volume, by)
+        return await self._recordings().begin(
+            channel,
+            name,
+            title=title,
+            volume=volume,
+            max_seconds=max_seconds,
+            max_bytes=max_bytes,
+        )
+
+    async def stop_recording(self, name: str, by: Actor) -> dict[str, Any]:
+        """End a recording."""
+        return await self._recordings().stop(name)
+
+    def recorded(self) -> list[dict[str, Any]]:
+        """Recordings under way, and the last that ended."""
+        return [] if self.recordings is None else self.recordings.list()
+
+    def _recordings(self) -> Recordings:
+        if self.recordings is None:
+            raise WrongStateError("this node carries no channels", subject="recording")
+        return self.recordings
+
     async def verify(self, name: str) -> dict[str, Any]:
         """Begin to check a title, or tell how far that is; ``NotFoundError``, ``BusyError``."""
         return self.checks.check(name)
@@ -393,6 +451,7 @@ class Storage:
         task = self._updates.get(name)
         if task is not None:
             await asyncio.wait([task])
+        self.views.expire()
 
     def _hold(self, state: VolumeState) -> Holding:
         from heliograph.node.storage.holding import Holding

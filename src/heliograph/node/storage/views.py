@@ -63,6 +63,10 @@ class Views:
         for registration in self._registrations:
             registration.close()
 
+    def expire(self) -> None:
+        """Something was ordered: who looks next sees it."""
+        self._newest = None
+
     def note_lost(self, volume: str, event: Lost) -> None:
         """A block of a title is gone for good."""
         lost = self._lost.setdefault(volume, {})

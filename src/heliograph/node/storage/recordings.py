@@ -1,0 +1,290 @@
+"""Channels of this node that are recorded into titles of its volumes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from heliograph.live.channel import Channel
+from heliograph.live.readers import Reader, ReaderHooks
+from heliograph.live.registry import Channels
+from heliograph.model.errors import (
+    BusyError,
+    ConflictError,
+    HelioError,
+    MalformedError,
+    NotFoundError,
+    WrongStateError,
+)
+from heliograph.model.media import Track, check_channel_name
+from heliograph.plane.types import TapItem
+from heliograph.vod.encoding import decode_manifest
+from heliograph.vod.recording import Journal, Recording, RecordOptions, journals, recordable
+
+if TYPE_CHECKING:
+    from heliograph.storage.volume.volume import Volume
+    from heliograph.storage.volume.writing import Writer
+
+log = structlog.get_logger(__name__)
+
+#: Recordings under way at once.
+MAX_RECORDINGS = 64
+#: Recordings that ended and are still told of.
+MAX_TOLD = 100
+#: Access units that may wait between the plane and us: some ten seconds of pictures and sound.
+CAPACITY = 4096
+#: Seconds that the last of a recording has to reach its volume when the server stops; what does
+#: not is in the journal.
+STOP = 3.0
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A recording, and what came of it."""
+
+    name: str
+    channel: str
+    volume: str
+    remarks: tuple[str, ...] = ()
+    began: float = field(default_factory=time.time)
+    ended: float | None = None
+    error: str = ""
+    recording: Recording | None = None
+    tap: _Tap | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """For the API."""
+        found: dict[str, Any] = {
+            "name": self.name,
+            "channel": self.channel,
+            "volume": self.volume,
+            "remarks": list(self.remarks),
+            "began": self.began,
+            "ended": self.ended,
+            "error": self.error,
+        }
+        if self.recording is not None:
+            status = asdict(self.recording.status)
+            found |= {name: status[name] for name in ("seconds", "bytes", "blocks", "lost_units")}
+            found |= {"reason": status["ended"], "unsafe": status["unsafe"]}
+            found["losses"] = status["losses"]
+        return found
+
+
+class Recordings:
+    """Started once channels and volumes are there."""
+
+    def __init__(
+        self,
+        root: Path,
+        channels: Channels,
+        volume: Callable[[str], Volume],
+        volumes: Callable[[], list[str]],
+        taken: Callable[[str], bool],
+        wrote: Callable[[str], None],
+    ) -> None:
+        """``root``: where journals are kept. ``volume`` gives a volume by its name, ``volumes``
+        all their names; ``taken`` says whether there is a title of a name; ``wrote`` is told the
+        volume with a title that grew."""
+        self._root = root
+        self._channels = channels
+        self._volume = volume
+        self._volumes = volumes
+        self._taken = taken
+        self._wrote = wrote
+        self._all: dict[str, _Entry] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._recovering: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Finish, in the background, what a server that died had recorded."""
+        self._recovering = asyncio.create_task(self._recover_all(), name="recover recordings")
+
+    async def begin(
+        self,
+        channel: str,
+        name: str,
+        *,
+        title: str = "",
+        volume: str = "",
+        max_seconds: float = 0.0,
+        max_bytes: int = 0,
+    ) -> dict[str, Any]:
+        """Record a channel of this node. ``NotFoundError``, ``ConflictError``, ``BusyError``,
+        ``WrongStateError`` (nothing is on air), ``UnsupportedError`` (nothing can be recorded)."""
+        check_channel_name(name)
+        found = self._channels.get(channel)
+        writes = self._volume(volume)
+        if self._taken(name) or name in self._tasks:
+            raise ConflictError(f"there is a title {name} already", subject=name)
+        if len(self._tasks) >= MAX_RECORDINGS:
+            raise BusyError(f"{MAX_RECORDINGS} channels are recorded", subject=name)
+        if not found.tracks:
+            raise WrongStateError(f"channel {channel} is not on air", subject=channel)
+        tracks, remarks = recordable(found.tracks)
+        options = RecordOptions(
+            name,
+            title=title or found.options.title or channel,
+            source=channel,
+            block=writes.state.scheme.block,
+            max_seconds=max_seconds,
+            max_bytes=max_bytes,
+        )
+        sink = GrowingVolume(writes.writer(options.object), lambda: self._wrote(writes.state.name))
+        recording = await Recording.begin(options, tracks, self._root, sink)
+        entry = _Entry(name, channel, writes.state.name, remarks, recording=recording)
+        entry.tap = _Tap(found, tracks, recording)
+        self._follow(entry)
+        log.info("recording", channel=channel, title=name, volume=entry.volume)
+        return entry.to_json()
+
+    async def stop(self, name: str) -> dict[str, Any]:
+        """End a recording: the title is finished. ``NotFoundError``."""
+        entry, task = self._all.get(name), self._tasks.get(name)
+        if entry is None:
+            raise NotFoundError(f"{name} is not being recorded", subject=name)
+        if task is not None and entry.recording is not None:
+            entry.recording.stop("stopped")
+            await asyncio.wait([task], timeout=STOP)
+        return entry.to_json()
+
+    def list(self) -> list[dict[str, Any]]:
+        """All under way, and the last that ended, the newest first."""
+        return [one.to_json() for one in reversed([*self._all.values()])]
+
+    async def close(self) -> None:
+        """End all; what does not reach its volume in time is finished at the next start."""
+        if self._recovering is not None:
+            self._recovering.cancel()
+            await asyncio.gather(self._recovering, return_exceptions=True)
+        for entry in self._all.values():
+            if entry.recording is not None:
+                entry.recording.stop("server stopping")
+        tasks = [*self._tasks.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=STOP)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _follow(self, entry: _Entry) -> None:
+        self._all.pop(entry.name, None)
+        self._all[entry.name] = entry
+        for name in [*self._all][: max(0, len(self._all) - MAX_TOLD - len(self._tasks))]:
+            if name not in self._tasks:
+                del self._all[name]
+        task = asyncio.create_task(self._run(entry), name=f"recording {entry.name}")
+        self._tasks[entry.name] = task
+        task.add_done_callback(lambda _: self._tasks.pop(entry.name, None))
+
+    async def _run(self, entry: _Entry) -> None:
+        assert entry.recording is not None
+        try:
+            await entry.recording.run()
+        except HelioError as error:
+            entry.error = error.message
+            log.error("recording failed", title=entry.name, error=error.message)
+        except Exception:
+            entry.error = "internal error"
+            log.exception("recording failed unexpectedly", title=entry.name)
+        finally:
+            entry.ended = time.time()
+            if entry.tap is not None:
+                entry.tap.close()
+            self._wrote(entry.volume)
+
+    # what a server that died left
+
+    async def _recover_all(self) -> None:
+        for journal in await asyncio.to_thread(journals, self._root):
+            try:
+                await self._recover(journal)
+            except HelioError as error:
+                log.error("recording not recovered", error=error.message)
+            except Exception:
+                log.exception("recording not recovered")
+
+    async def _recover(self, journal: Journal) -> None:
+        replay = await asyncio.to_thread(journal.replay)
+        object = replay.title.object
+        for name in self._volumes():
+            volume = self._volume(name)
+            with contextlib.suppress(NotFoundError):
+                head = await volume.head(object)
+                try:
+                    writer = await volume.reopen(object)
+                except ConflictError:  # it was finished; only the journal was left
+                    await asyncio.to_thread(journal.delete)
+                    return
+                manifest = await asyncio.to_thread(decode_manifest, head.document)
+                break
+        else:
+            volume, manifest = self._volume(""), None
+            writer = volume.writer(object)
+        name = volume.state.name
+        sink = GrowingVolume(writer, lambda: self._wrote(name))
+        recording = await Recording.recover(journal, sink, manifest)
+        entry = _Entry(replay.title.name, replay.title.source, name, recording=recording)
+        self._follow(entry)
+        log.info("recording is finished from its journal", title=entry.name, volume=name)
+
+
+class GrowingVolume:
+    """A ``recording.GrowingSink``: an object of a volume."""
+
+    def __init__(self, writer: Writer, grew: Callable[[], None]) -> None:
+        self._writer = writer
+        self._grew = grew
+
+    async def put(self, number: int, block: bytes) -> None:
+        """As ``GrowingSink``."""
+        if number > self._writer.blocks:
+            raise MalformedError("recording", f"block {number} before block {self._writer.blocks}")
+        if number == self._writer.blocks:  # else it was put before
+            await self._writer.write(block)
+
+    async def grow(self, head: bytes) -> None:
+        """As ``GrowingSink``."""
+        await self._writer.publish(head)
+        self._grew()
+
+    async def finish(self, head: bytes) -> None:
+        """As ``GrowingSink``."""
+        await self._writer.finish(head)
+        self._grew()
+
+
+class _Tap(ReaderHooks):
+    """What comes on a channel, on its way to a recording; the channel's ``ReaderHooks``."""
+
+    def __init__(self, channel: Channel, tracks: tuple[Track, ...], recording: Recording) -> None:
+        self._channel = channel
+        self._recording = recording
+        self._tap: Reader = channel.audience.add_tap(
+            hooks=self, frames=True, capacity=CAPACITY, of=lambda: tracks
+        )
+        self._tap.start()
+
+    def ready(self) -> None:
+        while not self._tap.closed:
+            items, lost = self._channel.plane.read_tap(self._tap.plane_reader)
+            if not items and not lost:
+                return
+            self._recording.push([TapItem(*item) for item in items], lost)
+
+    def closed(self, reason: str) -> None:
+        self._recording.stop(reason)
+
+    def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
+        self._recording.stop("format changed")
+
+    def close(self) -> None:
+        if not self._tap.closed:
+            self._tap.remove()
