@@ -18,44 +18,31 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import json
 import os
 import re
-import secrets
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from heliograph.model.errors import (
-    ConflictError,
-    MalformedError,
-    NotFoundError,
-    UnsupportedError,
-)
+from heliograph.model.errors import ConflictError, MalformedError, NotFoundError
 from heliograph.storage.disks import files
+from heliograph.storage.disks.account import Account, rounded
 from heliograph.storage.disks.format import HEADER, Buffer, Kind, Label, seal, unseal
+from heliograph.storage.disks.marker import Marker, read_marker, write_marker
 from heliograph.storage.errors import CorruptError, DiskError
 from heliograph.storage.values import MAX_WIDTH, BlockKey, DiskId, ObjectId, check_object
 
-MARKER = "helio-disk.json"
-USAGE = "helio-usage.json"
-#: Of the marker; another one is of a later version of this program.
-FORMAT = 1
 #: Groups in one directory: a directory of so many files is listed in some ms.
 FAN_OUT = 4096
-#: Bytes that every file takes a multiple of, on nearly all file systems.
-GRAIN = 4096
 
 #: What opening or reading something else than a file says.
 _NO_FILE = frozenset((errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ESPIPE))
 
-_ID = re.compile(r"[0-9a-f]{16}")
 _BLOCK = re.compile(r"([0-9a-f]{8})-([0-9a-f]{2})")
 _HEAD = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{16})")
 _STATE = "volume"
-_DIRECTORIES = ("blocks", "heads", "state", "partial")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +73,12 @@ class Disk:
     there is not what was written.
     """
 
-    def __init__(
-        self, path: str, hold: files.Hold, volume: str, id: DiskId, capacity: int | None
-    ) -> None:
+    def __init__(self, path: str, hold: files.Hold, marker: Marker) -> None:
         """Use ``create`` or ``open``."""
         self.path = path
-        self.volume = volume
-        self.id = id
-        self.capacity = capacity
+        self.volume = marker.volume
+        self.id = marker.id
+        self.capacity = marker.capacity
         """Bytes, as given; None: as much as the file system has."""
         self.mended = 0
         """Damaged files that were replaced by the same content, written again."""
@@ -101,11 +86,9 @@ class Disk:
         """Names met while listing that are not of a block or head."""
         self._hold = hold
         self._numbers = itertools.count()
-        self._counts = threading.Lock()
         self._mending = threading.Lock()
         self._documents = threading.RLock()
-        self._used, self._blocks = 0, 0
-        self._noted = False
+        self._account = Account(path, self.capacity, self.id)
 
     @classmethod
     def create(
@@ -121,24 +104,8 @@ class Disk:
         directory can be made there, or its file system lacks what is needed (hard links).
         """
         root = os.path.abspath(path)
-        if id is not None and not _ID.fullmatch(id):
-            raise MalformedError("disk id", f"{id[:80]!r} (16 hexadecimal digits)")
-        if capacity is not None and capacity < 1:
-            raise MalformedError("disk", f"a capacity of {capacity} bytes")
-        marker = os.path.join(root, MARKER)
         with _told(root):
-            if files.size_of(marker) is None:
-                for name in _DIRECTORIES:
-                    files.make_directory(os.path.join(root, name))
-                document = {
-                    "format": FORMAT,
-                    "id": id or secrets.token_hex(8),
-                    "volume": volume,
-                    "capacity": capacity,
-                }
-                temporary = os.path.join(root, "partial", f"marker-{secrets.token_hex(8)}")
-                files.write_new(temporary, (json.dumps(document).encode(),))
-                files.place(temporary, marker, 0)
+            write_marker(root, volume, id, capacity)
         disk = cls.open(root)
         if disk.volume != volume or id not in (None, disk.id):
             disk.close()
@@ -160,9 +127,11 @@ class Disk:
             except BlockingIOError as error:
                 raise ConflictError(f"{root} is in use by another process", subject=root) from error
             try:
-                disk = cls(root, hold, *_marker(os.path.join(root, MARKER)))
+                disk = cls(root, hold, read_marker(root))
                 disk._clean()
-                disk._count()
+                if not disk._account.load():
+                    for top in ("blocks", "heads", "state"):
+                        disk._account.count(os.path.join(root, top), _is_block)
             except BaseException:
                 hold.release()
                 raise
@@ -179,7 +148,7 @@ class Disk:
         if not self._hold.held:
             return
         with contextlib.suppress(OSError):  # it is counted again at the next opening
-            self._note()
+            self._account.note(self._temporary())
         self._hold.release()
 
     # Blocks
@@ -209,7 +178,7 @@ class Disk:
         path = self._block(key)
         with self._told(path):
             self._hold.check()
-            self._change()
+            self._account.change()
             if not self._remove(path, blocks=1):
                 return False
             parent = os.path.dirname(path)
@@ -302,7 +271,7 @@ class Disk:
             serials = self._serials(directory, object)
             if not serials:
                 return False
-            self._change()
+            self._account.change()
             for serial in serials:  # the newest last: an older one must not come back to life
                 self._remove(os.path.join(directory, _document(object, serial)))
             files.sync(directory)
@@ -370,86 +339,34 @@ class Disk:
         with self._told(self.path):
             self._hold.check()
             _, free = files.space(self.path)
-        with self._counts:
-            used, blocks = self._used, self._blocks
+        used, blocks = self._account.read()
         limit = used + free if self.capacity is None else self.capacity
         return Usage(limit, used, max(0, min(free, limit - used)), blocks)
-
-    def _account(self, size: int, blocks: int) -> None:
-        with self._counts:
-            self._used += size
-            self._blocks += blocks
-
-    def _reserve(self, size: int, blocks: int, path: str) -> None:
-        with self._counts:
-            if self.capacity is not None and self._used + size > self.capacity:
-                reason = f"the disk is full: {self._used} of {self.capacity} bytes are used"
-                raise DiskError(reason, errno=errno.ENOSPC, path=path, subject=self.id)
-            self._used += size
-            self._blocks += blocks
-
-    def _count(self) -> None:
-        """Find out what is used: told by who used the disk last, else by looking at each file."""
-        path = os.path.join(self.path, USAGE)
-        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-            text = b"".join(files.read(path, GRAIN))
-            document = json.loads(text)
-            self._used, self._blocks = int(document["used"]), int(document["blocks"])
-            self._noted = True
-            return
-        for top in ("blocks", "heads", "state"):
-            self._count_in(os.path.join(self.path, top), top == "blocks")
-
-    def _count_in(self, directory: str, blocks: bool) -> None:
-        for name, size in files.sizes(directory):
-            if size is None:
-                self._count_in(os.path.join(directory, name), blocks)
-            else:
-                self._account(_rounded(size), int(blocks and _BLOCK.fullmatch(name) is not None))
-
-    def _note(self) -> None:
-        with self._counts:
-            if self._noted:
-                return
-            text = json.dumps({"used": self._used, "blocks": self._blocks}).encode()
-            self._noted = True
-        temporary = self._temporary()
-        files.write_new(temporary, (text,))
-        files.replace(temporary, os.path.join(self.path, USAGE))
-
-    def _change(self) -> None:
-        """Before the first change: what was noted of the usage is no longer true."""
-        with self._counts:
-            if self._noted:
-                with contextlib.suppress(FileNotFoundError):
-                    files.remove(os.path.join(self.path, USAGE))
-                files.sync(self.path)
-                self._noted = False
 
     # Files
 
     def _store(self, path: str, depth: int, label: Label, payload: Buffer) -> None:
         header = seal(label, payload)
-        size = _rounded(HEADER + memoryview(payload).nbytes)
+        size = rounded(HEADER + memoryview(payload).nbytes)
         blocks = int(label.kind is Kind.BLOCK)
         with self._told(path):
             self._hold.check()
             while files.size_of(path) is not None:
                 if self._keep(path, label, header, payload):
                     return
-            self._change()
-            self._reserve(size, blocks, path)
+            self._account.change()
+            self._account.reserve(size, blocks, path)
             try:
                 temporary = self._temporary()
                 files.write_new(temporary, (header, payload))
                 placed = files.place(temporary, path, depth)
             except BaseException:
-                self._account(-size, -blocks)
+                self._account.add(-size, -blocks)
                 raise
             if placed:
                 self._hold.check()
                 return
-        self._account(-size, -blocks)  # another thread was first
+        self._account.add(-size, -blocks)  # another thread was first
         self._store(path, depth, label, payload)
 
     def _keep(self, path: str, label: Label, header: bytes, payload: Buffer) -> bool:
@@ -473,13 +390,13 @@ class Disk:
                     files.sync(os.path.dirname(path))
                     return True
                 return False
-            self._change()
+            self._account.change()
             before = files.size_of(path) or 0
             temporary = self._temporary()
             files.write_new(temporary, (header, payload))
             files.replace(temporary, path)
             after = HEADER + memoryview(payload).nbytes
-            self._account(_rounded(after) - _rounded(before), 0)
+            self._account.add(rounded(after) - rounded(before), 0)
             self.mended += 1
             return True
 
@@ -508,7 +425,7 @@ class Disk:
             files.remove(path)
         except FileNotFoundError:
             return False
-        self._account(-_rounded(size), -blocks)
+        self._account.add(-rounded(size), -blocks)
         return True
 
     def _names(self, directory: str, *, needed: bool = False) -> list[str]:
@@ -555,27 +472,11 @@ def _told(path: str, disk: str | None = None) -> Iterator[None]:
         raise DiskError.of(error, error.filename or path, disk) from error
 
 
-def _marker(path: str) -> tuple[str, DiskId, int | None]:
-    """Volume, id and capacity of a disk, from its marker."""
-    text = b"".join(files.read(path, GRAIN))
-    try:
-        document = json.loads(text)
-        if document["format"] != FORMAT:
-            raise UnsupportedError(f"{path}: format {document['format']} (known: {FORMAT})")
-        id, volume, capacity = document["id"], document["volume"], document["capacity"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptError("is no marker of a disk", path=path) from error
-    sound = isinstance(id, str) and _ID.fullmatch(id) and isinstance(volume, str)
-    if not sound or not isinstance(capacity, int | None):
-        raise CorruptError("is no marker of a disk", path=path)
-    return volume, DiskId(id), capacity
-
-
 def _document(stem: str, serial: int) -> str:
     if not 0 <= serial < 1 << 64:
         raise MalformedError("serial", f"{serial} (0 to 2^64 - 1)")
     return f"{stem}.{serial:016x}"
 
 
-def _rounded(size: int) -> int:
-    return -(-size // GRAIN) * GRAIN
+def _is_block(name: str) -> bool:
+    return _BLOCK.fullmatch(name) is not None

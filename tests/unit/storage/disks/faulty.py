@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from heliograph.storage.disks import files
-from heliograph.storage.disks.disk import GRAIN, USAGE, Disk
+from heliograph.storage.disks.account import GRAIN, USAGE
+from heliograph.storage.disks.disk import Disk
 from heliograph.storage.values import BlockKey, ObjectId
 
 #: The calls of ``files.py`` that reach the kernel.

@@ -20,7 +20,9 @@ from heliograph.model.errors import (
     TooLargeError,
     UnsupportedError,
 )
-from heliograph.storage.disks.disk import MARKER, USAGE, Block, Disk
+from heliograph.storage.disks.account import USAGE
+from heliograph.storage.disks.disk import Block, Disk
+from heliograph.storage.disks.marker import MARKER
 from heliograph.storage.disks.measure import measure
 from heliograph.storage.errors import CorruptError, DiskError
 from heliograph.storage.values import MAX_BLOCK, BlockKey, DiskId, ObjectId, new_object

@@ -24,7 +24,8 @@ from tests.unit.storage.disks.faulty import (
 )
 
 from heliograph.model.errors import NotFoundError
-from heliograph.storage.disks.disk import USAGE, Block, Disk
+from heliograph.storage.disks.account import USAGE
+from heliograph.storage.disks.disk import Block, Disk
 from heliograph.storage.errors import CorruptError, DiskError
 from heliograph.storage.values import BlockKey, ObjectId
 

@@ -26,7 +26,8 @@ from tests.unit.storage.disks.faulty import (
 )
 
 from heliograph.model.errors import NotFoundError
-from heliograph.storage.disks.disk import MARKER, Disk
+from heliograph.storage.disks.disk import Disk
+from heliograph.storage.disks.marker import MARKER
 from heliograph.storage.errors import CorruptError, DiskError
 from heliograph.storage.values import BlockKey, ObjectId
 
