@@ -38,6 +38,9 @@ THREADS = 4
 #: What may wait for one disk, of each rank. With 150 streams of a block a second that ask for two
 #: ahead, 300 wait when the disk stands still for two seconds.
 LIMIT = 1024
+#: Bytes of blocks that wait to be written to one disk, or are being written: two seconds' work of
+#: a disk that turns.
+WRITING = 256 << 20
 #: Seconds after which a call is given up: a disk that needs longer hangs. It keeps its thread.
 PATIENCE = 15.0
 #: Seconds that calls under way have to end when the reader is closed.
@@ -60,7 +63,7 @@ class Counters:
     bytes_read: int = 0
     bytes_written: int = 0
     refused: int = 0
-    """``BusyError``: too many waited already."""
+    """``BusyError``: too much waited already."""
     abandoned: int = 0
     """Not begun because nobody waited for it any more."""
     hung: int = 0
@@ -116,6 +119,7 @@ class DiskReader:
         self._running: set[_Job] = set()
         self._hung = 0
         self._behind = 0
+        self._writing = 0
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._idle = asyncio.Event()
@@ -232,6 +236,7 @@ class DiskReader:
                 answer.exception()  # who is cancelled in the same moment does not look at it
             if not job.waiters and job.entry is not None and self._order.drop(job.entry):
                 self.counters.abandoned += 1
+                self._writing -= job.size
                 self._forget(job)
 
     def _enter(self, job: _Job, rank: Rank, until: float) -> _Job:
@@ -243,11 +248,14 @@ class DiskReader:
                 self._order.hasten(other.entry, rank, until)
             return other
         try:
+            if job.size and self._writing + job.size > WRITING:
+                raise BusyError(f"{WRITING} bytes wait to be written already", retry_after=1)
             job.entry = self._order.add(rank, until, job, self._loop.time())
         except BusyError as error:
             self.counters.refused += 1
             error.subject = self.disk.id
             raise
+        self._writing += job.size
         if job.same is not None:
             self._same[job.same] = job
         return job
@@ -307,6 +315,7 @@ class DiskReader:
         if job.timer is not None:
             job.timer.cancel()
         self._behind -= job.background
+        self._writing -= job.size
         if job.given_up:
             self._hung -= 1
         else:
@@ -378,6 +387,7 @@ class DiskReader:
 
     def _fail_waiting(self, reason: str, number: int) -> None:
         for entry in self._order.everything():
+            self._writing -= entry.work.size
             self._forget(entry.work)
             self._answer(entry.work, None, self._error(reason, number), self._loop.time())
 

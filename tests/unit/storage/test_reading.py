@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from heliograph.model.errors import BusyError, NotFoundError
+from heliograph.storage import reading
 from heliograph.storage.disks.disk import Block, Disk
 from heliograph.storage.errors import CorruptError, DiskError
 from heliograph.storage.reading import DiskReader
@@ -171,6 +172,26 @@ async def test_too_many_are_refused(slow: SlowDisk) -> None:
         b"4",
     ]
     assert reader.counters.refused == 1
+    await reader.close()
+
+
+async def test_what_waits_to_be_written_is_bounded_in_bytes(
+    slow: SlowDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "WRITING", 2500)
+    reader = DiskReader(slow, threads=1)
+    tasks = [asyncio.create_task(reader.write(key(n), bytes(1000))) for n in range(2)]
+    await until(lambda: slow.asked)
+    with pytest.raises(BusyError):
+        await reader.write(key(2), bytes(1000))
+    tasks[1].cancel()
+    await until(lambda: reader.waiting == 0)
+    more = asyncio.create_task(reader.write(key(3), bytes(1000)))
+    await until(lambda: reader.waiting == 1)
+    slow.go(2)
+    await asyncio.gather(tasks[0], more)
+    slow.go()
+    await reader.write(key(4), bytes(2500))
     await reader.close()
 
 
