@@ -48,7 +48,7 @@ class Layout:
     plain: bool
     """Whether no logical disk has several parts."""
     keys: Words
-    """By disk: what a block's number is joined with when the rest is placed."""
+    """By disk: what a block's number is joined with by rendezvous."""
     parts_of: Mapping[int, tuple[tuple[int, int], ...]]
     """``ends`` and ``owners`` by id of the logical disk, for looking up one."""
     node_of: tuple[int, ...]

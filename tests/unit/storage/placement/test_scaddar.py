@@ -64,7 +64,7 @@ def test_many_disks_come_and_go_as_in_a_naive_implementation(bits: int):
     assert policy.locate(9, blocks(100), table).tolist() == expected
 
 
-def follow(bits: int, changes: tuple[int | tuple[int, ...], ...], count: int = 100_000):
+def follow(bits: int, changes: tuple[int | tuple[int, ...], ...], count: int = 60_000):
     """Moved over the optimum, and the highest load over the lowest less 1, after each operation."""
     policy = POLICIES[f"scaddar-{bits}"]
     before = None
@@ -88,14 +88,14 @@ def test_128_bits_move_the_minimum_and_stay_even_over_20_operations():
     for changes in (GROWTH, mixed):
         for moved, spread in follow(128, changes):
             assert moved == pytest.approx(1, abs=0.03)
-            # Chance alone gives 24 disks with 4000 blocks each about 6 %.
-            assert spread < 0.12
+            # Chance alone gives 24 disks with 2500 blocks each about 8 %.
+            assert spread < 0.14
 
 
 def test_32_bits_are_broken_after_about_eight_operations():
     # The paper, section 4.3: with 32 bits, eight disks and 5 %, eight operations at most.
     spreads = [spread for _, spread in follow(32, GROWTH)]
-    assert max(spreads[:6]) < 0.1
+    assert max(spreads[:6]) < 0.12
     assert max(spreads[10:]) > 0.3
     moved, _ = follow(32, GROWTH)[-1]
     assert moved < 0.75, "what hardly moves is not spread"
@@ -103,7 +103,7 @@ def test_32_bits_are_broken_after_about_eight_operations():
 
 def test_64_bits_outlast_32_and_break_in_the_end():
     found = follow(64, GROWTH)
-    assert max(spread for _, spread in found[:14]) < 0.12
+    assert max(spread for _, spread in found[:14]) < 0.14
     assert POLICIES["scaddar-64"].unevenness(history(GROWTH)[-1]) > 0.05
 
 
