@@ -16,7 +16,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from heliograph.model.errors import MalformedError, ResourceError, TooLargeError
-from heliograph.storage.placement.values import MAX_LOGICAL, LogicalDisk, Part, Table, whole
+from heliograph.storage.placement.values import (
+    MAX_LOGICAL,
+    MAX_OPERATIONS,
+    LogicalDisk,
+    Part,
+    Table,
+    whole,
+)
 from heliograph.storage.values import DiskId
 
 #: Parts are multiples of 1/64 of a logical disk: more exact than bandwidths are measured.
@@ -98,10 +105,12 @@ def merge(
     Logical disks that only have parts of disks that stay are kept as they are. ``width``: members
     of a group; no disk gets more than a member of each group, and no node of ``nodes`` more than
     its members, since they could not be filled. ``fewest``: logical disks of a table without a
-    past; few disks are cut finer, so that one that comes later and gives less is of use. The same
-    table where nothing changes; one without a
-    past where nothing stays. ``ResourceError``: there are no disks; ``TooLargeError``: there would
-    be too many logical disks, and the table is to be started anew.
+    past; few disks are cut finer, so that one that comes later and gives less is of use.
+
+    The same table where nothing changes; one without a past where nothing stays, or where there
+    were as many operations as a table can have: policies that remember then move nearly everything.
+    ``ResourceError``: there are no disks; ``TooLargeError``: there would be too many logical disks,
+    and the table is to be started anew.
     """
     offers = _checked(disks)
     kept = [one for one in table.disks if all(part.disk in offers for part in one.parts)]
@@ -125,6 +134,8 @@ def merge(
         )
     if not kept:
         return Table().add(new)
+    if (new or gone) and len(table.operations) + 2 > MAX_OPERATIONS:
+        table = table.restarted()
     if gone:
         table = table.remove(gone)
     return table.add(new) if new else table

@@ -10,8 +10,9 @@ from typing import TypeAlias
 from heliograph.model.errors import MalformedError
 from heliograph.storage.values import DiskId
 
-#: Operations of a table, at most: policies that remember go through all of them for each new table.
-MAX_OPERATIONS = 1024
+#: Operations of a table, at most: policies that remember go through all of them for each new table,
+#: Random Slicing in a fifth of a second by then. Merging starts tables anew that come near.
+MAX_OPERATIONS = 256
 #: Logical disks of a table at present, at most: rendezvous looks at each for each block.
 MAX_LOGICAL = 4096
 #: Ids of logical disks stay below, so that they are ordinary numbers everywhere.

@@ -123,6 +123,19 @@ def test_all_disks_can_be_replaced_at_once():
     assert other.physical == (disk(2), disk(3), disk(4))
 
 
+def test_a_table_with_a_long_past_starts_anew_and_rendezvous_moves_nothing_for_it():
+    disks = [offer(number) for number in range(6)]
+    before, table = Table(), merge(Table(), disks)
+    while len(table.operations) > len(before.operations):
+        before, table = table, merge(merge(table, disks[:5]), disks)
+    assert len(before.operations) > 250
+    assert len(table.operations) <= 3
+    nodes = {one.disk: one.disk for one in disks}
+    policy = POLICIES["rendezvous"]
+    was, now = (place(policy, 1, np.arange(3000), 2, one, nodes) for one in (before, table))
+    assert (was == now).all(), "a disk that comes back finds its blocks"
+
+
 def test_no_disk_gets_more_than_a_member_of_each_group():
     disks = [offer(0, 4, 200), offer(1, 4, 200), offer(2, 16, 800)]
     assert merge(Table(), disks).shares[disk(2)] == 4

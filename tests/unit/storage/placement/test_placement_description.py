@@ -23,7 +23,7 @@ def test_a_table_is_told_as_json():
     table = merge(Table(), DISKS, width=2, nodes=NODES)
     found = json.loads(json.dumps(describe(POLICIES["rendezvous"], table, DISKS, 2, NODES)))
     assert found["policy"] == "rendezvous"
-    assert (found["operations"], found["operations_left"]) == (1, 1023)
+    assert (found["operations"], found["operations_left"]) == (1, 255)
     assert found["unevenness"] == 0
     assert [one["logical"] for one in found["disks"]] == [1, 1.5, 1.5, 3]
     assert [one["node"] for one in found["disks"]] == [f"node-{number}" for number in range(4)]
