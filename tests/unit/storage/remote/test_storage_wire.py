@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,9 +15,11 @@ from heliograph.model.errors import (
     MalformedError,
     RemoteError,
     TooLargeError,
+    UnreachableError,
 )
 from heliograph.storage.errors import CorruptError, DiskError, LostError
 from heliograph.storage.remote import wire
+from heliograph.storage.remote.link import Link
 from heliograph.storage.remote.messages import error_read, error_told
 from heliograph.storage.remote.wire import CHUNK, MAX_BODY, Frame, Kind, Reader, encode
 
@@ -86,3 +91,44 @@ def test_errors_arrive_as_what_they_are() -> None:
     assert isinstance(error_read({"kind": "Exception", "message": "x"}), HelioError)
     with pytest.raises(MalformedError):
         error_read({})
+
+
+class Pipe(asyncio.Transport):
+    """A transport that keeps what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = b""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def write(self, data: Any) -> None:
+        self.sent += bytes(data)
+
+
+async def test_what_is_wanted_sooner_is_sent_before_what_waits() -> None:
+    link = Link(lambda *_: None, lambda _: None)
+    pipe = Pipe()
+    link.connection_made(pipe)
+    link.pause_writing()
+    ranks = [3.0, 1e18, 1.0, float("inf"), 2.0]
+    sending = [
+        asyncio.ensure_future(link.send(Frame(Kind.ANSWER, number, {}), rank))
+        for number, rank in enumerate(ranks)
+    ]
+    await asyncio.sleep(0)
+    sending[2].cancel()
+    await asyncio.sleep(0)
+    assert pipe.sent == b""
+    link.resume_writing()
+    await asyncio.gather(*sending, return_exceptions=True)
+    assert [one.number for one in Reader().feed(pipe.sent)] == [4, 0, 1, 3]
+    link.pause_writing()
+    late = asyncio.ensure_future(link.send(Frame(Kind.ANSWER, 9, {})))
+    await asyncio.sleep(0)
+    link.connection_lost(None)
+    with pytest.raises(UnreachableError):
+        await late
+    with pytest.raises(UnreachableError):
+        await link.send(Frame(Kind.ANSWER, 9, {}))

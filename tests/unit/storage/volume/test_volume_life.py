@@ -8,7 +8,12 @@ import pytest
 from tests.unit.storage.volume.cluster import BLOCK, Cluster, all_at_home, check, payloads, write
 from tests.unit.storage.volume.conftest import Make
 
-from heliograph.model.errors import ConflictError, NotFoundError, UnreachableError
+from heliograph.model.errors import (
+    ConflictError,
+    NotFoundError,
+    UnreachableError,
+    WrongStateError,
+)
 from heliograph.storage.errors import LostError
 from heliograph.storage.values import BlockKey, Code, Scheme
 from heliograph.storage.volume import changes
@@ -400,3 +405,85 @@ async def test_strays_are_read_and_taken_home(make: Make) -> None:
     await check(cluster, object, blocks)
     await cluster.passes(3)
     all_at_home(cluster, object, 12)
+
+
+async def test_what_moved_stays_where_it_was_until_the_change_is_settled(make: Make) -> None:
+    cluster = await make((1, 1, 1))
+    blocks = payloads(30)
+    object = await write(cluster, blocks)
+    before = cluster.members(object)
+    entry = cluster.add(3)
+    await cluster.change(changes.add_disks(cluster.state, [entry]))
+    reader = cluster.node(0).volume
+    await check(cluster, object, blocks, nodes=[0])
+    assert reader.counters.earlier > 0
+    assert (reader.counters.rebuilt, reader.counters.strays, reader.counters.missing) == (0, 0, 0)
+    await cluster.passes(2)
+    for key, disks in cluster.members(object).items():
+        assert {*before[key]} <= {*disks}
+    await cluster.settle()
+    all_at_home(cluster, object, 30)
+
+
+async def test_the_only_copy_is_never_removed(make: Make) -> None:
+    cluster = await make((1, 1, 1, 1))
+    blocks = payloads(12)
+    object = await write(cluster, blocks)
+    keeper = next(iter(cluster.node(0).readers.values())).disk
+    for key, (disk,) in cluster.members(object).items():
+        home = cluster.nodes[cluster.entries[disk].node].readers[disk].disk
+        if key.group < 3 and home is not keeper:  # all of these groups on one disk
+            block = home.get(key)
+            keeper.put(key, block.payload, block.lengths)
+            home.delete(key)
+    await cluster.node(0).reconciler.once()  # before any other node has looked
+    await check(cluster, object, blocks)
+    await cluster.passes(2)
+    all_at_home(cluster, object, 12)
+
+
+async def test_blocks_newer_than_a_growing_head_are_left_alone(make: Make) -> None:
+    cluster = await make((1, 1, 1))
+    blocks = payloads(11)
+    writer = cluster.node(0).volume.writer()
+    for number, payload in enumerate(blocks):
+        await writer.write(payload)
+        if number == 2:
+            await writer.publish(b"three")
+        await cluster.passes()
+    cluster.now += 1000
+    await cluster.passes()
+    await writer.finish(b"all")
+    await check(cluster, writer.object, blocks)
+    assert cluster.node(1).volume.counters.rebuilt == 0
+
+
+async def test_nothing_is_written_to_a_disk_that_leaves(make: Make) -> None:
+    cluster = await make((1, 1, 1, 1))
+    gone = cluster.state.disks[1]
+    await cluster.change(changes.remove_disks(cluster.state, [gone.id]))
+    store = cluster.nodes[gone.node].store
+    object = cluster.name_object()
+    with pytest.raises(WrongStateError):
+        await store.put(gone.id, BlockKey(object, 0, 0), b"x")
+    with pytest.raises(WrongStateError):
+        await store.put_head(gone.id, object, 1, b"x")
+
+
+async def test_a_disk_does_not_leave_while_an_object_on_it_is_being_written(make: Make) -> None:
+    cluster = await make((1, 1, 1, 1))
+    blocks = payloads(20)
+    writer = cluster.node(0).volume.writer()
+    for payload in blocks[:14]:
+        await writer.write(payload)
+    await writer._settle()
+    gone = cluster.state.disks[1]
+    await cluster.change(changes.remove_disks(cluster.state, [gone.id]))
+    assert not all(await cluster.passes(3))
+    assert "being written" in cluster.nodes[gone.node].reconciler.progress.waiting
+    for payload in blocks[14:]:
+        await writer.write(payload)
+    await writer.finish(b"")
+    await cluster.settle()
+    cluster.nodes[gone.node].up = False
+    await check(cluster, writer.object, blocks)
