@@ -258,13 +258,14 @@ class Titling:
         manifest = Manifest(
             name=options.name,
             object=options.object,
-            title=(options.title or _title(main) or main.path.stem)[:1000],
+            title=_plain(options.title or main.container.metadata.get("title", ""))
+            or _plain(main.path.stem),
             duration_us=duration,
             tracks=tuple(tracks),
             blocks=self._entries,
             keys=sorted(self._keys),
             peak_bps=writer.blocks.peak_bits,
-            source=main.path.name[:1000],
+            source=_plain(main.path.name),
             source_digest=digest.result(),
             created=round(time.time(), 3),
         )
@@ -424,6 +425,7 @@ def _language(lane: Lane) -> str:
     return text if plain and text != "und" else ""
 
 
-def _title(file: MediaFile) -> str:
-    text = file.container.metadata.get("title", "")
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+def _plain(text: str) -> str:
+    """One line of text that can be written as UTF-8; file names need not be."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line.encode("utf-8", "replace").decode()[:1000]

@@ -25,7 +25,7 @@ from struct import Struct
 from heliograph.model.errors import MalformedError, ResourceError
 from heliograph.protocols.payload import MAX_UNIT_SIZE
 from heliograph.storage.values import MAX_BLOCK, check_object
-from heliograph.vod.blocks import MAX_TRACKS, Written
+from heliograph.vod.blocks import MAX_TIME_US, Written
 from heliograph.vod.encoding import MAX_MANIFEST, decode_manifest, encode_manifest
 from heliograph.vod.manifest import Manifest
 from heliograph.vod.recording.recorder import Replay, State
@@ -43,6 +43,8 @@ _NAME = re.compile(r"(\d{8})\.units")
 #: Bytes of a file that are read: it has the units of one block, or of a few where units are larger
 #: than blocks.
 MAX_FILE = 1 << 30
+#: Files that wait to be synced; at two syncs a second there is one, or none.
+MAX_FULL = 16
 
 
 def encode_unit(unit: RecordedUnit) -> bytes:
@@ -60,6 +62,7 @@ class Journal:
         """On the disk, about."""
         self._file: int | None = None
         self._files: list[int] = []
+        self._full: list[int] = []  # descriptors of files that get no more, and are not synced
 
     @classmethod
     def create(cls, root: Path, title: Manifest, block: int) -> Journal:
@@ -80,16 +83,17 @@ class Journal:
 
     def begin(self, state: State, *, anew: bool = False) -> None:
         """A new file: what comes next begins a block. ``anew``: what was before is of no use."""
+        if len(self._full) >= MAX_FULL:
+            self.sync()
         head = _HEAD.pack(MAGIC, state.number, state.due_us, state.peak_bits, len(state.written))
         head += b"".join(_WRITTEN.pack(w.packets, w.units, w.bytes) for w in state.written)
         with _disk(self.path):
             if self._file is not None:
-                os.fdatasync(self._file)
-                os.close(self._file)
+                self._full.append(self._file)
+                self._file = None
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
             self._file = os.open(self.path / f"{state.number:08}.units", flags, 0o600)
             _write(self._file, head + _RECORD.pack(0, zlib.crc32(head)))
-            _sync_directory(self.path)
         if state.number not in self._files:
             self._files.append(state.number)
         self.bytes += len(head)
@@ -106,9 +110,14 @@ class Journal:
 
     def sync(self) -> None:
         """What was appended survives a power cut."""
-        if self._file is not None:
-            with _disk(self.path):
-                os.fdatasync(self._file)
+        if self._file is None:
+            return
+        with _disk(self.path):
+            while self._full:
+                os.fdatasync(self._full[0])
+                os.close(self._full.pop(0))
+            os.fdatasync(self._file)
+            _sync_directory(self.path)
 
     def trim(self, number: int) -> None:
         """Blocks before ``number`` are safe: forget the files that are not needed any more."""
@@ -120,9 +129,10 @@ class Journal:
 
     def close(self) -> None:
         """Let go of it; it stays."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        for file in (*self._full, *([] if self._file is None else [self._file])):
+            os.close(file)
+        self._full.clear()
+        self._file = None
 
     def delete(self) -> None:
         """The title is finished."""
@@ -164,7 +174,8 @@ class Journal:
             raise MalformedError("journal", f"file {number} ends within its head")
         magic, block, due, peak, count = _HEAD.unpack_from(data)
         head = data[:size]
-        if magic != MAGIC or count != tracks or not 1 <= tracks <= MAX_TRACKS or block != number:
+        fits = count == tracks and block == number and due <= MAX_TIME_US
+        if magic != MAGIC or not fits:
             raise MalformedError("journal", f"file {number} is none of this recording")
         if _RECORD.unpack_from(data, size) != (0, zlib.crc32(head)):
             raise MalformedError("journal", f"file {number} is damaged at its head")
@@ -192,7 +203,7 @@ class Journal:
                 if torn or not _UNIT.size < size <= MAX_UNIT_SIZE + _UNIT.size:
                     return
                 track, key, due, pts = _UNIT.unpack_from(body)
-                if track >= tracks or key > 1:
+                if track >= tracks or key > 1 or due > MAX_TIME_US:
                     return
                 yield RecordedUnit(track, due, pts, bool(key), body[_UNIT.size :])
 

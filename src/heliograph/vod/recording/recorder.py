@@ -21,7 +21,7 @@ from heliograph.protocols.payload import (
 )
 from heliograph.vod.blocks import RECORD, BlockWriter, Written, WrittenBlock
 from heliograph.vod.manifest import BlockEntry, KeyPoint, Manifest, TitleTrack
-from heliograph.vod.recording.values import RecordedUnit, RecordOptions
+from heliograph.vod.recording.values import MAX_REORDER, RecordedUnit, RecordOptions
 
 
 def recordable(tracks: Sequence[Track]) -> tuple[tuple[Track, ...], tuple[str, ...]]:
@@ -168,8 +168,11 @@ class Recorder:
                 if recorder.number < one.number:
                     done += recorder.cut(one.due_us)
                 continue
-            if one.due_us >= recorder.due_us:
-                done += recorder.add(one)
+            clock = recorder._tracks[one.track].clock_rate
+            apart = one.pts * 1_000_000 // clock - one.due_us
+            if one.due_us < recorder.due_us or abs(apart) > MAX_REORDER * 1e6:
+                raise MalformedError("journal", f"a unit due at {one.due_us} µs")
+            done += recorder.add(one)
         return recorder, done
 
     @property

@@ -29,6 +29,8 @@ GROW_SHARE = 0.02
 MAX_PENDING = 128 << 20
 #: Seconds between tries to put a block, doubled each time up to the second value.
 AGAIN, AGAIN_MOST = 0.25, 5.0
+#: Seconds between decoding a picture and showing it; more is no journal of ours.
+MAX_REORDER = 60.0
 #: Seconds for one block, or one manifest, until the volume is asked again.
 PATIENCE = 30.0
 #: Gaps and losses that are named one by one; more are counted.
