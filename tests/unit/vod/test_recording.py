@@ -31,6 +31,7 @@ from heliograph.vod.encoding import decode_manifest, encode_manifest
 from heliograph.vod.folder import FolderRecording, FolderSource
 from heliograph.vod.manifest import Manifest
 from heliograph.vod.recording import Journal, Recording, RecordOptions, journals, recordable, values
+from heliograph.vod.recording.recorder import Recorder
 from heliograph.vod.verify import verify_title
 
 PATIENCE = 30.0
@@ -359,6 +360,59 @@ async def test_the_channel_is_recorded_on_after_a_restart(channel: Channel, tmp_
     assert (await verify_title(manifest, volume.title)).faults == ()
     assert manifest.duration_us == pytest.approx((6 + 3 * (3 + 1)) * SECOND, abs=SECOND)
     assert len(volume.title.units(0)) > 25 * 14
+
+
+async def test_a_block_is_in_the_journal_before_it_is_with_the_volume(
+    channel: Channel, tmp_path: Path
+) -> None:
+    """Else a kill between the two would have the block made again, and be another one."""
+    journal = Journal(tmp_path / OBJECT)
+    made: list[int] = []
+
+    class Watching(MemoryVolume):
+        async def put(self, number: int, block: bytes) -> None:
+            await super().put(number, block)
+            # as it would be found if we were killed now
+            head = self.heads[-1] if self.heads else None
+            again, done = Recorder.again(Journal(journal.path).replay(), head)
+            assert {one.number: one.data for one in done}.get(number) == block
+            assert again.number > number
+            made.append(number)
+
+    volume = Watching()
+    options = RecordOptions("film", object=OBJECT, block=16384)
+    recording = await Recording.begin(options, channel.tracks, tmp_path, volume)
+    task = asyncio.create_task(recording.run())
+    for item in channel.items(4):
+        recording.push([item])
+        await asyncio.sleep(0)
+    recording.stop("done")
+    await task
+    assert len(made) > 4
+
+
+async def test_a_recording_killed_while_it_ended_can_go_on(
+    channel: Channel, tmp_path: Path
+) -> None:
+    class Dying(MemoryVolume):
+        async def finish(self, head: bytes) -> None:
+            raise MalformedError("volume", "killed here")
+
+    volume = Dying()
+    options = RecordOptions("film", object=OBJECT, block=16384)
+    recording = await Recording.begin(options, channel.tracks, tmp_path, volume)
+    recording.push(channel.items(3))
+    recording.stop("done")
+    with pytest.raises(MalformedError, match="killed here"):
+        await recording.run()
+    better = MemoryVolume(blocks=volume.blocks)
+    (journal,) = journals(tmp_path)
+    again = await Recording.recover(journal, better, None, tracks=channel.tracks, away=20.0)
+    again.push(channel.items(2, start=START + 25 * SECOND, epoch=2))
+    again.stop("done")
+    manifest = await again.run()
+    assert (await verify_title(manifest, better.title)).faults == ()
+    assert manifest.duration_us == pytest.approx(6 * SECOND, abs=300_000)
 
 
 async def test_the_journal_is_cut_back_when_the_volume_has_the_blocks(

@@ -196,6 +196,16 @@ class Recorder:
         return max(self._writer.due_us, *self._ends)
 
     @property
+    def last_end_us(self) -> int:
+        """Where the last full block ends; 0 where there is none."""
+        return self._entries[-1].end_us if self._entries else 0
+
+    @property
+    def state(self) -> State:
+        """What was written, where no unit waits for its block to be full."""
+        return State(self.number, self.last_end_us, self._writer.peak_bits, self.written)
+
+    @property
     def waiting(self) -> int:
         """Bytes in the block that is not full."""
         return self._writer.waiting

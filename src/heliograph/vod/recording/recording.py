@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -78,7 +77,7 @@ class Recording:
         self._failure: ResourceError | None = None
         self._finished = False
         self._journal_failed = False
-        self._lock = threading.Lock()  # of the journal: threads write it
+        self._turn = asyncio.Lock()  # of those who write the journal
         self.units = 0
         """Access units taken."""
 
@@ -173,8 +172,11 @@ class Recording:
             return
         done: list[WrittenBlock] = []
         if self._cut:
-            done += recorder.cut(unit.due_us)
             self._cut = False
+            if recorder.waiting:
+                done += recorder.cut(unit.due_us)
+            else:  # it ended with a block, which says when the next one begins
+                unit = unit._replace(due_us=max(recorder.due_us, recorder.last_end_us))
         done += recorder.add(unit)
         if recorder.fresh is not None:
             self._writes.append(recorder.fresh)
@@ -204,6 +206,7 @@ class Recording:
                     return
         self._stopped = reason
         self._queue(self._recorder.finish())
+        self._writes.append(self._recorder.state)  # where the last block ends
         self._news.set()
 
     @property
@@ -250,6 +253,8 @@ class Recording:
         """Give the volume what is full."""
         while self._blocks:
             block = self._blocks[0]
+            # First the journal: what is made of it again has to be the same block.
+            await self._flush()
             await self._try(partial(self._sink.put, block.number, block.data))
             self._blocks.popleft()
             self._pending -= len(block.data)
@@ -307,6 +312,14 @@ class Recording:
             sync = time.monotonic() - synced >= SYNC
             if sync:
                 synced = time.monotonic()
+            await self._flush(sync)
+            await asyncio.sleep(FLUSH)
+
+    async def _flush(self, sync: bool = False) -> None:
+        """What came is in the journal; in order, whoever asks for it."""
+        async with self._turn:
+            if not self._writes and not sync:
+                return
             writes, self._writes = self._writes, []
             work = asyncio.ensure_future(asyncio.to_thread(self._journalize, writes, sync))
             try:
@@ -318,26 +331,24 @@ class Recording:
                 if not self._journal_failed:
                     log.error("recording has no journal", error=error.message)
                 self._journal_failed = True
-            await asyncio.sleep(FLUSH)
 
     def _journalize(self, writes: list[bytes | State], sync: bool) -> None:
-        with self._lock:
-            records: list[bytes] = []
-            for one in writes:
-                if isinstance(one, State):
-                    if records:
-                        self._journal.append(b"".join(records))
-                        records = []
-                    # After a failure units are missing: only what begins now is of use.
-                    self._journal.begin(one, anew=self._journal_failed)
-                    self._journal_failed = False
-                elif not self._journal_failed:
-                    records.append(one)
-            if records:
-                self._journal.append(b"".join(records))
-            self._journal.trim(self._grown)
-            if sync and not self._journal_failed:
-                self._journal.sync()
+        records: list[bytes] = []
+        for one in writes:
+            if isinstance(one, State):
+                if records:
+                    self._journal.append(b"".join(records))
+                    records = []
+                # After a failure units are missing: only what begins now is of use.
+                self._journal.begin(one, anew=self._journal_failed)
+                self._journal_failed = False
+            elif not self._journal_failed:
+                records.append(one)
+        if records:
+            self._journal.append(b"".join(records))
+        self._journal.trim(self._grown)
+        if sync and not self._journal_failed:
+            self._journal.sync()
 
     def _let_go(self) -> None:
         if self._finished:
