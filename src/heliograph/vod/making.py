@@ -88,11 +88,10 @@ class Maker:
 
     def plan(self, manifest: Manifest) -> Plan:
         """How a title is cut; raises as ``segments.plan``."""
-        key = _state(manifest)
-        found = self._plans.get(key)
-        if found is None:
-            found = plan(manifest)
-        _keep(self._plans, key, found, MAX_PLANS)
+        found = self._plans.get(manifest.object)
+        if found is None or _state(found.manifest) != _state(manifest):
+            found = plan(manifest, found)
+        _keep(self._plans, manifest.object, found, MAX_PLANS)
         return found
 
     async def entries(

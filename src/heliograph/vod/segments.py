@@ -119,8 +119,8 @@ class Plan:
         )
 
 
-def plan(manifest: Manifest) -> Plan:
-    """Cut a title.
+def plan(manifest: Manifest, known: Plan | None = None) -> Plan:
+    """Cut a title. ``known``: what was cut of it before, which stays as it is.
 
     Raises ``IncompatibleError`` where nothing of it can be carried by MP4, or its pictures cannot,
     and ``NotFoundError`` for a title without blocks.
@@ -140,7 +140,7 @@ def plan(manifest: Manifest) -> Plan:
     else:
         groups = [(one,) for one in (*pictures, *heard)]
     made = [
-        _rendition(manifest, f"{prefix}-{number}", tracks)
+        _rendition(manifest, f"{prefix}-{number}", tracks, known)
         for number, tracks in enumerate(groups[:MAX_RENDITIONS])
     ]
     lengths = [one.duration_us for rendition in made for one in rendition.segments]
@@ -155,27 +155,44 @@ def _of(manifest: Manifest, kind: Kind) -> list[TitleTrack]:
 # --- cuts ---------------------------------------------------------------------------------------
 
 
-def _rendition(manifest: Manifest, name: str, tracks: tuple[TitleTrack, ...]) -> Rendition:
+def _rendition(
+    manifest: Manifest, name: str, tracks: tuple[TitleTrack, ...], known: Plan | None
+) -> Rendition:
     lead, end = tracks[0].track, _end(manifest)
     keys = [one for one in manifest.keys if one.track == lead.id]
-    if lead.kind is Kind.VIDEO and keys:
-        chosen = _chosen(keys, end)
-        # Slides stand for minutes: a segment without one would show nothing.
-        dense = tracks[0].units * LONGEST >= 2 * end
-        points = _split(chosen, end) if dense else chosen
-        independent = len(points) == len(chosen)
-    else:
-        points, independent = _even(lead, end), lead.kind is not Kind.VIDEO
-    return Rendition(name, tracks, _segments(points, manifest), independent)
+    if lead.kind is not Kind.VIDEO or not keys:
+        whole = _segments(_even(lead, end), manifest)
+        return Rendition(name, tracks, whole, lead.kind is not Kind.VIDEO)
+    before = () if known is None else _listed(known, name)
+    dues = [one.due_us for one in keys]
+    at = bisect_left(dues, before[-1].end_us) if before and before[-1].end_us else 0
+    if before and (at >= len(dues) or dues[at] != before[-1].end_us):
+        before, at = (), 0
+    chosen = _chosen(keys, dues, at, end)
+    # Slides stand for minutes: a segment without one would show nothing.
+    dense = tracks[0].units * LONGEST >= 2 * end
+    points = _split(chosen, end) if dense else chosen
+    independent = len(points) == len(chosen)
+    made = _segments(points, manifest, begin=0 if not before else points[0][0])
+    return Rendition(name, tracks, (*before, *made), independent)
 
 
-def _chosen(keys: Sequence[KeyPoint], end: int) -> list[tuple[int, int]]:
-    """Where to cut: due and shown, µs.
+def _listed(known: Plan, name: str) -> tuple[Segment, ...]:
+    """Segments of a rendition that begin and end with key units: they stay whatever comes."""
+    for one in (*known.variants, *known.sounds):
+        if one.name == name and one.independent and known.manifest.live:
+            return one.segments
+    return ()
+
+
+def _chosen(
+    keys: Sequence[KeyPoint], dues: Sequence[int], at: int, end: int
+) -> list[tuple[int, int]]:
+    """Where to cut, from key unit ``at`` on: due and shown, µs.
 
     No cut is made before ``end`` that what may still be recorded could make elsewhere.
     """
-    dues = [one.due_us for one in keys]
-    at, found = 0, [(keys[0].due_us, keys[0].pts_us)]
+    found = [(keys[at].due_us, keys[at].pts_us)]
     while True:
         start = dues[at]
         first = bisect_left(dues, start + LEAST, lo=at + 1)
@@ -217,27 +234,29 @@ def _end(manifest: Manifest) -> int:
     return max(manifest.blocks[-1].end_us, 0 if manifest.live else manifest.duration_us)
 
 
-def _segments(points: Sequence[tuple[int, int]], manifest: Manifest) -> tuple[Segment, ...]:
-    starts = [0, *(due for due, _ in points[1:])]  # sound may be there before the first picture
+def _segments(
+    points: Sequence[tuple[int, int]], manifest: Manifest, begin: int = 0
+) -> tuple[Segment, ...]:
+    """``begin``: of the first one. Sound may be there before the first picture."""
+    dues = [one.due_us for one in manifest.blocks]
+    starts = [begin, *(due for due, _ in points[1:])]
     found = [
-        Segment(start, end, max(after - shown, SHORTEST), _blocks(manifest, start, end))
+        Segment(start, end, max(after - shown, SHORTEST), _blocks(dues, start, end))
         for start, ((_, shown), (end, after)) in zip(starts, pairwise(points), strict=False)
     ]
     if not manifest.live:
         lasts = max(_end(manifest) - points[-1][1], SHORTEST)
-        found.append(Segment(starts[-1], None, lasts, _blocks(manifest, starts[-1], None)))
+        found.append(Segment(starts[-1], None, lasts, _blocks(dues, starts[-1], None)))
     return tuple(found)
 
 
-def _blocks(manifest: Manifest, start: int, end: int | None) -> range:
-    """Blocks that may hold what is due in a span.
+def _blocks(dues: Sequence[int], start: int, end: int | None) -> range:
+    """Blocks that may hold what is due in a span; ``dues``: when each block begins.
 
     What is due when a block begins may be in the one before as well.
     """
-    first = max(0, bisect_left(manifest.blocks, start, key=lambda one: one.due_us) - 1)
-    if end is None:
-        return range(first, len(manifest.blocks))
-    return range(first, bisect_left(manifest.blocks, end, key=lambda one: one.due_us))
+    first = max(0, bisect_left(dues, start) - 1)
+    return range(first, len(dues) if end is None else bisect_left(dues, end))
 
 
 # --- the multivariant playlist ------------------------------------------------------------------

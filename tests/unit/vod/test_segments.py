@@ -116,26 +116,36 @@ def test_sound_alone_is_cut_evenly_at_whole_frames() -> None:
     assert not only.pictures
 
 
-@pytest.mark.parametrize("end", [0.5, 3, 5.9, 6, 9, 11.2, 14, 17, 33.5, 47, 52, 55])
-def test_what_was_listed_of_a_recording_stays(end: float) -> None:
-    keys = [0, 2, 3, 6, 7, 8.5, 12, 13, 44, 48, 50]
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [0, 2, 3, 6, 7, 8.5, 12, 13, 44, 48, 50],
+        [0, 1, 2, 40, 41],
+        [n * 2 for n in range(30)],
+        [n * 3.3 for n in range(18)],
+    ],
+)
+def test_what_was_listed_of_a_recording_stays(keys: list[float]) -> None:
     whole = plan(manifest(keys, 60.0)).variants[0]
-    seen = [key for key in keys if key < end]
-    whole_blocks = manifest(keys, 60.0).blocks
-    growing = replace(
-        manifest(seen, 60.0),
-        live=True,
-        blocks=[
-            *whole_blocks[: int(end)],
-            BlockEntry(int(end) * 10**6, round(end * 1e6), 9, (0, 0)),
-        ],
-    )
-    found = plan(growing).variants[0].segments
-    assert [(one.start_us, one.end_us, one.duration_us) for one in found] == [
-        (one.start_us, one.end_us, one.duration_us) for one in whole.segments[: len(found)]
-    ]
-    assert len(found) < len(whole.segments)
-    assert end < 9 or found
+    all_blocks = manifest(keys, 60.0).blocks
+    known = None
+    for end in (0.5, 3, 5.9, 6, 9, 11.2, 14, 17, 33.5, 47, 52, 55, 60):
+        last = BlockEntry(int(end) * 10**6, round(end * 1e6), 9, (0, 0))
+        growing = replace(
+            manifest([key for key in keys if key < end], 60.0),
+            live=end < 60,
+            blocks=[*all_blocks[: int(end)], last][: None if end < 60 else -1],
+        )
+        # the same whether it was looked at before or not
+        made = plan(growing, known)
+        assert made.variants == plan(growing).variants
+        known = made
+        found = made.variants[0].segments
+        assert [(one.start_us, one.end_us, one.duration_us) for one in found] == [
+            (one.start_us, one.end_us, one.duration_us) for one in whole.segments[: len(found)]
+        ]
+        assert end == 60 or len(found) < len(whole.segments)
+    assert len(found) == len(whole.segments)
 
 
 def test_a_recording_that_begins_has_nothing_to_list_yet() -> None:
