@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -167,30 +169,35 @@ async def test_who_leaves_ends_the_download(stage: Stage) -> None:
     await stage.site.until(lambda: stage.ondemand.downloads == 0)
 
 
-async def test_a_slow_client_that_takes_something_is_not_cut_off() -> None:
-    shelf = Shelf({"film": film.title(film.mp4(), limit=1 << 20, ballast=100_000)})
-    ondemand = OnDemand(shelf)
-    title = shelf.films["film"]
+@contextlib.asynccontextmanager
+async def downloading(answer_timeout: float) -> AsyncIterator[tuple[Site, int, OnDemand, Any]]:
+    """A client with little room that asked for a large file, of so many bytes."""
+    title = film.title(film.mp4(), limit=1 << 20, ballast=100_000)
+    ondemand = OnDemand(Shelf({"film": title}))
     size = (await ondemand.maker.layout(title.manifest, title)).size
-    async with running(context={"ondemand": ondemand}, answer_timeout=1.0) as site:
+    async with running(context={"ondemand": ondemand}, answer_timeout=answer_timeout) as site:
         reader, writer = await asyncio.open_connection("127.0.0.1", site.server.port, limit=1 << 14)
         writer.write(b"GET /titles/film.mp4 HTTP/1.1\r\nhost: x\r\n\r\n")
-        await reader.readuntil(b"\r\n\r\n")
-        taken, began = 0, asyncio.get_running_loop().time()
-        while taken < size and (data := await reader.read(1 << 14)):
-            taken += len(data)
-            if asyncio.get_running_loop().time() - began < 2.5:
-                await asyncio.sleep(0.004)
-        writer.close()
-        assert taken == size
-        # one that takes nothing is
-        reader, writer = await asyncio.open_connection("127.0.0.1", site.server.port, limit=1 << 14)
-        writer.write(b"GET /titles/film.mp4 HTTP/1.1\r\nhost: x\r\n\r\n")
-        await site.until(lambda: ondemand.downloads == 1)
-        await site.until(lambda: ondemand.downloads == 0)
-        assert site.server.counters["http_timeouts"] == 1
+        yield site, size, ondemand, reader
         writer.close()
     await ondemand.close()
+
+
+async def test_a_slow_client_that_takes_something_is_not_cut_off() -> None:
+    async with downloading(2.0) as (_, size, _, reader):
+        await reader.readuntil(b"\r\n\r\n")
+        taken, began = 0, time.monotonic()
+        while taken < size and (data := await reader.read(1 << 14)):
+            taken += len(data)
+            if time.monotonic() - began < 2.5:
+                await asyncio.sleep(0.003)
+        assert taken == size
+
+
+async def test_a_client_that_takes_nothing_is_cut_off() -> None:
+    async with downloading(0.5) as (site, _, ondemand, _):
+        await site.until(lambda: site.server.counters["http_timeouts"] == 1)
+        await site.until(lambda: ondemand.downloads == 0)
 
 
 async def test_what_is_being_recorded_grows_and_is_no_file_yet(stage: Stage) -> None:
