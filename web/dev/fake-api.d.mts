@@ -13,6 +13,7 @@ export declare class FakeApi {
   constructor(host?: string);
   addAccount(name: string, password: string, role?: string, displayName?: string): unknown;
   addChannel(name: string, owner?: string | null, more?: object): void;
+  addTitle(name: string, more?: object): void;
   readonly contents: { add(kind: string, values: object): unknown };
   handle(
     method: string,

@@ -29,6 +29,7 @@ export class FakeApi {
   channels = new Map();
   audit = [];
   guesses = new Map();
+  titles = new Map();
   contents = new FakeContents((...why) => new Refusal(...why));
   count = 0;
 
@@ -52,6 +53,42 @@ export class FakeApi {
   addChannel(name, owner = null, more = {}) {
     const channel = { name, title: "", private: false, view_access: "everyone", guests_chat: true };
     this.channels.set(name, { ...channel, owner, keys: [], links: 0, more, ...more });
+  }
+
+  /** @param more members of the title's answer that are not the usual ones */
+  addTitle(name, more = {}) {
+    this.titles.set(name, {
+      name,
+      title: "",
+      duration: 3725,
+      live: false,
+      created: now(),
+      bitrate: 5_300_000,
+      tracks: [
+        { kind: "video", codec: "h264", language: "" },
+        { kind: "audio", codec: "aac", language: "eng" },
+      ],
+      readers: 0,
+      channel: "",
+      picture: null,
+      urls: {
+        page: `/watch/${name}`,
+        hls: `/hls/${name}/index.m3u8`,
+        mp4: more.live ? "" : `/titles/${name}.mp4`,
+      },
+      ...more,
+    });
+  }
+
+  title(name, query) {
+    if (name) {
+      const found = this.titles.get(name);
+      if (!found) throw new Refusal(404, `no channel '${name}'`, name);
+      return found;
+    }
+    const channel = query.get("channel");
+    const titles = [...this.titles.values()].filter((t) => !channel || t.channel === channel);
+    return { titles, more: null };
   }
 
   /**
@@ -103,6 +140,8 @@ export class FakeApi {
       case "GET audit":
         administrator();
         return ok({ entries: this.entries(query) });
+      case "GET ondemand":
+        return ok(this.title(path[1], query));
       case "GET channels":
       case "POST channels":
       case "PATCH channels":

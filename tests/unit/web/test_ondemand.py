@@ -251,11 +251,12 @@ async def test_a_channel_on_air_is_played_before_a_title_of_its_name(
     stage.shelf.films["demo"] = replace_name(stage.shelf.films["film"], "demo")
     text = (await stage.get("/hls/demo/index.m3u8?key=peek")).text
     assert "t0123456789ab-0/media.m3u8?key=peek" in text
-    await stage.site.on_air()
+    publishing = await stage.site.on_air()
     live = await stage.site.get("/hls/demo/index.m3u8?key=peek")
     assert "t0123456789ab" not in live.text
     # who plays the title goes on
     await stage.get("/hls/demo/t0123456789ab-0/s0.m4s?key=peek")
+    publishing.close()
 
 
 def replace_name(title: Film, name: str) -> Film:
