@@ -8,6 +8,7 @@ channel's gate, and one that the catalogue bars from a client is refused.
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,7 @@ class RtspOnDemand:
         self.sessions: dict[int, PlaySession] = {}
         self.refused = 0
         """Viewers turned away for want of a place or a budget."""
+        self._past: Counter[str] = Counter()
         self._loop = loop
         self._admission = admission
         self._observe = observe
@@ -121,16 +123,43 @@ class RtspOnDemand:
 
     def end(self, session: PlaySession, reason: str) -> None:
         """The viewer leaves."""
-        self.sessions.pop(session.id, None)
         session.close(reason)
+        self._forget(session)
 
     def _closed(self, session: PlaySession, reason: str, then: Callable[[str], None]) -> None:
-        self.sessions.pop(session.id, None)
+        self._forget(session)
         then(reason)
+
+    def _forget(self, session: PlaySession) -> None:
+        if self.sessions.pop(session.id, None) is not None:
+            self._past.update(_counts(session))
+
+    def counters(self) -> dict[str, int]:
+        """Of all sessions since the start, for metrics; and how many there are."""
+        found = Counter(sessions_begun=0)
+        for session in self.sessions.values():
+            found.update(_counts(session))
+        found.update(self._past)
+        return {**found, "sessions": len(self.sessions), "refused": self.refused}
 
     def _resync(self, event: EventsLost) -> None:
         for session in list(self.sessions.values()):
             session.resync()
+
+
+def _counts(session: PlaySession) -> dict[str, int]:
+    stats, counters = session.stats(), session.counters
+    return {
+        "sessions_begun": 1,
+        "packets": stats.packets,
+        "bytes": stats.bytes,
+        "late_20ms": stats.late_20ms,
+        "underruns": stats.underruns,
+        "blocks": counters.blocks,
+        "blocks_lost": counters.lost,
+        "blocks_late": counters.late,
+        "read_errors": counters.errors,
+    }
 
 
 def shown_tracks(manifest: Manifest, rendition: int) -> list[int]:

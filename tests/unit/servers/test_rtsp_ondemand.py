@@ -229,6 +229,20 @@ async def test_teardown_and_a_lost_connection_end_the_session(cinema: Cinema):
     assert not cinema.site.plane.senders
 
 
+async def test_counters_grow_and_stay_when_sessions_end(cinema: Cinema):
+    client = await cinema.ready()
+    await client.ask("PLAY")
+    await cinema.advance(1)
+    playing = cinema.service.counters()
+    assert (playing["sessions"], playing["sessions_begun"]) == (1, 1)
+    assert playing["packets"] > 0
+    assert playing["blocks"] > 0
+    await client.ask("TEARDOWN")
+    ended = cinema.service.counters()
+    assert ended == {**playing, "sessions": 0, "packets": ended["packets"], "bytes": ended["bytes"]}
+    assert ended["packets"] >= playing["packets"]
+
+
 async def test_a_player_that_gives_no_sign_of_life_is_ended(cinema: Cinema):
     client = await cinema.ready(transport="RTP/AVP;unicast;client_port=5000-5001", tracks=1)
     await client.ask("PLAY")

@@ -250,6 +250,17 @@ async def test_a_range_ends_where_it_says_and_play_goes_on_from_there():
         assert at.session.state is PlayState.PLAYING
 
 
+async def test_what_was_to_end_soon_can_go_on_to_the_end_of_the_title():
+    async with staged() as at:
+        await at.play(end_us=2_000_000)
+        await at.advance(0.5)  # all up to there is with the plane by now
+        at.session.pause()
+        await at.play()
+        await at.advance(21)
+        assert at.shown() == list(range(500))
+        assert at.session.counters.lost == 0
+
+
 async def test_after_the_end_it_plays_again_from_the_start():
     async with staged(make_film(3)) as at:
         await at.play()
