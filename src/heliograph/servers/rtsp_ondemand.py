@@ -17,7 +17,6 @@ import structlog
 from heliograph.live.channel import Channel
 from heliograph.live.grants import Grant
 from heliograph.model.errors import BusyError, NotFoundError, WrongStateError
-from heliograph.model.media import Kind
 from heliograph.plane import EventsLost, PlaneLoop
 from heliograph.protocols.rtsp import Target, Transport, npt, pause_point, section
 from heliograph.protocols.rtsp.events import (
@@ -26,9 +25,10 @@ from heliograph.protocols.rtsp.events import (
     PlayRequested,
     SetupRequested,
 )
-from heliograph.protocols.sdp import sdp_for_channel
 from heliograph.servers.rtsp_signs import Signs
 from heliograph.servers.rtsp_transports import choose
+from heliograph.vod.control import Control
+from heliograph.vod.describe import sdp_for_title, viewed_tracks
 from heliograph.vod.manifest import Manifest
 from heliograph.vod.playing import Started, Viewer, Wish
 from heliograph.vod.promises import Admission
@@ -56,10 +56,12 @@ class RtspOnDemand:
         *,
         admission: Admission | None = None,
         observe: Observer | None = None,
+        publish: Callable[[Control], None] | None = None,
         max_sessions: int = MAX_SESSIONS,
     ) -> None:
         """``admission``: promises streams; None: nothing is short. ``observe`` is told of sessions
-        that begin and end, as statistics need it."""
+        that begin and end, as statistics need it; ``publish`` of each change of one, so that
+        another node can go on with it."""
         self.shelf = shelf
         self.sessions: dict[int, PlaySession] = {}
         self.refused = 0
@@ -68,6 +70,7 @@ class RtspOnDemand:
         self._loop = loop
         self._admission = admission
         self._observe = observe
+        self._publish = publish
         self._max_sessions = max_sessions
         loop.on_lost(self._resync)
 
@@ -113,6 +116,7 @@ class RtspOnDemand:
                 observe=self._observe,
                 on_closed=lambda reason: self._closed(session, reason, on_closed),
                 renew=functools.partial(self.shelf.find, manifest.name),
+                publish=self._publish,
             )
         except BaseException:
             if promise is not None:
@@ -160,19 +164,6 @@ def _counts(session: PlaySession) -> dict[str, int]:
         "blocks_late": counters.late,
         "read_errors": counters.errors,
     }
-
-
-def shown_tracks(manifest: Manifest, rendition: int) -> list[int]:
-    """Ids of the tracks that one viewer is offered: of the pictures one rendition, the best one
-    where there is no such."""
-    pictures = [one for one in manifest.tracks if one.track.kind is Kind.VIDEO]
-    wanted = [one for one in pictures if one.rendition == rendition]
-    chosen = {one.track.id for one in (wanted or pictures)[:1]}
-    return [
-        one.track.id
-        for one in manifest.tracks
-        if one.track.kind is not Kind.VIDEO or one.track.id in chosen
-    ]
 
 
 class TitleClient:
@@ -244,16 +235,14 @@ class TitleClient:
         self._allowed(event, manifest, functools.partial(self._described, event, manifest))
 
     def _described(self, event: DescribeRequested, manifest: Manifest) -> None:
-        tracks = shown_tracks(manifest, _rendition(event.target))
+        rendition = _rendition(event.target)
+        tracks = [one.track.id for one in viewed_tracks(manifest, rendition)]
         self._service.check(manifest, tracks)
-        sdp = sdp_for_channel(
-            manifest.name,
-            manifest.title,
-            [one.track for one in manifest.tracks if one.track.id in tracks],
+        sdp = sdp_for_title(
+            manifest,
             int(manifest.object[:12], 16),
-            session_version=len(manifest.blocks),
+            rendition=rendition,
             origin_address=self._at.local,
-            duration=manifest.duration_us / 1e6,
         )
         self._at.accepted("DESCRIBE", manifest.name)
         self._at.session.describe_ok(sdp)

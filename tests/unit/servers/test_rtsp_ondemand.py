@@ -92,7 +92,7 @@ async def test_a_title_is_described_with_its_length_and_tracks(cinema: Cinema):
     assert status == 200
     assert fields["content-base"] == f"{client.base}/"
     text = body.decode()
-    assert "a=range:npt=0-20.000000\r\n" in text
+    assert "a=range:npt=0-20.000\r\n" in text
     assert text.count("m=") == 2
     assert "s=Film\r\n" in text
 

@@ -264,9 +264,8 @@ def sdp_for_channel(
     origin_address: str = "127.0.0.1",
     control: str = "trackID={id}",
     multicast: Multicast | None = None,
-    duration: float | None = None,
 ) -> str:
-    """Describe a channel, or a title that lasts ``duration`` seconds, to a reader.
+    """Describe a channel to a reader.
 
     ``session_id`` stays the same while the channel lives, ``session_version`` rises with each
     change of the tracks. ``control`` is formatted with the track's ``id``; "" leaves control
@@ -279,12 +278,9 @@ def sdp_for_channel(
     else:
         ttl = None if version6 else multicast.ttl
         connection = Connection(multicast.address, address_type, ttl=ttl)
-    attributes = [Attribute("tool", "heliograph")]
-    if duration is None:
-        attributes.append(Attribute("type", "broadcast"))
+    attributes = [Attribute("tool", "heliograph"), Attribute("type", "broadcast")]
     if control:
-        played = "npt=now-" if duration is None else f"npt=0-{duration:.6f}"
-        attributes += [Attribute("control", "*"), Attribute("range", played)]
+        attributes += [Attribute("control", "*"), Attribute("range", "npt=now-")]
     description = SessionDescription(
         origin=Origin(
             "-",

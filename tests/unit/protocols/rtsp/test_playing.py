@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from heliograph.model.errors import BusyError, HelioError
-from heliograph.protocols import sdp
 from heliograph.protocols.rtsp import (
     BANDWIDTH,
     MessageParser,
@@ -196,13 +195,3 @@ def test_a_spent_budget_is_not_enough_bandwidth():
     answer = title.answer()
     assert (answer.status, answer.headers.get("retry-after")) == (453, "10")
     assert "the disks give no more" in answer.reason
-
-
-def test_a_title_is_described_with_its_length_and_a_channel_is_not():
-    tracks = sdp.tracks_from_sdp(
-        sdp.parse_sdp("v=0\r\no=- 0 0 IN IP4 ::\r\ns=x\r\nt=0 0\r\nm=audio 0 RTP/AVP 0\r\n")
-    )
-    title = sdp.sdp_for_channel("film", "Film", tracks, 1, duration=61.5)
-    assert "a=range:npt=0-61.500000\r\n" in title
-    assert "broadcast" not in title
-    assert "a=range:npt=now-\r\n" in sdp.sdp_for_channel("live", "Live", tracks, 1)
