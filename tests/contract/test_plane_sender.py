@@ -374,8 +374,10 @@ def test_values_out_of_range_are_refused(harness: Harness, viewer: Viewer) -> No
             plane.sender_start(sender, 0, **{name: value})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="end before"):
         plane.sender_start(sender, 500_000, until_us=400_000)
+    count = plane.totals()["senders"]
     plane.close_sender(sender)
     plane.close_sender(sender)
+    assert plane.totals()["senders"] == count - 1
     with pytest.raises(KeyError):
         plane.sender_stats(sender)
 

@@ -75,10 +75,14 @@ impl Plane {
         }
     }
 
-    /// Readers and connections now.
-    pub fn population(&self) -> (usize, usize) {
+    /// Readers, paced senders and connections now.
+    pub fn population(&self) -> (usize, usize, usize) {
         let tables = lock(&self.hub.tables);
-        (tables.readers.len(), tables.conns.len())
+        (
+            tables.readers.len(),
+            tables.senders.len(),
+            tables.conns.len(),
+        )
     }
 }
 

@@ -317,6 +317,7 @@ class PlaneTotals(_Counters):
     send_errors: int = 0
     events_lost: int = 0
     readers: int = 0
+    senders: int = 0
     connections: int = 0
 
 

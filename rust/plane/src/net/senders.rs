@@ -191,11 +191,11 @@ impl Senders {
             if ended {
                 farewells.push((*id, sender.goodbye(now)));
             }
-            let next = sender.due().map(on_grid);
+            let next = sender.due();
             drop(sender);
             let full = batch.bytes() >= BURST;
             let least = if full { now + BURST_INTERVAL } else { now + 1 };
-            calls.extend(next.map(|next| (*id, next.max(least))));
+            calls.extend(next.map(|next| (*id, on_grid(next.max(least)))));
         }
         send_together(ids, &batches, &self.rows, headers, hub);
         for (id, said) in farewells {
@@ -265,7 +265,7 @@ impl Senders {
                 conn.watching_write = true;
             }
         } else if let Some(next) = next {
-            self.call(id, on_grid(next).max(now + 1));
+            self.call(id, on_grid(next.max(now + 1)));
         }
         blocked
     }

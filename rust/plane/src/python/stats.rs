@@ -27,8 +27,9 @@ pub(super) fn totals<'py>(plane: &Plane, py: Python<'py>) -> PyResult<Bound<'py,
     ] {
         dict.set_item(name, counter.load(Ordering::Relaxed))?;
     }
-    let (readers, connections) = plane.population();
+    let (readers, senders, connections) = plane.population();
     dict.set_item("readers", readers)?;
+    dict.set_item("senders", senders)?;
     dict.set_item("connections", connections)?;
     Ok(dict)
 }

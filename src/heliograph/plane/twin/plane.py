@@ -177,7 +177,11 @@ class TwinPlane(Senders):
             name: sum(channel.counters[name] for channel in self.channels.values())
             for name in ("packets_out", "bytes_out")
         }
-        counts = {"readers": len(self.readers), "connections": len(self.conns)}
+        counts = {
+            "readers": len(self.readers),
+            "senders": len(self.senders),
+            "connections": len(self.conns),
+        }
         return {**self._totals, **out, **counts}
 
     def channel_stats(self, channel: int) -> dict[str, Any]:
