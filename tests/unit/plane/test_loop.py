@@ -15,6 +15,9 @@ from heliograph.plane import (
     EventsLost,
     PlaneLoop,
     ReaderClosed,
+    SenderClosed,
+    SenderEnded,
+    SenderLow,
     SourceActive,
     SourceSilent,
     TapReady,
@@ -47,6 +50,9 @@ EVENTS: list[tuple[tuple[Any, ...], Any]] = [
     (("conn-closed", 4, "eof"), ConnectionClosed(4, "eof")),
     (("reader-closed", 5, "eof"), ReaderClosed(5, "eof")),
     (("tap-ready", 5), TapReady(5)),
+    (("sender-low", 6, 900_000), SenderLow(6, 900_000)),
+    (("sender-ended", 6), SenderEnded(6)),
+    (("sender-closed", 6, "eof"), SenderClosed(6, "eof")),
     (("overflow", 9), EventsLost(9)),
 ]
 
@@ -68,6 +74,7 @@ def test_events_reach_those_who_watch_their_id(plane: Scripted) -> None:
     loop.on_source(2, lambda event: seen.append(("source", event)))
     loop.on_conn(4, lambda event: seen.append(("conn", event)))
     loop.on_reader(5, lambda event: seen.append(("reader", event)))
+    loop.on_sender(6, lambda event: seen.append(("sender", event)))
     loop.on_lost(lambda event: seen.append(("lost", event)))
     plane.say(*(raw for raw, _ in EVENTS))
     loop.pump()
@@ -80,6 +87,9 @@ def test_events_reach_those_who_watch_their_id(plane: Scripted) -> None:
         "conn",
         "conn",
         "reader",
+        "sender",
+        "sender",
+        "sender",
         "lost",
     ]
     assert loop.unhandled == 1  # the tap had closed before it was ready
@@ -105,10 +115,12 @@ def test_forgotten_ids_are_not_called(plane: Scripted) -> None:
     loop.on_reader(1, seen.append)
     loop.on_channel(1, seen.append)
     loop.on_source(1, seen.append)
+    loop.on_sender(6, seen.append)
     loop.forget_conn(1)
     loop.forget_reader(1)
     loop.forget_channel(1)
     loop.forget_source(1)
+    loop.forget_sender(6)
     plane.say(*(raw for raw, _ in EVENTS), ("control", 1, b""), ("tap-ready", 1))
     loop.pump()
     assert not seen
