@@ -10,7 +10,7 @@ import structlog
 
 from heliograph.model.nodes import NodeId
 from heliograph.node.storage.disks import LocalDisks
-from heliograph.storage.caching import Cache
+from heliograph.storage.sharing import SharedBlocks
 from heliograph.storage.values import BlockKey, DiskId, ObjectId
 from heliograph.storage.volume.progress import Event, Lost
 from heliograph.storage.volume.reconciler import Reconciler
@@ -34,7 +34,7 @@ class Holding:
         state: VolumeState,
         disks: LocalDisks,
         peers: Peers,
-        cache: Cache,
+        blocks: SharedBlocks,
         refresh: Callable[[], Awaitable[VolumeState]],
         told: Callable[[str, Event], None],
     ) -> None:
@@ -42,7 +42,7 @@ class Holding:
         self.name = state.name
         self._node = node
         self._disks = disks
-        self._cache = cache
+        self._blocks = blocks
         self._told = told
         self.local = LocalStore(node, disks.of(state.name).values())
         self.volume = Volume(node, state, self.local, peers, refresh=refresh)
@@ -80,7 +80,7 @@ class Holding:
 
     def source(self, object: ObjectId, blocks: int | None) -> BlockSource:
         """Read an object, by way of the cache."""
-        return _Cached(self._cache, self.volume.source(object, blocks), object)
+        return self._blocks.source(object, self.volume.source(object, blocks))
 
     def wake(self) -> None:
         """Something was written, or has changed."""
@@ -126,21 +126,3 @@ def _log_lost(volume: str, disk: DiskId, key: BlockKey) -> None:
         group=key.group,
         member=key.member,
     )
-
-
-class _Cached:
-    """A ``BlockSource`` whose blocks are kept while others are about to want them."""
-
-    def __init__(self, cache: Cache, source: BlockSource, object: ObjectId) -> None:
-        self._cache = cache
-        self._source = source
-        self._object = object
-
-    async def block(self, number: int, deadline: float | None = None) -> bytes:
-        """As ``BlockSource``."""
-        now = asyncio.get_running_loop().time()
-        found = self._cache.get(self._object, number, now)
-        if found is None:
-            found = await self._source.block(number, deadline)
-            self._cache.put(self._object, number, found, now)
-        return found

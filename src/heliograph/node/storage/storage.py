@@ -36,7 +36,7 @@ from heliograph.node.storage.recordings import Recordings
 from heliograph.node.storage.shelf import Shelf
 from heliograph.node.storage.states import States
 from heliograph.node.storage.views import Views
-from heliograph.storage.caching import Cache
+from heliograph.storage.sharing import SharedBlocks
 from heliograph.storage.values import DEFAULT_BLOCK, Code, DiskId
 from heliograph.storage.volume.progress import Event, Lost, Settled
 from heliograph.storage.volume.state import DiskState, VolumeState
@@ -84,7 +84,7 @@ class Storage:
         self._connected = connected
         self._holds = holds
         self.disks = LocalDisks(state_dir, bus.node)
-        self.cache = Cache(settings.cache_bytes)
+        self.blocks = SharedBlocks(settings.cache_bytes)
         self.holdings: dict[str, Holding] = {}
         self.states = States(bus, volumes, self._told)
         self.shelf = Shelf(bus, self.holdings)
@@ -96,7 +96,7 @@ class Storage:
             self._wrote,
         )
         self.checks = Checks(self.shelf, self._uncached)
-        self.views = Views(bus, self.disks, self.holdings, self.shelf, self.imports, self.cache)
+        self.views = Views(bus, self.disks, self.holdings, self.shelf, self.imports, self.blocks)
         self._done: dict[str, Any] = {}
         self._registrations: list[Registration] = []
         self._updates: dict[str, asyncio.Task[None]] = {}
@@ -347,7 +347,7 @@ class Storage:
             raise NotFoundError(f"there is no title {name}", subject=name)
         holding = self._holding(placed.volume)
         await holding.volume.delete(placed.manifest.object)
-        self.cache.forget(placed.manifest.object)
+        self.blocks.cache.forget(placed.manifest.object)
         log.info("title removed", title=name, volume=placed.volume, by=by.name)
         self._wrote(placed.volume)
         with contextlib.suppress(HelioError):
@@ -466,7 +466,7 @@ class Storage:
             state,
             self.disks,
             self._connected.of(name),
-            self.cache,
+            self.blocks,
             newest,
             self._heard,
         )

@@ -13,7 +13,7 @@ from heliograph.model.errors import HelioError
 from heliograph.node.storage.disks import LocalDisks
 from heliograph.node.storage.imports import Imports
 from heliograph.node.storage.shelf import Placed, Shelf
-from heliograph.storage.caching import Cache
+from heliograph.storage.sharing import SharedBlocks
 from heliograph.storage.values import ObjectId
 from heliograph.storage.volume.progress import Lost
 from heliograph.storage.volume.state import DiskEntry, DiskState, VolumeState
@@ -41,14 +41,14 @@ class Views:
         holdings: Mapping[str, Holding],
         shelf: Shelf,
         imports: Imports,
-        cache: Cache,
+        blocks: SharedBlocks,
     ) -> None:
         self._bus = bus
         self._disks = disks
         self._holdings = holdings
         self._shelf = shelf
         self._imports = imports
-        self._cache = cache
+        self._blocks = blocks
         self._lost: dict[str, dict[ObjectId, int]] = {}
         self._registrations: list[Registration] = []
         self._newest: tuple[float, dict[str, Any]] | None = None
@@ -118,9 +118,10 @@ class Views:
             "volumes": volumes,
             "imports": self._imports.list(),
             "cache": {
-                "bytes": self._cache.used,
-                "limit": self._cache.limit,
-                **asdict(self._cache.counters),
+                "bytes": self._blocks.cache.used,
+                "limit": self._blocks.cache.limit,
+                "shared": self._blocks.shared,
+                **asdict(self._blocks.cache.counters),
             },
         }
 
