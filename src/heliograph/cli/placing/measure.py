@@ -26,7 +26,7 @@ CHANCE = 6.5
 #: Groups that are looked up one after another, and at once, to see what that costs.
 LOOKUPS = 2000
 AT_ONCE = 100_000
-#: Each cost is measured so often, and the least counts: the machine does other things besides.
+#: Each cost is measured so often, and the least counts: others use the same caches.
 ROUNDS = 3
 
 
@@ -42,7 +42,7 @@ class Result:
     worst_spread: float
     """The same after the operation that left the disks loaded most unevenly."""
     alone_us: float
-    """Time to look up one group alone, its members together."""
+    """CPU time to look up one group alone, its members together."""
     vector_us: float
     """The same among many at once."""
     state: int
@@ -70,7 +70,7 @@ def measure(
 ) -> Result:
     """Place all blocks at each moment; ``done`` is called after each.
 
-    ``clock``: seconds. Blocks of redundancy are blocks: there are ``blocks // width`` groups.
+    ``clock``: seconds of CPU time. Blocks of redundancy are blocks: there are ``blocks // width`` groups.
     """
     numbers = {disk: number for number, disk in enumerate(nodes)}
     groups = np.arange(blocks // width)
