@@ -70,7 +70,8 @@ def measure(
 ) -> Result:
     """Place all blocks at each moment; ``done`` is called after each.
 
-    ``clock``: seconds of CPU time. Blocks of redundancy are blocks: there are ``blocks // width`` groups.
+    ``clock``: seconds of CPU time. Blocks of redundancy are blocks: there are ``blocks // width``
+    groups.
     """
     numbers = {disk: number for number, disk in enumerate(nodes)}
     groups = np.arange(blocks // width)
