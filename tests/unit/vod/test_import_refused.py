@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -218,6 +219,25 @@ async def test_an_import_fills_the_sink_and_tells_how_far_it_is(media: Files) ->
     assert last.media == last.duration == pytest.approx(2.0, abs=0.1)
     assert last.remaining == 0
     assert all(one.elapsed > 0 for one in told)
+
+
+async def test_an_upload_goes_by_the_name_that_people_know(media: Files, tmp_path: Path) -> None:
+    path = tmp_path / "3f9c"
+    path.write_bytes(shown(media("h264.mp4")))
+    options = ImportOptions("film", source="Große Fahrt.mp4")
+    done = await import_file(path, MemorySink(), None, options)
+    assert done.manifest.source == "Große Fahrt.mp4"
+    assert done.manifest.title == "Große Fahrt"
+    path.write_bytes(b"no film" * 1000)
+    with pytest.raises(MalformedError, match=r"media file 'Große Fahrt\.mp4'"):
+        await import_file(path, MemorySink(), None, options)
+
+
+async def test_a_file_whose_name_is_no_text_is_imported(media: Files, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    shutil.copy(media("h264.mp4"), path)
+    done = await import_file(path, MemorySink(), None, ImportOptions("film"))
+    assert done.manifest.source == "caf .mp4"
 
 
 async def test_a_refused_file_leaves_nothing_in_a_folder(media: Files, tmp_path: Path) -> None:

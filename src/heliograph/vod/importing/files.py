@@ -43,9 +43,11 @@ def reason_of(error: Exception) -> str:
 class MediaFile:
     """A file that FFmpeg has opened."""
 
-    def __init__(self, path: Path) -> None:
-        """Raise ``MalformedError`` where it is no media, ``OSError`` where it cannot be read."""
+    def __init__(self, path: Path, called: str = "") -> None:
+        """``called``: what people know it by. Raises ``MalformedError`` where it is no media,
+        ``OSError`` where it cannot be read."""
         self.path = path
+        self.name = called or path.name
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
         self._status = status
@@ -71,11 +73,11 @@ class MediaFile:
 
     def malformed(self, reason: str, offset: int | None = None) -> MalformedError:
         """That the file is at fault; ``offset`` in bytes."""
-        return MalformedError(f"media file {self.path.name!r}", reason, offset=offset)
+        return MalformedError(f"media file {self.name!r}", reason, offset=offset)
 
     def unsupported(self, reason: str) -> UnsupportedError:
         """That the file cannot be carried."""
-        return UnsupportedError(f"media file {self.path.name!r}: {reason}", subject=self.path.name)
+        return UnsupportedError(f"media file {self.name!r}: {reason}", subject=self.name)
 
     @property
     def duration(self) -> float:

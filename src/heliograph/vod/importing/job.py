@@ -154,6 +154,7 @@ class _Job:
             "size": size,
             "name": options.name,
             "title": options.title,
+            "source": options.source,
             "object": options.object,
             "block": options.block,
             "leave_out": options.leave_out,

@@ -389,9 +389,9 @@ def title_streams(file: MediaFile) -> tuple[Sequence[Stream], list[str]]:
     streams, remarks = [], []
     for stream in file.container.streams:
         if stream.codec_context is None or stream.type not in ("video", "audio"):
-            remarks.append(f"{file.path.name}: track {stream.index} ({stream.type}) is left out")
+            remarks.append(f"{file.name}: track {stream.index} ({stream.type}) is left out")
         elif stream.disposition & Disposition.attached_pic:
-            remarks.append(f"{file.path.name}: the cover picture is left out")
+            remarks.append(f"{file.name}: the cover picture is left out")
         else:
             streams.append(stream)
     return streams, remarks

@@ -99,7 +99,7 @@ class Titling:
         """Do it all. Raises ``PeerError`` for files that cannot be taken, ``OSError``."""
         with ExitStack() as stack:
             for path in self._paths:
-                file = MediaFile(path)
+                file = MediaFile(path, "" if self._files else self._options.source)
                 stack.callback(file.close)
                 self._files.append(file)
             digest = Digest(self._paths[0])
@@ -194,7 +194,7 @@ class Titling:
                 raise file.malformed(
                     f"a packet of track {packet.stream_index} is damaged or cut off", packet.pos
                 )
-            self.remarks.append(f"{file.path.name}: a damaged packet at {packet.pos} is left out")
+            self.remarks.append(f"{file.name}: a damaged packet at {packet.pos} is left out")
             return self._next(packets, file)
         return packet
 
@@ -259,13 +259,13 @@ class Titling:
             name=options.name,
             object=options.object,
             title=_plain(options.title or main.container.metadata.get("title", ""))
-            or _plain(main.path.stem),
+            or _plain(Path(main.name).stem),
             duration_us=duration,
             tracks=tuple(tracks),
             blocks=self._entries,
             keys=sorted(self._keys),
             peak_bps=writer.blocks.peak_bits,
-            source=_plain(main.path.name),
+            source=_plain(main.name),
             source_digest=digest.result(),
             created=round(time.time(), 3),
         )
@@ -293,7 +293,7 @@ class Titling:
     def _short(self, file: MediaFile, reason: str) -> None:
         if not self._options.partial:
             raise file.malformed(reason, file.position)
-        self.remarks.append(f"{file.path.name}: {reason}")
+        self.remarks.append(f"{file.name}: {reason}")
 
     def _remark(self, writer: _Writer, lanes: list[Lane]) -> None:
         for lane in lanes:

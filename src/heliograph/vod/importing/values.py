@@ -46,6 +46,8 @@ class ImportOptions:
     """The title's logical id, as of a channel."""
     title: str = ""
     """For people; "": as the file says, or its name."""
+    source: str = ""
+    """What the file is called, for people; "": as it is. Uploads have other names on the disk."""
     object: ObjectId = field(default_factory=new_object)
     """Under which the volume keeps it."""
     renditions: tuple[Path, ...] = ()

@@ -62,6 +62,7 @@ def serve(job: dict[str, Any], out: Out) -> None:
     options = ImportOptions(
         name=job["name"],
         title=job["title"],
+        source=job["source"],
         object=check_object(job["object"]),
         block=job["block"],
         leave_out=job["leave_out"],
