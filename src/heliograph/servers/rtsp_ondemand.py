@@ -101,8 +101,7 @@ class RtspOnDemand:
         viewer: Viewer,
         on_closed: Callable[[str], None],
     ) -> PlaySession:
-        """A session for a viewer; ``BusyError`` where nothing can be promised."""
-        self.check(manifest, tracks)
+        """A session for a viewer whom ``check`` let in; ``BusyError`` where nothing is promised."""
         promise = None if self._admission is None else self._admission.promise(manifest, tracks)
         try:
             session = PlaySession(

@@ -8,6 +8,9 @@ from enum import StrEnum
 #: How many times as fast as usual blocks are read at most where only key units are shown: enough
 #: for several pictures a second.
 MOST_PACE = 4.0
+#: Starts elsewhere in a title at once, and each second after them: each reads some blocks, which
+#: were promised once only.
+SEEKS, SEEKS_A_SECOND = 6, 1.5
 #: Scale (how fast a title is shown) and Speed (how fast it is sent) that can be had.
 SCALES, SPEEDS = (0.125, 32.0), (0.25, 4.0)
 
@@ -66,3 +69,17 @@ def choose_scale(wanted: float, pictures: bool) -> float:
     if not pictures or wanted <= 0:
         return 1.0
     return min(max(wanted, SCALES[0]), SCALES[1])
+
+
+class Turns:
+    """How often a viewer may begin elsewhere: whoever drags a slider waits a little."""
+
+    def __init__(self) -> None:
+        self._left = float(SEEKS)
+        self._at = 0.0
+
+    def take(self, now: float) -> float:
+        """Seconds to wait until the next start; ``now`` in seconds, of any origin."""
+        self._left = min(self._left + max(now - self._at, 0.0) * SEEKS_A_SECOND, SEEKS) - 1
+        self._at = now
+        return max(-self._left / SEEKS_A_SECOND, 0.0)

@@ -27,6 +27,7 @@ from heliograph.vod.playing import (
     SPEEDS,
     PlayState,
     Started,
+    Turns,
     Viewer,
     Wish,
     choose_scale,
@@ -106,6 +107,7 @@ class PlaySession:
         self._promise = promise
         self._observe = observe
         self._on_closed = on_closed
+        self._turns = Turns()
         self._stop_at: asyncio.TimerHandle | None = None
         self._scale = self._speed = 1.0
         self._publish = publish
@@ -209,6 +211,7 @@ class PlaySession:
         else:
             wanted = self._wanted(wish)
             self._rests()
+            await asyncio.sleep(self._turns.take(asyncio.get_running_loop().time()))
             start = await self._feeder.enter(wanted, end, scale, granted if scale > 1 else 1.0)
         if self._is_closed():
             raise WrongStateError("the session is over")

@@ -21,10 +21,10 @@ from heliograph.model.errors import (
 )
 from heliograph.plane import PlaneLoop
 from heliograph.plane.twin import TwinPlane
-from heliograph.vod import feeding
+from heliograph.vod import feeding, playing
 from heliograph.vod.admission import Budgets
 from heliograph.vod.manifest import Manifest
-from heliograph.vod.playing import PlayState, Started, Viewer, Wish, choose_scale
+from heliograph.vod.playing import PlayState, Started, Turns, Viewer, Wish, choose_scale
 from heliograph.vod.promises import Admission, Promise
 from heliograph.vod.sessions import PlaySession, SessionEvent
 
@@ -426,6 +426,24 @@ async def test_a_seek_while_playing_begins_there_at_once():
         await at.advance(1)
         assert at.shown()[0] == 375
         assert at.shown(1)[0] == 750
+
+
+async def test_whoever_seeks_all_the_time_waits_for_it(monkeypatch):
+    monkeypatch.setattr(playing, "SEEKS", 2)
+    monkeypatch.setattr(playing, "SEEKS_A_SECOND", 20.0)
+    async with staged() as at:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for _ in range(6):
+            await at.play(start_us=5_000_000)
+        assert loop.time() - began >= 4 / 20 - 0.01
+
+
+def test_seeks_are_counted_by_time():
+    turns = Turns()
+    assert [turns.take(100.0) for _ in range(8)] == pytest.approx([0] * 6 + [1 / 1.5, 2 / 1.5])
+    assert turns.take(104.0) == 0
+    assert [turns.take(1000.0) for _ in range(6)] == [0] * 6
 
 
 async def test_a_source_that_breaks_ends_this_session_and_says_so():
