@@ -14,10 +14,12 @@ Files = Callable[..., Path]
 @pytest.fixture(scope="session")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """``media("a.mp4", Made(…))``: that file, made at the first call."""
-    folder = tmp_path_factory.mktemp("media")
+    paths: dict[str, Path] = {}
 
     def file(name: str, made: Made = Made()) -> Path:  # noqa: B008 - frozen
-        path = folder / name
-        return path if path.exists() else make(path, made)
+        key = f"{name} {made}"
+        if key not in paths:
+            paths[key] = make(tmp_path_factory.mktemp("media") / name, made)
+        return paths[key]
 
     return file

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 from dataclasses import replace
 from fractions import Fraction
@@ -23,8 +22,6 @@ from heliograph.model.errors import (
 )
 from heliograph.vod.export import ExportProgress, export_mp4
 
-FFMPEG, FFPROBE = shutil.which("ffmpeg"), shutil.which("ffprobe")
-needs_ffmpeg = pytest.mark.skipif(not (FFMPEG and FFPROBE), reason="no ffmpeg here")
 
 SOURCES = {
     "h264.mp4": Made(),
@@ -40,9 +37,8 @@ def names(folder: Path) -> list[str]:
 
 def probed(path: Path, entries: str) -> list[list[str]]:
     """What ffprobe says of each stream; it has nothing to complain of."""
-    assert FFPROBE
     done = subprocess.run(
-        [FFPROBE, "-v", "warning", "-show_entries", entries, "-of", "csv=p=0", str(path)],
+        ["ffprobe", "-v", "warning", "-show_entries", entries, "-of", "csv=p=0", str(path)],
         capture_output=True,
         text=True,
         check=True,
@@ -54,10 +50,9 @@ def probed(path: Path, entries: str) -> list[list[str]]:
 
 def frame_sums(path: Path, stream: str) -> list[list[str]]:
     """Times and digests of the decoded frames, as ``ffmpeg -f framemd5`` writes them."""
-    assert FFMPEG
     done = subprocess.run(
         [
-            FFMPEG,
+            "ffmpeg",
             "-v",
             "error",
             "-i",
@@ -81,7 +76,6 @@ def frame_sums(path: Path, stream: str) -> list[list[str]]:
     return [[field.strip() for field in line.split(",")] for line in lines]
 
 
-@needs_ffmpeg
 @pytest.mark.parametrize("name", SOURCES)
 async def test_ffmpeg_decodes_the_same_frames_at_the_same_times(
     media: Files, tmp_path: Path, name: str
@@ -96,7 +90,6 @@ async def test_ffmpeg_decodes_the_same_frames_at_the_same_times(
         assert frame_sums(out, stream) == frame_sums(path, stream)
 
 
-@needs_ffmpeg
 async def test_a_frame_that_is_missing_is_seen(media: Files, tmp_path: Path) -> None:
     """The comparison above can fail."""
     path = media("h264.mp4", SOURCES["h264.mp4"])
@@ -105,7 +98,6 @@ async def test_a_frame_that_is_missing_is_seen(media: Files, tmp_path: Path) -> 
     assert frame_sums(shorter, "0:a:0") != frame_sums(path, "0:a:0")
 
 
-@needs_ffmpeg
 async def test_what_was_cut_by_an_edit_list_stays_cut(media: Files, tmp_path: Path) -> None:
     cut = tmp_path / "cut.mp4"
     with (
@@ -127,7 +119,6 @@ async def test_what_was_cut_by_an_edit_list_stays_cut(media: Files, tmp_path: Pa
     assert len(pictures) in (17, 18)
 
 
-@needs_ffmpeg
 async def test_ffprobe_finds_no_fault_in_tracks_languages_and_edits(
     media: Files, tmp_path: Path
 ) -> None:
