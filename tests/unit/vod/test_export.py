@@ -22,7 +22,6 @@ from heliograph.model.errors import (
 )
 from heliograph.vod.export import ExportProgress, export_mp4
 
-
 SOURCES = {
     "h264.mp4": Made(),
     "h265.mp4": Made(video="h265"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import av
 import pytest
 from tests.unit.live.mesh_site import until
 from tests.unit.vod.conftest import Files
@@ -28,6 +28,7 @@ from heliograph.model.media import Codec, Kind, Track
 from heliograph.plane.types import TapFlag, TapItem
 from heliograph.vod import blocks
 from heliograph.vod.encoding import decode_manifest, encode_manifest
+from heliograph.vod.export import export_mp4
 from heliograph.vod.folder import FolderRecording, FolderSource
 from heliograph.vod.manifest import Manifest
 from heliograph.vod.recording import Journal, Recording, RecordOptions, journals, recordable, values
@@ -300,6 +301,23 @@ async def test_a_volume_that_does_not_keep_up_ends_it_and_the_journal_has_all(
     assert (await verify_title(manifest, better.title)).faults == ()
 
 
+async def test_a_recording_of_two_sources_is_exported_whole(
+    channel: Channel, tmp_path: Path
+) -> None:
+    first = list(channel.items(3))
+    second = list(channel.items(3, start=START + 600 * SECOND, epoch=2))
+    title, _ = await recorded(channel, first + second, tmp_path)
+    out = tmp_path / "out.mp4"
+    await export_mp4(title.manifest, title, out)
+    with av.open(str(out)) as file:
+        pictures = list(file.decode(video=0))
+    # the third second of each run ends within a group of reordered pictures
+    assert len(pictures) == len(title.units(0))
+    times = [float(frame.time or 0) for frame in pictures]
+    assert times == sorted(times)
+    assert times[-1] == pytest.approx(7.0, abs=0.3)
+
+
 # --- kills ------------------------------------------------------------------------------------
 
 
@@ -470,7 +488,7 @@ async def test_a_kill_loses_less_than_the_last_second(media: Files, tmp_path: Pa
         [sys.executable, "-m", "tests.unit.vod.live_source", str(media("h264.mp4")), str(tmp_path)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        cwd=Path(__file__).parents[3],
     )
     assert process.stdout is not None
 
