@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -267,7 +268,10 @@ class TitleClient:
         manifest = self._manifest
         if manifest is None:
             raise WrongStateError("no track is set up")
-        wanted = section(event.range, self._newest(manifest).duration_us / 1e6)
+        newest = self._newest(manifest)
+        wanted = section(event.range, newest.duration_us / 1e6)
+        if newest.live and event.range is not None and event.range.start == "now":
+            wanted = replace(wanted, start=newest.duration_us / 1e6)  # as live as it gets
         asks = event.range is not None or event.scale is not None or event.speed is not None
         if self._session is not None and self._session.playing and not asks:
             at = self._session.position_us / 1e6  # PLAY as a sign of life

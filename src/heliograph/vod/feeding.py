@@ -112,6 +112,7 @@ class Feeder:
         await self.stop()
         self._plane.sender_flush(self._sender)
         self.entered = self.finished = False
+        self._refresh()
         where = entry(self.manifest, wanted_us, self._picture)
         number: int | None = where.block
         due, self._hole = where.due_us, False
@@ -232,15 +233,21 @@ class Feeder:
     def _grows(self) -> bool:
         """Whether a title that is being recorded has more by now, or will have."""
         before = self.manifest
-        if self._renew is None or not before.live or self.end_us <= before.duration_us:
+        if not before.live or self.end_us <= before.duration_us or not self._refresh():
+            return False
+        if len(self.manifest.blocks) > len(before.blocks):
+            self._next = len(before.blocks)
+        return self.manifest.live or self._next is not None
+
+    def _refresh(self) -> bool:
+        """Take a title that is being recorded as it is now; whether it is there still."""
+        if not self.manifest.live or self._renew is None:
             return False
         newer = self._renew()
-        if newer is None or newer.object != before.object:
+        if newer is None or newer.object != self.manifest.object:
             return False
         self.manifest = newer
-        if len(newer.blocks) > len(before.blocks):
-            self._next = len(before.blocks)
-        return newer.live or self._next is not None
+        return True
 
     async def _room(self) -> None:
         """Wait until the plane takes a block more: a viewer by TCP may take nothing."""

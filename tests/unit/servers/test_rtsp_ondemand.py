@@ -354,6 +354,24 @@ async def test_a_client_that_leaves_while_play_waits_leaves_nothing(cinema: Cine
     assert cinema.site.loop.handler_errors == 0
 
 
+async def test_a_title_that_is_being_recorded_is_played_from_its_start_and_from_now(
+    cinema: Cinema,
+):
+    whole = FILM[0]
+    part = replace(whole, live=True, duration_us=12_000_000, blocks=whole.blocks[:12])
+    part = replace(part, keys=[key for key in whole.keys if key.block < 12])
+    cinema.shelf.films["film"] = part
+    client = await cinema.ready()
+    assert (await client.ask("PLAY", Range="npt=0-"))[1]["range"].startswith("npt=0.0")
+    _, fields, _ = await client.ask("PLAY", Range="npt=now-")
+    assert fields["range"].startswith("npt=11.0")
+    assert (await client.ask("PLAY", Range="npt=15-"))[0] == 457
+    cinema.shelf.films["film"] = whole  # it went on, and is finished
+    await cinema.advance(4)
+    await frames(client, "v330")
+    assert (await client.ask("PLAY", Range="npt=15-"))[0] == 200
+
+
 async def test_one_rendition_of_the_pictures_is_offered(cinema: Cinema):
     manifest = FILM[0]
     video, sound = manifest.tracks

@@ -539,7 +539,11 @@ async def test_a_title_that_is_being_recorded_goes_on_as_it_grows():
         await at.play()
         await at.advance(5)
         assert max(at.source.asked) == 5
+        shelf[0] = replace(whole, live=True)
+        assert (await at.play(start_us=11_100_000)).start_us == 11_000_000
+        await at.play(start_us=5_040_000)
+        at.sent.clear()
         shelf[0] = whole
         await at.advance(9)
-        assert at.shown() == list(range(300))
+        assert at.shown() == list(range(125, 300))
         assert at.session.state is PlayState.ENDED
