@@ -21,6 +21,7 @@ from heliograph.vod.ondemand import OnDemand
 from heliograph.vod.segments import index
 from heliograph.web.access import Asking, Context, asker, viewer
 from heliograph.web.context import WebContext
+from heliograph.web.cookies import set_view
 from heliograph.web.cors import cors
 from heliograph.web.downloads import FileResponse
 from heliograph.web.errors import answers, helio_response
@@ -301,9 +302,16 @@ async def list_titles(
 @router.get(
     "/api/v1/ondemand/{name}", response_model=OnDemandAnswer, responses=answers(401, 403, 404)
 )
-async def get_title(name: str, request: Request, context: Context) -> dict[str, Any]:
-    """One title, for whoever may play it; a key or a token as for a channel."""
-    manifest, _ = await _admitted(request, context, name, "api", ask=False)
+async def get_title(
+    name: str, request: Request, response: Response, context: Context
+) -> dict[str, Any]:
+    """One title, for whoever may play it; a key or a token as for a channel.
+
+    With a view token the answer sets a cookie for the rest of the page, as for a channel.
+    """
+    manifest, grant = await _admitted(request, context, name, "api")
+    if grant is not None:
+        set_view(request, response, _ruled(context, manifest), grant)
     return _answer(context, manifest)
 
 

@@ -244,6 +244,17 @@ async def test_a_recording_is_for_those_who_may_watch_its_channel(stage: Stage) 
     assert (await stage.get("/api/v1/ondemand")).json()["titles"] == []
 
 
+async def test_a_link_for_one_use_opens_the_page_and_what_plays_on_it(stage: Stage) -> None:
+    stage.shelf.ruled["film"] = "demo"
+    text, _ = await stage.site.catalogue.permits.issue("demo", "you", 600, single=True)
+    await stage.get(f"/api/v1/ondemand/film?token={text}")
+    media = await stage.media(f"{INDEX}?token={text}")  # by the cookie
+    assert text not in media
+    stage.site.http.cookies.clear()
+    await stage.get(media)
+    await stage.get(INDEX + f"?token={text}", 401)
+
+
 async def test_a_channel_on_air_is_played_before_a_title_of_its_name(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

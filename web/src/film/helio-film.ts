@@ -4,7 +4,6 @@ import { Loudspeaker } from "../player/loudspeaker";
 import { playerStyles } from "../player/player-styles";
 import { clock } from "../ui/format";
 import {
-  againIcon,
   fullIcon,
   leaveFullIcon,
   mutedIcon,
@@ -17,11 +16,12 @@ import { ridge, shared } from "../ui/shared";
 import { FilmEngine } from "./engine";
 import "./film-menu";
 import type { FilmChoice, FilmChoices } from "./film-menu";
+import { overlay } from "./film-overlay";
 import { filmStyles } from "./film-styles";
 import { keep, resumeAt, storage } from "./resume";
 import "./seek-bar";
 import { atLive, BEHIND_S, type Extent, extent, faster, leap, within } from "./timeline";
-import { describe, type FilmState } from "./words";
+import type { FilmState } from "./words";
 
 /** Controls leave a picture that nobody touches. */
 const CONTROLS_MS = 2_500;
@@ -245,31 +245,14 @@ export class HelioFilm extends LitElement {
   // --- what is seen ---------------------------------------------------------------------------
 
   private overlay(): TemplateResult | typeof nothing {
-    const { state } = this;
-    if (state === "idle" || state === "paused" || state === "ended") {
-      const again = state === "ended";
-      return html`<button class="big" @click=${this.toggle} aria-label=${again ? "Play again" : "Play"}>
-        ${again ? againIcon : playIcon}
-      </button>`;
-    }
-    const words = describe(state);
-    if (!words) {
-      const mute = this.video && this.video.readyState > 1 && !this.video.videoWidth;
-      const text = this.notice || (mute ? "Sound only" : "");
-      return text ? html`<p class="notice" role="status">${text}</p>` : nothing;
-    }
-    const over = this.video?.videoWidth && words.title;
-    return html`<div class="says ${over ? "over" : ""}" role="status">
-      ${words.busy ? html`<div class="morse" aria-hidden="true"><i></i><i></i><i></i></div>` : nothing}
-      <strong>${words.title || nothing}</strong>
-      ${words.title ? nothing : html`<span class="visually-hidden">Loading</span>`}
-      ${words.text ? html`<p>${words.text}</p>` : nothing}
-      ${
-        words.action
-          ? html`<button class="action" @click=${this.retry}>${words.action}</button>`
-          : nothing
-      }
-    </div>`;
+    const seen = Boolean(this.video?.videoWidth);
+    const soundOnly = this.video && this.video.readyState > 1 && !seen;
+    return overlay(this.state, {
+      seen,
+      text: this.notice || (soundOnly ? "Sound only" : ""),
+      toggle: this.toggle,
+      retry: this.retry,
+    });
   }
 
   private resumed(): TemplateResult | typeof nothing {
