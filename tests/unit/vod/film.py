@@ -13,8 +13,9 @@ import numpy as np
 
 from heliograph.model.errors import NotFoundError
 from heliograph.model.media import Kind
-from heliograph.protocols.payload import AccessUnit, packetizer
+from heliograph.protocols.payload import AccessUnit, h264, packetizer
 from heliograph.protocols.payload.container import describe, framing
+from heliograph.protocols.payload.nal import join_annexb
 from heliograph.storage.values import ObjectId
 from heliograph.vod.blocks import BlockWriter, WrittenBlock
 from heliograph.vod.manifest import Manifest, TitleTrack
@@ -186,4 +187,37 @@ def title(data: bytes, *, name: str = "film", limit: int = 64 << 10, ballast: in
         created=1.7e9,
     )
     units = [(track.id, dts, pts, key, unit) for track, dts, pts, key, unit in moved]
+    return Film(manifest, [one.data for one in written], units)
+
+
+def joined(first: Film, second: Film) -> Film:
+    """A title whose source changed: pictures of one title and then those of another, of H.264."""
+    later = []
+    (track,) = (one.track for one in second.manifest.tracks)
+    end = first.units[-1][1] + track.clock_rate // RATE
+    for _, dts, pts, key, unit in second.units:
+        sets = join_annexb(h264.parameter_sets(track.fmtp)) if key else b""
+        later.append((0, dts + end, pts + end, key, sets + unit))
+    writer = BlockWriter(1, pictures=[0], limit=64 << 10)
+    packer, written = packetizer(track.codec), []
+    units = [*first.units, *later]
+    for _, dts, pts, key, unit in units:
+        due, shown = (time * 1_000_000 // track.clock_rate for time in (dts, pts))
+        payloads = packer.packetize(AccessUnit(unit, pts, key))
+        written += writer.add(0, due, shown, pts, key, payloads)
+    written += writer.finish(units[-1][1] * 1_000_000 // track.clock_rate + 40_000)
+    manifest = replace(
+        first.manifest,
+        duration_us=written[-1].entry.end_us,
+        tracks=(
+            replace(
+                first.manifest.tracks[0],
+                packets=writer.written[0].packets,
+                units=len(units),
+                bytes=writer.written[0].bytes,
+            ),
+        ),
+        blocks=tuple(one.entry for one in written),
+        keys=tuple(key for one in written for key in one.keys),
+    )
     return Film(manifest, [one.data for one in written], units)

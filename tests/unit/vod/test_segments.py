@@ -250,6 +250,19 @@ async def test_pictures_of_a_title_decode_as_those_of_its_source() -> None:
     await made.close()
 
 
+async def test_a_source_that_changed_its_size_is_seen_on() -> None:
+    small, large = (film.title(film.mp4(6.0, heights=(h,), sounds=())) for h in (96, 180))
+    title, made = film.joined(small, large), Maker()
+    (only,) = made.plan(title.manifest).variants
+    layout = await made.layout(title.manifest, title)
+    file = [await made.place(title.manifest, title, layout, one) for one in layout.places]
+    for data in (await whole(made, title, only), layout.head + b"".join(file)):
+        with av.open(io.BytesIO(data)) as container:
+            heights = [frame.height for frame in container.decode(video=0)]
+        assert heights == [96] * 150 + [180] * 150
+    await made.close()
+
+
 async def test_renditions_and_languages_are_offered() -> None:
     title, made = film.title(film.mp4(8.0, heights=(180, 96), sounds=("eng", "deu"))), Maker()
     cut = made.plan(title.manifest)

@@ -6,7 +6,7 @@ bytes on every machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from heliograph.model.errors import MalformedError
@@ -86,7 +86,8 @@ class Muxer:
         for entry in self.entries:
             own = [unit for unit in units if unit.track == entry.track.id]
             if own:
-                runs.append((entry, own, [sample(entry.track.codec, u.data) for u in own]))
+                datas = [sample(entry.track.codec, unit.data, entry.data) for unit in own]
+                runs.append((entry, own, datas))
         head = full_box("mfhd", 0, 0, numbers(4, sequence & 0xFFFFFFFF))
         trafs = [_traf(*run, following, 0) for run in runs]
         at = 8 + len(head) + sum(len(traf) for traf in trafs) + 8
@@ -145,23 +146,30 @@ def _usual(units: list[TimedUnit], clock_rate: int) -> int:
     return units[-1].dts - units[-2].dts if len(units) > 1 else clock_rate // 50
 
 
-def sample(codec: Codec, data: bytes) -> bytes:
-    """A unit as a file keeps it: lengths for start codes, without what the entry says already."""
+def sample(codec: Codec, data: bytes, entry: bytes | None = None) -> bytes:
+    """A unit as a file keeps it: lengths for start codes, without what the entry says already.
+
+    ``entry``: its bytes; parameter sets that are not in it, as of a source that changed, stay.
+    None: they go.
+    """
+    sets: tuple[int, ...]
     match codec:
         case Codec.H264:
-            kept = _without(data, h264.nal_type, h264.SPS, h264.PPS, h264.DELIMITER)
+            sets, delimiter, of_type = (h264.SPS, h264.PPS), h264.DELIMITER, h264.nal_type
         case Codec.H265:
-            kept = _without(data, h265.nal_type, h265.VPS, h265.SPS, h265.PPS, h265.DELIMITER)
+            sets, delimiter = (h265.VPS, h265.SPS, h265.PPS), h265.DELIMITER
+            of_type = h265.nal_type
         case Codec.AV1:
             obus = av1.split_stream(data)
             return b"".join(o.sized() for o in obus if o.type != av1.TEMPORAL_DELIMITER)
         case _:
             return data
-    return b"".join(numbers(4, len(n)) + n for n in kept)
-
-
-def _without(data: bytes, of_type: Callable[[bytes], int], *kinds: int) -> list[bytes]:
-    return [unit for unit in nal.split_annexb(data) if of_type(unit) not in kinds]
+    nals = [one for one in nal.split_annexb(data) if of_type(one) != delimiter]
+    own = [one for one in nals if of_type(one) in sets]
+    # All of them where one is another: decoders forget those that refer to what is replaced.
+    if entry is None or all(one in entry for one in own):
+        nals = [one for one in nals if of_type(one) not in sets]
+    return b"".join(numbers(4, len(one)) + one for one in nals)
 
 
 def _track(entry: Entry, role: Role) -> bytes:
