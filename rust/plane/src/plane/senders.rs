@@ -205,7 +205,7 @@ impl Plane {
             position_us: sender.position(now),
             queued_us,
             queued_bytes,
-            counters: sender.counters,
+            counters: sender.counters(now),
             heard: sender.heard,
         })
     }

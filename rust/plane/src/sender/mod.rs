@@ -12,11 +12,13 @@ mod reports;
 mod tell;
 pub mod timeline;
 pub mod track;
+mod types;
 
 mod pacer;
 
 pub use batch::Batch;
 pub use block::{Block, Bytes, Malformed};
-pub use pacer::{Counters, Notice, Refused, Sender, Start, State};
+pub use pacer::Sender;
 pub use reports::Heard;
 pub use track::{Node, TrackSpec};
+pub use types::{Counters, Notice, Refused, Start, State};

@@ -1,12 +1,13 @@
 //! The sender itself: what it is told, what is due, how it is numbered.
 
 use super::batch::Batch;
-use super::block::{Block, KEY, MAX_US, Malformed};
+use super::block::{Block, KEY, MAX_US};
 use super::keep::{Kept, Sent};
 use super::queue::{Queue, Waiting};
 use super::reports::{Heard, REPORT_INTERVAL, sender_report};
 use super::timeline::{Timeline, possible};
 use super::track::{Node, Track, TrackSpec};
+use super::types::{Counters, Notice, Refused, Start, State};
 use std::collections::VecDeque;
 
 /// Later than this it puts its clock back instead of sending faster and faster: a viewer that took
@@ -15,93 +16,6 @@ pub const MAX_BEHIND: u64 = 1_000_000;
 
 /// Packets that may wait to be sent again; who asks for more has lost the stream.
 const MAX_RESENDS: usize = 4_096;
-
-/// Why an order is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// Not a block.
-    Malformed(Malformed),
-    /// A block that belongs before one that was fed.
-    Order,
-    /// It was told that nothing more comes.
-    Finished,
-    /// More would wait than is allowed.
-    Full,
-    /// Nothing has a destination.
-    Nowhere,
-    /// A value out of its range.
-    Value(&'static str),
-}
-
-/// What it is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Not started yet.
-    Idle,
-    /// Sends.
-    Playing,
-    /// Stopped for a while.
-    Paused,
-    /// Has sent everything.
-    Ended,
-}
-
-/// What it has to tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// It wants to be fed; media time that is fed and not played, µs.
-    Low(u64),
-    /// It has sent everything.
-    Ended,
-}
-
-/// What is counted; meanings stand in `plane/types.py`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Counters {
-    pub packets: u64,
-    pub bytes: u64,
-    pub late_1ms: u64,
-    pub late_5ms: u64,
-    pub late_20ms: u64,
-    pub late_100ms: u64,
-    pub late_max_us: u64,
-    pub underruns: u64,
-    pub slipped_us: u64,
-    pub stalled_us: u64,
-    pub send_errors: u64,
-    pub resent: u64,
-    pub resend_refused: u64,
-}
-
-impl Counters {
-    fn late(&mut self, late: u64) {
-        self.late_1ms += u64::from(late > 1_000);
-        self.late_5ms += u64::from(late > 5_000);
-        self.late_20ms += u64::from(late > 20_000);
-        self.late_100ms += u64::from(late > 100_000);
-        self.late_max_us = self.late_max_us.max(late);
-    }
-}
-
-/// How to play.
-#[derive(Clone, Debug)]
-pub struct Start {
-    /// From which media time, µs.
-    pub from_us: u64,
-    /// When that is due, µs of the plane's clock.
-    pub at: u64,
-    /// How fast packets go out.
-    pub rate: f64,
-    /// How fast media time goes.
-    pub scale: f64,
-    /// Whether packets of key units only.
-    pub keys_only: bool,
-    /// Up to which media time, µs.
-    pub until_us: Option<u64>,
-    /// Which tracks; all without.
-    pub tracks: Option<Vec<u8>>,
-}
 
 /// Serves one viewer.
 #[derive(Debug)]
@@ -189,6 +103,15 @@ impl Sender {
         })
     }
 
+    /// What was counted; a wait that goes on is counted in.
+    pub fn counters(&self, now: u64) -> Counters {
+        let stalled = self.stalled_since.map_or(0, |at| now.saturating_sub(at));
+        Counters {
+            stalled_us: self.counters.stalled_us + stalled,
+            ..self.counters
+        }
+    }
+
     /// What it is at.
     pub fn state(&self) -> State {
         self.state
@@ -262,7 +185,6 @@ impl Sender {
         }
         self.state = State::Playing;
         (self.settled, self.low_told, self.dry) = (false, false, false);
-        self.stalled_since = None;
         let info = |track: &Track| {
             let id = track.spec.track;
             (id, track.sequence, track.timestamp_of(line_us))
@@ -278,6 +200,8 @@ impl Sender {
         if let (State::Playing, Some(time)) = (self.state, &self.time) {
             self.stopped = (position, time.line(position), now);
             self.state = State::Paused;
+            self.counters = self.counters(now);
+            self.stalled_since = None;
         }
         position
     }
@@ -394,8 +318,9 @@ impl Sender {
         }
         self.settle();
         if room == 0 {
-            if self.due().is_some_and(|due| due <= now) {
-                self.stalled_since.get_or_insert(now);
+            // Nothing calls again before there is room: what waits is due from then on.
+            if let Some(due) = self.next_packet() {
+                self.stalled_since.get_or_insert(due.max(now));
             }
             self.tell(now);
             return;

@@ -1,7 +1,8 @@
 //! When a sender wants to be fed, when it is at its end, when it wants to be asked again.
 
-use super::pacer::{Notice, Sender, State};
+use super::pacer::Sender;
 use super::timeline::Timeline;
+use super::types::{Notice, State};
 
 impl Sender {
     /// The media time where it ends, as far as it is known and fed.
@@ -57,6 +58,15 @@ impl Sender {
         }
     }
 
+    /// When the next packet is due.
+    pub(super) fn next_packet(&self) -> Option<u64> {
+        let time = self.time.as_ref().filter(|_| self.settled)?;
+        let next = self.queue.waiting().find(|one| self.wants(one))?;
+        let stop = self.stop_us();
+        let before = stop.is_none_or(|stop| next.due_us < stop);
+        before.then(|| time.wall(next.due_us))
+    }
+
     /// When it is to be asked again, µs; in the past while packets wait that are due.
     pub fn due(&self) -> Option<u64> {
         if !self.resends.is_empty() {
@@ -66,11 +76,8 @@ impl Sender {
         let mut due = None;
         let mut add = |at: u64| due = Some(due.map_or(at, |known: u64| known.min(at)));
         let stop = self.stop_us();
-        if self.settled
-            && let Some(next) = self.queue.waiting().find(|one| self.wants(one))
-            && stop.is_none_or(|stop| next.due_us < stop)
-        {
-            add(time.wall(next.due_us));
+        if let Some(next) = self.next_packet() {
+            add(next);
         } else if let Some(stop) = stop {
             add(time.wall(stop));
         }

@@ -107,6 +107,7 @@ class Sender:
     time: Timeline | None = None
     stopped: tuple[int, int, int] = (0, 0, 0)
     """Media time, RTP's time and the clock when it stopped."""
+    stalled_since: int | None = None
     low_told: bool = False
     dry: bool = False
     node_sequence: int = 0
@@ -183,6 +184,7 @@ class Sender:
         if self.playing and self.time is not None:
             self.stopped = position, self.time.line(position), now
             self.playing = False
+            self._resumed(now)
         return position
 
     def set_rate(self, at: int, rate: float, from_us: int | None) -> None:
@@ -278,6 +280,10 @@ class Sender:
         if not self.playing or self.time is None:
             return
         self.settle()
+        if self.takes():
+            self._resumed(now)
+        elif self.stalled_since is None and any(due <= now for due in self.dues()):
+            self.stalled_since = now
         while self.settled and self.blocks and self.takes():
             block = self.blocks[0]
             if not block.records:
@@ -291,6 +297,12 @@ class Sender:
             if self.wants(record):
                 self._send(record, due, now)
         self._tell(now)
+
+    def _resumed(self, now: int) -> None:
+        """Count how long packets that were due waited."""
+        if self.stalled_since is not None:
+            self.counters["stalled_us"] += now - self.stalled_since
+            self.stalled_since = None
 
     def _send(self, record: Record, due: int, now: int) -> None:
         assert self.time is not None
@@ -410,9 +422,11 @@ class Sender:
 
     def stats(self, now: int) -> dict[str, Any]:
         position = self.position(now)
+        stalled = 0 if self.stalled_since is None else now - self.stalled_since
         state = "playing" if self.playing else "ended" if self.ended else "paused"
         return {
             **self.counters,
+            "stalled_us": self.counters["stalled_us"] + stalled,
             "state": state if self.time is not None else "idle",
             "position_us": position,
             "queued_us": max(0, self.end_us - position) if self.blocks else 0,
