@@ -19,7 +19,7 @@ MAX_MESSAGE = 16 << 20
 
 #: Seconds without a word until the process is taken to hang: it tells its progress four times a
 #: second, but opening a file on a slow disk may take a while.
-SILENCE = 60.0
+SILENCE = 120.0
 #: Address space of the process, bytes: libraries, the index of a long film, and what waits to be
 #: put in order.
 MEMORY = 3 << 30

@@ -50,6 +50,7 @@ class Timeline:
         self._timings: dict[int, Timing] | None = None
         self._origin = 0  # µs since 1970 of the title's time 0, in this run
         self._shift = 0
+        self._depths: dict[int, tuple[int | None, int]] = {}  # pictures reordered, usual distance
         self._numbers: dict[int, int] = {}
         self._last: dict[int, TapItem] = {}
         self._begun: set[int] = set()  # tracks of which a unit came in this run
