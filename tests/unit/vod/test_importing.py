@@ -285,3 +285,30 @@ def test_the_server_does_not_load_ffmpeg_to_import_export_or_record() -> None:
         " assert not {'av', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_sound_that_says_what_it_is_only_late_is_left_out_with_a_remark(
+    media: Files, tmp_path: Path
+) -> None:
+    """In a transport stream only the packets say so, and tracks are counted at the begin."""
+    pictures = media("long.ts", Made(audio=[], seconds=20, size=(64, 64)))
+    sound = media("2.ts", Made(video=None, audio=["aac"]))
+    both = tmp_path / "both.ts"
+    with (
+        av.open(str(pictures)) as one,
+        av.open(str(sound)) as other,
+        av.open(str(both), "w") as out,
+    ):
+        streams = [out.add_stream_from_template(file.streams[0]) for file in (one, other)]
+        packets = []
+        for index, file in enumerate((one, other)):
+            for packet in file.demux():
+                if packet.size:
+                    packet.pts += index * 15 * 90_000
+                    packet.dts = packet.dts + index * 15 * 90_000
+                    packet.stream = streams[index]
+                    packets.append(packet)
+        out.mux(sorted(packets, key=lambda packet: packet.dts * packet.time_base))
+    title = titled(both)
+    assert [one.units for one in title.manifest.tracks] == [500]
+    assert title.remarks == ["track 1 (aac) is left out: nothing comes of it at the begin"]

@@ -98,6 +98,9 @@ class Lane:
 
     def _describe(self, first: bytes) -> None:
         try:
+            if self._codec is Codec.AAC and not self._rate:  # FFmpeg saw no packet of it either
+                config = aac.parse_config(self._extradata or aac.config_from_adts(first))
+                self._rate, self._channels = config.sample_rate, config.channels
             track = container.describe(
                 self.name,
                 track_id=self.index,

@@ -93,7 +93,7 @@ class Titling:
         self._keys: list[KeyPoint] = []
         self._lanes: list[Lane] = []
         self._files: list[MediaFile] = []
-        self._late = 0
+        self._packets = self._damaged = 0
 
     def run(self) -> Manifest:
         """Do it all. Raises ``PeerError`` for files that cannot be taken, ``OSError``."""
@@ -182,21 +182,22 @@ class Titling:
                 merger.push(lane.index, unit)
 
     def _next(self, packets: Iterator[Packet[Any]], file: MediaFile) -> Packet[Any] | None:
-        try:
-            packet = next(packets, None)
-        except MalformedError as error:
-            if not self._options.partial or not self._entries:
-                raise
-            self.remarks.append(f"taken as far as it goes: {error.message}")
-            return None
-        if packet is not None and packet.is_corrupt:
+        while True:
+            try:
+                packet = next(packets, None)
+            except MalformedError as error:
+                if not self._options.partial or not self._packets:
+                    raise
+                self.remarks.append(f"taken as far as it goes: {error.message}")
+                return None
+            if packet is None or not packet.is_corrupt:
+                self._packets += 1
+                return packet
             if not self._options.partial:
                 raise file.malformed(
                     f"a packet of track {packet.stream_index} is damaged or cut off", packet.pos
                 )
-            self.remarks.append(f"{file.name}: a damaged packet at {packet.pos} is left out")
-            return self._next(packets, file)
-        return packet
+            self._damaged += 1
 
     def _convert(self, digest: Digest) -> Manifest:
         units = self._units()
@@ -204,11 +205,14 @@ class Titling:
         if first is None:
             raise self._files[0].malformed("no media in it")
         for lane in [one for one in self._lanes if one.track is None]:
-            self.remarks.append(f"{lane.where} is left out: nothing comes of it")
+            self.remarks.append(f"{lane.where} is left out: nothing comes of it at the begin")
         lanes = [lane for lane in self._lanes if lane.track is not None]
         writer = _Writer(lanes, first.due_us, self._options, self._block)
+        known = {lane.index for lane in lanes}
         for unit in itertools.chain((first,), units):
-            writer.unit(unit)
+            # A track that shows what it is only now is too late: how many there are is written.
+            if unit.lane in known:
+                writer.unit(unit)
             self._advance(writer.due / 1e6)
         return self._finish(writer, lanes, digest)
 
@@ -305,6 +309,8 @@ class Titling:
                 self.remarks.append(f"{lane.where}: {lane.reordered} units were out of order")
             if not lane.units:
                 self.remarks.append(f"{lane.where} is empty")
+        if self._damaged:
+            self.remarks.append(f"{self._damaged} damaged packets are left out")
         if writer.late:
             self.remarks.append(f"{writer.late} units are sent late: tracks are badly interleaved")
         pictures = [lane for lane in lanes if lane.video]
