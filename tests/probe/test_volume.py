@@ -228,7 +228,7 @@ def test_a_title_is_played_everywhere_whatever_happens_to_disks(three: Three, fi
     wait_until(lambda: three.volume()["scrub"]["mended"] >= 1, 60, "damage is mended")
     assert three.volume()["lost"] == {"blocks": 0, "titles": []}
     # Sought: from a key picture on, the rest is what it was.
-    with three.played(3, "-ss", "10") as player:
+    with three.played(3, "-ss", "10", "-copyts") as player:
         text, _ = player.communicate(timeout=120)
     rest = sums(text)
     assert rest

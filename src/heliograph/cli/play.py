@@ -19,7 +19,8 @@ from heliograph.model.errors import HelioError, NotFoundError, ResourceError
 if TYPE_CHECKING:
     from heliograph.player.audio import Speaker
     from heliograph.player.network import Stream
-    from heliograph.player.session import Player, PlayOptions
+    from heliograph.player.options import PlayOptions
+    from heliograph.player.session import Player
     from heliograph.player.terminal import Statistics
     from heliograph.player.video import Window
     from heliograph.player.writing import Writer
@@ -85,7 +86,7 @@ def command(
     nothing comes. In the window: space pauses, arrows seek 10 s, f fills the screen, q ends.
     """
     from heliograph.player.flow import Spacing
-    from heliograph.player.session import PlayOptions
+    from heliograph.player.options import PlayOptions
     from heliograph.player.steering import FlowKind, FlowOptions
 
     windowed = not (stats or write or as_json)

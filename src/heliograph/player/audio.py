@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from heliograph.model.errors import ResourceError
 from heliograph.player.decode import Sound
 from heliograph.player.sdl import load_sdl, reason
+from heliograph.player.synchrony import Synchroniser
 
 Samples = NDArray[np.float32]
 
@@ -30,6 +31,9 @@ MAX_AHEAD = 10.0
 _SURROUND = ((1.0, 0.0, 0.707, 0.0, 0.707, 0.0), (0.0, 1.0, 0.707, 0.0, 0.0, 0.707))
 #: Seconds queued at the device: more than Python's longest pause, less than one notices.
 QUEUED = 0.1
+#: Seconds between two looks at how far the device's clock is off. It takes sound in pieces of
+#: 21 ms: that has to average out.
+REPORT_EVERY = 1.0
 #: Seconds of offset from the clock beyond which sound is set anew rather than stretched.
 RESET = 0.08
 
@@ -173,6 +177,10 @@ class Speaker:
         """Give it decoded sound."""
         self.resets = 0
         """Times sound was set anew to follow the clock."""
+        # It speaks of frames; beyond half of such a one sound is set anew anyway.
+        self._synchroniser = Synchroniser({0: 2 * RESET})
+        self._reported = 0.0  # position at the last report
+        self._speed = 1.0
         self._next: int | None = None  # index of the next sample to be queued
         self._bytes = 4 * got.channels
         self._playing = False
@@ -194,13 +202,18 @@ class Speaker:
         if self._next is None or abs(self._next - queued - want) > RESET * RATE:
             self.resets += self._next is not None
             sdl2.SDL_ClearQueuedAudio(self._device)
-            queued, self._next = 0, want
+            queued, self._next, self._speed = 0, want, 1.0
+            self._synchroniser.clear()
+            self._reported = position
+        elif position - self._reported >= REPORT_EVERY:
+            self._reported = position
+            heard = (self._next - queued) / RATE
+            self._speed = self._synchroniser.report(0, position, heard, position).speed
         missing = round(QUEUED * RATE) - queued
         if missing <= 0:
             return
         # The device's crystal is not ours: a little more or less is taken for the same time.
-        offset = self._next - queued - want
-        take = missing - round(max(-0.005, min(0.005, offset / RATE)) * missing)
+        take = round(missing * self._speed)
         data = resample(self.mixer.mix(self._next, take), missing)
         self._next += take
         raw = np.ascontiguousarray(data, np.float32).tobytes()
@@ -211,6 +224,10 @@ class Speaker:
         self._sdl.SDL_ClearQueuedAudio(self._device)
         self.mixer.clear()
         self._next = None
+
+    def drift_ppm(self) -> float | None:
+        """How much faster the device's clock runs than ours, in parts per million."""
+        return self._synchroniser.drift_ppm(0)
 
     def close(self) -> None:
         """Give the device back; harmless twice."""

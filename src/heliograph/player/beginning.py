@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from heliograph.player.network import Feed
-from heliograph.player.pipeline import Pipeline
+from heliograph.player.pipeline import DECODE_LEAD, Pipeline
 from heliograph.player.synchrony import CommonStart
 
 #: Seconds waited for the slowest stream before it begins without it.
@@ -74,7 +74,7 @@ class Beginning:
             begin = max(begin, min(p.newest for p in present) - self._latency)
         return begin
 
-    def primed(self, now: float) -> bool:
+    def primed(self, now: float, position: float) -> bool:
         """Whether every decoder has something to show: so that all begin at one instant.
 
         Meanwhile packets are to be handed to decoders, and what is before the position taken away.
@@ -83,9 +83,12 @@ class Beginning:
             self._priming_since = now
         if now - self._priming_since >= PRIME_PATIENCE:
             return True
-        return all(
-            pipeline.decoder is None
-            or pipeline.decoder.next_media() is not None
-            or (not pipeline.decoder.busy and not len(pipeline.buffer))
-            for pipeline in self._pipelines.values()
-        )
+        return all(self._shows(pipeline, position) for pipeline in self._pipelines.values())
+
+    def _shows(self, pipeline: Pipeline, position: float) -> bool:
+        decoder = pipeline.decoder
+        if decoder is None or decoder.next_media() is not None:
+            return True
+        # Nothing is due yet: streams need not begin at the same time.
+        first = pipeline.buffer.first_time
+        return not decoder.busy and (first is None or first > position + DECODE_LEAD)

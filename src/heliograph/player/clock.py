@@ -67,9 +67,3 @@ class PlayoutClock:
         """Come ``seconds`` further (less: back) little by little; replaces an earlier shift."""
         self._settle(now)
         self._owed = seconds
-
-    def wait(self, now: float, media: float) -> float | None:
-        """Seconds until ``media`` is reached at the usual speed; ``None`` while it stands."""
-        if not self._running:
-            return None
-        return max(0.0, media - self.position(now))

@@ -26,6 +26,7 @@ from heliograph.protocols.rtp import RtpPacket, sequence_distance
 from heliograph.protocols.rtsp import Range
 from heliograph.protocols.rtsp.events import ClientEvent, Playing
 from heliograph.protocols.rtsp.headers import parse_range
+from heliograph.protocols.rtsp.targets import without_credentials
 from heliograph.protocols.sdp import SessionDescription
 
 #: Seconds without a packet by UDP after which TCP is tried: keyframes come every two seconds, but
@@ -130,7 +131,7 @@ class Feed:
         self._nacks: frozenset[int] = frozenset()
         self.udp = udp
         """Whether media come by UDP."""
-        self.url = url
+        self.url = without_credentials(url)
         """Where it is played from, without credentials; after redirections."""
         self.duration: float | None = None
         """Seconds; ``None`` for a channel."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from heliograph.model.errors import PeerError
 from heliograph.model.media import Kind, Track
 from heliograph.player.arrivals import Arrival
-from heliograph.player.buffer import CircularBuffer
+from heliograph.player.buffer import CircularBuffer, Put
 from heliograph.player.decode import Decoder
 from heliograph.player.retransmission import Request, Retransmission
 from heliograph.protocols import payload
@@ -72,13 +72,13 @@ class Pipeline:
         """A packet came. ``position``: media time being shown; ``repeats``: whether its sender
         sends again what is asked for."""
         packet = arrival.packet
-        self.newest = max(self.newest, media)
         if repeats:
             self.retransmission.arrived(
                 arrival.node, arrival.node_sequence, media, arrival.time, position
             )
         held = _Held(packet, media - self._moved)
-        self.buffer.put(arrival.number, media, len(packet.payload), held)
+        if self.buffer.put(arrival.number, media, len(packet.payload), held) is Put.KEPT:
+            self.newest = max(self.newest, media)
 
     def moved(self, seconds: float) -> None:
         """Media times given before were too low by so much."""

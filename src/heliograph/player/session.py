@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 from heliograph.model.errors import HelioError, UnsupportedError
@@ -19,9 +18,10 @@ from heliograph.player.beginning import Beginning
 from heliograph.player.clock import PlayoutClock
 from heliograph.player.decode import Decoder
 from heliograph.player.network import Feed, Stream
+from heliograph.player.options import PlayOptions
 from heliograph.player.pipeline import DECODE_LEAD, Pipeline
 from heliograph.player.presenting import Outputs, Presenter
-from heliograph.player.steering import FlowOptions, Steering
+from heliograph.player.steering import Steering
 from heliograph.player.synchrony import MAX_STREAMS
 from heliograph.player.timeline import Origin
 from heliograph.player.video import Command
@@ -41,6 +41,8 @@ SEEK_STEP = 10.0
 LIVE_LOOK = 5.0
 #: Share of the wanted level by which it may differ without that.
 LIVE_SLACKNESS = 0.25
+#: Remarks kept; each is said once.
+MAX_REMARKS = 100
 #: Seconds at the end for what is decoded still.
 DRAIN_PATIENCE = 3.0
 
@@ -54,25 +56,6 @@ class State(StrEnum):
     PAUSED = "paused"
     SEEKING = "seeking"
     ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True)
-class PlayOptions:
-    """How to play."""
-
-    tcp: bool = False
-    """Media within the RTSP connection from the start."""
-    start: float | None = None
-    """Seconds from the beginning of titles."""
-    seconds: float | None = None
-    """End after so many seconds of media."""
-    buffer: float | None = None
-    """Seconds of the circular buffer; else 5 for titles, 1 for channels."""
-    flow: FlowOptions = field(default_factory=FlowOptions)
-    decode: bool = True
-    """Whether media are decoded where no output asks for it."""
-    key: str = ""
-    """Shown as a password where URLs have none."""
 
 
 class Player:
@@ -129,6 +112,11 @@ class Player:
         """By feed: its flow control."""
         return self._steerings
 
+    def remark(self, text: str) -> None:
+        """Keep what people should know, once."""
+        if text not in self.remarks and len(self.remarks) < MAX_REMARKS:
+            self.remarks.append(text)
+
     def stop(self) -> None:
         """End soon."""
         self._stopping.set()
@@ -176,6 +164,9 @@ class Player:
         starting = asyncio.gather(*(feed.start(options.start) for feed in self.feeds))
         if not await self._unless_stopped(starting):
             return False
+        for feed in self.feeds:
+            for remark in feed.remarks:
+                self.remark(remark)
         self._steerings = [
             Steering(feed, self._capacity(feed), options.flow) for feed in self.feeds
         ]
@@ -228,7 +219,6 @@ class Player:
                     decoder=Decoder(stream.index, stream.track) if wanted else None,
                     on_unit=None if self._writer is None else self._writer.unit,
                 )
-            self.remarks += feed.remarks
 
     async def _loop_until_end(self) -> None:
         began: float | None = None
@@ -320,7 +310,7 @@ class Player:
             if not control.cancelled() and (error := control.exception()) is not None:
                 if not isinstance(error, HelioError):
                     raise error
-                self.remarks.append(error.message)
+                self.remark(error.message)
 
     def _newest(self, feed: Feed) -> float:
         return max((self.pipelines[s.index].newest for s in feed.streams), default=0.0)
@@ -351,6 +341,9 @@ class Player:
         if not self._priming:
             if not beginning.enough(now):
                 return
+            for stream in beginning.waiting_for:
+                codec = self.pipelines[stream].track.codec.value
+                self.remark(f"stream {stream} ({codec}) does not come in time: playing without it")
             self._clock.jump(now, beginning.position())
             self._begun = self._priming = True
         position = self._clock.position(now)
@@ -358,7 +351,7 @@ class Player:
             pipeline.advance(position)
             if pipeline.decoder is not None and pipeline.is_video:
                 presenter.take(pipeline.decoder.due(position))
-        if beginning.primed(now):
+        if beginning.primed(now, position):
             self._clock.start(now)
             self.state = State.PLAYING
 
@@ -455,7 +448,7 @@ class Player:
 
     async def _obey(self, command: Command) -> None:
         if any(feed.live for feed in self.feeds):
-            self.remarks.append("a channel cannot be paused or sought in")
+            self.remark("a channel cannot be paused or sought in")
             return
         if command is Command.PAUSE:
             await (self._go_on() if self.state is State.PAUSED else self._pause())

@@ -9,7 +9,6 @@ by more than half a frame, frames are left out or shown again (``Synchroniser``)
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -202,22 +201,3 @@ class Synchroniser:
             self._speeds[stream] = 1.0
             self._applied[stream] = 0.0
         self._last.clear()
-
-
-def matching(times: Sequence[Sequence[float]], frame: float) -> list[tuple[int, ...]]:
-    """Indexes of frames, one of each stream, that show the same instant: within half a frame.
-
-    ``times``: by stream, rising media times of the frames at hand. For panoramas, where pictures
-    of one instant are joined.
-    """
-    found = []
-    for index, time in enumerate(times[0] if times else ()):
-        row = [index]
-        for other in times[1:]:
-            at = bisect_left(other, time - frame / 2)
-            if at == len(other) or other[at] > time + frame / 2:
-                break
-            row.append(at)
-        if len(row) == len(times):
-            found.append(tuple(row))
-    return found

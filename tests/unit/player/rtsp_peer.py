@@ -111,6 +111,7 @@ class Peer:
                 task.cancel()
             await asyncio.gather(*conversations, return_exceptions=True)
             await server.wait_closed()
+            await asyncio.sleep(0)  # transports close their sockets in the next turn
 
 
 class _Conversation:
@@ -136,7 +137,7 @@ class _Conversation:
                 with contextlib.suppress(Exception):
                     asyncio.get_running_loop().remove_reader(one)
                 one.close()
-        self._writer.close()
+        self._writer.transport.abort()
 
     async def run(self) -> None:
         while data := await self._reader.read(65536):

@@ -205,9 +205,13 @@ async def test_speed_is_asked_only_of_servers_that_mean_it_as_written() -> None:
 
 
 async def test_stopping_while_it_connects_leaves_nothing() -> None:
+    left = asyncio.Event()
+
     async def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
+        await writer.wait_closed()
+        left.set()
 
     server = await asyncio.start_server(met, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -220,4 +224,4 @@ async def test_stopping_while_it_connects_leaves_nothing() -> None:
     await feed.close()
     server.close()
     async with asyncio.timeout(PATIENCE):
-        await server.wait_closed()
+        await left.wait()

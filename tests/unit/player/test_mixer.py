@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from heliograph.player import audio
 from heliograph.player.audio import MAX_AHEAD, MAX_CHANNELS, RATE, Mixer, Speaker, gains, resample
 from heliograph.player.decode import Sound
 
@@ -108,6 +109,62 @@ def test_interpolation_is_what_numpy_does() -> None:
     for channel in range(2):
         expected = np.interp(at, np.arange(100), samples[:, channel])
         assert resample(samples, 150)[:, channel] == pytest.approx(expected, abs=1e-6)
+
+
+class Device:
+    """SDL, as far as a speaker uses it, whose crystal is off."""
+
+    SDL_INIT_AUDIO = AUDIO_F32SYS = SDL_AUDIO_ALLOW_CHANNELS_CHANGE = 0
+
+    def __init__(self, ppm: float) -> None:
+        self.rate = RATE * (1 + ppm * 1e-6)
+        self.queued = 0.0
+        self.cleared = 0
+
+    def SDL_InitSubSystem(self, _: int) -> int:
+        return 0
+
+    SDL_QuitSubSystem = SDL_CloseAudioDevice = SDL_InitSubSystem
+
+    class SDL_AudioSpec:
+        def __init__(self, rate: int, form: int, channels: int, samples: int) -> None:
+            self.channels = channels or 2
+
+    def SDL_OpenAudioDevice(self, *_: object) -> int:
+        return 1
+
+    def SDL_PauseAudioDevice(self, *_: object) -> None:
+        pass
+
+    def SDL_GetQueuedAudioSize(self, _: int) -> int:
+        return 8 * -int(-self.queued // 1024) * 1024  # in whole pieces
+
+    def SDL_ClearQueuedAudio(self, _: int) -> None:
+        self.queued, self.cleared = 0.0, self.cleared + 1
+
+    def SDL_QueueAudio(self, _: int, raw: bytes, size: int) -> None:
+        self.queued += size / 8
+
+
+@pytest.mark.parametrize("ppm", [-300.0, 300.0])
+def test_a_device_whose_crystal_is_off_keeps_to_the_clock(
+    ppm: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five minutes: 90 ms without correction, which would be heard as a seam."""
+    device = Device(ppm)
+    monkeypatch.setattr(audio, "load_sdl", lambda: device)
+    speaker = Speaker({0: 2})
+    monkeypatch.setattr(speaker.mixer, "mix", lambda start, count: np.zeros((count, 2), np.float32))
+    worst = 0.0
+    for step in range(300 * 20):
+        position = step / 20
+        speaker.pump(position, running=True)
+        assert speaker._next is not None
+        heard = (speaker._next - device.queued) / RATE
+        worst = max(worst, abs(heard - position))
+        device.queued = max(0.0, device.queued - device.rate / 20)
+    assert worst <= 0.04
+    assert (speaker.resets, device.cleared) == (0, 1)
 
 
 def test_a_device_is_fed_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:

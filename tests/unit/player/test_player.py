@@ -16,7 +16,8 @@ from heliograph.model.errors import RemoteError
 from heliograph.player import beginning, session
 from heliograph.player.flow import Spacing
 from heliograph.player.network import Stream
-from heliograph.player.session import Player, PlayOptions, State
+from heliograph.player.options import PlayOptions
+from heliograph.player.session import Player, State
 from heliograph.player.steering import FlowKind, FlowOptions
 from heliograph.player.terminal import Statistics, bar
 from heliograph.player.video import Command

@@ -119,7 +119,7 @@ def test_one_request_for_each_loss_leaves_next_to_nothing(
     path: Path, most: float, nodes: int
 ) -> None:
     retransmission = Retransmission(0)
-    played = play(retransmission, path, count=150_000, buffered=1.0, nodes=nodes)
+    played = play(retransmission, path, count=100_000, buffered=1.0, nodes=nodes)
     counters = retransmission.counters
     assert played.first_lost / len(played.in_time) == pytest.approx(LOSS, rel=0.15)
     assert played.residual <= most

@@ -15,7 +15,6 @@ from heliograph.player.synchrony import (
     Skews,
     Synchroniser,
     common_target,
-    matching,
 )
 
 FRAME = 1 / 30
@@ -87,9 +86,9 @@ def render(seconds: int, *, correct: bool, seed: int = 1) -> list[float]:
 
 
 def test_five_streams_that_drift_are_shown_within_a_frame() -> None:
-    skews = render(3600, correct=True)
+    skews = render(1800, correct=True)
     assert max(skews) <= FRAME
-    assert sorted(skews)[-36] <= 0.01
+    assert sorted(skews)[-18] <= 0.01
 
 
 def test_without_correction_they_part() -> None:
@@ -143,17 +142,3 @@ def test_servers_that_drift_keep_their_buffers_alike() -> None:
         spread = max(spread, max(levels) - min(levels))
     assert spread <= 2.5
     assert all(flow.decisions < 400 for flow in flows)
-
-
-def test_pictures_of_one_instant_are_joined() -> None:
-    times = [[0.0, FRAME, 2 * FRAME], [0.001, 2 * FRAME + 0.002], [FRAME - 0.01, 2 * FRAME]]
-    assert matching(times, FRAME) == [(2, 1, 1)]
-    naive = [
-        (i, j, k)
-        for i, a in enumerate(times[0])
-        for j, b in enumerate(times[1])
-        for k, c in enumerate(times[2])
-        if abs(b - a) <= FRAME / 2 and abs(c - a) <= FRAME / 2
-    ]
-    assert matching(times, FRAME) == naive
-    assert matching([], FRAME) == []
