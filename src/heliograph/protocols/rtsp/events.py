@@ -66,9 +66,13 @@ class PlayRequested:
     range: Range | None
     """What was asked for; ``None``: from where it is."""
     scale: float | None
-    """Speed factor asked for; ``None`` or 1: normal."""
+    """How fast it is to be shown; ``None`` or 1: as it was made; below 0: backwards."""
     tracks: tuple[int, ...]
     """Ids of the tracks that were set up, in that order."""
+    speed: float | None = None
+    """How fast it is to be sent, above 0; ``None`` or 1: as it is shown."""
+    playing: bool = False
+    """Whether media flow already; of ``seekable`` sessions only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,8 @@ class PauseRequested:
 
     target: Target
     """Channel path and query."""
+    range: Range | None = None
+    """Its start is where to pause; ``None``: at once."""
 
 
 @dataclass(frozen=True, slots=True)
