@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from heliograph.model.errors import HelioError, MalformedError
+from heliograph.model.media import check_channel_name
 from heliograph.model.nodes import check_node_id
 from heliograph.storage.placement.values import Added, LogicalDisk, Part, Removed, Table
 from heliograph.storage.values import Code, DiskId, Scheme
@@ -27,13 +28,12 @@ from heliograph.storage.volume.state import (
     VolumeState,
 )
 
-#: Bytes of a state: 1024 disks of ten logical ones, and the operations of years.
-MAX_STATE = 16 << 20
+#: Bytes of a state: 1024 disks, and every change of them, have a tenth of it.
+MAX_STATE = 4 << 20
 #: Of the form, not of the volume.
 FORMAT = 1
 
 _PROTOCOL = "volume state"
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 _DISK = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _POLICY = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
 _MAX_INT = (1 << 63) - 1
@@ -94,8 +94,9 @@ def decode(data: bytes) -> VolumeState:
     if len({one.id for one in disks}) != len(disks):
         raise said["disks"].wrong("a disk is there twice")
     layout = _layout(said["layout"])
+    name = said["name"]
     state = VolumeState(
-        name=said["name"].text(_NAME),
+        name=name.made(lambda: check_channel_name(name.text())),
         version=said["version"].integer(1, _MAX_INT),
         scheme=_scheme(said["scheme"]),
         seed=said["seed"].integer(0, _MAX_SEED),

@@ -40,8 +40,6 @@ class Counters:
 
     reads: int = 0
     """Blocks asked for."""
-    shared: int = 0
-    """Of those, answered by a read that was under way."""
     local: int = 0
     """Members read from this node's disks."""
     remote: int = 0

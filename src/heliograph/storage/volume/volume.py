@@ -14,8 +14,10 @@ from heliograph.model.errors import (
     UnreachableError,
 )
 from heliograph.model.nodes import NodeId
+from heliograph.storage import sharing
 from heliograph.storage.disks.disk import Usage
 from heliograph.storage.errors import LostError
+from heliograph.storage.sharing import SharedBlocks
 from heliograph.storage.values import BlockKey, DiskId, ObjectId, check_object, new_object
 from heliograph.storage.volume import encoding, heads
 from heliograph.storage.volume.fetching import GRACE, LEISURE, Fetcher
@@ -54,15 +56,17 @@ class Volume:
         peers: Peers,
         *,
         refresh: Callable[[], Awaitable[VolumeState]] | None = None,
+        memory: int = 0,
     ) -> None:
-        """``local``: this node's disks, None where it has none.
+        """``local``: this node's disks, None where it has none. ``memory``: bytes of blocks kept.
 
         ``refresh`` gives the newest state from whoever keeps it; it is asked when what is known
         here turns out to be outdated.
         """
         self.reach = Reach(node, state, local, peers, refresh)
         self.fetcher = Fetcher(self.reach)
-        self._reading: dict[tuple[ObjectId, int], _Shared] = {}
+        self.shared = SharedBlocks(memory)
+        """What ``source`` reads goes through it."""
 
     @property
     def state(self) -> VolumeState:
@@ -83,15 +87,12 @@ class Volume:
 
     async def close(self) -> None:
         """End what is under way; stores and peers are their owner's."""
-        for shared in [*self._reading.values()]:
-            shared.task.cancel()
-        await asyncio.gather(*(one.task for one in self._reading.values()), return_exceptions=True)
         await self.reach.close()
 
     # Writing
 
     def writer(self, object: ObjectId | None = None) -> Writer:
-        """Write a new object; it exists once its writer has published or finished it."""
+        """Write a new object; it exists once its writer has grown or finished it."""
         return Writer(self.reach, object or new_object())
 
     async def reopen(self, object: ObjectId) -> Writer:
@@ -107,8 +108,7 @@ class Volume:
         first = head.blocks // scheme.data * scheme.data
         await self._cut(object, head.blocks)
         writer = Writer(self.reach, object, head)
-        source = self.source(object, head.blocks)
-        writer.resume([await source.block(number) for number in range(first, head.blocks)])
+        writer.resume([await self.block(object, number) for number in range(first, head.blocks)])
         return writer
 
     async def _cut(self, object: ObjectId, blocks: int) -> None:
@@ -153,9 +153,12 @@ class Volume:
 
     # Reading
 
-    def source(self, object: ObjectId, blocks: int | None = None) -> Source:
-        """Read an object's blocks; ``blocks``: how many it has, where that is known."""
-        return Source(self, check_object(object), blocks)
+    def source(self, object: ObjectId, blocks: int | None = None) -> sharing.Source:
+        """Read an object's blocks, what others read too but once.
+
+        ``blocks``: how many it has, where that is known and does not grow.
+        """
+        return self.shared.source(object, Source(self, check_object(object), blocks))
 
     async def block(self, object: ObjectId, number: int, deadline: float | None = None) -> bytes:
         """Block ``number``, whole: from where it is, or made from others of its group.
@@ -169,37 +172,7 @@ class Volume:
             raise NotFoundError(f"{object} has no block {number}", subject=object)
         wanted = asyncio.get_running_loop().time() + LEISURE if deadline is None else deadline
         self.counters.reads += 1
-        shared = self._reading.get((object, number))
-        if shared is None or shared.deadline > wanted:
-            shared = self._share(object, number, wanted)
-        else:
-            self.counters.shared += 1
-        shared.waiting += 1
-        try:
-            return await asyncio.shield(shared.task)
-        finally:
-            shared.waiting -= 1
-            if not shared.waiting:
-                # Whoever wants the block from now on begins anew.
-                if self._reading.get((object, number)) is shared:
-                    del self._reading[object, number]
-                shared.task.cancel()
-
-    def _share(self, object: ObjectId, number: int, deadline: float) -> _Shared:
-        """Begin to read a block; who wants it no later joins in."""
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(self._block(object, number, deadline), name="volume read")
-        shared = _Shared(task, deadline)
-        self._reading[object, number] = shared
-
-        def done(task: asyncio.Task[bytes]) -> None:
-            if self._reading.get((object, number)) is shared:
-                del self._reading[object, number]
-            if not task.cancelled():
-                task.exception()  # told to those who wait; there may be none left
-
-        task.add_done_callback(done)
-        return shared
+        return await self._block(object, number, wanted)
 
     async def _block(self, object: ObjectId, number: int, deadline: float) -> bytes:
         group, member = divmod(number, self.state.scheme.data)
@@ -333,15 +306,6 @@ class Source:
                 f"{self._object} has {self._blocks} blocks, not {number}", subject=self._object
             )
         return await self._volume.block(self._object, number, deadline)
-
-
-class _Shared:
-    """One read for all who want the block."""
-
-    def __init__(self, task: asyncio.Task[bytes], deadline: float) -> None:
-        self.task = task
-        self.deadline = deadline
-        self.waiting = 0
 
 
 def newest_serials(listings: list[Listing[HeadHeld]]) -> dict[ObjectId, int]:

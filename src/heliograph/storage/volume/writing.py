@@ -72,8 +72,8 @@ class Writer:
             self._group.payloads = payloads
             self._protected = self.blocks - len(payloads)
 
-    async def write(self, payload: bytes) -> int:
-        """Take the next block and return its number; waits while two groups are under way.
+    async def put(self, payload: bytes) -> None:
+        """Take the next block; waits while two groups are under way.
 
         ``ResourceError``: too many disks of an earlier group could not be written; the object
         cannot be finished then.
@@ -87,7 +87,7 @@ class Writer:
         if self._group is None:
             await self._room()
             self._group = _Group(self.blocks // scheme.data)
-        group, number = self._group, self.blocks
+        group = self._group
         member = len(group.payloads)
         group.payloads.append(payload)
         group.start(self._put(group, member, payload, ()))
@@ -95,27 +95,25 @@ class Writer:
         self.size += len(payload)
         if len(group.payloads) == scheme.data:
             self._close_group(group)
-        return number
 
-    async def publish(self, document: bytes) -> int:
-        """Have all blocks so far on their disks and write a head; returns its serial.
+    async def grow(self, document: bytes) -> None:
+        """Have all blocks so far on their disks, and write a head by which they can be read.
 
         The object goes on growing. Blocks of a group that is not full are durable and not
         protected yet.
         """
         self._check_open()
         await self._settle()
-        return await self._put_head(document, growing=True)
+        await self._put_head(document, growing=True)
 
-    async def finish(self, document: bytes) -> int:
-        """Protect and write everything, then the head; returns its serial. Then it is done."""
+    async def finish(self, document: bytes) -> None:
+        """Protect and write everything, then the last head. Then it is done."""
         self._check_open()
         if self._group is not None:
             self._close_group(self._group)
         await self._settle()
-        serial = await self._put_head(document, growing=False)
+        await self._put_head(document, growing=False)
         self.closed = True
-        return serial
 
     async def abort(self) -> None:
         """Stop, and remove what was written of an object that has no head yet."""
@@ -219,16 +217,39 @@ class Writer:
         if entry is not None:
             self._reach.tell(entry, key)
 
-    async def _put_head(self, document: bytes, growing: bool) -> int:
+    async def _put_head(self, document: bytes, growing: bool) -> None:
         serial = self.serial + 1
         head = Head(serial, self.blocks, self.size, growing, document)
         await put_head(self._reach, self.object, serial, heads.encode(head))
         self.serial = serial
-        return serial
 
     def _check_open(self) -> None:
         if self.closed:
             raise WrongStateError("the writer is closed", subject=self.object)
+
+
+class GrowingWriter:
+    """A writer for somebody who numbers blocks, and may begin again with some that are there."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+
+    async def put(self, number: int, block: bytes) -> None:
+        """Block ``number``: the next one, or one that was put before, with the same bytes."""
+        if number > self.writer.blocks:
+            raise WrongStateError(
+                f"block {number} after {self.writer.blocks} blocks", subject=self.writer.object
+            )
+        if number == self.writer.blocks:
+            await self.writer.put(block)
+
+    async def grow(self, head: bytes) -> None:
+        """As ``Writer``."""
+        await self.writer.grow(head)
+
+    async def finish(self, head: bytes) -> None:
+        """As ``Writer``."""
+        await self.writer.finish(head)
 
 
 async def put_head(reach: Reach, object: ObjectId, serial: int, data: bytes) -> None:

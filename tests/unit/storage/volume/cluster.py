@@ -278,7 +278,7 @@ async def write(
     """A finished object."""
     writer = cluster.node(node).volume.writer(cluster.name_object())
     for payload in blocks:
-        await writer.write(payload)
+        await writer.put(payload)
     await writer.finish(document)
     return writer.object
 

@@ -62,7 +62,8 @@ async def test_one_read_serves_all_who_want_a_block(make: Make) -> None:
     cluster.steps = step
     (disk,) = cluster.members(object)[BlockKey(object, 0, 0)]
     far = next(one for one in cluster.nodes.values() if one.id != cluster.entries[disk].node)
-    reads = [asyncio.ensure_future(far.volume.block(object, 0)) for _ in range(20)]
+    source = far.volume.source(object)
+    reads = [asyncio.ensure_future(source.block(0)) for _ in range(20)]
     await asyncio.sleep(0)
     reads[0].cancel()
     await asyncio.wait(reads, timeout=0.05)
@@ -72,21 +73,7 @@ async def test_one_read_serves_all_who_want_a_block(make: Make) -> None:
     assert isinstance(got[0], asyncio.CancelledError)
     assert got[1:] == [blocks[0]] * 19
     assert asked == 1
-    assert far.volume.counters.shared == 19
-
-
-async def test_a_read_that_nobody_wants_any_more_ends_and_the_next_begins_anew(make: Make) -> None:
-    cluster = await make((1, 1, 1))
-    blocks = payloads(2)
-    object = await write(cluster, blocks)
-    volume = cluster.node(0).volume
-    for _ in range(20):
-        read = asyncio.ensure_future(volume.block(object, 0))
-        await asyncio.sleep(0)
-        read.cancel()
-        async with asyncio.timeout(PATIENCE):
-            assert await volume.block(object, 0) == blocks[0]
-    assert not volume._reading
+    assert far.volume.shared.shared == 19
 
 
 async def test_a_writer_fails_when_more_is_refused_than_parity_makes_up_for(make: Make) -> None:
@@ -96,7 +83,7 @@ async def test_a_writer_fails_when_more_is_refused_than_parity_makes_up_for(make
     async def run() -> None:
         async with cluster.node(0).volume.writing() as writer:
             for payload in payloads(20):
-                await writer.write(payload)
+                await writer.put(payload)
             await writer.finish(b"")
 
     with pytest.raises(ResourceError, match="could not be written"):
@@ -204,7 +191,7 @@ async def test_a_full_disk_is_told_and_waited_for(make: Make) -> None:
     object = await write(cluster, blocks)
     entry = cluster.add(3)
     full = cluster.node(3).readers[entry.id].disk
-    full.capacity = full.usage().used + 3 * BLOCK
+    full._account._limit = full.usage().used + 3 * BLOCK
     await cluster.change(changes.add_disks(cluster.state, [entry]))
     for _ in range(3):
         await cluster.passes()
@@ -212,7 +199,7 @@ async def test_a_full_disk_is_told_and_waited_for(make: Make) -> None:
     assert node.reconciler.done < cluster.state.version
     assert "full" in node.reconciler.progress.waiting
     await check(cluster, object, blocks)
-    full.capacity = 1 << 30
+    full._account._limit = 1 << 30
     await cluster.settle()
     await check(cluster, object, blocks)
 

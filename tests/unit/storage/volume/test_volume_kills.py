@@ -81,7 +81,7 @@ async def mend(cluster: Cluster) -> None:
 async def write_new(cluster: Cluster) -> None:
     writer = cluster.node(0).volume.writer(NEW)
     for payload in OTHER:
-        await writer.write(payload)
+        await writer.put(payload)
     await writer.finish(b"new")
 
 
@@ -102,14 +102,14 @@ async def all_or_nothing(cluster: Cluster) -> None:
 async def publish_first(cluster: Cluster) -> None:
     writer = cluster.node(0).volume.writer(NEW)
     for payload in OTHER[:3]:
-        await writer.write(payload)
-    await writer.publish(b"three")
+        await writer.put(payload)
+    await writer.grow(b"three")
 
 
 async def go_on(cluster: Cluster) -> None:
     writer = await cluster.node(1).volume.reopen(NEW)
     for payload in OTHER[3:]:
-        await writer.write(payload)
+        await writer.put(payload)
     await writer.finish(b"five")
 
 
