@@ -49,8 +49,14 @@ class Cleaner:
     filler: Filler
     orphan_age: float = ORPHAN_AGE
     tombstone_age: float = TOMBSTONE_AGE
+    _tidy: dict[tuple[DiskId, ObjectId], int] = field(default_factory=dict)
+    """By disk and object: the head's serial by which nothing was there too much."""
     _seen: dict[tuple[DiskId | None, ObjectId], _Seen] = field(default_factory=dict)
     """Headless objects by disk, and tombstones; no more than there are objects on the disks."""
+
+    def forget(self) -> None:
+        """Look at every object again in the next pass."""
+        self._tidy.clear()
 
     async def clean(self, catalogue: Catalogue) -> None:
         """Remove what can be; only of a settled state, and when every disk was listed."""
@@ -69,6 +75,8 @@ class Cleaner:
         await self._tombstones(catalogue, met)
         for gone in self._seen.keys() - met:
             del self._seen[gone]
+        for untold in [one for one in self._tidy if one[1] not in catalogue.serials]:
+            del self._tidy[untold]
 
     async def leave(self, catalogue: Catalogue) -> None:
         """See that nothing is only on the disks of this node that leave."""
@@ -128,6 +136,8 @@ class Cleaner:
             if await self._orphaned(disk, object):
                 self.work.removed += await self._remove(disk, await local.members(disk, object))
             return
+        if self._tidy.get((disk, object)) == serial:
+            return
         members = await local.members(disk, object)
         if serial & DELETED:
             self.work.removed += await self._remove(disk, members)
@@ -139,6 +149,8 @@ class Cleaner:
         held = _Held(self.volume, object)
         for key in strays:
             await self._stray(disk, key, known, held)
+        if not strays and known.serial == serial:
+            self._tidy[disk, object] = serial
 
     async def _strays(
         self, disk: DiskId, object: ObjectId, known: Known, members: Sequence[BlockKey]

@@ -134,24 +134,29 @@ class Filler:
             async for entry, codes in self._lacks(object, known):
                 await self._bring(entry, object, known, codes)
 
-    async def mend(self, disk: DiskId, key: BlockKey) -> None:
-        """Make one member good that was found missing or damaged."""
+    async def mend(self, disk: DiskId, key: BlockKey) -> bool:
+        """Make one member good that was found missing or damaged; whether that is done with."""
         volume = self.volume
         local = volume.reach.local
         home = volume.reach.plan.home(key)
-        if local is None or home is None or home.id != disk:
-            return
+        if local is None or home is None or home.id != disk or self.work.is_lost(key):
+            return True
         try:
             await local.check(disk, key)
-            return
+            return True
         except HelioError:
             pass  # that is why we are here
-        known = await self.known(key.object, 0)
+        known = self._known.get(key.object)
+        if known is None or known.growing:
+            self._known.pop(key.object, None)
+            known = await self.known(key.object, 0)
         if known is None or not self.stored(known, key):
-            return
-        if await self._bring_one(home, key, known):
-            self.work.mended += 1
-            self.work.tell(Mended(disk, key))
+            return True
+        if not await self._bring_one(home, key, known):
+            return self.work.is_lost(key)
+        self.work.mended += 1
+        self.work.tell(Mended(disk, key))
+        return True
 
     async def fill_heads(self, catalogue: Catalogue) -> None:
         """Bring the heads that are to be on this node's disks."""
@@ -209,6 +214,9 @@ class Filler:
                 continue
             present = np.array([one.group * width + one.member for one in members], np.int64)
             codes = lacking(expected[entry.id], present)
+            if object in self.work.lost:
+                lost = [one.group * width + one.member for one in self.work.lost[object]]
+                codes = lacking(codes, np.array(lost, np.int64))
             if codes.size:
                 yield entry, codes
 
@@ -249,7 +257,6 @@ class Filler:
         except HelioError as error:
             self.work.fault(error)
             return False
-        self.work.lost.discard(key)
         return True
 
     def stored(self, known: Known, key: BlockKey) -> bool:

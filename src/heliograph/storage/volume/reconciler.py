@@ -65,6 +65,7 @@ class Reconciler:
         """Members not taken for mending because ``MAX_MENDS`` waited."""
         self._wake = asyncio.Event()
         self._thorough = self._clock()
+        self._version = 0
         volume.reach.local.told = self.mend
 
     @property
@@ -80,7 +81,7 @@ class Reconciler:
     @property
     def lost(self) -> tuple[BlockKey, ...]:
         """Members that are to be on this node's disks and cannot be made any more."""
-        return tuple(sorted(self._work.lost))
+        return tuple(sorted(key for keys in self._work.lost.values() for key in keys))
 
     def wake(self) -> None:
         """Begin the next pass now: the state has changed, or an object was written."""
@@ -88,7 +89,7 @@ class Reconciler:
 
     def mend(self, disk: DiskId, key: BlockKey) -> None:
         """Look after a member that was found missing or damaged."""
-        if (disk, key) in self._mends:
+        if (disk, key) in self._mends or self._work.is_lost(key):
             return
         if len(self._mends) >= MAX_MENDS:
             self.mends_dropped += 1
@@ -110,10 +111,12 @@ class Reconciler:
         work.bucket.set_rate(self._volume.state.limits.move, self._clock())
         try:
             work.phase = Phase.LOOKING
-            await self._mend_all()
-            if self._clock() - self._thorough >= THOROUGH:
-                self._thorough = self._clock()
+            if self._clock() - self._thorough >= THOROUGH or version != self._version:
+                self._thorough, self._version = self._clock(), version
                 self._filler.forget()
+                self._cleaner.forget()
+                work.forget_lost()
+            await self._mend_all()
             catalogue = await self._filler.catalogue()
             if not catalogue.complete:
                 work.wait_for("not all disks of the volume answer")
@@ -144,11 +147,9 @@ class Reconciler:
         await self._cleaner.clean(catalogue)
 
     async def _mend_all(self) -> None:
-        while self._mends:
-            disk, key = next(iter(self._mends))
-            try:
-                await self._filler.mend(disk, key)
-            finally:
+        """Each that waits once: what cannot be mended now waits for the next pass."""
+        for disk, key in [*self._mends]:
+            if await self._filler.mend(disk, key):
                 self._mends.pop((disk, key), None)
 
     async def _passes(self) -> None:

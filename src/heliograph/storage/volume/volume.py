@@ -26,7 +26,7 @@ from heliograph.storage.volume.planning import data_members
 from heliograph.storage.volume.reach import Counters, Reach
 from heliograph.storage.volume.state import VolumeState
 from heliograph.storage.volume.stores import HeadHeld, Listing, LocalStore, Peers
-from heliograph.storage.volume.writing import Writer, put_head
+from heliograph.storage.volume.writing import Writer, delete_head
 
 #: Blocks being read at once by ``survey``.
 SURVEY_READS = 8
@@ -146,9 +146,7 @@ class Volume:
         head = await self._newest(object)
         if head.deleted:
             raise NotFoundError(f"no object {object}", subject=object)
-        serial = head.serial | DELETED
-        data = heads.encode(Head(serial, 0, 0, False, b""))
-        await put_head(self.reach, object, serial, data)
+        await delete_head(self.reach, object, head.serial)
         await self.reach.everywhere(lambda store: store.forget(object))
 
     # Reading

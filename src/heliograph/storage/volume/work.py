@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from heliograph.model.errors import HelioError
-from heliograph.storage.values import BlockKey
+from heliograph.storage.values import BlockKey, ObjectId
 from heliograph.storage.volume.pace import Bucket
 from heliograph.storage.volume.progress import Event, Lost, Phase, Progress
 
@@ -31,8 +31,10 @@ class Work:
     listener: Callable[[Event], None]
     done: int = 0
     phase: Phase = Phase.IDLE
-    lost: set[BlockKey] = field(default_factory=set)
+    lost: dict[ObjectId, set[BlockKey]] = field(default_factory=dict)
     """Members of this node's disks that cannot be made any more."""
+    lost_count: int = 0
+    """In ``lost``."""
     lost_more: int = 0
     """Others, of which only this is remembered."""
     faults: int = 0
@@ -85,12 +87,22 @@ class Work:
         self.faults += 1
         self.waiting = self.waiting or reason[:300]
 
+    def is_lost(self, key: BlockKey) -> bool:
+        """Whether a member is known to be lost."""
+        return key in self.lost.get(key.object, ())
+
+    def forget_lost(self) -> None:
+        """Try again what was lost: there may be another disk."""
+        self.lost.clear()
+        self.lost_count = self.lost_more = 0
+
     def lose(self, event: Lost) -> None:
         """A member cannot be made any more."""
-        if event.key in self.lost:
+        if self.is_lost(event.key):
             return
-        if len(self.lost) < MAX_LOST:
-            self.lost.add(event.key)
+        if self.lost_count < MAX_LOST:
+            self.lost.setdefault(event.key.object, set()).add(event.key)
+            self.lost_count += 1
         else:
             self.lost_more += 1
         log.error(
@@ -123,7 +135,7 @@ class Work:
             bytes_all=self.bytes_all,
             seconds=seconds,
             members_lacking=max(0, self.members_all - self.members_done),
-            lost=len(self.lost) + self.lost_more,
+            lost=self.lost_count + self.lost_more,
             waiting=self.waiting,
             scrub_rounds=self.scrub_rounds,
             scrub_share=self.scrub_share,

@@ -8,6 +8,7 @@ told and makes it later. That group has the protection that is left. More than t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
@@ -23,7 +24,7 @@ from heliograph.model.errors import (
 from heliograph.storage.parity import encode
 from heliograph.storage.values import BlockKey, ObjectId
 from heliograph.storage.volume import heads
-from heliograph.storage.volume.heads import Head
+from heliograph.storage.volume.heads import DELETED, Head
 from heliograph.storage.volume.reach import Reach, limited
 
 #: Groups that are being written at once: one fills while the one before gets onto its disks.
@@ -49,6 +50,7 @@ class Writer:
         self.object = object
         self.serial = 0 if head is None else head.serial
         """Of the last head written."""
+        self._tried = self.serial
         self.blocks = 0 if head is None else head.blocks
         """Blocks taken."""
         self.size = 0 if head is None else head.size
@@ -123,6 +125,9 @@ class Writer:
         groups = [*self._running, *([self._group] if self._group else [])]
         await asyncio.gather(*(group.end() for group in groups))
         if not self.serial:
+            if self._tried:
+                with contextlib.suppress(HelioError):  # reconcilers make up for it
+                    await delete_head(self._reach, self.object, self._tried)
             await self._reach.everywhere(lambda store: store.forget(self.object))
 
     def _close_group(self, group: _Group) -> None:
@@ -218,10 +223,11 @@ class Writer:
             self._reach.tell(entry, key)
 
     async def _put_head(self, document: bytes, growing: bool) -> None:
-        serial = self.serial + 1
-        head = Head(serial, self.blocks, self.size, growing, document)
-        await put_head(self._reach, self.object, serial, heads.encode(head))
-        self.serial = serial
+        # A number is used once: some disks may have the head though too few have it.
+        self._tried += 1
+        head = Head(self._tried, self.blocks, self.size, growing, document)
+        await put_head(self._reach, self.object, self._tried, heads.encode(head))
+        self.serial = self._tried
 
     def _check_open(self) -> None:
         if self.closed:
@@ -250,6 +256,12 @@ class GrowingWriter:
     async def finish(self, head: bytes) -> None:
         """As ``Writer``."""
         await self.writer.finish(head)
+
+
+async def delete_head(reach: Reach, object: ObjectId, serial: int) -> None:
+    """Put in place of an object's heads, up to that serial, the word that it is deleted."""
+    head = Head(serial | DELETED, 0, 0, False, b"")
+    await put_head(reach, object, head.serial, heads.encode(head))
 
 
 async def put_head(reach: Reach, object: ObjectId, serial: int, data: bytes) -> None:

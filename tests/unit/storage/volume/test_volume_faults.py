@@ -285,3 +285,61 @@ async def test_without_protection_a_lost_disk_is_what_is_lost(make: Make) -> Non
 
 def test_a_member_is_waited_for_before_it_is_given_up() -> None:
     assert fetching.LEAST_HEDGE < fetching.LEISURE * fetching.HEDGE < fetching.GRACE
+
+
+async def test_a_head_on_too_few_disks_is_no_object_and_its_number_is_not_used_again(
+    make: Make,
+) -> None:
+    cluster = await make((1, 1, 1, 1))
+    blocks = payloads(4)
+    writer = cluster.node(0).volume.writer(cluster.name_object())
+    for payload in blocks:
+        await writer.put(payload)
+    homes = cluster.node(0).volume.reach.plan.head_homes(writer.object)
+    away = {one.node for one in homes[:2]}
+
+    def step(node: NodeId, name: str, args: tuple[Any, ...]) -> None:
+        if name == "put_head" and node in away:
+            raise UnreachableError("away")
+
+    cluster.steps = step
+    for node in away & {cluster.node(0).id}:  # this node's own disk is asked directly
+        away |= {one.node for one in homes}
+        away.discard(node)
+    with pytest.raises(ResourceError, match="instead of 2"):
+        await writer.grow(b"first")
+    cluster.steps = None
+    await writer.grow(b"second")
+    assert (await cluster.node(1).volume.head(writer.object)).document == b"second"
+    other = cluster.node(0).volume.writer()
+    await other.put(blocks[0])
+    cluster.steps = step
+    away |= {*cluster.nodes}
+    with pytest.raises(ResourceError):
+        await other.finish(b"never")
+    cluster.steps = None
+    await other.abort()
+    await cluster.passes(2)
+    assert {*await cluster.node(2).volume.objects()} == {writer.object}
+    assert cluster.members(other.object) == {}
+
+
+async def test_what_cannot_be_mended_now_is_mended_later(make: Make) -> None:
+    cluster = await make((1, 1, 1))
+    blocks = payloads(4)
+    object = await write(cluster, blocks)
+    key = BlockKey(object, 0, 0)
+    (disk,) = cluster.members(object)[key]
+    node = cluster.nodes[cluster.entries[disk].node]
+    cluster.corrupt(disk, key)
+    others = [one for one in cluster.nodes.values() if one is not node]
+    others[0].up = False
+    await node.reconciler.scrub(10**9)
+    for _ in range(3):
+        await node.reconciler.once()
+    assert node.reconciler.progress.mended == 0
+    assert not node.reconciler.lost
+    others[0].up = True
+    await node.reconciler.once()
+    assert node.reconciler.progress.mended == 1
+    assert node.readers[disk].disk.get(key)
