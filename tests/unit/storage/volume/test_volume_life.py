@@ -18,7 +18,6 @@ from heliograph.storage.errors import LostError
 from heliograph.storage.values import BlockKey, Code, Scheme
 from heliograph.storage.volume import changes
 from heliograph.storage.volume.progress import Damaged, Lost, Mended, Settled
-from heliograph.storage.volume.writing import GrowingWriter
 
 SCHEMES = [
     Scheme(1, 0, Code.COPIES, BLOCK),
@@ -309,83 +308,6 @@ async def test_a_node_that_was_away_does_not_bring_back_what_was_deleted(make: M
     assert left == []
 
 
-async def test_what_a_dead_writer_left_is_removed_after_a_while(make: Make) -> None:
-    cluster = await make((1, 1, 1))
-    writer = cluster.node(0).volume.writer()
-    for payload in payloads(8):
-        await writer.put(payload)
-    await writer._settle()
-    await cluster.passes()
-    assert len(cluster.members(writer.object)) == 12
-    cluster.now += 50
-    await cluster.passes()
-    assert len(cluster.members(writer.object)) == 12
-    cluster.now += 60
-    await cluster.passes()
-    assert cluster.members(writer.object) == {}
-
-
-async def test_an_aborted_writer_leaves_nothing(make: Make) -> None:
-    cluster = await make((1, 1, 1))
-
-    async def fail() -> None:
-        async with cluster.node(0).volume.writing() as writer:
-            for payload in payloads(9):
-                await writer.put(payload)
-            raise ValueError(writer.object)
-
-    with pytest.raises(ValueError, match=r"[0-9a-f]{32}") as told:
-        await fail()
-    assert cluster.members(told.value.args[0]) == {}
-
-
-async def test_a_recording_is_read_while_it_grows_and_continued_after_a_crash(make: Make) -> None:
-    cluster = await make((1, 1, 1))
-    blocks = payloads(9)
-    writer = cluster.node(0).volume.writer()
-    for payload in blocks[:5]:
-        await writer.put(payload)
-    await writer.grow(b"five")
-    assert writer.protected == 4
-    await check(cluster, writer.object, blocks[:5])
-    await cluster.settle()  # must not protect a group that will still grow
-    for payload in blocks[5:8]:
-        await writer.put(payload)  # never published: the recorder dies
-    await writer._settle()
-    await cluster.passes()
-    again = await cluster.node(1).volume.reopen(writer.object)
-    assert again.blocks == 5
-    for payload in (b"other", *blocks[6:]):
-        await again.put(payload)
-    await again.finish(b"nine")
-    expected = [*blocks[:5], b"other", *blocks[6:]]
-    await check(cluster, writer.object, expected)
-    await cluster.settle()
-    all_at_home(cluster, writer.object, 9)
-    with pytest.raises(ConflictError):
-        await cluster.node(1).volume.reopen(writer.object)
-
-
-async def test_a_writer_that_missed_a_change_harms_nothing(make: Make) -> None:
-    cluster = await make((1, 1, 1, 1))
-    blocks = payloads(30)
-    stale = cluster.node(0)
-    writer = stale.volume.writer()
-    for payload in blocks[:10]:
-        await writer.put(payload)
-    stale.deaf = True
-    await cluster.change(changes.add_disks(cluster.state, [cluster.add(4)]))
-    for payload in blocks[10:]:
-        await writer.put(payload)
-    await writer.finish(b"")
-    stale.deaf = False
-    await stale.volume.update(cluster.state)
-    await check(cluster, writer.object, blocks)
-    await cluster.settle()
-    await check(cluster, writer.object, blocks)
-    all_at_home(cluster, writer.object, 30)
-
-
 async def test_strays_are_read_and_taken_home(make: Make) -> None:
     cluster = await make((1, 1, 1, 1))
     blocks = payloads(12)
@@ -443,22 +365,6 @@ async def test_the_only_copy_is_never_removed(make: Make) -> None:
     all_at_home(cluster, object, 12)
 
 
-async def test_blocks_newer_than_a_growing_head_are_left_alone(make: Make) -> None:
-    cluster = await make((1, 1, 1))
-    blocks = payloads(11)
-    writer = cluster.node(0).volume.writer()
-    for number, payload in enumerate(blocks):
-        await writer.put(payload)
-        if number == 2:
-            await writer.grow(b"three")
-        await cluster.passes()
-    cluster.now += 1000
-    await cluster.passes()
-    await writer.finish(b"all")
-    await check(cluster, writer.object, blocks)
-    assert cluster.node(1).volume.counters.rebuilt == 0
-
-
 async def test_nothing_is_written_to_a_disk_that_leaves(make: Make) -> None:
     cluster = await make((1, 1, 1, 1))
     gone = cluster.state.disks[1]
@@ -469,41 +375,3 @@ async def test_nothing_is_written_to_a_disk_that_leaves(make: Make) -> None:
         await store.put(gone.id, BlockKey(object, 0, 0), b"x")
     with pytest.raises(WrongStateError):
         await store.put_head(gone.id, object, 1, b"x")
-
-
-async def test_a_disk_does_not_leave_while_an_object_on_it_is_being_written(make: Make) -> None:
-    cluster = await make((1, 1, 1, 1))
-    blocks = payloads(20)
-    writer = cluster.node(0).volume.writer()
-    for payload in blocks[:14]:
-        await writer.put(payload)
-    await writer._settle()
-    gone = cluster.state.disks[1]
-    await cluster.change(changes.remove_disks(cluster.state, [gone.id]))
-    assert not all(await cluster.passes(3))
-    assert "being written" in cluster.nodes[gone.node].reconciler.progress.waiting
-    for payload in blocks[14:]:
-        await writer.put(payload)
-    await writer.finish(b"")
-    await cluster.settle()
-    cluster.nodes[gone.node].up = False
-    await check(cluster, writer.object, blocks)
-
-
-async def test_a_recorder_may_give_again_what_it_has_given(make: Make) -> None:
-    cluster = await make((1, 1, 1))
-    blocks = payloads(8)
-    sink = GrowingWriter(cluster.node(0).volume.writer())
-    object = sink.writer.object
-    for number in range(5):
-        await sink.put(number, blocks[number])
-    await sink.grow(b"five")
-    await sink.put(5, blocks[5])  # not told by any head when its node dies
-    again = GrowingWriter(await cluster.node(1).volume.reopen(object))
-    for number in range(3, 8):
-        await again.put(number, blocks[number])
-    with pytest.raises(WrongStateError):
-        await again.put(9, b"x")
-    await again.finish(b"eight")
-    await check(cluster, object, blocks)
-    all_at_home(cluster, object, 8)
