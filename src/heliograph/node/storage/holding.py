@@ -11,13 +11,13 @@ import structlog
 from heliograph.model.nodes import NodeId
 from heliograph.node.storage.disks import LocalDisks
 from heliograph.storage.sharing import SharedBlocks
-from heliograph.storage.values import BlockKey, DiskId, ObjectId
+from heliograph.storage.values import BlockKey, DiskId
+from heliograph.storage.volume import encoding
 from heliograph.storage.volume.progress import Event, Lost
 from heliograph.storage.volume.reconciler import Reconciler
 from heliograph.storage.volume.state import VolumeState
 from heliograph.storage.volume.stores import LocalStore, Peers
 from heliograph.storage.volume.volume import Volume
-from heliograph.vod.manifest import BlockSource
 
 log = structlog.get_logger(__name__)
 
@@ -42,10 +42,9 @@ class Holding:
         self.name = state.name
         self._node = node
         self._disks = disks
-        self._blocks = blocks
         self._told = told
         self.local = LocalStore(node, disks.of(state.name).values())
-        self.volume = Volume(node, state, self.local, peers, refresh=refresh)
+        self.volume = Volume(node, state, self.local, peers, refresh=refresh, shared=blocks)
         self.reconciler: Reconciler | None = None
         """None: none of its disks is here."""
         self.counters: Counter[str] = Counter(damaged=0, mended=0, lost=0)
@@ -63,6 +62,11 @@ class Holding:
         await self.volume.update(state)
         await self.refresh()
 
+    async def begin(self) -> None:
+        """Keep the state on the disks that are here, and take these."""
+        await self.local.keep_state(encoding.encode(self.state), self.state.version)
+        await self.refresh()
+
     async def refresh(self) -> None:
         """Take the disks that are here now, and let go of those that have left the volume."""
         mine = {one.id for one in self.state.disks_of(self._node)}
@@ -77,10 +81,6 @@ class Holding:
             self.local.readers.update(found)
             self.local.update(self.state)
         self._reconcile()
-
-    def source(self, object: ObjectId, blocks: int | None) -> BlockSource:
-        """Read an object, by way of the cache."""
-        return self._blocks.source(object, self.volume.source(object, blocks))
 
     def wake(self) -> None:
         """Something was written, or has changed."""

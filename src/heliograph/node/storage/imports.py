@@ -29,7 +29,6 @@ from heliograph.vod.importing import ImportOptions, Progress, import_file
 
 if TYPE_CHECKING:
     from heliograph.storage.volume.volume import Volume
-    from heliograph.storage.volume.writing import Writer
 
 log = structlog.get_logger(__name__)
 
@@ -210,27 +209,8 @@ class Imports:
         def progress(value: Progress) -> None:
             found.progress = value
 
-        imported = await import_file(path, VolumeSink(writer), progress, options)
+        imported = await import_file(path, writer, progress, options)
         found.remarks = imported.remarks
-
-
-class VolumeSink:
-    """Blocks of an import into a volume; an ``importing.Sink``."""
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-
-    async def put(self, block: bytes) -> None:
-        """The next block."""
-        await self._writer.write(block)
-
-    async def finish(self, head: bytes) -> None:
-        """The title is there from now on."""
-        await self._writer.finish(head)
-
-    async def abort(self) -> None:
-        """Nothing of it stays."""
-        await self._writer.abort()
 
 
 class Upload:

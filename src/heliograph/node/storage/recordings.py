@@ -19,7 +19,6 @@ from heliograph.model.errors import (
     BusyError,
     ConflictError,
     HelioError,
-    MalformedError,
     NotFoundError,
     WrongStateError,
 )
@@ -30,7 +29,7 @@ from heliograph.vod.recording import Journal, Recording, RecordOptions, journals
 
 if TYPE_CHECKING:
     from heliograph.storage.volume.volume import Volume
-    from heliograph.storage.volume.writing import Writer
+    from heliograph.storage.volume.writing import GrowingWriter
 
 log = structlog.get_logger(__name__)
 
@@ -119,6 +118,8 @@ class Recordings:
     ) -> dict[str, Any]:
         """Record a channel of this node. ``NotFoundError``, ``ConflictError``, ``BusyError``,
         ``WrongStateError`` (nothing is on air), ``UnsupportedError`` (nothing can be recorded)."""
+        from heliograph.storage.volume.writing import GrowingWriter
+
         check_channel_name(name)
         found = self._channels.get(channel)
         writes = self._volume(volume)
@@ -137,7 +138,9 @@ class Recordings:
             max_seconds=max_seconds,
             max_bytes=max_bytes,
         )
-        sink = GrowingVolume(writes.writer(options.object), lambda: self._wrote(writes.state.name))
+        sink = _Sink(
+            GrowingWriter(writes.writer(options.object)), lambda: self._wrote(writes.state.name)
+        )
         recording = await Recording.begin(options, tracks, self._root, sink)
         entry = _Entry(name, channel, writes.state.name, remarks, recording=recording)
         entry.tap = _Tap(found, tracks, recording)
@@ -212,6 +215,8 @@ class Recordings:
                 log.exception("recording not recovered")
 
     async def _recover(self, journal: Journal) -> None:
+        from heliograph.storage.volume.writing import GrowingWriter
+
         replay = await asyncio.to_thread(journal.replay)
         object = replay.title.object
         for name in self._volumes():
@@ -229,34 +234,26 @@ class Recordings:
             volume, manifest = self._volume(""), None
             writer = volume.writer(object)
         name = volume.state.name
-        sink = GrowingVolume(writer, lambda: self._wrote(name))
+        sink = _Sink(GrowingWriter(writer), lambda: self._wrote(name))
         recording = await Recording.recover(journal, sink, manifest)
         entry = _Entry(replay.title.name, replay.title.source, name, recording=recording)
         self._follow(entry)
         log.info("recording is finished from its journal", title=entry.name, volume=name)
 
 
-class GrowingVolume:
-    """A ``recording.GrowingSink``: an object of a volume."""
+class _Sink:
+    """A ``recording.GrowingSink``: an object of a volume, of whose growth others are told."""
 
-    def __init__(self, writer: Writer, grew: Callable[[], None]) -> None:
+    def __init__(self, writer: GrowingWriter, grew: Callable[[], None]) -> None:
         self._writer = writer
         self._grew = grew
-
-    async def put(self, number: int, block: bytes) -> None:
-        """As ``GrowingSink``."""
-        if number > self._writer.blocks:
-            raise MalformedError("recording", f"block {number} before block {self._writer.blocks}")
-        if number == self._writer.blocks:  # else it was put before
-            await self._writer.write(block)
+        self.put = writer.put
 
     async def grow(self, head: bytes) -> None:
-        """As ``GrowingSink``."""
-        await self._writer.publish(head)
+        await self._writer.grow(head)
         self._grew()
 
     async def finish(self, head: bytes) -> None:
-        """As ``GrowingSink``."""
         await self._writer.finish(head)
         self._grew()
 

@@ -85,7 +85,7 @@ class Shelf:
         """Where its blocks are read."""
         placed = self._objects[manifest.object]
         blocks = None if manifest.live else len(manifest.blocks)
-        return self._holdings[placed.volume].source(manifest.object, blocks)
+        return self._holdings[placed.volume].volume.source(manifest.object, blocks)
 
     def titles(self) -> Sequence[Manifest]:
         """All, by name."""

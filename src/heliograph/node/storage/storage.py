@@ -337,8 +337,7 @@ class Storage:
 
     def _uncached(self, manifest: Manifest) -> BlockSource:
         placed = self.shelf.placed(manifest.name)
-        volume = self.volume("" if placed is None else placed.volume)
-        return volume.source(manifest.object, len(manifest.blocks))
+        return _FromDisks(self.volume("" if placed is None else placed.volume), manifest)
 
     async def remove_title(self, name: str, by: Actor) -> None:
         """Remove a title; ``NotFoundError``."""
@@ -437,7 +436,7 @@ class Storage:
                         await self.disks.release(disk)
                 elif holding is None:
                     self.holdings[name] = self._hold(state)
-                    await self.holdings[name].refresh()
+                    await self.holdings[name].begin()
                 elif holding.state.version < state.version:
                     await holding.update(state)
                 else:
@@ -510,6 +509,17 @@ class Storage:
 
     def _present_done(self, name: str) -> list[tuple[tuple[NodeId, str], Json]]:
         return [(at, value) for at, value in self._bus.present(DONE).items() if at[1] == name]
+
+
+class _FromDisks:
+    """A ``BlockSource`` past the memory: what lies on the disks is the question."""
+
+    def __init__(self, volume: Volume, manifest: Manifest) -> None:
+        self._volume = volume
+        self._object = manifest.object
+
+    async def block(self, number: int, deadline: float | None = None) -> bytes:
+        return await self._volume.block(self._object, number, deadline)
 
 
 def _capacity(value: Mapping[str, Any]) -> int | None:

@@ -56,16 +56,17 @@ class Volume:
         peers: Peers,
         *,
         refresh: Callable[[], Awaitable[VolumeState]] | None = None,
-        memory: int = 0,
+        shared: SharedBlocks | None = None,
     ) -> None:
-        """``local``: this node's disks, None where it has none. ``memory``: bytes of blocks kept.
+        """``local``: this node's disks, None where it has none. ``shared``: blocks in memory, of all
+        volumes of the node; None: none are kept.
 
         ``refresh`` gives the newest state from whoever keeps it; it is asked when what is known
         here turns out to be outdated.
         """
         self.reach = Reach(node, state, local, peers, refresh)
         self.fetcher = Fetcher(self.reach)
-        self.shared = SharedBlocks(memory)
+        self.shared = SharedBlocks(0) if shared is None else shared
         """What ``source`` reads goes through it."""
 
     @property
