@@ -202,6 +202,7 @@ class Imports:
         options = ImportOptions(
             found.name,
             title=found.title or Path(found.file).stem or found.name,
+            source=found.file,
             object=writer.object,
             block=volume.state.scheme.block,
         )
