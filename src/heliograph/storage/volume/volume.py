@@ -58,8 +58,9 @@ class Volume:
         refresh: Callable[[], Awaitable[VolumeState]] | None = None,
         shared: SharedBlocks | None = None,
     ) -> None:
-        """``local``: this node's disks, None where it has none. ``shared``: blocks in memory, of all
-        volumes of the node; None: none are kept.
+        """``local``: this node's disks, None where it has none.
+
+        ``shared``: blocks in memory, of all volumes of the node; None: none are kept.
 
         ``refresh`` gives the newest state from whoever keeps it; it is asked when what is known
         here turns out to be outdated.
