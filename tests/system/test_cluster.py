@@ -50,7 +50,7 @@ class Node:
             "[https]\nport = 0\n[rtmp]\nport = 0\n[webrtc]\nport = 0\n"
             f'[mesh]\nhost = "127.0.0.1"\nport = {free_port()}\n'
             f'[cluster]\nenabled = true\nname = "{name}"\nhost = "127.0.0.1"\nport = {self.bus}\n'
-            f"scouting = false\n{more}{channel}"
+            f"scouting = false\n[storage]\nport = {free_port()}\n{more}{channel}"
         )
         self._log = directory / "server.log"
         self.http, self.rtsp = f"http://127.0.0.1:{http}", f"rtsp://127.0.0.1:{rtsp}"

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy.exc
+import structlog
 from sqlalchemy import URL, Connection, ExceptionContext, event, make_url, text
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
@@ -41,6 +42,8 @@ from heliograph.model.errors import (
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
+
+log = structlog.get_logger(__name__)
 
 #: Milliseconds that SQLite waits for another process's transaction.
 BUSY_TIMEOUT_MS = 5000
@@ -75,6 +78,18 @@ _QUERY = {"host", "port", "ssl", "sslmode", "passfile", "target_session_attrs", 
 _TRY_AGAIN = {"40001", "40P01", "55P03", "57014"}
 #: SQLSTATE of a server that was made a standby: the connection is good for nothing any more.
 _READ_ONLY = "25006"
+
+
+def unclosed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Handle what no owner of a task did; an event loop's exception handler.
+
+    SQLAlchemy leaves the farewell to a server that is away to a task that nobody asks for its end:
+    it has nothing to tell but that the server is away, which is known.
+    """
+    if "_terminate_graceful_close" in repr(context.get("future")):
+        log.info("a connection to the database ended without a farewell")
+    else:
+        loop.default_exception_handler(context)
 
 
 class Database:

@@ -86,14 +86,17 @@ def replace(
     place: PlaceArgument,
     volume: VolumeOption = "",
     capacity: CapacityOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="The old one is gone: make anew what it had.")
+    ] = False,
     wait: WaitOption = True,
     server: ServerOption = HERE,
     key: KeyOption = None,
 ) -> None:
-    """Put a directory in the place of a disk, which may be gone."""
+    """Put a directory in the place of a disk: only what that one had moves."""
     name, found = _find(server, key, volume, disk)
     body = disk_wish(place, capacity)
-    path = f"{_disks(name)}/{found}/replace"
+    path = f"{_disks(name)}/{found}/replace{'?force=true' if force else ''}"
     made = ask("POST", server, path, key, body, patience=MEASURING)
     print(f"{made['id']}: in the place of {found}")
     if wait:

@@ -17,6 +17,7 @@ import uvloop
 
 from heliograph import __version__
 from heliograph.catalogue.catalogue import Catalogue
+from heliograph.catalogue.engine import unclosed
 from heliograph.live.channel import Channel
 from heliograph.live.chat_exchange import ChatExchange
 from heliograph.live.chat_rooms import Chats
@@ -524,6 +525,7 @@ async def _serve(
     settings: Settings, load: Callable[[], Loaded], started: Callable[[Server], None]
 ) -> None:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(unclosed)
     stop = asyncio.Event()
     reloads: set[asyncio.Task[None]] = set()
     server = Server(settings)

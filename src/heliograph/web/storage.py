@@ -70,7 +70,15 @@ class StorageFace(Protocol):
     ) -> dict[str, Any]: ...
 
     async def replace_disk(
-        self, volume: str, disk: str, *, node: str, path: str, capacity: int | None, by: Actor
+        self,
+        volume: str,
+        disk: str,
+        *,
+        node: str,
+        path: str,
+        capacity: int | None,
+        force: bool,
+        by: Actor,
     ) -> dict[str, Any]: ...
 
     async def set_limits(
@@ -264,10 +272,15 @@ async def remove_disk(
 
 @router.post("/volumes/{volume}/disks/{disk}/replace", status_code=201, responses=ORDERS)
 async def replace_disk(
-    volume: str, disk: str, new: DiskWish, storage: Found, by: Administering
+    volume: str,
+    disk: str,
+    new: DiskWish,
+    storage: Found,
+    by: Administering,
+    force: Annotated[bool, Query(description="The old one is gone: do not read it.")] = False,
 ) -> dict[str, Any]:
-    """Put a directory in the place of a disk, which may be gone."""
-    return await storage.replace_disk(volume, disk, **new.model_dump(), by=by.actor)
+    """Put a directory in the place of a disk: only what that one had moves."""
+    return await storage.replace_disk(volume, disk, **new.model_dump(), force=force, by=by.actor)
 
 
 @router.get("/titles", responses=answers(401, 403, 503))

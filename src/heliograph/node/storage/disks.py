@@ -100,7 +100,7 @@ class LocalDisks:
             raise
         self.faults.pop(disk.path, None)
         self.open[disk.id] = DiskReader(disk)
-        room = capacity or int(usage.capacity * SHARE)
+        room = min(capacity, usage.capacity) if capacity else int(usage.capacity * SHARE)
         return DiskEntry(disk.id, self._node, disk.path, room, max(1, int(speed.read_bps)))
 
     async def release(self, disk: DiskId) -> None:

@@ -47,6 +47,8 @@ class Holding:
         self.volume = Volume(node, state, self.local, peers, refresh=refresh, shared=blocks)
         self.reconciler: Reconciler | None = None
         """None: none of its disks is here."""
+        self._seen: set[DiskId] = set()
+        """Disks that are, or were, of the volume."""
         self.counters: Counter[str] = Counter(damaged=0, mended=0, lost=0)
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[object]] = set()
@@ -70,8 +72,9 @@ class Holding:
     async def refresh(self) -> None:
         """Take the disks that are here now, and let go of those that have left the volume."""
         mine = {one.id for one in self.state.disks_of(self._node)}
+        self._seen |= {one.id for one in self.state.disks}
         for disk in [*self._disks.of(self.name)]:
-            if disk not in mine and self.state.version:
+            if disk in self._seen and disk not in mine:  # else it is about to come
                 self.local.readers.pop(disk, None)
                 await self._disks.release(disk)
                 log.info("disk left its volume", volume=self.name, disk=disk)

@@ -222,12 +222,24 @@ class Storage:
         return {"volume": volume, "disk": disk, "version": state.version}
 
     async def replace_disk(
-        self, volume: str, disk: str, *, node: str, path: str, capacity: int | None, by: Actor
+        self,
+        volume: str,
+        disk: str,
+        *,
+        node: str,
+        path: str,
+        capacity: int | None,
+        force: bool = False,
+        by: Actor,
     ) -> dict[str, Any]:
-        """Put a directory in the place of a disk."""
-        self._holding(volume)
-        entry = await self._prepare(volume, {"node": node, "path": path, "capacity": capacity})
+        """Put a directory in the place of a disk; ``force``: of one that is gone, whose blocks
+        are made anew."""
+        old = self._holding(volume).state.disk(DiskId(disk))
+        room = capacity or (None if old is None else old.capacity)
+        entry = await self._prepare(volume, {"node": node, "path": path, "capacity": room})
         try:
+            if force and old is not None and old.state is not DiskState.LOST:
+                await self.states.change(volume, {"do": "fail", "disks": [disk]}, by)
             await self.states.change(volume, {"do": "replace", "old": disk, "disk": entry}, by)
         except BaseException:
             await self._release([entry])

@@ -1,0 +1,151 @@
+"""Titles on disks, as people use them: one server, its commands, players, and kills."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.system.conftest import PATIENCE, stop, until
+from tests.system.test_cluster import Node
+
+#: Pictures of the film.
+PICTURES = 150
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six seconds with B-frames and a tone."""
+    file = tmp_path_factory.mktemp("film") / "A film.mp4"
+    line = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25"]
+    line += ["-f", "lavfi", "-i", "sine", "-t", str(PICTURES / 25), "-c:v", "libx264", "-bf", "2"]
+    line += ["-g", "25", "-b:v", "2M", "-c:a", "aac", str(file)]
+    subprocess.run(line, check=True, timeout=PATIENCE)
+    return file
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    made = Node(tmp_path / "node", "node", keeps=True)
+    made.start()
+    yield made
+    if made.served is not None:
+        stop(made.process)
+        assert "Traceback" not in made.served.log.read_text()
+
+
+def pictures(url: str, *options: str) -> list[str]:
+    """Digests of the pictures that a player decodes."""
+    line = ["ffmpeg", "-v", "error", *options, "-i", url, "-map", "0:v"]
+    line += ["-fps_mode", "passthrough", "-f", "framemd5", "-"]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=PATIENCE)
+    return [one.split(",")[-1].strip() for one in done.stdout.splitlines() if one[0] != "#"]
+
+
+def titles(node: Node) -> dict[str, Any]:
+    return {one["name"]: one for one in json.loads(node.helio("volume", "titles", "--json"))}
+
+
+def volume(node: Node) -> dict[str, Any]:
+    (found,) = json.loads(node.helio("volume", "list", "--json"))
+    return dict(found)
+
+
+def test_a_film_is_imported_played_checked_and_exported(
+    node: Node, film: Path, tmp_path: Path
+) -> None:
+    wanted = pictures(str(film))
+    assert len(wanted) == PICTURES
+    said = node.helio("title", "import", str(film))
+    assert said.startswith(f"A-film: {node.http}/watch/A-film")
+    assert titles(node)["A-film"]["duration"] == pytest.approx(PICTURES / 25, abs=0.2)
+    for transport in ("tcp", "udp"):
+        assert pictures(f"{node.rtsp}/A-film", "-rtsp_transport", transport) == wanted
+    assert pictures(f"{node.http}/hls/A-film/index.m3u8") == wanted
+    assert "all as they should be" in node.helio("title", "verify", "A-film")
+    copy = tmp_path / "copy.mp4"
+    node.helio("title", "export", "A-film", "-o", str(copy))
+    assert pictures(str(copy)) == wanted
+    # The control: another film has other pictures.
+    assert pictures(str(copy), "-ss", "1") != wanted
+    node.helio("title", "erase", "A-film")
+    assert titles(node) == {}
+    until("its blocks are gone", lambda: volume(node)["disks"][0]["blocks"] == 0)
+
+
+def test_disks_come_and_go_and_one_is_pulled(node: Node, film: Path, tmp_path: Path) -> None:
+    wanted = pictures(str(film))
+    places = [str(tmp_path / f"disk-{letter}") for letter in "abcd"]
+    node.helio("volume", "create", "films", *places[:3], "--data", "2", "--parity", "1")
+    node.helio("title", "import", str(film), "--name", "film")
+    node.helio("disk", "add", places[3])
+    node.helio("disk", "remove", places[0])
+    assert {one["path"] for one in volume(node)["disks"]} == {*places[1:]}
+    assert pictures(f"{node.rtsp}/film", "-rtsp_transport", "tcp") == wanted
+    # Its directory is gone while the server runs; nobody says a word to it.
+    subprocess.run(["rm", "-rf", places[1]], check=True)
+    assert pictures(f"{node.http}/hls/film/index.m3u8") == wanted
+    # What is left is as many as a group has members only with another disk.
+    node.helio("disk", "replace", places[1], places[0] + "-again", "--force")
+    assert volume(node)["lost"] == {"blocks": 0, "titles": []}
+    assert "all as they should be" in node.helio("title", "verify", "film")
+
+
+def test_what_is_no_film_is_refused_and_leaves_nothing(node: Node, tmp_path: Path) -> None:
+    lie = tmp_path / "lie.mp4"
+    lie.write_bytes(b"\0\0\0\x18ftypisom" + b"no film at all " * 9000)
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        node.helio("title", "import", str(lie))
+    assert "lie.mp4" in caught.value.stderr
+    assert titles(node) == {}
+    until("nothing is kept of it", lambda: volume(node)["disks"][0]["blocks"] == 0)
+
+
+def test_a_recording_outlives_a_killed_server(node: Node) -> None:
+    assert node.served is not None
+    publisher = subprocess.Popen(
+        ["ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25"]
+        + ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "25"]
+        + ["-f", "rtsp", "-rtsp_transport", "tcp", node.served.publish_url()],
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        until("it is on air", lambda: node.state_of() == "on_air")
+        node.helio("title", "record", "demo", "monday")
+
+        def recorded() -> float:
+            (one,) = json.loads(asked(node, "/recordings"))["recordings"]
+            return float(one["seconds"])
+
+        until("some seconds are recorded", lambda: recorded() > 5)
+        # It grows, and who comes later sees it from its begin on.
+        until("it is listed", lambda: titles(node).get("monday", {}).get("live"))
+        before = recorded()
+        node.process.send_signal(signal.SIGKILL)
+        node.process.wait()
+        publisher.wait(PATIENCE)
+    finally:
+        publisher.kill()
+        publisher.wait()
+    node.start()
+    until("it is finished", lambda: titles(node).get("monday", {}).get("live") is False)
+    assert titles(node)["monday"]["duration"] >= before - 1.0
+    assert "all as they should be" in node.helio("title", "verify", "monday")
+    assert len(pictures(f"{node.rtsp}/monday", "-rtsp_transport", "tcp")) >= (before - 1.0) * 24
+
+
+def asked(node: Node, path: str) -> str:
+    """What the API says below ``/api/v1/storage``."""
+    key = (node.state / "administrator.key").read_text().strip()
+    line = [
+        "curl",
+        "-sf",
+        "-H",
+        f"Authorization: Bearer {key}",
+        f"{node.http}/api/v1/storage{path}",
+    ]
+    return subprocess.run(line, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
