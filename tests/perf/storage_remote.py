@@ -162,7 +162,7 @@ def _copy_one(source: Path, target: Path) -> None:
 async def _serve(path: Path) -> None:
     with Disk.open(path) as disk:
         reader = DiskReader(disk)
-        server = StoreServer(LocalStore(NODE, [reader]), "bench")
+        server = StoreServer({"bench": LocalStore(NODE, [reader])}.get)
         port = await server.start("127.0.0.1")
         began = time.process_time()
         print(port, flush=True)

@@ -66,8 +66,8 @@ def weighted(drawn: Words, weights: NDArray[np.float64]) -> NDArray[np.float64]:
     ``drawn``: 64 bits a block and candidate; candidates are the last axis, their
     weights above 0. Where all weights are alike the numbers themselves say who wins.
     """
-    # The middle of each of 2^53 steps: never 0, never 1.
-    u = ((drawn >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    # The middle of each of 2^52 steps: never 0, never 1.
+    u = ((drawn >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     scores: NDArray[np.float64] = u - 1
     if weights.min() != weights.max():
         scores = log(u) / weights

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from heliograph.storage.placement import seed_of
@@ -53,6 +53,7 @@ def test_weights_decide_how_often_a_candidate_wins():
 
 
 @given(WORD)
+@example((1 << 64) - 1)
 @settings(max_examples=200, deadline=None)
 def test_scores_are_logarithms(word: int):
     scores = weighted(np.array([[word, word]], np.uint64), np.array([2.0, 1.0]))[0]

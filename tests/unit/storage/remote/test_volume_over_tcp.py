@@ -35,7 +35,7 @@ class Wired(Cluster):
         """Let all nodes be reached."""
         for id, node in self.nodes.items():
             if id not in self.servers:
-                self.servers[id] = StoreServer(node.store, "films")
+                self.servers[id] = StoreServer({"films": node.store}.get)
                 port = await self.servers[id].start("127.0.0.1")
                 self.addresses[id] = Address("127.0.0.1", port)
         for peers in self.wires:
