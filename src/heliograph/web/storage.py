@@ -9,9 +9,10 @@ from typing import Annotated, Any, Protocol, TypeAlias
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import ClientDisconnect
 
 from heliograph.catalogue.values import Actor
-from heliograph.model.errors import BusyError, HelioError
+from heliograph.model.errors import BusyError, HelioError, MalformedError
 from heliograph.web.access import Administering, Administrator, Context, still_administrator
 from heliograph.web.errors import answers
 from heliograph.web.streams import ENDLESS, EventStream, Hub
@@ -311,9 +312,12 @@ async def import_title(
         name, title=title, volume=volume, file=filename, size=size, by=by.actor
     )
     async with begun as upload:
-        async for piece in request.stream():
-            if piece:
-                await upload.write(piece)
+        try:
+            async for piece in request.stream():
+                if piece:
+                    await upload.write(piece)
+        except ClientDisconnect:  # who sent it hears no answer; those who look at imports do
+            raise MalformedError("file", "it broke off while it was sent") from None
         return await upload.finish()
 
 
