@@ -10,7 +10,7 @@ const backend = process.env.HELIO_SERVER ?? "http://127.0.0.1:8080";
 const routes: readonly (readonly [RegExp, string])[] = [
   [/^\/watch\//, "/watch.html"],
   [/^\/live(\/|$)/, "/live.html"],
-  [/^\/admin\/(contents|reports)(\?|$)/, "/$1.html"],
+  [/^\/admin\/(contents|reports|storage)(\?|$)/, "/$1.html"],
   [/^\/(sign-in|setup|mine|admin|cluster)(\?|$)/, "/$1.html"],
 ];
 
@@ -40,6 +40,7 @@ export default defineConfig({
         cluster: file("cluster.html"),
         contents: file("contents.html"),
         reports: file("reports.html"),
+        storage: file("storage.html"),
         signIn: file("sign-in.html"),
         setup: file("setup.html"),
         notFound: file("404.html"),
@@ -69,6 +70,7 @@ export default defineConfig({
   server: {
     proxy: {
       "/api": backend,
+      "/titles": backend,
       "/hls": backend,
       "/whip": backend,
       "/whep": backend,

@@ -52,6 +52,7 @@ _PAGES = {
     "/admin/contents": "contents.html",
     "/cluster": "cluster.html",
     "/admin/reports": "reports.html",
+    "/admin/storage": "storage.html",
 }
 
 #: Scripts may run in pages of other sites, also in those that ask everything whether it may

@@ -58,18 +58,20 @@ const TIMEOUT_MS = 10_000;
  * One request; gives the answer's JSON, null where it has none.
  *
  * @param revision what was read before; refused with 412 where it is another one now
+ * @param timeoutMs until it is given up
  */
 export async function request<T>(
   method: string,
   path: string,
   body?: unknown,
   revision?: number,
+  timeoutMs = TIMEOUT_MS,
 ): Promise<T> {
   let response: Response;
   try {
     response = await fetch(`/api/v1${path}`, {
       method,
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+      signal: AbortSignal.timeout(timeoutMs),
       headers: {
         ...(body === undefined ? {} : { "content-type": "application/json" }),
         ...(revision === undefined ? {} : { "if-match": `"${revision}"` }),
@@ -81,11 +83,21 @@ export async function request<T>(
   }
   const json = (await response.json().catch(() => null)) as unknown;
   if (response.ok) return json as T;
+  throw refusal(response.status, response.statusText, json, response.headers.get("retry-after"));
+}
+
+/** What an answer that is none of success says; `json` is its body, null where that is none. */
+export function refusal(
+  status: number,
+  statusText: string,
+  json: unknown,
+  retryAfter: string | null,
+): ApiError {
   const { error } = (json ?? {}) as { error?: { message?: string; subject?: string | null } };
-  const wait = Number.parseInt(response.headers.get("retry-after") ?? "", 10);
-  throw new ApiError(
-    response.status,
-    error?.message ?? (response.statusText || `The server answered with ${response.status}.`),
+  const wait = Number.parseInt(retryAfter ?? "", 10);
+  return new ApiError(
+    status,
+    error?.message ?? (statusText || `The server answered with ${status}.`),
     error?.subject ?? null,
     Number.isNaN(wait) ? null : wait,
   );

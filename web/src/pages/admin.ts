@@ -61,6 +61,7 @@ export class AdminPage extends LitElement {
         <server-figures></server-figures>
         <p class="more"><a href="/cluster">The cluster: units, channels, logs</a></p>
         <p class="more"><a href="/admin/contents">Titles on demand, and the servers that hold them</a></p>
+        <p class="more"><a href="/admin/storage">Storage: volumes, disks, and titles on them</a></p>
         <p class="more"><a href="/admin/reports">Reports: what was asked for and played</a></p>
       </section>
       <section class="card">

@@ -2,13 +2,14 @@ import { html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, state } from "lit/decorators.js";
 import "../admin/cluster/channel-list";
 import "../admin/cluster/dialog";
-import { type Ask, type Outcome, reason } from "../admin/cluster/dialog";
+import type { Ask, Outcome } from "../admin/cluster/dialog";
 import { History } from "../admin/cluster/history";
 import "../admin/cluster/inspector";
 import "../admin/cluster/log-panel";
 import { leadership, left, merged, totals } from "../admin/cluster/model";
 import "../admin/cluster/spark-line";
 import "../admin/cluster/unit-list";
+import { reason } from "../admin/reason";
 import { stranger } from "../admin/stranger";
 import { ApiError } from "../api/client";
 import {

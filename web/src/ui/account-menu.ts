@@ -178,7 +178,7 @@ export class AccountMenu extends LitElement {
         <small>${name === person.name ? "" : `${person.name}, `}${ROLES[person.role]}</small>
       </p>
       ${broadcasts(current) ? html`<a href="/mine">My channels</a>` : nothing}
-      ${current?.administrator ? html`<a href="/admin">Administration</a><a href="/admin/contents">Titles and servers</a><a href="/cluster">Cluster</a>` : nothing}
+      ${current?.administrator ? html`<a href="/admin">Administration</a><a href="/admin/contents">Titles and servers</a><a href="/admin/storage">Storage</a><a href="/cluster">Cluster</a>` : nothing}
       <button @click=${this.askPassword}>Change password</button>
       <button @click=${this.signOut}>Sign out</button>
     </div>`;

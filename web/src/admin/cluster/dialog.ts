@@ -1,6 +1,6 @@
 import { css, html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
-import { ApiError, createChannel, deleteChannel } from "../../api/client";
+import { createChannel, deleteChannel } from "../../api/client";
 import {
   type ChannelView,
   type Closing,
@@ -15,12 +15,12 @@ import {
   shrinkChannel,
   type UnitView,
 } from "../../api/cluster";
-import { explain } from "../../api/session";
 import "../../ui/copy-line";
 import { dialogs } from "../../ui/dialog";
 import { count } from "../../ui/format";
 import { field, forms, wrong } from "../../ui/forms";
 import { shared } from "../../ui/shared";
+import { reason } from "../reason";
 
 /** What is to be done. */
 export type Ask =
@@ -41,15 +41,6 @@ export interface Outcome {
 
 /** Groups of one order at most, as the server has it. */
 const MAX_GROUPS = 50;
-
-/** What went wrong; a manager's refusals are for people. */
-export function reason(error: unknown): string {
-  if (error instanceof ApiError && (error.status === 502 || error.status === 503)) {
-    const { message } = error;
-    return `${message.charAt(0).toUpperCase()}${message.slice(1)}.`.replace(/\.\.$/, ".");
-  }
-  return explain(error);
-}
 
 interface Words {
   readonly title: string;
