@@ -215,6 +215,7 @@ class _Looks:
                     before = view
             except HelioError as error:
                 self._hub.tell("trouble", {"message": error.message}, "trouble")
+                before = None  # the next view says that it is over
             await asyncio.sleep(PERIOD)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -142,6 +144,8 @@ class Receiving:
         self.left = "" if kind is None else kind.__name__
 
     async def write(self, data: bytes) -> None:
+        if self._stored.hold is not None:
+            await asyncio.to_thread(self._stored.hold.wait)
         self.pieces.append(len(data))
         self.received += len(data)
         if self.received > self._stored.most:
@@ -166,6 +170,8 @@ class Stored:
         """What, by whom, with which values."""
         self.received: list[Receiving] = []
         self.most = 1 << 30
+        self.hold: threading.Event | None = None
+        """What pieces of files wait for."""
         self.error: Exception | None = None
 
     def _note(self, what: str, by: Actor, **values: Any) -> dict[str, Any]:

@@ -251,6 +251,8 @@ async def test_changes_are_pushed_and_each_once(
         stored.error = UnreachableError("the other nodes do not answer")
         assert await events.next() == ("trouble", {"message": "the other nodes do not answer"})
         stored.error = None
+        # That it is over is told, though nothing is new.
+        assert await events.until("view") == first
         stored.found = second = EMPTY | {"volumes": [volume(titles=2)]}
         assert await events.until("view") == second
         # Who comes later sees what there is at once.

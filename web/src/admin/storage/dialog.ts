@@ -69,9 +69,6 @@ export class StorageDialog extends LitElement {
         gap: 0.7rem;
         align-items: end;
       }
-      .disk-fields > button {
-        min-height: 2.75rem;
-      }
       table {
         width: 100%;
         border-collapse: collapse;

@@ -45,7 +45,7 @@ export const diskFields = (remove?: {
     /></label>
     ${
       remove
-        ? html`<button class="press small" type="button" aria-label=${remove.label} @click=${remove.press}>
+        ? html`<button class="press" type="button" aria-label=${remove.label} @click=${remove.press}>
             Leave out
           </button>`
         : ""

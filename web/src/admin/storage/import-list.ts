@@ -73,9 +73,6 @@ export class ImportList extends LitElement {
         grid-column: 1 / -1;
         overflow-wrap: anywhere;
       }
-      .file > button {
-        min-height: 2.75rem;
-      }
       ul {
         margin-top: 0.6rem;
       }
@@ -126,7 +123,7 @@ export class ImportList extends LitElement {
         @dragleave=${this.dragged}
         @drop=${this.dropped}
       >
-        <p>Drop films here: MP4, MOV, Matroska, WebM or MPEG-TS</p>
+        <p>Drop films here: MP4, Matroska, WebM, MPEG-TS and others</p>
         <button class="press" @click=${this.browse}>Choose files</button>
         <input type="file" multiple hidden tabindex="-1" @change=${this.picked} />
       </div>
@@ -169,7 +166,7 @@ export class ImportList extends LitElement {
             />
           </label>
           <button
-            class="press small"
+            class="press"
             type="button"
             aria-label=${`Leave ${one.file.name} out`}
             @click=${() => {

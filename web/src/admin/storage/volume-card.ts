@@ -98,7 +98,9 @@ export class VolumeCard extends LitElement {
       }
       .nodes {
         display: grid;
-        gap: 1.1rem;
+        grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr));
+        gap: 1.1rem 2rem;
+        align-items: start;
       }
       .disks {
         padding: 0;
