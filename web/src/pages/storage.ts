@@ -84,8 +84,7 @@ export class StoragePage extends LitElement {
   override disconnectedCallback(): void {
     super.disconnectedCallback();
     this.feed.stop();
-    this.titlesPoll.stop();
-    this.recordingsPoll.stop();
+    this.follow(false);
     this.started = false;
     clearTimeout(this.saidTimer);
   }
@@ -95,8 +94,7 @@ export class StoragePage extends LitElement {
     this.started = true;
     void this.load();
     this.feed.start();
-    this.titlesPoll.start();
-    this.recordingsPoll.start();
+    this.follow(this.tab === "titles");
   }
 
   override render(): TemplateResult {
@@ -225,7 +223,16 @@ export class StoragePage extends LitElement {
     if (before && signature(before) !== signature(view)) void this.titlesPoll.now();
   }
 
+  /** Ask for titles and recordings, while they are shown. */
+  private follow(shown: boolean): void {
+    for (const poll of [this.titlesPoll, this.recordingsPoll]) {
+      if (shown) poll.start();
+      else poll.stop();
+    }
+  }
+
   private show(tab: Tab): void {
+    if (tab !== this.tab) this.follow(tab === "titles");
     this.tab = tab;
     history.replaceState(null, "", `#${tab}`);
   }
@@ -235,6 +242,7 @@ export class StoragePage extends LitElement {
   };
 
   private readonly look = (): void => {
+    void this.load();
     void this.recordingsPoll.now();
   };
 

@@ -133,7 +133,10 @@ export class StoredTitles extends LitElement {
       ${reading ? progressBar(check.total ? check.done / check.total : null, `Check of ${shown}`) : nothing}
       ${
         check
-          ? html`<p class="line ${reading || check.good ? "" : "bad"}" role="status">
+          ? html`<p
+              class="line ${reading || check.good ? "" : "bad"}"
+              role=${reading ? nothing : "status"}
+            >
               ${checkLine(check)}
             </p>`
           : nothing
