@@ -240,7 +240,9 @@ async def test_a_file_is_sent_and_imported(chromium: Chromium, tmp_path: Path) -
         assert stage.count("[data-import=high] [role=progressbar]") == 1
         # The server tells of it, too: it is one file all the same.
         receiving = import_("high", "receiving", bytes=100, total=SENT)
-        stored.found = stored.found | {"imports": [receiving]}
+        stored.found = stored.found | {"imports": [receiving, import_("other", "waiting")]}
+        stage.until("another file", lambda: stage.count("[data-import=other]") == 1)
+        assert stage.count("[data-import=high]") == 1
         going_on.set()
         stage.until("all of it", lambda: stored.received[0].finished)
         assert stored.received[0].received == SENT
