@@ -77,12 +77,20 @@ class Stage:
             self.tab.on(lambda page: page.screenshot(path=path, full_page=True))
 
 
-async def act(chromium: Chromium, stored: Stored, play: Callable[[Stage], None]) -> None:
+async def act(
+    chromium: Chromium, stored: Stored, play: Callable[[Stage], None], *, on_air: bool = False
+) -> None:
     """Serve the pages, and play in a thread."""
     async with running(context={"storage": stored}) as site:
         await site.http.post("/api/v1/accounts", json=ACCOUNT, headers=ADMIN)
+        if on_air:
+            await site.on_air()
         stage = Stage(chromium, site, stored)
-        await asyncio.to_thread(play, stage)
+        try:
+            await asyncio.to_thread(play, stage)
+        finally:
+            if stored.hold is not None:  # else what waits for it would wait for ever
+                stored.hold.set()
         assert stage.tab.complaints == []
         await asyncio.to_thread(stage.tab.close)
         site.context.streams.close()
@@ -340,14 +348,7 @@ async def test_titles_are_verified_erased_and_recorded(chromium: Chromium) -> No
         stage.tab.click("Stop recording monday")
         assert stage.ordered() == ("stop", {"name": "monday"})
 
-    async with running(context={"storage": stored}) as site:
-        await site.http.post("/api/v1/accounts", json=ACCOUNT, headers=ADMIN)
-        await site.on_air()
-        stage = Stage(chromium, site, stored)
-        await asyncio.to_thread(play, stage)
-        assert stage.tab.complaints == []
-        await asyncio.to_thread(stage.tab.close)
-        site.context.streams.close()
+    await act(chromium, stored, play, on_air=True)
 
 
 async def test_a_server_without_storage_says_so(chromium: Chromium) -> None:
