@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from heliograph.bus import Bus, Registration, Request
+from heliograph.bus import Announcement, Bus, Registration, Request
 from heliograph.bus.wire import Json
 from heliograph.catalogue.values import Actor
 from heliograph.catalogue.volumes import Volumes
@@ -24,7 +24,6 @@ from heliograph.model.errors import (
     UnreachableError,
     WrongStateError,
 )
-from heliograph.model.nodes import NodeId
 from heliograph.node.periodic import Periodic
 from heliograph.node.settings.storage import StorageSettings
 from heliograph.node.storage.checks import Checks
@@ -51,8 +50,12 @@ log = structlog.get_logger(__name__)
 
 #: Methods by which any node has another make a directory a disk, or let go of it.
 PREPARE, RELEASE = "storage.prepare", "storage.release"
-#: Kind of the name by which a node tells for which version of a volume all is where it is to be.
-DONE = "volume-done"
+#: Kind of the name by which a node tells which version of a volume's state it goes by, and for
+#: which one all is where it is to be.
+HERE = "volume-here"
+#: Seconds that an order waits until all nodes of its volume go by it: who writes at once must find
+#: them ready. Those that are away learn of it later.
+KNOWN = 3.0
 #: Seconds that measuring a disk on another node may take.
 PREPARING = 20.0
 #: Seconds between two looks whether a change is done everywhere, and disks that were away are back.
@@ -97,7 +100,8 @@ class Storage:
         )
         self.checks = Checks(self.shelf, self._uncached)
         self.views = Views(bus, self.disks, self.holdings, self.shelf, self.imports, self.blocks)
-        self._done: dict[str, Any] = {}
+        self._here: dict[str, Announcement] = {}
+        self._done: dict[str, int] = {}
         self._registrations: list[Registration] = []
         self._updates: dict[str, asyncio.Task[None]] = {}
         self._looks = Periodic("changes of volumes", LOOK_PERIOD, self._look)
@@ -126,7 +130,7 @@ class Storage:
     async def close(self) -> None:
         """End: what is being read or written has a moment, the rest goes on at the next start."""
         await self._looks.stop()
-        for registration in (*self._registrations, *self._done.values()):
+        for registration in (*self._registrations, *self._here.values()):
             registration.close()
         await self.imports.close()
         await self.checks.close()
@@ -443,14 +447,17 @@ class Storage:
                     if holding is None:
                         return
                     del self.holdings[name]
+                    self._here.pop(name).close()
                     await holding.close()
                     for disk in [*self.disks.of(name)]:
                         await self.disks.release(disk)
                 elif holding is None:
                     self.holdings[name] = self._hold(state)
                     await self.holdings[name].begin()
+                    self._tell(name)
                 elif holding.state.version < state.version:
                     await holding.update(state)
+                    self._tell(name)
                 else:
                     self.shelf.look_soon()
                     return
@@ -458,11 +465,37 @@ class Storage:
             log.exception("volume not followed", volume=name)
 
     async def _settle(self, name: str) -> None:
-        """Wait until this node's view is what is known."""
+        """Wait until this node's view is what is known, and for others who are there, a while."""
         task = self._updates.get(name)
         if task is not None:
             await asyncio.wait([task])
         self.views.expire()
+        state = self.states.known.get(name)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(KNOWN):
+                while state is not None and not self._known(state):  # noqa: ASYNC110 - of others
+                    await asyncio.sleep(0.02)
+
+    def _known(self, state: VolumeState) -> bool:
+        """Whether all nodes of a volume go by its state."""
+        here = self._told_by(state.name)
+        return all(here.get(node, (0, 0))[0] >= state.version for node in state.nodes)
+
+    def _told_by(self, name: str) -> dict[str, tuple[int, int]]:
+        """By node: the version it goes by, and the one that is done there."""
+        found: dict[str, tuple[int, int]] = {}
+        for (node, volume), value in self._bus.present(HERE).items():
+            if volume == name and isinstance(value, list) and len(value) == 2:
+                found[node] = value[0], value[1]
+        return found
+
+    def _tell(self, name: str) -> None:
+        value: list[Json] = [self.holdings[name].state.version, self._done.get(name, 0)]
+        here = self._here.get(name)
+        if here is None:
+            self._here[name] = self._bus.announce(HERE, name, value)
+        else:
+            here.update(value)
 
     def _hold(self, state: VolumeState) -> Holding:
         from heliograph.node.storage.holding import Holding
@@ -494,11 +527,9 @@ class Storage:
 
     def _heard(self, volume: str, event: Event) -> None:
         if isinstance(event, Settled):
-            told = self._done.get(volume)
-            if told is None:
-                self._done[volume] = self._bus.announce(DONE, volume, event.version)
-            else:
-                told.update(event.version)
+            self._done[volume] = event.version
+            if volume in self._here:
+                self._tell(volume)
         elif isinstance(event, Lost):
             self.views.note_lost(volume, event)
 
@@ -513,14 +544,13 @@ class Storage:
             leaving = any(one.state is not DiskState.ACTIVE for one in state.disks)
             if not state.before and not leaving:
                 continue
-            done = {node: value for (node, _), value in self._present_done(name)}
-            if state.nodes and all(done.get(one) == state.version for one in state.nodes):
+            here = self._told_by(name)
+            if state.nodes and all(
+                here.get(one, (0, 0))[1] == state.version for one in state.nodes
+            ):
                 with contextlib.suppress(ConflictError):
                     order: dict[str, Json] = {"do": "settled", "version": state.version}
                     await self.states.change(name, order, Actor("storage", ""))
-
-    def _present_done(self, name: str) -> list[tuple[tuple[NodeId, str], Json]]:
-        return [(at, value) for at, value in self._bus.present(DONE).items() if at[1] == name]
 
 
 class _FromDisks:

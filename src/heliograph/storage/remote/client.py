@@ -15,6 +15,7 @@ from heliograph.model.errors import (
     BusyError,
     HelioError,
     MalformedError,
+    NotFoundError,
     RemoteError,
     UnreachableError,
 )
@@ -245,6 +246,11 @@ class RemoteStore:
             why = str(error)[:200] or "no answer"
             self.failed(why)
             raise UnreachableError(f"node {self.node}: {why}", subject=self.node) from None
+        except NotFoundError as error:  # it learns of the volume a moment after we do
+            link.abort()
+            raise UnreachableError(
+                f"node {self.node}: {error.message}", subject=self.node
+            ) from None
         except HelioError as error:
             link.abort()
             self.failed(error.message)

@@ -193,7 +193,7 @@ async def test_a_frozen_node_is_noticed(tmp_path: Path, monkeypatch: pytest.Monk
 
 async def test_strangers_and_other_volumes_are_refused(side: Side) -> None:
     other = RemoteStore(NODE, side.address, "music")
-    with pytest.raises(NotFoundError, match="music"):
+    with pytest.raises(UnreachableError, match="music"):
         await other.get(DISK, KEY, None)
     await other.close()
     closed = StoreServer({"films": side.local}.get, allowed=lambda _: False)
