@@ -83,7 +83,12 @@ async def test_orders_come_with_who_gave_them(site: Site, stored: Stored):
         (ROUTES[4], 204, "forget", {"volume": "films"}),
         (ROUTES[5], 201, "add", {"volume": "films", **WISH, "node": ""}),
         (ROUTES[6], 200, "remove", {"volume": "films", "disk": "d1", "force": False}),
-        (ROUTES[7], 201, "replace", {"volume": "films", "disk": "d1", **WISH, "node": "", "force": False}),
+        (
+            ROUTES[7],
+            201,
+            "replace",
+            {"volume": "films", "disk": "d1", **WISH, "node": "", "force": False},
+        ),
         (ROUTES[11], 204, "erase", {"name": "tides"}),
         (ROUTES[13], 201, "record", {"channel": "demo", "name": "monday", **recording}),
         (ROUTES[14], 200, "stop", {"name": "monday"}),
