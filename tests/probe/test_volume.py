@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import signal
 import subprocess
 import time
 import urllib.request
@@ -212,7 +211,7 @@ def test_a_title_is_played_everywhere_whatever_happens_to_disks(three: Three, fi
     time.sleep(3)
     three.order("DELETE", f"/volumes/main/disks/{three.disks()['c']['id']}?force=true")
     three.whole()
-    three.machines[2].program.process.send_signal(signal.SIGKILL)
+    three.machines[2].program.kill()
     for number, player in enumerate(players, 1):
         text, _ = player.communicate(timeout=120)
         assert (player.returncode, sums(text) == wanted) == (0, True), f"machine {number}"
