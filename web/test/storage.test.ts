@@ -213,6 +213,10 @@ describe("titles", () => {
         track(2, "audio", "aac", "deu"),
       ]),
     ).toBe("video h264 · audio aac (eng), aac (deu)");
+    // Renditions of one picture.
+    expect(tracksLine([track(0, "video", "h264"), track(1, "video", "h264")])).toBe(
+      "video 2 × h264",
+    );
     expect(tracksLine([])).toBe("");
   });
 

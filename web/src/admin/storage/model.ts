@@ -50,7 +50,7 @@ const together = (scheme: Scheme, nodes: number): number =>
 
 /** How a volume is protected, as its disks are now. */
 export function protectionLine({ scheme, disks }: Volume): string {
-  if (scheme.parity === 0) return "No redundancy: a disk that fails takes its blocks with it";
+  if (scheme.parity === 0) return "No redundancy";
   const there = disks.filter(({ state }) => state === "active");
   const nodes = new Set(there.map(({ node }) => node)).size;
   const { survives } = protection(scheme.data, scheme.parity);
@@ -189,11 +189,14 @@ export const titleFor = (file: string): string => file.replace(/(?!^)\.[^.]*$/, 
 
 /** Kinds with their codecs and languages. */
 export function tracksLine(tracks: StoredTitle["tracks"]): string {
-  const codecs = (kind: string): string =>
-    tracks
-      .filter((track) => track.kind === kind)
-      .map(({ codec, language }) => `${codec}${language ? ` (${language})` : ""}`)
-      .join(", ");
+  const codecs = (kind: string): string => {
+    const found = new Map<string, number>();
+    for (const { codec, language } of tracks.filter((track) => track.kind === kind)) {
+      const name = `${codec}${language ? ` (${language})` : ""}`;
+      found.set(name, (found.get(name) ?? 0) + 1);
+    }
+    return [...found].map(([name, times]) => (times > 1 ? `${times} × ${name}` : name)).join(", ");
+  };
   return [...new Set(tracks.map(({ kind }) => kind))]
     .map((kind) => `${kind} ${codecs(kind)}`)
     .join(" · ");

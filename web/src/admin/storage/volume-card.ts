@@ -2,7 +2,7 @@ import { css, html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, property } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
 import type { Disk, Volume } from "../../api/storage";
-import { bytes, count, percent } from "../../ui/format";
+import { bytes, count } from "../../ui/format";
 import { forms } from "../../ui/forms";
 import { shared } from "../../ui/shared";
 import { type Ask, place } from "./asks";
@@ -185,7 +185,7 @@ export class VolumeCard extends LitElement {
     return html`<div class="space">
       ${fillBar(share, `Space of ${this.volume.name} in use`)}
       <p class="soft">
-        ${percent(share)} of ${bytes(capacity)} in use ·
+        ${bytes(capacity - free)} of ${bytes(capacity)} in use ·
         ${bytes(free)} free${parity ? `, for about ${bytes(room)} of titles` : ""}
       </p>
     </div>`;
