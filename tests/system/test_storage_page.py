@@ -206,6 +206,13 @@ async def test_disks_are_looked_at_added_and_removed(chromium: Chromium) -> None
         stage.choose("storage-dialog button.main")
         what, values = stage.ordered()
         assert (what, values["disk"], values["path"]) == ("replace", disks[0]["id"], "/mnt/e")
+        assert values["force"] is False
+        stage.tab.click("Replace /mnt/2 of node-b")
+        stage.tab.write(path="/mnt/f")
+        stage.choose("storage-dialog input[value=force]")
+        stage.choose("storage-dialog button.main")
+        what, values = stage.ordered()
+        assert (what, values["disk"], values["force"]) == ("replace", away["id"], True)
         stage.tab.click("Limits: films")
         stage.tab.write(move="120", scrub="0")
         stage.choose("storage-dialog button.main")

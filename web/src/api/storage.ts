@@ -197,8 +197,14 @@ export const addDisk = (name: string, wish: DiskWish): Promise<unknown> =>
 /** @param force it is gone: it is not read any more */
 export const removeDisk = (name: string, id: string, force: boolean): Promise<unknown> =>
   request("DELETE", `${disk(name, id)}?force=${force}`);
-export const replaceDisk = (name: string, id: string, wish: DiskWish): Promise<unknown> =>
-  request("POST", `${disk(name, id)}/replace`, wish, undefined, PREPARING_MS);
+/** @param force the old one is gone: it is not read any more */
+export const replaceDisk = (
+  name: string,
+  id: string,
+  wish: DiskWish,
+  force: boolean,
+): Promise<unknown> =>
+  request("POST", `${disk(name, id)}/replace?force=${force}`, wish, undefined, PREPARING_MS);
 
 export const listStored = async (): Promise<readonly StoredTitle[]> =>
   (await request<{ titles: StoredTitle[] }>("GET", "/storage/titles")).titles;

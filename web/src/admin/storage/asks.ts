@@ -43,7 +43,7 @@ export function wordsOf(ask: Ask): Words {
     case "replace":
       return {
         title: `Replace ${place(ask.disk)}`,
-        text: "The new disk takes its place: what the old one had is brought there, or made anew from the others where the old one is gone.",
+        text: "The new disk takes its place, and only what the old one had moves. It holds as much at least.",
         press: "Replace it",
         said: "The new disk takes the place of the old one.",
       };

@@ -11,7 +11,6 @@ import {
   removeDisk,
   removeVolume,
   replaceDisk,
-  type Volume,
 } from "../../api/storage";
 import { dialogs } from "../../ui/dialog";
 import { field, forms, wrong } from "../../ui/forms";
@@ -192,10 +191,16 @@ export class StorageDialog extends LitElement {
           </div>
           ${protectionFields(this.rows.length)}`;
       case "add":
-      case "replace":
         return diskFields();
+      case "replace":
+        if (ask.disk.state === "lost") return diskFields();
+        return html`${diskFields()}
+          ${this.ways("What it has is read from it; then it leaves.", forceWords(ask.volume, ask.disk))}`;
       case "remove":
-        return this.ways(ask.volume, forceWords(ask.volume, ask.disk));
+        return this.ways(
+          `What it has moves to other disks of ${ask.volume.name} first; then it leaves.`,
+          forceWords(ask.volume, ask.disk),
+        );
       case "limits":
         return html`${this.rate("move", "Moving and mending, MB/s", ask.volume.limits.move)}
           ${this.rate("scrub", "Checking what lies there, MB/s; 0: none", ask.volume.limits.scrub)}`;
@@ -206,7 +211,7 @@ export class StorageDialog extends LitElement {
     }
   }
 
-  private ways(volume: Volume, forced: string): TemplateResult {
+  private ways(drained: string, forced: string): TemplateResult {
     const way = (force: boolean, name: string, hint: string): TemplateResult =>
       html`<label class="tick"
         ><input
@@ -220,8 +225,8 @@ export class StorageDialog extends LitElement {
         /><span>${name}<span class="hint">${hint}</span></span></label
       >`;
     return html`<fieldset>
-      <legend class="visually-hidden">How</legend>
-      ${way(false, "It still works", `What it has moves to other disks of ${volume.name} first; then it leaves.`)}
+      <legend class="visually-hidden">The disk that leaves</legend>
+      ${way(false, "It still works", drained)}
       ${way(true, "It is gone for good", forced)}
     </fieldset>`;
   }
@@ -313,7 +318,7 @@ export class StorageDialog extends LitElement {
       case "add":
         return addDisk(ask.volume.name, this.disk(form));
       case "replace":
-        return replaceDisk(ask.volume.name, ask.disk.id, this.disk(form));
+        return replaceDisk(ask.volume.name, ask.disk.id, this.disk(form), this.force);
       case "remove":
         return removeDisk(ask.volume.name, ask.disk.id, this.force);
       case "limits": {
