@@ -66,6 +66,8 @@ def test_a_film_is_imported_played_checked_and_exported(
     for transport in ("tcp", "udp"):
         assert pictures(f"{node.rtsp}/A-film", "-rtsp_transport", transport) == wanted
     assert pictures(f"{node.http}/hls/A-film/index.m3u8") == wanted
+    for address in ("go/A-film", "go/A-film?format=mp4", "go/A-film/index.m3u8"):
+        assert pictures(f"{node.http}/{address}") == wanted
     assert "all as they should be" in node.helio("title", "verify", "A-film")
     copy = tmp_path / "copy.mp4"
     node.helio("title", "export", "A-film", "-o", str(copy))

@@ -60,7 +60,7 @@ class Scheme:
 
     def __post_init__(self) -> None:
         """Refuse with ``MalformedError`` what cannot be."""
-        if not 1 <= self.data < MAX_WIDTH or not 0 <= self.parity <= 4:
+        if not 1 <= self.data < MAX_WIDTH or not 0 <= self.parity <= 4 or self.width > MAX_WIDTH:
             raise MalformedError("scheme", f"{self.data}+{self.parity} (1–31 data, 0–4 parity)")
         if self.code is Code.XOR and self.parity > 1:
             raise MalformedError("scheme", "XOR makes one parity block, not more")

@@ -56,6 +56,7 @@ async def go(name: str, request: Request, context: Context) -> Response:
     dispatcher, wish, peer = context.dispatcher, _wish(request, context), peer_of(request)
     if dispatcher is None or not dispatcher.knows(name):
         found = await _live(name, wish, request, context)
+        found = found or _shelved(name, wish, request, context)
         if found is not None:
             return _response(found)
     if dispatcher is None:
@@ -80,6 +81,7 @@ async def playlist(name: str, request: Request, context: Context) -> Response:
     if dispatcher is None or not dispatcher.knows(name):
         alone = Wish((Format.HLS,), wish.page, wish.shown, named=True)
         found = await _live(name, alone, request, context)
+        found = found or _shelved(name, alone, request, context)
         if found is not None:
             return _response(found)
     if dispatcher is None:
@@ -104,6 +106,37 @@ async def manifest(name: str, request: Request, context: Context) -> Response:
     pathway = request.query_params.get("_HLS_pathway", "").strip('"')
     now = time.time()
     return _response(steering.manifest(dispatcher, name, wish, peer, now, pathway))
+
+
+def _shelved(name: str, wish: Wish, request: Request, context: WebContext) -> Answer | None:
+    """Where a title of our own volumes is played, which is here; None where there is none.
+
+    Whether the client may is said there.
+    """
+    if context.ondemand is None or context.ondemand.shelf.find(name) is None:
+        return None
+    suffix = f"?{wish.shown}" if wish.shown else ""
+    where: str | None = None
+    if wish.page and not wish.named:
+        where = f"/watch/{name}{suffix}"
+    for format in () if where else wish.formats:
+        match format:
+            case Format.HLS:
+                where = f"/hls/{name}/index.m3u8{suffix}"
+            case Format.MP4:
+                where = f"/titles/{name}.mp4{suffix}"
+            case Format.RTSP if context.rtsp_port:
+                where = f"{urls(request, context, name)['rtsp']}{suffix}"
+            case _:
+                continue
+        break
+    if where is None:
+        answer = refusal(406, "this title is not sent in a format that you take", page=wish.page)
+    else:
+        answer = redirect(where)
+    if context.dispatcher is not None:
+        context.dispatcher.decided(name, answer.status, peer_of(request), time.time(), "")
+    return answer
 
 
 async def _live(name: str, wish: Wish, request: Request, context: WebContext) -> Answer | None:

@@ -26,6 +26,9 @@ MAX_DISKS = 256
 #: Share of a file system that a disk without a given capacity may fill: what is left is for moves,
 #: and for whatever else lives there.
 SHARE = 0.95
+#: Bytes a second beyond which disks count as equally fast: what a network takes of one is less, and
+#: measurements of what is faster differ from one second to the next.
+MOST_BANDWIDTH = 400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,8 @@ class LocalDisks:
         self.faults.pop(disk.path, None)
         self.open[disk.id] = DiskReader(disk)
         room = min(capacity, usage.capacity) if capacity else int(usage.capacity * SHARE)
-        return DiskEntry(disk.id, self._node, disk.path, room, max(1, int(speed.read_bps)))
+        bandwidth = min(max(1, int(speed.read_bps)), MOST_BANDWIDTH)
+        return DiskEntry(disk.id, self._node, disk.path, room, bandwidth)
 
     async def release(self, disk: DiskId) -> None:
         """Close a disk that has left its volume, and forget where it was."""

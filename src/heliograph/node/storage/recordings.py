@@ -23,6 +23,7 @@ from heliograph.model.errors import (
     WrongStateError,
 )
 from heliograph.model.media import Track, check_channel_name
+from heliograph.node.storage.shelf import GUARDED, RECORDED
 from heliograph.plane.types import TapItem
 from heliograph.vod.encoding import decode_manifest
 from heliograph.vod.recording import Journal, Recording, RecordOptions, journals, recordable
@@ -133,7 +134,7 @@ class Recordings:
         options = RecordOptions(
             name,
             title=title or found.options.title or channel,
-            source=channel,
+            source=f"{RECORDED if found.open_to_all else GUARDED}{channel}",
             block=writes.state.scheme.block,
             max_seconds=max_seconds,
             max_bytes=max_bytes,

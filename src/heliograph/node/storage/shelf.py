@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+#: What stands before the channel in the source of a title that was recorded: the second of one that
+#: not everybody might watch then.
+RECORDED, GUARDED = "channel ", "guarded channel "
 #: Topic by which a node tells that a title came, grew or went.
 TOPIC = "storage/titles"
 #: Seconds between two looks at what all disks have: news get lost, nodes come back.
@@ -57,6 +60,8 @@ class Shelf:
         self._soon: asyncio.Task[None] | None = None
         self._again = False
         self._listeners: list[Callable[[], None]] = []
+        self.carries: Callable[[str], bool] = lambda channel: False
+        """Whether there is a channel of a name here."""
 
     async def start(self) -> None:
         """Begin; what this node's own disks have is known then."""
@@ -92,8 +97,17 @@ class Shelf:
         return [self._names[name].manifest for name in sorted(self._names)]
 
     def channel(self, manifest: Manifest) -> str:
-        """The channel whose rules say who may watch it; empty: everybody may."""
-        return ""
+        """The channel whose rules say who may watch it; empty: everybody may.
+
+        Of what was recorded while not everybody might watch, the rules count even if the channel is
+        no more: then nobody may, until there is one of its name again.
+        """
+        if manifest.source_digest:  # it was imported, from a file that may be called anything
+            return ""
+        if manifest.source.startswith(GUARDED):
+            return manifest.source.removeprefix(GUARDED)
+        name = manifest.source.removeprefix(RECORDED)
+        return name if name != manifest.source and self.carries(name) else ""
 
     def all(self) -> Iterable[Placed]:
         """All, with where they are."""

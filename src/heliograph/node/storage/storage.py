@@ -296,6 +296,7 @@ class Storage:
 
     def record(self, channels: Channels) -> None:
         """Let channels be recorded, and finish what was being recorded when the server died."""
+        self.shelf.carries = lambda name: channels.find(name) is not None
         self.recordings = Recordings(
             self._state_dir / "recordings",
             channels,
