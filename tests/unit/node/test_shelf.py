@@ -1,4 +1,4 @@
-"""Which channel's rules a title has: what nobody might watch must not be open because it is kept."""
+"""Which channel's rules a title has: what not everybody might watch stays so in its recording."""
 
 from __future__ import annotations
 
