@@ -12,7 +12,7 @@ import typer
 from heliograph.cli.api import HERE, KeyOption, ServerOption, ask
 from heliograph.cli.console import JsonOption, new_app, print_json, progress
 from heliograph.cli.volume import MEASURING, disk_wish, find, print_disks
-from heliograph.model.errors import NotFoundError
+from heliograph.model.errors import MalformedError, NotFoundError
 
 app = new_app("Show, add, remove and replace the disks of volumes.")
 
@@ -110,12 +110,18 @@ def _disks(volume: str) -> str:
 def _find(server: str, key: Path | None, volume: str, disk: str) -> tuple[str, str]:
     """The volume and the id of a disk, by id or path."""
     found = ask("GET", server, "/storage", key)["volumes"]
+    mine: list[tuple[str, str]] = []
     for one in found:
         for each in one["disks"]:
-            named = (each["id"], each["path"], f"{each['node_name']}:{each['path']}")
+            path = each["path"]
+            named = (each["id"], path, f"{each['node_name']}:{path}", f"{each['node']}:{path}")
             if volume in ("", one["name"]) and disk in named:
-                return one["name"], each["id"]
-    raise NotFoundError(f"there is no disk {disk}", subject=disk)
+                mine.append((one["name"], each["id"]))
+    if not mine:
+        raise NotFoundError(f"there is no disk {disk}", subject=disk)
+    if len(mine) > 1:
+        raise MalformedError("disk", f"several are called {disk}: {', '.join(i for _, i in mine)}")
+    return mine[0]
 
 
 def _follow(server: str, key: Path | None, volume: str) -> None:

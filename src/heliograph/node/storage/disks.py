@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from heliograph.model.errors import ConflictError, HelioError, MalformedError
+from heliograph.model.errors import ConflictError, HelioError, MalformedError, ResourceError
 from heliograph.model.files import write_private
 from heliograph.model.nodes import NodeId
 from heliograph.storage.disks.disk import Disk
@@ -49,6 +49,7 @@ class LocalDisks:
         self._paths: dict[str, str] = {}
         """Volume by path."""
         self.open: dict[DiskId, DiskReader] = {}
+        self._saving = asyncio.Lock()
         self.faults: dict[str, Fault] = {}
         """By path."""
 
@@ -93,6 +94,10 @@ class LocalDisks:
                 raise ConflictError(f"{path} is disk {one.disk.id} already", subject=path)
         disk = await asyncio.to_thread(Disk.create, path, volume, None, capacity)
         try:
+            if await asyncio.to_thread(disk.state) is not None:
+                raise ConflictError(
+                    f"{path} was a disk of a volume {volume} before: empty it first", subject=path
+                )
             speed = await asyncio.to_thread(measure, path)
             usage = await asyncio.to_thread(disk.usage)
             self._paths[disk.path] = volume
@@ -113,9 +118,11 @@ class LocalDisks:
         if found is None:
             return
         self._paths.pop(found.disk.path, None)
-        await self._save()
-        await found.close()
-        await asyncio.to_thread(found.disk.close)
+        try:
+            await self._save()
+        finally:
+            await found.close()
+            await asyncio.to_thread(found.disk.close)
 
     def of(self, volume: str) -> dict[DiskId, DiskReader]:
         """Open disks of a volume."""
@@ -145,8 +152,12 @@ class LocalDisks:
             await asyncio.to_thread(one.disk.close)
 
     async def _save(self) -> None:
-        document = json.dumps({"disks": self._paths}, indent=2)
-        await asyncio.to_thread(write_private, self._file, document)
+        async with self._saving:
+            document = json.dumps({"disks": self._paths}, indent=2)
+            try:
+                await asyncio.to_thread(write_private, self._file, document)
+            except OSError as error:
+                raise ResourceError(f"{self._file}: {error.strerror}", subject="disks") from error
 
 
 def _read(file: Path) -> dict[str, str]:

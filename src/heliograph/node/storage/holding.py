@@ -47,6 +47,8 @@ class Holding:
         self.volume = Volume(node, state, self.local, peers, refresh=refresh, shared=blocks)
         self.reconciler: Reconciler | None = None
         """None: none of its disks is here."""
+        self.followed = state.version
+        """The version by which the disks here are looked after; reads may know of a newer one."""
         self._seen: set[DiskId] = set()
         """Disks that are, or were, of the volume."""
         self.counters: Counter[str] = Counter(damaged=0, mended=0, lost=0)
@@ -61,7 +63,9 @@ class Holding:
 
     async def update(self, state: VolumeState) -> None:
         """Go on by a newer state."""
-        await self.volume.update(state)
+        if not await self.volume.update(state):  # a read that failed has learnt of it already
+            await self.local.keep_state(encoding.encode(self.state), self.state.version)
+        self.followed = self.state.version
         await self.refresh()
 
     async def begin(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import shutil
@@ -239,8 +240,10 @@ class Upload:
         trace: TracebackType | None,
     ) -> None:
         if self._file is not None:  # it was not finished
-            await asyncio.to_thread(self._file.close)
-            await asyncio.to_thread(self._path.unlink, missing_ok=True)
+            with contextlib.suppress(OSError):  # what its buffer still has finds no room either
+                await asyncio.to_thread(self._file.close)
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(self._path.unlink, missing_ok=True)
             why = error.message if isinstance(error, HelioError) else "the file did not come whole"
             self._end("cancelled" if self.found.state == "cancelled" else "failed", why)
 
@@ -265,7 +268,12 @@ class Upload:
         found = self.found
         if found.size is not None and found.received != found.size:
             raise MalformedError("file", f"{found.received} bytes came of {found.size}")
-        await asyncio.to_thread(self._file.close)
+        try:
+            await asyncio.to_thread(self._file.close)
+        except OSError as error:
+            raise ResourceError(f"{self._path}: {error.strerror}", subject="spool") from error
+        if found.state == "cancelled":
+            raise ConflictError("the import was cancelled", subject=found.name)
         self._file = None
         self._imports.received(found, self._path)
         return found.to_json()

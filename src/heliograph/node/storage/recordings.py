@@ -20,6 +20,8 @@ from heliograph.model.errors import (
     ConflictError,
     HelioError,
     NotFoundError,
+    ResourceError,
+    UnreachableError,
     WrongStateError,
 )
 from heliograph.model.media import Track, check_channel_name
@@ -43,6 +45,8 @@ CAPACITY = 4096
 #: Seconds that the last of a recording has to reach its volume when the server stops; what does
 #: not is in the journal.
 STOP = 3.0
+#: Seconds until it is tried again to finish a recording of before.
+RECOVER = 10.0
 
 
 @dataclass(slots=True)
@@ -101,6 +105,7 @@ class Recordings:
         self._wrote = wrote
         self._all: dict[str, _Entry] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._beginning: set[str] = set()
         self._recovering: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -124,7 +129,7 @@ class Recordings:
         check_channel_name(name)
         found = self._channels.get(channel)
         writes = self._volume(volume)
-        if self._taken(name) or name in self._tasks:
+        if self._taken(name) or name in self._tasks or name in self._beginning:
             raise ConflictError(f"there is a title {name} already", subject=name)
         if len(self._tasks) >= MAX_RECORDINGS:
             raise BusyError(f"{MAX_RECORDINGS} channels are recorded", subject=name)
@@ -142,7 +147,11 @@ class Recordings:
         sink = _Sink(
             GrowingWriter(writes.writer(options.object)), lambda: self._wrote(writes.state.name)
         )
-        recording = await Recording.begin(options, tracks, self._root, sink)
+        self._beginning.add(name)
+        try:
+            recording = await Recording.begin(options, tracks, self._root, sink)
+        finally:
+            self._beginning.discard(name)
         entry = _Entry(name, channel, writes.state.name, remarks, recording=recording)
         entry.tap = _Tap(found, tracks, recording)
         self._follow(entry)
@@ -207,13 +216,22 @@ class Recordings:
     # what a server that died left
 
     async def _recover_all(self) -> None:
-        for journal in await asyncio.to_thread(journals, self._root):
-            try:
-                await self._recover(journal)
-            except HelioError as error:
-                log.error("recording not recovered", error=error.message)
-            except Exception:
-                log.exception("recording not recovered")
+        left = await asyncio.to_thread(journals, self._root)
+        while left:
+            again = []
+            for journal in left:
+                try:
+                    await self._recover(journal)
+                except (NotFoundError, UnreachableError, ResourceError, BusyError) as error:
+                    again.append(journal)  # its volume is not known here yet, or away
+                    log.warning("recording not recovered yet", error=error.message)
+                except HelioError as error:
+                    log.error("recording not recovered", error=error.message)
+                except Exception:
+                    log.exception("recording not recovered")
+            left = again
+            if left:
+                await asyncio.sleep(RECOVER)
 
     async def _recover(self, journal: Journal) -> None:
         from heliograph.storage.volume.writing import GrowingWriter

@@ -11,7 +11,7 @@ import structlog
 
 from heliograph.bus import Bus, Registration
 from heliograph.bus.wire import Json
-from heliograph.model.errors import HelioError
+from heliograph.model.errors import HelioError, NotFoundError
 from heliograph.model.nodes import NodeId
 from heliograph.node.periodic import Periodic
 from heliograph.storage.values import ObjectId
@@ -59,6 +59,7 @@ class Shelf:
         self._registrations: list[Registration] = []
         self._soon: asyncio.Task[None] | None = None
         self._again = False
+        self._looking = asyncio.Lock()
         self._listeners: list[Callable[[], None]] = []
         self.carries: Callable[[str], bool] = lambda channel: False
         """Whether there is a channel of a name here."""
@@ -88,7 +89,9 @@ class Shelf:
 
     def source(self, manifest: Manifest) -> BlockSource:
         """Where its blocks are read."""
-        placed = self._objects[manifest.object]
+        placed = self._objects.get(manifest.object)
+        if placed is None or placed.volume not in self._holdings:
+            raise NotFoundError(f"there is no title {manifest.name}", subject=manifest.name)
         blocks = None if manifest.live else len(manifest.blocks)
         return self._holdings[placed.volume].volume.source(manifest.object, blocks)
 
@@ -145,6 +148,10 @@ class Shelf:
                 log.info("titles not looked at", error=error.message)
 
     async def _look(self) -> None:
+        async with self._looking:  # an older look must not undo a newer one
+            await self._look_once()
+
+    async def _look_once(self) -> None:
         fresh: dict[ObjectId, Placed] = {}
         for name, holding in [*self._holdings.items()]:
             serials, complete = await holding.volume.catalogue()
@@ -154,7 +161,7 @@ class Shelf:
                 kept = self._objects.get(object)
                 if kept is not None and kept.serial >= serial:
                     fresh[object] = kept
-                elif (found := await self._read(name, holding, object)) is not None:
+                elif (found := await self._read(name, holding, object) or kept) is not None:
                     fresh[object] = found
                 if len(fresh) >= MAX_TITLES:
                     break

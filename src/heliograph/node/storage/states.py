@@ -21,6 +21,7 @@ from heliograph.catalogue.volumes import VolumeRecord, Volumes
 from heliograph.model.errors import (
     HelioError,
     MalformedError,
+    NotFoundError,
     PreconditionError,
     UnreachableError,
 )
@@ -44,6 +45,9 @@ PATIENCE = 10.0
 #: Times that a change is made anew because somebody else's was first.
 TRIES = 5
 
+#: Seconds until a keeper is asked again that gave no answer, or an older one than is told of.
+AGAIN = (0.2, 1.0, 5.0, 10.0)
+
 #: Told of each state that is newer than what was known; None: the volume is no more.
 Listener = Callable[[str, VolumeState | None], None]
 
@@ -57,6 +61,8 @@ class States:
         self._volumes = volumes
         self._listener = listener
         self.known: dict[str, VolumeState] = {}
+        self._kept: set[str] = set()
+        """Volumes that the database had: of those alone it can say that they are gone."""
         self._told: dict[str, Announcement] = {}
         self._registrations: list[Registration] = []
         self._fetches: dict[str, asyncio.Task[None]] = {}
@@ -150,6 +156,7 @@ class States:
                     f"volume.{order.get('do')}",
                     by,
                 )
+                self._kept.add(name)
                 log.info("volume", volume=name, change=order.get("do"), version=state.version)
                 return state
         raise PreconditionError(f"volume {name} is being changed by others")
@@ -157,14 +164,17 @@ class States:
     async def _look(self) -> None:
         """Take what the database has: other keepers write there as well."""
         assert self._volumes is not None
+        kept = {*self._kept}
         records = await self._volumes.load()
         for record in records:
             known = self.known.get(record.name)
             if known is None or known.version < record.version:
                 with contextlib.suppress(MalformedError):
                     self.take(encoding.decode(record.document.encode()))
-        for name in self.known.keys() - {record.name for record in records}:
+        names = {record.name for record in records}
+        for name in kept - names:
             self._forget(name)
+        self._kept |= names
 
     def _tell(self, state: VolumeState) -> None:
         if self._volumes is None:
@@ -177,6 +187,7 @@ class States:
             told.update(value)
 
     def _forget(self, name: str) -> None:
+        self._kept.discard(name)
         told = self._told.pop(name, None)
         if told is not None:
             told.close()
@@ -208,8 +219,9 @@ class States:
         """A keeper has, or has no more, a state."""
         name, value = event.name.name, event.name.value
         if not isinstance(event, Arrived | Changed):
-            if not any(one == name for _, one in self._bus.present(STATE)) and self._keepers():
-                self._forget(name)
+            told = any(one == name for _, one in self._bus.present(STATE))
+            if not told and name in self.known and self._keepers():
+                self._fetch(name)  # a keeper says whether it is gone
             return
         version = value.get("version") if isinstance(value, dict) else None
         known = self.known.get(name)
@@ -217,22 +229,47 @@ class States:
             self._fetch(name)
 
     def _fetch(self, name: str) -> None:
-        if name in self._fetches:
+        task = self._fetches.get(name)
+        if task is not None and not task.done():
             return
 
         async def fetch() -> None:
-            try:
-                await self.newest(name)
-            except HelioError as error:
-                log.info("state of a volume not learnt", volume=name, error=error.message)
+            for pause in AGAIN:
+                try:
+                    await self.newest(name)
+                except NotFoundError:
+                    self._forget(name)
+                    return
+                except HelioError as error:
+                    log.info("state of a volume not learnt", volume=name, error=error.message)
+                if not self._behind(name):  # what was told meanwhile counts too
+                    return
+                await asyncio.sleep(pause)
+
+        def over(done: asyncio.Task[None]) -> None:
+            if self._fetches.get(name) is done:
+                del self._fetches[name]
 
         task = asyncio.get_running_loop().create_task(fetch(), name="volume state")
         self._fetches[name] = task
-        task.add_done_callback(lambda _: self._fetches.pop(name, None))
+        task.add_done_callback(over)
+
+    def _behind(self, name: str) -> bool:
+        """Whether a keeper tells of a newer state than is known."""
+        known = self.known.get(name)
+        version = 0 if known is None else known.version
+        told = [
+            value.get("version")
+            for (_, one), value in self._bus.present(STATE).items()
+            if one == name and isinstance(value, dict)
+        ]
+        return any(isinstance(one, int) and one > version for one in told)
 
     async def _get(self, name: str) -> str:
         if self._volumes is not None:
-            return (await self._volumes.get(name)).document
+            document = (await self._volumes.get(name)).document
+            self._kept.add(name)
+            return document
         return str(await self._bus.call(self._keeper(), GET, {"volume": name}, PATIENCE))
 
     def _keepers(self) -> list[str]:

@@ -242,9 +242,9 @@ class Storage:
         room = capacity or (None if old is None else old.capacity)
         entry = await self._prepare(volume, {"node": node, "path": path, "capacity": room})
         try:
+            await self.states.change(volume, {"do": "replace", "old": disk, "disk": entry}, by)
             if force and old is not None and old.state is not DiskState.LOST:
                 await self.states.change(volume, {"do": "fail", "disks": [disk]}, by)
-            await self.states.change(volume, {"do": "replace", "old": disk, "disk": entry}, by)
         except BaseException:
             await self._release([entry])
             raise
@@ -267,8 +267,17 @@ class Storage:
     async def remove_volume(self, volume: str, by: Actor) -> None:
         """Forget a volume without titles; its directories stay, and are nobody's."""
         holding = self._holding(volume)
-        if await holding.volume.objects():
+        from heliograph.storage.volume.heads import DELETED
+
+        found, complete = await holding.volume.catalogue()
+        under_way = [one for one in self.imports.list() if one["ended"] is None]
+        coming = any(one["volume"] == volume for one in under_way)
+        if coming or any(not serial & DELETED for serial in found.values()):
             raise ConflictError(f"volume {volume} has titles", subject=volume)
+        if not complete:
+            raise UnreachableError(
+                f"not all disks of volume {volume} answer: it may have titles", subject=volume
+            )
         await self.states.remove(volume, by)
 
     # titles
@@ -434,10 +443,16 @@ class Storage:
 
     def _told(self, name: str, state: VolumeState | None) -> None:
         """A state is new: one after the other for each volume, and the newest counts."""
-        if name not in self._updates:
+        before = self._updates.get(name)
+        if before is None or before.done():
+
+            def over(done: asyncio.Task[None]) -> None:
+                if self._updates.get(name) is done:
+                    del self._updates[name]
+
             task = asyncio.get_running_loop().create_task(self._follow(name), name="volume update")
             self._updates[name] = task
-            task.add_done_callback(lambda _: self._updates.pop(name, None))
+            task.add_done_callback(over)
 
     async def _follow(self, name: str) -> None:
         """Go on until this node's view is what is known."""
@@ -456,7 +471,7 @@ class Storage:
                     self.holdings[name] = self._hold(state)
                     await self.holdings[name].begin()
                     self._tell(name)
-                elif holding.state.version < state.version:
+                elif holding.followed < state.version:
                     await holding.update(state)
                     self._tell(name)
                 else:

@@ -13,6 +13,7 @@ from heliograph.model.errors import HelioError
 from heliograph.node.storage.disks import LocalDisks
 from heliograph.node.storage.imports import Imports
 from heliograph.node.storage.shelf import Placed, Shelf
+from heliograph.storage.reading import DiskReader
 from heliograph.storage.sharing import SharedBlocks
 from heliograph.storage.values import ObjectId
 from heliograph.storage.volume.progress import Lost
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 PART = "storage.part"
 #: Seconds that nodes have for it.
 PATIENCE = 2.0
+#: Seconds that one disk has to say how full it is.
+ANSWER = 1.0
 #: Seconds that an answer is good: many pages may look at once.
 FRESH = 0.5
 #: Objects whose losses are remembered, a volume.
@@ -193,14 +196,15 @@ class Views:
 
     async def _asked(self, request: Request) -> Json:
         """This node's part: its disks, and how far it is with each volume."""
+        readers = dict(self._disks.open)
+        told = await asyncio.gather(*map(self._told, readers.values()))
         return {
-            "disks": {id: await self._told(id) for id in [*self._disks.open]},
+            "disks": dict(zip(readers, told, strict=True)),
             "faults": [[one.path, one.reason] for one in self._disks.faults.values()],
             "volumes": {name: self._part(one) for name, one in self._holdings.items()},
         }
 
-    async def _told(self, disk: Any) -> Json:  # noqa: ANN401 - a ``DiskId``
-        found = self._disks.open[disk]
+    async def _told(self, found: DiskReader) -> Json:
         counters = found.counters
         told: dict[str, Json] = {
             "late": counters.late,
@@ -208,9 +212,12 @@ class Views:
             "bytes_read": counters.bytes_read,
         }
         try:
-            usage = await asyncio.to_thread(found.disk.usage)
+            async with asyncio.timeout(ANSWER):  # a disk that hangs holds a thread of its own
+                usage = await found.call(found.disk.usage)
         except HelioError as error:
             return told | {"fault": error.message}
+        except TimeoutError:
+            return told | {"fault": "it does not answer"}
         return told | {
             "capacity": usage.capacity,
             "used": usage.used,
