@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from heliograph.live.admission import Access
 from heliograph.live.channel import Channel
 from heliograph.live.grants import Grant
-from heliograph.model.errors import BusyError, NotFoundError, WrongStateError
+from heliograph.model.errors import BusyError, ForbiddenError, NotFoundError, WrongStateError
 from heliograph.plane import EventsLost, PlaneLoop
 from heliograph.protocols.rtsp import Target, Transport, npt, pause_point, section
 from heliograph.protocols.rtsp.events import (
@@ -227,6 +228,10 @@ class TitleClient:
         self._at.when(event, decision, functools.partial(self._granted, channel, then))
 
     def _granted(self, channel: Channel, then: Callable[[], None], grant: Grant) -> None:
+        if not Access.of(channel.options.view_from).permits(self._at.peer):
+            raise ForbiddenError(
+                f"{self._at.peer} may not watch channel {channel.name!r}", subject=channel.name
+            )
         self._at.door.keep(channel, grant)
         then()
 
@@ -270,10 +275,12 @@ class TitleClient:
             raise WrongStateError("no track is set up")
         newest = self._newest(manifest)
         wanted = section(event.range, newest.duration_us / 1e6)
+        if newest.live and event.range is not None:
+            wanted = replace(wanted, end=event.range.end_seconds)  # it may come to be
         if newest.live and event.range is not None and event.range.start == "now":
             wanted = replace(wanted, start=newest.duration_us / 1e6)  # as live as it gets
         asks = event.range is not None or event.scale is not None or event.speed is not None
-        if self._session is not None and self._session.playing and not asks:
+        if self._session is not None and self._session.playing and event.playing and not asks:
             at = self._session.position_us / 1e6  # PLAY as a sign of life
             self._at.session.play_ok(None, npt(at, self._session.manifest.duration_us / 1e6))
             return

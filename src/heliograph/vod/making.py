@@ -145,7 +145,10 @@ class Maker:
         found = self._layouts.get(key)
         if found is None:
             tracks = [one.track for one in carried(manifest)]
-            found = lay_out(manifest, await self.entries(manifest, source, tracks))
+            entries = await self.entries(manifest, source, tracks)
+            found = await self._once(
+                ("layout", key), lambda: self._compute(lay_out, manifest, entries)
+            )
             _keep(self._layouts, key, found, MAX_LAYOUTS)
         return found
 

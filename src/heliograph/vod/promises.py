@@ -98,7 +98,11 @@ class Admission:
             raise
 
     def _demand(self, manifest: Manifest, tracks: Sequence[int]) -> Demand:
-        key = manifest.object, len(manifest.blocks)  # what is recorded grows
+        count = len(manifest.blocks)
+        if manifest.live:  # what is recorded grows: anew after a few hundredths
+            shift = max(0, count.bit_length() - 6)
+            count = count >> shift << shift
+        key = manifest.object, count
         rate = self._rates.get(key)
         if rate is None:
             rate = smoothed_rate(manifest.blocks, self._ahead)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,6 +61,8 @@ class Watching:
         self._clock = clock
         self._now = now
         self._open: dict[tuple[str, str, str], _Open] = {}
+        self._count: Counter[str] = Counter()
+        """Plays by title."""
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -67,7 +70,7 @@ class Watching:
 
     def count(self, name: str) -> int:
         """Who plays a title now."""
-        return sum(1 for title, _, _ in self._open if title == name)
+        return self._count[name]
 
     def sent(self, name: str, peer: str, way: str, size: int) -> None:
         """Media of a title are sent to ``peer`` by ``way`` (``hls``, ``mp4``)."""
@@ -82,6 +85,7 @@ class Watching:
             return
         play = _Open(secrets.token_hex(12), self._now(), size, seen, seen)
         self._open[key] = play
+        self._count[name] += 1
         self._say(key, play)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LOOK, self._tick)
@@ -93,6 +97,9 @@ class Watching:
             gone = now - play.seen >= GONE
             if gone:
                 del self._open[key]
+                self._count[key[0]] -= 1
+                if not self._count[key[0]]:
+                    del self._count[key[0]]
             if gone or now - play.told >= PROGRESS:
                 play.told = now
                 self._say(key, play)
@@ -105,6 +112,7 @@ class Watching:
         for key, play in self._open.items():
             self._say(key, play)
         self._open.clear()
+        self._count.clear()
 
     def _tick(self) -> None:
         self.look()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -12,7 +13,13 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from heliograph.live.grants import Grant
-from heliograph.model.errors import BusyError, ConflictError, HelioError, NotFoundError
+from heliograph.model.errors import (
+    BusyError,
+    ConflictError,
+    ForbiddenError,
+    HelioError,
+    NotFoundError,
+)
 from heliograph.model.media import Codec, Kind
 from heliograph.protocols.hls.ondemand import INIT, render
 from heliograph.vod.download import FORMAT
@@ -82,6 +89,10 @@ async def _admitted(
     manifest = shelf.find(name)
     if manifest is None:
         raise context.gate.stranger(name, await asker(request, context, name, protocol))
+    dispatcher = context.dispatcher
+    barred = None if dispatcher is None else dispatcher.barred(name, peer_of(request))
+    if barred is not None:
+        raise ForbiddenError(barred.text, subject=name)
     channel = _ruled(context, manifest)
     if not channel:
         return manifest, None
@@ -204,7 +215,9 @@ async def _file(
     if known(request.headers, etag):
         return Response(None, 304, headers)
     try:
-        part = asked(request.headers, layout.size, etag, modified)
+        part = None
+        if request.method == "GET":  # ranges are for it alone (RFC 9110 section 14.2)
+            part = asked(request.headers, layout.size, etag, modified)
     except RangeError as error:
         response = helio_response(error)
         response.headers["Content-Range"] = f"bytes */{layout.size}"
@@ -287,14 +300,15 @@ async def list_titles(
         return {"titles": [], "more": None}
     words = search.lower().split()
     known = sorted(context.ondemand.shelf.titles(), key=lambda one: one.name)
-    found = [
+    matching = (
         one
         for one in known
         if one.name > after
         and (not channel or _ruled(context, one) == channel)
         and all(word in f"{one.name} {one.title}".lower() for word in words)
         and _may_know(context, one, identity)
-    ]
+    )
+    found = list(islice(matching, limit + 1))
     rows = [_answer(context, one) for one in found[:limit]]
     return {"titles": rows, "more": found[limit - 1].name if len(found) > limit else None}
 

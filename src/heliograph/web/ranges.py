@@ -60,5 +60,5 @@ def _same(condition: str, etag: str, modified: datetime) -> bool:
         return condition == etag
     try:
         return parsedate_to_datetime(condition) == modified
-    except ValueError:
+    except (ValueError, OverflowError):
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import NamedTuple
 
 from heliograph.model.errors import MalformedError, PeerError, UnsupportedError
@@ -20,6 +21,7 @@ from heliograph.protocols.payload import (
     packetizer,
 )
 from heliograph.vod.blocks import RECORD, BlockWriter, Written, WrittenBlock
+from heliograph.vod.encoding import MAX_BLOCKS, MAX_COLUMNS, MAX_KEYS
 from heliograph.vod.manifest import BlockEntry, KeyPoint, Manifest, TitleTrack
 from heliograph.vod.recording.values import MAX_REORDER, RecordedUnit, RecordOptions
 
@@ -210,6 +212,15 @@ class Recorder:
         return State(self.number, self.last_end_us, self._writer.peak_bits, self.written)
 
     @property
+    def full(self) -> bool:
+        """Whether a manifest has hardly room for more."""
+        blocks, keys = len(self._entries), len(self._keys)
+        columns = 8 * (blocks * (2 + len(self._tracks)) + 4 * keys)
+        return max(blocks - MAX_BLOCKS, keys - MAX_KEYS) > -4096 or columns > MAX_COLUMNS - (
+            1 << 20
+        )
+
+    @property
     def waiting(self) -> int:
         """Bytes in the block that is not full."""
         return self._writer.waiting
@@ -305,7 +316,7 @@ class Recorder:
             duration_us=end,
             tracks=tracks,
             blocks=blocks,
-            keys=tuple(sorted(self._keys)),
+            keys=tuple(sorted(self._keys, key=attrgetter("due_us"))),
             peak_bps=max(self._manifest.peak_bps, self._writer.peak_bits),
             live=live,
         )

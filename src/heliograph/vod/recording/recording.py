@@ -164,6 +164,9 @@ class Recording:
 
     def _take(self, unit: RecordedUnit) -> None:
         recorder = self._recorder
+        if recorder.full:
+            self.stop("limit of a title")
+            return
         if self._max_us and unit.due_us >= self._max_us:
             self.stop("limit of time")
             return
@@ -260,14 +263,13 @@ class Recording:
             self._pending -= len(block.data)
         if self._failure is not None:
             raise self._failure
-        manifest = self.manifest
         loop = asyncio.get_running_loop()
-        blocks = len(manifest.blocks)
+        blocks = self._recorder.number
         due = loop.time() - self._grew_at >= self._grow_every
         if self._stopped or self._blocks or blocks <= self._grown or not due:
             return
         began = loop.time()
-        head = await asyncio.to_thread(encode_manifest, manifest)
+        head = await asyncio.to_thread(encode_manifest, self.manifest)
         self._grow_every = max(GROW, (loop.time() - began) / GROW_SHARE)
         await self._try(partial(self._sink.grow, head))
         self._grew_at, self._grown = loop.time(), blocks
