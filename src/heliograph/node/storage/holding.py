@@ -63,8 +63,7 @@ class Holding:
 
     async def update(self, state: VolumeState) -> None:
         """Go on by a newer state."""
-        if not await self.volume.update(state):  # a read that failed has learnt of it already
-            await self.local.keep_state(encoding.encode(self.state), self.state.version)
+        await self.volume.update(state)
         self.followed = self.state.version
         await self.refresh()
 

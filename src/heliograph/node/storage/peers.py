@@ -101,7 +101,7 @@ class Connected:
             if node == self._bus.node or not isinstance(hosts, list) or not hosts:
                 continue
             if isinstance(port, int) and 0 < port < 65536:
-                found[node] = Address(str(hosts[0]), port)
+                found[node] = Address(str(hosts[0]), port, certified=True)
         self._addresses = found
         for peers in self._peers.values():
             peers.update(found)

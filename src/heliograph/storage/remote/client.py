@@ -61,6 +61,8 @@ class Address:
     port: int
     name: str | None = None
     """What its certificate is for, where that is not the host."""
+    certified: bool = False
+    """Whether its certificate says which node it is: the subject's serial number."""
 
 
 @dataclass(slots=True)
@@ -235,12 +237,7 @@ class RemoteStore:
                     ssl=self._context,
                     server_hostname=name,
                 )
-                link.send_now(Frame(Kind.HELLO, 0, {"version": VERSION, "volume": self._volume}))
-                frame = await greeting
-            if frame.kind is Kind.ERROR:
-                raise error_read(frame.meta)
-            if frame.kind is not Kind.HELLO or Fields(frame.meta).integer("version") != VERSION:
-                raise MalformedError("storage frame", "no greeting")
+                await self._greet(link, greeting)
         except (OSError, TimeoutError) as error:  # TLS errors are of the first kind
             link.abort()
             why = str(error)[:200] or "no answer"
@@ -262,6 +259,24 @@ class RemoteStore:
             if greeting.done() and not greeting.cancelled():
                 greeting.exception()
         return link
+
+    async def _greet(self, link: Link, greeting: asyncio.Future[Frame]) -> None:
+        """Say what is wanted; errors as of ``connect``."""
+        if self.address.certified and not _is(link, self.node):
+            raise UnreachableError(f"another node is at {self.address.host}")
+        link.send_now(Frame(Kind.HELLO, 0, {"version": VERSION, "volume": self._volume}))
+        frame = await greeting
+        if frame.kind is Kind.ERROR:
+            raise error_read(frame.meta)
+        if frame.kind is not Kind.HELLO or Fields(frame.meta).integer("version") != VERSION:
+            raise MalformedError("storage frame", "no greeting")
+
+
+def _is(link: Link, node: NodeId) -> bool:
+    """Whether the other end has shown the certificate of a node."""
+    found = None if link.transport is None else link.transport.get_extra_info("peercert")
+    subject = (found or {}).get("subject", ())
+    return any(pair == ("serialNumber", node) for part in subject for pair in part)
 
 
 class _Pool:

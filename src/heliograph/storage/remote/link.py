@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable
 from typing import cast
 
-from heliograph.model.errors import MalformedError, UnreachableError
+from heliograph.model.errors import HelioError, MalformedError, UnreachableError
 from heliograph.storage.remote.wire import Frame, Reader, encode
 
 #: Bytes that wait in the transport before nothing more is given to it. What waits here can still be
@@ -46,6 +46,8 @@ class Link(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
         self.heard = asyncio.get_running_loop().time()
+        if self._closed:  # given up before TLS was agreed on
+            self._transport.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._reader.buffer()
@@ -128,8 +130,12 @@ class Link(asyncio.BufferedProtocol):
             _, _, frame, sent = heapq.heappop(self._queue)
             if sent.cancelled():
                 continue
-            self._write(frame)
-            sent.set_result(None)
+            try:
+                self._write(frame)
+            except HelioError as error:
+                sent.set_exception(error)
+            else:
+                sent.set_result(None)
 
     def _write(self, frame: Frame) -> None:
         assert self._transport is not None

@@ -116,9 +116,13 @@ class StoreServer:
     def _too_late(self, link: Link) -> None:
         self.counters.refused += 1
         link.abort()
+        if link.transport is None:  # TLS was never agreed on: nobody tells of its end
+            self._peers.pop(link, None)
 
     def _lost(self, link: Link) -> None:
-        peer = self._peers.pop(link)
+        peer = self._peers.pop(link, None)
+        if peer is None:
+            return
         if peer.timer is not None:
             peer.timer.cancel()
         if link.fault is not None:
@@ -160,7 +164,7 @@ class StoreServer:
 
     def _check(self, link: Link, frame: Frame) -> str:
         """The volume that is wanted."""
-        if len(self._peers) > MAX_CONNECTIONS:
+        if sum(bool(one.volume) for one in self._peers.values()) >= MAX_CONNECTIONS:
             raise ForbiddenError("too many connections")
         if self._allowed is not None and (
             link.transport is None or not self._allowed(link.transport)
@@ -171,14 +175,10 @@ class StoreServer:
             raise MalformedError("storage frame", "no greeting")
         if fields.integer("version") != VERSION:
             raise UnsupportedError(f"version {fields.integer('version')}, not {VERSION}")
-        self._store(fields.text("volume"))
-        return fields.text("volume")
-
-    def _store(self, volume: str) -> Store:
-        found = self._find(volume)
-        if found is None:
+        volume = fields.text("volume")
+        if self._find(volume) is None:
             raise NotFoundError(f"volume {volume!r} is not here", subject=volume)
-        return found
+        return volume
 
     def _request(self, link: Link, peer: _Peer, frame: Frame) -> None:
         if frame.number in peer.tasks:
@@ -210,7 +210,10 @@ class StoreServer:
             handler = HANDLERS.get(fields.text("ask"))
             if handler is None:
                 raise UnsupportedError(f"{fields.text('ask')!r} is not known here")
-            meta, payload = await handler(self._store(volume), fields, frame.payload)
+            store = self._find(volume)
+            if store is None:  # not "no such block": only this node has not the volume now
+                raise UnreachableError(f"volume {volume!r} is not here", subject=volume)
+            meta, payload = await handler(store, fields, frame.payload)
             answer = Frame(Kind.ANSWER, frame.number, meta, payload)
         except HelioError as error:
             self.counters.failed += 1

@@ -63,6 +63,11 @@ class Cleaner:
         local = self.volume.reach.local
         if local is None or not catalogue.complete or self.volume.state.before:
             return
+        try:  # who was away may know an old state only, by which homes are elsewhere
+            if await self.volume.reach.refresh(self.volume.state.version):
+                return
+        except HelioError:
+            return
         met: set[tuple[DiskId | None, ObjectId]] = set()
         for disk in [*local.readers]:
             try:
@@ -109,13 +114,18 @@ class Cleaner:
             return
         if serial & DELETED:
             return
+        known = await self.filler.known(object, serial)
+        if known is None:
+            return
         plan = self.volume.reach.plan
         held = _Held(self.volume, object)
         for key in await local.members(disk, object):
             home = plan.home(key)
             if home is None or await held.has(home.node, home.id, key):
                 continue
-            if any(one.id == disk for one in plan.places(key)):
+            # What lies behind the last head nobody brings.
+            needed = self.filler.stored(known, key)
+            if needed and any(one.id == disk for one in plan.places(key)):
                 self.work.wait_for(f"disk {disk} has what is not yet elsewhere")
                 return
             await self._push(disk, key)
@@ -143,7 +153,7 @@ class Cleaner:
             self.work.removed += await self._remove(disk, members)
             return
         known = await self.filler.known(object, serial)
-        if known is None:
+        if known is None or self.volume.state.before:
             return
         strays = await self._strays(disk, object, known, members)
         held = _Held(self.volume, object)
@@ -178,6 +188,8 @@ class Cleaner:
                 return
             if not await held.has(home.node, home.id, key) and not await self._push(disk, key):
                 return
+        if self.volume.state.before:  # a change began meanwhile: this may be a home again
+            return
         self.work.removed += await local.delete(disk, key)
 
     async def _push(self, disk: DiskId, key: BlockKey) -> bool:
@@ -188,12 +200,13 @@ class Cleaner:
         if local is None or home is None:
             return False
         try:
-            block = await local.get(disk, key, math.inf)
+            try:
+                block = await local.get(disk, key, math.inf)
+            except (CorruptError, NotFoundError):
+                return True  # nothing that anybody could use
             await self.work.spend(len(block.payload))
             store = reach.store(home.node)
             await store.put(home.id, key, block.payload, block.lengths, background=True)
-        except (CorruptError, NotFoundError):
-            return True  # nothing that anybody could use
         except HelioError as error:
             self.work.fault(error)
             return False
@@ -202,10 +215,20 @@ class Cleaner:
 
     async def _orphaned(self, disk: DiskId, object: ObjectId) -> bool:
         """Whether nothing of an object without head has come for so long that nothing will."""
-        local = self.volume.reach.local
-        assert local is not None
-        count = len(await local.members(disk, object))
-        return self._unchanged((disk, object), count, self.orphan_age)
+        listings, complete = await self.volume.reach.everywhere(lambda store: store.held(object))
+        if not complete or not all(one.complete for one in listings):
+            return False
+        # Of all disks: to one that leaves nothing comes any more, though the writer lives.
+        count = sum(len(one.found) for one in listings)
+        if not self._unchanged((disk, object), count, self.orphan_age):
+            return False
+        try:  # the catalogue is as old as this pass: there may be a head by now
+            await self.volume.head(object)
+        except NotFoundError:
+            return True
+        except HelioError as error:
+            self.work.fault(error)
+        return False
 
     def _unchanged(self, key: tuple[DiskId | None, ObjectId], what: object, age: float) -> bool:
         now = self.work.clock()
@@ -228,6 +251,8 @@ class Cleaner:
             serial = copies.get(disk)
             if serial is None:
                 continue
+            if self.volume.state.before:  # a change began meanwhile
+                return
             homes = self.volume.reach.plan.head_homes(object)
             newest = catalogue.serials[object]
             if any(one.id == disk for one in homes):

@@ -8,12 +8,13 @@ on any disk: the table only says where to look first.
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 from typing import Any
 
 from heliograph.model.errors import HelioError, NotFoundError, ResourceError, UnreachableError
 from heliograph.storage.disks.disk import Block
-from heliograph.storage.errors import CorruptError, LostError
+from heliograph.storage.errors import CorruptError, DiskError, LostError
 from heliograph.storage.parity import decode
 from heliograph.storage.values import BlockKey, DiskId
 from heliograph.storage.volume.reach import PATIENCE, Reach, limited
@@ -226,8 +227,10 @@ class Fetcher:
                 counters.missing += 1
                 self._reach.tell(entry, key)
             return True
-        except HelioError:
+        except HelioError as error:
             counters.unreachable += 1
+            if isinstance(error, DiskError) and error.errno == errno.EIO:
+                self._reach.tell(entry, key)  # a bad place: its node writes it anew
             if deadline != math.inf:
                 self._reach.suspect(entry.id)
             return False

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from heliograph.model.errors import HelioError
-from heliograph.storage.values import BlockKey, DiskId
+from heliograph.storage.values import BlockKey, DiskId, ObjectId
 from heliograph.storage.volume.cleaning import ORPHAN_AGE, TOMBSTONE_AGE, Cleaner
 from heliograph.storage.volume.filling import Catalogue, Filler
 from heliograph.storage.volume.pace import Bucket
@@ -59,7 +59,7 @@ class Reconciler:
         self._work = Work(self._clock, sleep, bucket, listener or _ignored)
         self._filler = Filler(volume, self._work)
         self._cleaner = Cleaner(volume, self._work, self._filler, orphan_age, tombstone_age)
-        self._scrubber = Scrubber(volume.reach.local, self._work, self.mend)
+        self._scrubber = Scrubber(volume.reach.local, self._work, self.mend, self._spare)
         self._mends: dict[tuple[DiskId, BlockKey], None] = {}
         self.mends_dropped = 0
         """Members not taken for mending because ``MAX_MENDS`` waited."""
@@ -82,6 +82,10 @@ class Reconciler:
     def lost(self) -> tuple[BlockKey, ...]:
         """Members that are to be on this node's disks and cannot be made any more."""
         return tuple(sorted(key for keys in self._work.lost.values() for key in keys))
+
+    async def _spare(self, object: ObjectId, serial: int) -> bool:
+        found, _ = await self._volume.reach.everywhere(lambda store: store.head(object))
+        return any(one is not None and one[0] >= serial for one in found)
 
     def wake(self) -> None:
         """Begin the next pass now: the state has changed, or an object was written."""

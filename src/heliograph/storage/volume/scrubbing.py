@@ -8,12 +8,13 @@ a round takes.
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from heliograph.model.errors import HelioError, NotFoundError
-from heliograph.storage.errors import CorruptError
+from heliograph.storage.errors import CorruptError, DiskError
 from heliograph.storage.values import BlockKey, DiskId, ObjectId
 from heliograph.storage.volume.pace import Bucket
 from heliograph.storage.volume.progress import Damaged
@@ -29,6 +30,8 @@ class Scrubber:
     work: Work
     told: Callable[[DiskId, BlockKey], None]
     """Is given what was found damaged."""
+    spare: Callable[[ObjectId, int], Awaitable[bool]]
+    """Whether a whole head of that serial, or a newer one, is on some disk."""
     random: random.Random = field(default_factory=random.Random)
 
     async def round(self, rate: int) -> None:
@@ -56,7 +59,9 @@ class Scrubber:
         for key in await self.local.members(disk, object):
             try:
                 size = await self.local.check(disk, key)
-            except CorruptError:
+            except (CorruptError, DiskError) as error:
+                if isinstance(error, DiskError) and error.errno != errno.EIO:
+                    raise
                 self.work.damaged += 1
                 self.work.tell(Damaged(disk, key))
                 self.told(disk, key)
@@ -67,11 +72,13 @@ class Scrubber:
                 await self._pause(bucket, size)
 
     async def _heads(self, disk: DiskId, bucket: Bucket) -> None:
-        """A damaged head is removed: there are others, and it is brought again from those."""
+        """A damaged head is removed where there is another, from which it is brought again."""
         for object, serial in await self.local.heads_of(disk):
             size = await self.local.check_head(disk, object, serial)
             if size is None:
                 self.work.damaged += 1
+                if await self.spare(object, serial):
+                    await self.local.delete_head(disk, object, serial)
             else:
                 await self._pause(bucket, size)
 

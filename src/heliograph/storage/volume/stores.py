@@ -238,7 +238,7 @@ class LocalStore:
         return await reader.call(lambda: tuple(reader.disk.heads()))
 
     async def check_head(self, disk: DiskId, object: ObjectId, serial: int) -> int | None:
-        """Bytes of a head, read from the disk; None, and it is removed, when it is damaged."""
+        """Bytes of a head, read from the disk; None when it is damaged."""
         reader = self._reader(disk)
 
         def check() -> int | None:
@@ -250,7 +250,6 @@ class LocalStore:
                 return 0
             except CorruptError:
                 pass
-            reader.disk.delete_head(object)
             return None
 
         return await reader.call(check, background=True)

@@ -83,8 +83,9 @@ class Volume:
     async def update(self, state: VolumeState) -> bool:
         """Take a newer state, and keep it on this node's disks; whether it was newer."""
         taken = self.reach.update(state)
-        if taken and self.reach.local is not None:
-            await self.reach.local.keep_state(encoding.encode(state), state.version)
+        newest = self.state  # ``refresh`` may have brought it, which keeps nothing
+        if self.reach.local is not None:
+            await self.reach.local.keep_state(encoding.encode(newest), newest.version)
         return taken
 
     async def close(self) -> None:
@@ -103,7 +104,9 @@ class Volume:
         Blocks behind that head are removed. ``NotFoundError``: there is no such object;
         ``ConflictError``: it is finished.
         """
-        head = await self.head(object)
+        head = await self._newest(object, certain=True)
+        if head.deleted:
+            raise NotFoundError(f"no object {object}", subject=object)
         if not head.open:
             raise ConflictError(f"object {object} is finished", subject=object)
         scheme = self.state.scheme
@@ -212,11 +215,12 @@ class Volume:
             raise NotFoundError(f"no object {object}", subject=object)
         return head
 
-    async def _newest(self, object: ObjectId) -> Head:
+    async def _newest(self, object: ObjectId, certain: bool = False) -> Head:
+        """``certain``: ``UnreachableError`` unless all nodes answered."""
         check_object(object)
         answers, complete = await self.reach.everywhere(lambda store: store.head(object))
         found = max((one for one in answers if one is not None), default=None)
-        if found is not None:
+        if found is not None and (complete or not certain):
             return heads.decode(*found)
         if not complete:
             raise UnreachableError(f"the head of {object} cannot be read now", subject=object)

@@ -164,13 +164,41 @@ class Writer:
         while self._running:
             await self._retire()
         if self._group is not None:
-            await self._finished(self._group)
+            await self._again(self._group)
+            await self._shelter(self._group)
+
+    async def _again(self, group: _Group) -> None:
+        """Try once more what its disks refused: they may be back."""
+        await group.wait()
+        failed, group.failed = group.failed, {}
+        for member, (_, payload, lengths) in failed.items():
+            group.start(self._put(group, member, payload, lengths))
+        await group.wait()
+
+    async def _shelter(self, group: _Group) -> None:
+        """Put what its disk refuses on any other: nothing protects a group that is not full."""
+        for member, (error, payload, lengths) in [*group.failed.items()]:
+            key = BlockKey(self.object, group.number, member)
+            for entry in self._reach.state.active:
+                with contextlib.suppress(HelioError):
+                    store = self._reach.store(entry.node)
+                    await limited(store.put(entry.id, key, payload, lengths), WRITE_PATIENCE)
+                    del group.failed[member]
+                    break
+            else:
+                raise ResourceError(
+                    f"group {group.number} of {self.object}: a block is on no disk: "
+                    f"{error.message}",
+                    subject=self.object,
+                ) from error
 
     async def _finished(self, group: _Group) -> None:
         """Wait until all of a group's members so far are written, or given up."""
         await group.wait()
         if len(group.failed) > self._reach.state.scheme.parity:
-            error = group.failed[min(group.failed)]
+            await self._again(group)
+        if len(group.failed) > self._reach.state.scheme.parity:
+            error = group.failed[min(group.failed)][0]
             raise ResourceError(
                 f"group {group.number} of {self.object}: {len(group.failed)} members could not be "
                 f"written, first: {error.message}",
@@ -192,10 +220,10 @@ class Writer:
                     raise error
                 await self._put_home(key, payload, lengths)
             except HelioError as again:
-                self._failed(group, key, again)
+                self._failed(group, key, again, payload, lengths)
                 return
         except HelioError as error:
-            self._failed(group, key, error)
+            self._failed(group, key, error, payload, lengths)
             return
         counters.written += 1
         counters.bytes_written += len(payload)
@@ -215,8 +243,15 @@ class Writer:
             else:
                 return
 
-    def _failed(self, group: _Group, key: BlockKey, error: HelioError) -> None:
-        group.failed[key.member] = error
+    def _failed(
+        self,
+        group: _Group,
+        key: BlockKey,
+        error: HelioError,
+        payload: bytes,
+        lengths: tuple[int, ...],
+    ) -> None:
+        group.failed[key.member] = error, payload, lengths
         self._reach.counters.unwritten += 1
         entry = self._reach.plan.home(key)
         if entry is not None:
@@ -301,7 +336,7 @@ class _Group:
     def __init__(self, number: int) -> None:
         self.number = number
         self.payloads: list[bytes] = []
-        self.failed: dict[int, HelioError] = {}
+        self.failed: dict[int, tuple[HelioError, bytes, tuple[int, ...]]] = {}
         """By member: why it is not on its disk."""
         self._tasks: list[asyncio.Task[None]] = []
 
