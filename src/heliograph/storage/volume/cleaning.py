@@ -218,9 +218,12 @@ class Cleaner:
         listings, complete = await self.volume.reach.everywhere(lambda store: store.held(object))
         if not complete or not all(one.complete for one in listings):
             return False
-        # Of all disks: to one that leaves nothing comes any more, though the writer lives.
+        # Of all disks: to one that leaves nothing comes any more, though the writer lives. Fewer
+        # are no sign of life: other nodes remove theirs.
         count = sum(len(one.found) for one in listings)
-        if not self._unchanged((disk, object), count, self.orphan_age):
+        seen = self._seen.get((disk, object))
+        most = count if seen is None or not isinstance(seen.what, int) else max(count, seen.what)
+        if not self._unchanged((disk, object), most, self.orphan_age):
             return False
         try:  # the catalogue is as old as this pass: there may be a head by now
             await self.volume.head(object)
