@@ -19,7 +19,7 @@ from .peers.hls import NODE
 from .peers.program import Program, wait_until
 from .peers.shelf import BEGUN, ShelfServer
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.browser]
 
 PATIENCE = 40.0
 #: Seconds from a seek until its picture is seen.
