@@ -127,6 +127,7 @@ def site(served: Served, tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.mark.interop
+@pytest.mark.alone
 def test_players_are_sent_to_servers_that_live(site: Site, nginx: list[Nginx]) -> None:
     assert site.go()[0] == 404
     site.post("titles", name="clip", title="A clip")
