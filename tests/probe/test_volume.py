@@ -3,7 +3,6 @@ disks and machines are added, taken away, killed and damaged; every frame is che
 
 from __future__ import annotations
 
-import hashlib
 import random
 import subprocess
 import time
@@ -233,5 +232,3 @@ def test_a_title_is_played_everywhere_whatever_happens_to_disks(three: Three, fi
     assert rest
     assert rest == wanted[-len(rest) :]
     assert len(rest) <= (SECONDS - 8) * 25
-    # The control: other bytes are not the film's.
-    assert sums(text.replace(rest[0], hashlib.md5(b"other").hexdigest())) != rest

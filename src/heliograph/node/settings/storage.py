@@ -15,12 +15,7 @@ class StorageSettings(Section):
     """TCP port at which other nodes of a cluster read and write blocks; 0: any free one."""
     cache_bytes: int = Field(default=256 << 20, ge=0, le=1 << 40)
     """Bytes of blocks that are kept in memory because others are about to want them."""
-    repair_bps: int = Field(default=400_000_000, ge=1_000_000, le=1_000_000_000_000)
-    """Bits a second that this node may spend on moving, mending and checking blocks while people
-    watch."""
     network_bps: int = Field(default=1_000_000_000, ge=1_000_000, le=1_000_000_000_000)
     """Bits a second that this node promises to viewers of titles at most."""
-    scrub_hours: float = Field(default=168.0, ge=0, le=10_000)
-    """Hours in which every block is read and checked once; 0: never."""
     max_upload_bytes: int = Field(default=1 << 40, ge=1 << 20, le=1 << 50)
     """Bytes of a file that is imported, at most."""

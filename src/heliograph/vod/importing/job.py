@@ -26,13 +26,10 @@ from heliograph.model.errors import (
 from heliograph.model.media import check_channel_name
 from heliograph.vod import blocks
 from heliograph.vod.encoding import decode_manifest
+from heliograph.vod.importing import values
 from heliograph.vod.importing.values import (
-    BLOCK,
-    FAILED,
-    MANIFEST,
     MAX_MESSAGE,
     MESSAGE,
-    PROGRESS,
     SILENCE,
     Imported,
     ImportOptions,
@@ -178,13 +175,13 @@ class _Job:
                     "media file", f"nothing comes of it for {self._silence:.0f} s"
                 ) from error
             match kind:
-                case 1:
+                case values.BLOCK:
                     await self._put(data)
-                case 2:
+                case values.PROGRESS:
                     self._tell(json.loads(data))
-                case 3:
+                case values.MANIFEST:
                     return data
-                case 4:
+                case values.FAILED:
                     raise _error(json.loads(data))
                 case _:
                     raise ResourceError(f"the importer sends messages of kind {kind}")
@@ -257,6 +254,3 @@ def _error(fields: dict[str, Any]) -> HelioError:
             return UnsupportedError(message, subject=fields.get("subject"))
         case _:
             return ResourceError(message)
-
-
-assert (BLOCK, PROGRESS, MANIFEST, FAILED) == (1, 2, 3, 4)
