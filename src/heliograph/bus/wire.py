@@ -7,45 +7,23 @@ understood is a ``MalformedError``, never anything else.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from heliograph.model import errors
-from heliograph.model.errors import HelioError, MalformedError, RemoteError, TooLargeError
+from heliograph.model.errors import MalformedError, TooLargeError
+from heliograph.model.telling import Teller
 
 #: Anything that JSON can say.
 Json: TypeAlias = Any
 
 #: Bytes of one message: a report of a unit with a thousand channels takes a tenth.
 MAX_MESSAGE = 1 << 20
-#: Characters of an error's text on the wire: what people read, and no dump of anything.
-MAX_TEXT = 1000
 #: Seconds a request may have: what takes longer reports its progress by other means.
 MAX_TIMEOUT = 60.0
 
 _PROTOCOL = "bus message"
 
-#: What an error has beside its text and subject, and what it must be.
-_EXTRAS: Mapping[str, type] = {
-    "status": int,
-    "retry_after": int,
-    "protocol": str,
-    "reason": str,
-    "offset": int,
-}
-#: Set where the other side left it out, so that every error has the members of its class.
-_DEFAULTS: Mapping[str, Mapping[str, object]] = {
-    "MalformedError": {"protocol": "", "reason": "", "offset": None},
-    "BusyError": {"retry_after": None},
-    "TooManyError": {"retry_after": None},
-}
-#: Errors by their kind, the name of their class.
-KINDS: Mapping[str, type[HelioError]] = {
-    name: value
-    for name, value in vars(errors).items()
-    if isinstance(value, type) and issubclass(value, HelioError)
-}
+_TELLER = Teller(_PROTOCOL)
 
 
 def encode(value: Json) -> bytes:
@@ -109,49 +87,17 @@ def encode_answer(value: Json) -> bytes:
 
 def encode_error(error: BaseException) -> bytes:
     """What went wrong, as the caller may know it: nothing of errors that are not ours."""
-    if not isinstance(error, HelioError):
-        error = RemoteError("the node failed to do it")
-    body: dict[str, Json] = {
-        "kind": _kind(type(error)),
-        "message": error.message[:MAX_TEXT],
-        "subject": None if error.subject is None else error.subject[:MAX_TEXT],
-    }
-    for name, kind in _EXTRAS.items():
-        value = vars(error).get(name)
-        if type(value) is kind:
-            body[name] = value[:MAX_TEXT] if isinstance(value, str) else value
-    return encode({"error": body})
+    return encode({"error": _TELLER.tell(error)})
 
 
 def decode_answer(data: bytes) -> Json:
     """The value of an answer; raises the error that it tells."""
     found = _object(decode(data))
     if "error" in found:
-        raise _error(_object(found["error"]))
+        raise _TELLER.read(_object(found["error"]))
     if "value" not in found:
         raise MalformedError(_PROTOCOL, "an answer without a value")
     return found["value"]
-
-
-def _kind(found: type[HelioError]) -> str:
-    """The nearest class that every node knows: others derive their own from those."""
-    return next(kind.__name__ for kind in found.__mro__ if KINDS.get(kind.__name__) is kind)
-
-
-def _error(body: dict[str, Json]) -> HelioError:
-    message, subject = body.get("message"), body.get("subject")
-    if not isinstance(message, str):
-        raise MalformedError(_PROTOCOL, "an error without a text")
-    kind = KINDS.get(str(body.get("kind")), RemoteError)
-    error = kind.__new__(kind)
-    # Their initialisers make the text of other things; what they made once is given as it is.
-    HelioError.__init__(error, message, subject=subject if isinstance(subject, str) else None)
-    for name, default in _DEFAULTS.get(kind.__name__, {}).items():
-        setattr(error, name, default)
-    for name, wanted in _EXTRAS.items():
-        if type(body.get(name)) is wanted:
-            setattr(error, name, body[name])
-    return error
 
 
 def _object(value: Json) -> dict[str, Json]:

@@ -6,21 +6,20 @@ Everything that comes from another node is checked here: what is not understood 
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 import struct
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from heliograph.model import errors
-from heliograph.model.errors import HelioError, MalformedError, RemoteError
+from heliograph.model.errors import MalformedError
+from heliograph.model.telling import MAX_TEXT, Teller
 from heliograph.storage import errors as storage_errors
 from heliograph.storage.disks.disk import Usage
 from heliograph.storage.values import MAX_WIDTH, BlockKey, DiskId, ObjectId, check_object
 from heliograph.storage.volume.stores import HeadHeld, Held
 
-#: Characters of an error's text: what people read.
-MAX_TEXT = 1000
 #: Seconds that a request may have at most.
 MAX_TIME = 600.0
 
@@ -30,30 +29,17 @@ _MAX_INT = (1 << 63) - 1
 _HELD = struct.Struct(">8sQB")
 _HEAD = struct.Struct(">8s16sQ")
 
-#: What an error has beside its text and subject, and what it must be.
-_EXTRAS: Mapping[str, type] = {
-    "status": int,
-    "retry_after": int,
-    "protocol": str,
-    "reason": str,
-    "offset": int,
-    "errno": int,
-    "path": str,
-}
-#: Set where the other side left it out, so that every error has the members of its class.
-_DEFAULTS: Mapping[str, Mapping[str, object]] = {
-    "MalformedError": {"protocol": "", "reason": "", "offset": None},
-    "BusyError": {"retry_after": None},
-    "TooManyError": {"retry_after": None},
-    "DiskError": {"errno": 5, "path": ""},
-    "CorruptError": {"reason": "", "path": ""},
-}
-_KINDS: Mapping[str, type[HelioError]] = {
-    name: value
-    for module in (errors, storage_errors)
-    for name, value in vars(module).items()
-    if isinstance(value, type) and issubclass(value, HelioError)
-}
+_TELLER = Teller(
+    _PROTOCOL,
+    storage_errors,
+    extras={"errno": int, "path": str},
+    defaults={
+        "DiskError": {"errno": errno.EIO, "path": ""},
+        "CorruptError": {"reason": "", "path": ""},
+    },
+)
+#: Errors as meta data, as another node may know them, and back.
+error_told, error_read = _TELLER.tell, _TELLER.read
 
 
 class Fields:
@@ -183,40 +169,3 @@ def usage_read(meta: Mapping[str, Any]) -> dict[DiskId, Usage]:
             raise MalformedError(_PROTOCOL, "a usage that is none")
         found[DiskId(disk)] = Usage(*numbers)
     return found
-
-
-def error_told(error: BaseException) -> dict[str, Any]:
-    """What went wrong as meta data, as another node may know it."""
-    if not isinstance(error, HelioError):
-        error = RemoteError("the node failed to do it")
-    kind = next(one.__name__ for one in type(error).__mro__ if _KINDS.get(one.__name__) is one)
-    told: dict[str, Any] = {"kind": kind, "message": _text(error.message)}
-    if error.subject is not None:
-        told["subject"] = _text(error.subject)
-    for name, wanted in _EXTRAS.items():
-        value = vars(error).get(name)
-        if type(value) is wanted:
-            told[name] = _text(value) if isinstance(value, str) else value
-    return told
-
-
-def error_read(meta: Mapping[str, Any]) -> HelioError:
-    """The error that was told; ``MalformedError`` where it was none."""
-    message, subject = meta.get("message"), meta.get("subject")
-    if not isinstance(message, str):
-        raise MalformedError(_PROTOCOL, "an error without a text")
-    kind = _KINDS.get(str(meta.get("kind")), RemoteError)
-    error = kind.__new__(kind)
-    # Their initialisers make the text of other things; what they made once is given as it is.
-    HelioError.__init__(error, message, subject=subject if isinstance(subject, str) else None)
-    for name, default in _DEFAULTS.get(kind.__name__, {}).items():
-        setattr(error, name, default)
-    for name, wanted in _EXTRAS.items():
-        if type(meta.get(name)) is wanted:
-            setattr(error, name, meta[name])
-    return error
-
-
-def _text(value: str) -> str:
-    """Bounded, and such that UTF-8 can say it."""
-    return value[:MAX_TEXT].encode("utf-8", "replace").decode("utf-8")
