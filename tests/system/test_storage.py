@@ -72,6 +72,11 @@ def test_a_film_is_imported_played_checked_and_exported(
     copy = tmp_path / "copy.mp4"
     node.helio("title", "export", "A-film", "-o", str(copy))
     assert pictures(str(copy)) == wanted
+    metrics = subprocess.run(
+        ["curl", "-sf", f"{node.http}/metrics"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "helio_storage_disks 1.0" in metrics
+    assert "helio_titles_rtsp_sessions_begun_total 2.0" in metrics
     # The control: another film has other pictures.
     assert pictures(str(copy), "-ss", "1") != wanted
     node.helio("title", "erase", "A-film")

@@ -232,6 +232,8 @@ class Server:
             statistics=self.titles.statistics.counters,
             http_port=lambda: self.http.port,
             storage=self.storage,
+            storage_figures=self.storage.views.figures,
+            title_sessions=self._title_sessions,
             ondemand=self._open_on_demand(),
         )
         chat = self._open_chat(context)
@@ -313,6 +315,10 @@ class Server:
             authority=found.authority,
             policy=found.policy,
         )
+
+    def _title_sessions(self) -> dict[str, int]:
+        ondemand = None if self.rtsp is None else self.rtsp.ondemand
+        return {} if ondemand is None else ondemand.counters()
 
     def _open_on_demand(self) -> OnDemand:
         found = OnDemand(self.storage.shelf, watching=self.titles.statistics.watching)

@@ -140,6 +140,13 @@ class WebContext:
     """Volumes and titles on disks; None: this node has nothing to do with them."""
     ready: Callable[[], bool] = lambda: True
     """Whether every part of the server runs."""
+    title_sessions: Callable[[], Mapping[str, int]] = dict
+    """What is counted of titles played by RTSP, for the metrics."""
+    storage_figures: Callable[[], tuple[Mapping[str, float], Mapping[str, float]]] = lambda: (
+        {},
+        {},
+    )
+    """Counters and gauges of this node's disks and volumes, for the metrics."""
     rtmp_counters: Callable[[], Mapping[str, int]] = dict
     """What the RTMP server counts, for the metrics."""
     lost_log_lines: Callable[[], int] = lambda: 0

@@ -146,6 +146,7 @@ class ServerCollector(Collector):
             yield CounterMetricFamily(f"helio_{name}", "Counter of sound made anew.", value)
         yield GaugeMetricFamily("helio_transcodes", "Sound made anew now.", len(transcodes))
         yield from self._on_demand()
+        yield from self._storage()
         for name, value in sorted(context.rtmp_counters().items()):
             yield CounterMetricFamily(f"helio_{name}", "Counter of RTMP.", value)
         if context.chats is not None:
@@ -180,6 +181,18 @@ class ServerCollector(Collector):
             ("downloads_open", "Files of titles being sent.", ondemand.downloads),
         ):
             yield GaugeMetricFamily(f"helio_titles_{name}", text, now)
+
+    def _storage(self) -> Iterator[Metric]:
+        sessions = dict(self._context.title_sessions())
+        now = sessions.pop("sessions", 0)
+        yield GaugeMetricFamily("helio_titles_rtsp_sessions", "Who plays titles by RTSP.", now)
+        for name, count in sorted(sessions.items()):
+            yield CounterMetricFamily(f"helio_titles_rtsp_{name}", "Titles by RTSP.", count)
+        counts, gauges = self._context.storage_figures()
+        for name, value in sorted(counts.items()):
+            yield CounterMetricFamily(f"helio_storage_{name}", "Counter of volumes.", value)
+        for name, value in sorted(gauges.items()):
+            yield GaugeMetricFamily(f"helio_storage_{name}", "Of this node's volumes.", value)
 
     def _bus(self) -> Iterator[Metric]:
         cluster = self._context.cluster

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,27 @@ class Views:
         lost = self._lost.setdefault(volume, {})
         if event.key.object in lost or len(lost) < MAX_LOST:
             lost[event.key.object] = lost.get(event.key.object, 0) + 1
+
+    def figures(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Counters and gauges of this node, for the metrics: sums over its volumes and disks."""
+        counts: Counter[str] = Counter()
+        for holding in self._holdings.values():
+            counts.update(asdict(holding.volume.counters))
+            counts.update({f"blocks_{name}": value for name, value in holding.counters.items()})
+        for reader in self._disks.open.values():
+            disk = reader.counters
+            counts.update(disk_reads=disk.reads, disk_late=disk.late, disk_refused=disk.refused)
+            counts.update(disk_hung=disk.hung, disk_errors=disk.errors.total())
+        cache = self._blocks.cache
+        counts.update(cache_hits=cache.counters.hits, cache_misses=cache.counters.misses)
+        gauges = {
+            "volumes": len(self._holdings),
+            "disks": len(self._disks.open),
+            "disks_at_fault": len(self._disks.faults),
+            "cache_bytes": cache.used,
+            "imports": sum(one["ended"] is None for one in self._imports.list()),
+        }
+        return dict(counts), dict(gauges)
 
     def title(self, placed: Placed) -> dict[str, Any]:
         """One title, for the API."""
