@@ -55,12 +55,3 @@ export function keep(
     // Storage is full or forbidden: it begins anew at the next visit.
   }
 }
-
-/** Null where the browser keeps nothing for this page. */
-export function storage(): Storage | null {
-  try {
-    return localStorage;
-  } catch {
-    return null;
-  }
-}

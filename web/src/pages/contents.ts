@@ -14,7 +14,7 @@ import { EventFeed } from "../api/events";
 import { WithSession } from "../api/session";
 import { sayStyles } from "../ui/cards";
 import { forms } from "../ui/forms";
-import { tabStyles, toastStyles } from "../ui/panes";
+import { tabbedPageStyles, tabStyles, toastStyles } from "../ui/panes";
 import { shared } from "../ui/shared";
 import "../ui/site-header";
 
@@ -38,31 +38,9 @@ export class ContentsPage extends LitElement {
     forms,
     sayStyles,
     tabStyles,
+    tabbedPageStyles,
     toastStyles,
     css`
-      :host {
-        --frame: 84rem;
-        display: block;
-        padding-bottom: 4rem;
-      }
-      h1 {
-        margin: 0.3rem 0 0;
-        font-size: clamp(1.5rem, 3vw, 1.9rem);
-        font-weight: 680;
-        letter-spacing: -0.025em;
-        line-height: 1.15;
-      }
-      .top {
-        display: flex;
-        flex-wrap: wrap;
-        align-items: center;
-        justify-content: space-between;
-        gap: 0.8rem 2rem;
-        margin: 0.2rem 0 1.1rem;
-      }
-      .tabs button {
-        padding: 0 1rem;
-      }
       .panes {
         display: grid;
         grid-template-columns: minmax(0, 1fr) minmax(0, 1.05fr);
@@ -95,15 +73,6 @@ export class ContentsPage extends LitElement {
         }
         .back {
           display: inline-flex;
-        }
-      }
-      @media (max-width: 34rem) {
-        .tabs {
-          flex: 1 1 100%;
-        }
-        .tabs button {
-          flex: 1 1 auto;
-          padding: 0 0.5rem;
         }
       }
     `,

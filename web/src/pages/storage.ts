@@ -22,7 +22,7 @@ import {
 } from "../api/storage";
 import { sayStyles } from "../ui/cards";
 import { forms, wrong } from "../ui/forms";
-import { tabStyles, toastStyles } from "../ui/panes";
+import { tabbedPageStyles, tabStyles, toastStyles } from "../ui/panes";
 import { ridge, shared } from "../ui/shared";
 import "../ui/site-header";
 import { pageStyles } from "./storage-styles";
@@ -43,7 +43,15 @@ const tabOf = (hash: string): Tab => TABS.find(([tab]) => `#${tab}` === hash)?.[
 /** The page `/admin/storage`. */
 @customElement("helio-storage")
 export class StoragePage extends LitElement {
-  static override styles = [shared, forms, sayStyles, tabStyles, toastStyles, pageStyles];
+  static override styles = [
+    shared,
+    forms,
+    sayStyles,
+    tabStyles,
+    tabbedPageStyles,
+    toastStyles,
+    pageStyles,
+  ];
 
   @state() private tab: Tab = tabOf(location.hash);
   @state() private view: StorageView | null = null;

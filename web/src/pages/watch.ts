@@ -14,6 +14,7 @@ import { bitrate, duration, milliseconds, secondsSince } from "../ui/format";
 import { lockIcon } from "../ui/icons";
 import { shared, stateChip } from "../ui/shared";
 import "../ui/site-header";
+import { watchedStyles } from "../ui/watched";
 
 /** Whether a channel is being recorded is asked so often. */
 const RECORDINGS_MS = 30_000;
@@ -26,17 +27,11 @@ type Found = { readonly channel: Channel } | { readonly film: Title };
 export class WatchPage extends LitElement {
   static override styles = [
     shared,
+    watchedStyles,
     css`
       :host {
         display: block;
         padding-bottom: 3rem;
-      }
-      helio-player {
-        border-radius: var(--radius);
-        box-shadow: var(--shadow);
-        overflow: hidden;
-        /* The picture and what belongs to it fit one screen. */
-        --helio-max-height: max(12rem, calc(100dvh - 11rem));
       }
       /* The chat is as high as the picture beside it. */
       .theatre {
@@ -70,24 +65,6 @@ export class WatchPage extends LitElement {
         background: #05090c;
         max-height: max(12rem, calc(100dvh - 11rem));
       }
-      helio-player:fullscreen {
-        border-radius: 0;
-      }
-      .head {
-        display: flex;
-        flex-wrap: wrap;
-        align-items: center;
-        gap: 0.4rem 0.9rem;
-        margin: 1.1rem 0 0.9rem;
-      }
-      h1 {
-        margin: 0;
-        font-size: clamp(1.35rem, 4vw, 1.8rem);
-        font-weight: 660;
-        letter-spacing: -0.02em;
-        line-height: 1.2;
-        overflow-wrap: anywhere;
-      }
       .shift {
         font-size: 0.92rem;
         font-weight: 600;
@@ -97,23 +74,6 @@ export class WatchPage extends LitElement {
         margin: 0;
         color: var(--ink-soft);
       }
-      dl {
-        display: flex;
-        flex-wrap: wrap;
-        gap: 0.9rem 2.4rem;
-        margin: 0 0 1.6rem;
-      }
-      dt {
-        font-size: 0.82rem;
-        color: var(--ink-soft);
-      }
-      dd {
-        margin: 0;
-        font-size: 1.12rem;
-        font-weight: 600;
-        line-height: 1.3;
-        font-variant-numeric: tabular-nums;
-      }
       .more {
         display: grid;
         grid-template-columns: minmax(0, 1fr) auto;
@@ -122,33 +82,10 @@ export class WatchPage extends LitElement {
         padding-top: 1.3rem;
         border-top: 1px solid var(--line);
       }
-      h2 {
-        margin: 0 0 0.5rem;
-        font-size: 0.95rem;
-        font-weight: 620;
-      }
       .keys {
         display: grid;
         grid-template-columns: repeat(2, auto);
         gap: 0.25rem 1.2rem;
-        margin: 0;
-        padding: 0;
-        list-style: none;
-        font-size: 0.87rem;
-        color: var(--ink-soft);
-      }
-      kbd {
-        display: inline-block;
-        min-width: 1.6rem;
-        margin-right: 0.3rem;
-        padding: 0.05rem 0.35rem;
-        border: 1px solid var(--line);
-        border-bottom-width: 2px;
-        border-radius: 5px;
-        background: var(--surface);
-        color: var(--ink);
-        font: 0.78rem var(--mono);
-        text-align: center;
       }
       @media (max-width: 46rem) {
         main.frame {
@@ -158,13 +95,8 @@ export class WatchPage extends LitElement {
         .beside {
           margin-inline: 1rem;
         }
-        helio-player {
-          border-radius: 0;
-        }
         dl {
-          display: grid;
           grid-template-columns: repeat(3, 1fr);
-          gap: 0.8rem;
         }
         dd {
           font-size: 1.02rem;
@@ -172,11 +104,6 @@ export class WatchPage extends LitElement {
         }
         .more {
           grid-template-columns: minmax(0, 1fr);
-        }
-      }
-      @media (hover: none) {
-        .keyboard {
-          display: none;
         }
       }
     `,
