@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from heliograph.bus import Announcement, Bus, Registration, Request
+from heliograph.bus import Bus
 from heliograph.bus.wire import Json
 from heliograph.catalogue.values import Actor
 from heliograph.catalogue.volumes import Volumes
@@ -19,26 +19,24 @@ from heliograph.live.registry import Channels
 from heliograph.model.errors import (
     ConflictError,
     HelioError,
-    MalformedError,
     NotFoundError,
     UnreachableError,
     WrongStateError,
 )
-from heliograph.node.periodic import Periodic
 from heliograph.node.settings.storage import StorageSettings
 from heliograph.node.storage.checks import Checks
+from heliograph.node.storage.directories import Directories
 from heliograph.node.storage.disks import LocalDisks
+from heliograph.node.storage.holdings import Holdings
 from heliograph.node.storage.imports import Imports, Upload
-from heliograph.node.storage.orders import disk_json, disk_of
 from heliograph.node.storage.peers import Connected
 from heliograph.node.storage.recordings import Recordings
 from heliograph.node.storage.shelf import Shelf
-from heliograph.node.storage.states import States
 from heliograph.node.storage.views import Views
 from heliograph.storage.sharing import SharedBlocks
 from heliograph.storage.values import DEFAULT_BLOCK, Code, DiskId
-from heliograph.storage.volume.progress import Event, Lost, Settled
-from heliograph.storage.volume.state import DiskState, VolumeState
+from heliograph.storage.volume.progress import Event, Lost
+from heliograph.storage.volume.state import DiskState
 from heliograph.vod.manifest import BlockSource, Manifest
 
 if TYPE_CHECKING:  # takes a while to load, and most nodes begin without a volume
@@ -48,18 +46,6 @@ if TYPE_CHECKING:  # takes a while to load, and most nodes begin without a volum
 
 log = structlog.get_logger(__name__)
 
-#: Methods by which any node has another make a directory a disk, or let go of it.
-PREPARE, RELEASE = "storage.prepare", "storage.release"
-#: Kind of the name by which a node tells which version of a volume's state it goes by, and for
-#: which one all is where it is to be.
-HERE = "volume-here"
-#: Seconds that an order waits until all nodes of its volume go by it: who writes at once must find
-#: them ready. Those that are away learn of it later.
-KNOWN = 3.0
-#: Seconds that measuring a disk on another node may take.
-PREPARING = 20.0
-#: Seconds between two looks whether a change is done everywhere, and disks that were away are back.
-LOOK_PERIOD = 2.0
 #: The volume that is made when a title is imported and there is none.
 FIRST = "main"
 
@@ -88,8 +74,18 @@ class Storage:
         self._holds = holds
         self.disks = LocalDisks(state_dir, bus.node)
         self.blocks = SharedBlocks(settings.cache_bytes)
-        self.holdings: dict[str, Holding] = {}
-        self.states = States(bus, volumes, self._told)
+        self._held = Holdings(
+            bus,
+            volumes,
+            self.disks,
+            connected,
+            self.blocks,
+            changed=self._changed,
+            heard=self._heard,
+        )
+        self.holdings = self._held.all
+        self.states = self._held.states
+        self._directories = Directories(bus, self.disks, lambda: self.states.known.values())
         self.shelf = Shelf(bus, self.holdings)
         self.imports = Imports(
             state_dir / "imports",
@@ -100,11 +96,6 @@ class Storage:
         )
         self.checks = Checks(self.shelf, self._uncached)
         self.views = Views(bus, self.disks, self.holdings, self.shelf, self.imports, self.blocks)
-        self._here: dict[str, Announcement] = {}
-        self._done: dict[str, int] = {}
-        self._registrations: list[Registration] = []
-        self._updates: dict[str, asyncio.Task[None]] = {}
-        self._looks = Periodic("changes of volumes", LOOK_PERIOD, self._look)
         self._making = asyncio.Lock()
         self.recordings: Recordings | None = None
         """None: this node carries no channels, or has not begun to."""
@@ -116,33 +107,23 @@ class Storage:
         if self._holds:
             await self.disks.start()
             await self._connected.serve(self._store)
-            self._registrations += [
-                self._bus.serve(PREPARE, self._asked_to_prepare),
-                self._bus.serve(RELEASE, self._asked_to_release),
-            ]
-        for state in await self.disks.states():
-            self.states.take(state)
-        await self.states.start()
+            self._directories.start()
+        await self._held.start()
         self.views.start()
         await self.shelf.start()
-        self._looks.start()
+        self._held.look()
 
     async def close(self) -> None:
         """End: what is being read or written has a moment, the rest goes on at the next start."""
-        await self._looks.stop()
-        for registration in (*self._registrations, *self._here.values()):
-            registration.close()
+        await self._held.stop_looking()
+        self._directories.close()
         await self.imports.close()
         await self.checks.close()
         await self.shelf.close()
         await self.views.close()
-        await self.states.close()
-        for task in [*self._updates.values()]:
-            task.cancel()
-        await asyncio.gather(*self._updates.values(), return_exceptions=True)
+        await self._held.stop_following()
         await self._connected.close()
-        for holding in self.holdings.values():
-            await holding.close()
+        await self._held.close()
         await self.disks.close()
 
     # what others of this node use
@@ -184,7 +165,7 @@ class Storage:
         entries: list[Json] = []
         try:
             for one in disks:
-                entries += [await self._prepare(name, one)]
+                entries += [await self._directories.prepare(name, one)]
             order: dict[str, Json] = {
                 "do": "create",
                 "data": data,
@@ -197,7 +178,7 @@ class Storage:
             }
             state = await self.states.change(name, order, by)
         except BaseException:
-            await self._release(entries)
+            await self._directories.release(entries)
             raise
         await self._settle(name)
         return {"name": name, "version": state.version}
@@ -207,11 +188,13 @@ class Storage:
     ) -> dict[str, Any]:
         """Make a directory a further disk; what it is to have moves there while all is served."""
         self._holding(volume)
-        entry = await self._prepare(volume, {"node": node, "path": path, "capacity": capacity})
+        entry = await self._directories.prepare(
+            volume, {"node": node, "path": path, "capacity": capacity}
+        )
         try:
             await self.states.change(volume, {"do": "add", "disks": [entry]}, by)
         except BaseException:
-            await self._release([entry])
+            await self._directories.release([entry])
             raise
         await self._settle(volume)
         return dict(entry) if isinstance(entry, dict) else {}
@@ -240,13 +223,15 @@ class Storage:
         are made anew."""
         old = self._holding(volume).state.disk(DiskId(disk))
         room = capacity or (None if old is None else old.capacity)
-        entry = await self._prepare(volume, {"node": node, "path": path, "capacity": room})
+        entry = await self._directories.prepare(
+            volume, {"node": node, "path": path, "capacity": room}
+        )
         try:
             await self.states.change(volume, {"do": "replace", "old": disk, "disk": entry}, by)
             if force and old is not None and old.state is not DiskState.LOST:
                 await self.states.change(volume, {"do": "fail", "disks": [disk]}, by)
         except BaseException:
-            await self._release([entry])
+            await self._directories.release([entry])
             raise
         await self._settle(volume)
         return dict(entry) if isinstance(entry, dict) else {}
@@ -395,141 +380,12 @@ class Storage:
                 by=by,
             )
 
-    # disks of any node
-
-    async def _prepare(self, volume: str, wish: Mapping[str, Any]) -> Json:
-        node = str(wish.get("node") or self._bus.node)
-        path, capacity = wish.get("path"), wish.get("capacity")
-        if not isinstance(path, str) or len(path) > 4096:
-            raise MalformedError("disk", "no path")
-        if capacity is not None and (type(capacity) is not int or capacity < 1):
-            raise MalformedError("disk", "a capacity that is no number of bytes")
-        value: dict[str, Json] = {"volume": volume, "path": path, "capacity": capacity}
-        return await self._bus.call(self._node(node), PREPARE, value, PREPARING)
-
-    def _node(self, wanted: str) -> str:
-        """A node by its id, or by its name where one alone has it."""
-        found = {node for (node, name) in self._bus.present("node") if wanted in (node, name)} | (
-            {wanted} if wanted == self._bus.node else set()
-        )
-        if len(found) != 1:
-            raise UnreachableError(f"there is no node {wanted}", subject=wanted[:64])
-        return found.pop()
-
-    async def _release(self, entries: list[Json]) -> None:
-        for one in entries:
-            with contextlib.suppress(HelioError):
-                entry = disk_of(one)
-                await self._bus.call(entry.node, RELEASE, {"disk": entry.id}, PREPARING)
-
-    async def _asked_to_prepare(self, request: Request) -> Json:
-        value = request.value if isinstance(request.value, dict) else {}
-        entry = await self.disks.prepare(
-            str(value.get("volume", "")), str(value.get("path", "")), _capacity(value)
-        )
-        log.info("disk prepared", disk=entry.id, path=entry.path, read_bps=entry.bandwidth)
-        return disk_json(entry)
-
-    async def _asked_to_release(self, request: Request) -> Json:
-        value = request.value if isinstance(request.value, dict) else {}
-        disk = DiskId(str(value.get("disk", "")))
-        for state in self.states.known.values():
-            if state.disk(disk) is not None:
-                raise ConflictError(f"disk {disk} is in volume {state.name}", subject=disk)
-        await self.disks.release(disk)
-        return None
-
-    # states and holdings
-
-    def _told(self, name: str, state: VolumeState | None) -> None:
-        """A state is new: one after the other for each volume, and the newest counts."""
-        before = self._updates.get(name)
-        if before is None or before.done():
-
-            def over(done: asyncio.Task[None]) -> None:
-                if self._updates.get(name) is done:
-                    del self._updates[name]
-
-            task = asyncio.get_running_loop().create_task(self._follow(name), name="volume update")
-            self._updates[name] = task
-            task.add_done_callback(over)
-
-    async def _follow(self, name: str) -> None:
-        """Go on until this node's view is what is known."""
-        try:
-            while True:
-                state, holding = self.states.known.get(name), self.holdings.get(name)
-                if state is None:
-                    if holding is None:
-                        return
-                    del self.holdings[name]
-                    self._here.pop(name).close()
-                    await holding.close()
-                    for disk in [*self.disks.of(name)]:
-                        await self.disks.release(disk)
-                elif holding is None:
-                    self.holdings[name] = self._hold(state)
-                    await self.holdings[name].begin()
-                    self._tell(name)
-                elif holding.followed < state.version:
-                    await holding.update(state)
-                    self._tell(name)
-                else:
-                    self.shelf.look_soon()
-                    return
-        except Exception:
-            log.exception("volume not followed", volume=name)
-
     async def _settle(self, name: str) -> None:
-        """Wait until this node's view is what is known, and for others who are there, a while."""
-        task = self._updates.get(name)
-        if task is not None:
-            await asyncio.wait([task])
+        await self._held.settle(name)
         self.views.expire()
-        state = self.states.known.get(name)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(KNOWN):
-                while state is not None and not self._known(state):  # noqa: ASYNC110 - of others
-                    await asyncio.sleep(0.02)
 
-    def _known(self, state: VolumeState) -> bool:
-        """Whether all nodes of a volume go by its state."""
-        here = self._told_by(state.name)
-        return all(here.get(node, (0, 0))[0] >= state.version for node in state.nodes)
-
-    def _told_by(self, name: str) -> dict[str, tuple[int, int]]:
-        """By node: the version it goes by, and the one that is done there."""
-        found: dict[str, tuple[int, int]] = {}
-        for (node, volume), value in self._bus.present(HERE).items():
-            if volume == name and isinstance(value, list) and len(value) == 2:
-                found[node] = value[0], value[1]
-        return found
-
-    def _tell(self, name: str) -> None:
-        value: list[Json] = [self.holdings[name].state.version, self._done.get(name, 0)]
-        here = self._here.get(name)
-        if here is None:
-            self._here[name] = self._bus.announce(HERE, name, value)
-        else:
-            here.update(value)
-
-    def _hold(self, state: VolumeState) -> Holding:
-        from heliograph.node.storage.holding import Holding
-
-        name = state.name
-
-        async def newest() -> VolumeState:
-            return await self.states.newest(name)
-
-        return Holding(
-            self._bus.node,
-            state,
-            self.disks,
-            self._connected.of(name),
-            self.blocks,
-            newest,
-            self._heard,
-        )
+    def _changed(self) -> None:
+        self.shelf.look_soon()
 
     def _store(self, volume: str) -> LocalStore | None:
         holding = self.holdings.get(volume)
@@ -542,31 +398,8 @@ class Storage:
             holding.wake()
 
     def _heard(self, volume: str, event: Event) -> None:
-        if isinstance(event, Settled):
-            self._done[volume] = event.version
-            if volume in self._here:
-                self._tell(volume)
-        elif isinstance(event, Lost):
+        if isinstance(event, Lost):
             self.views.note_lost(volume, event)
-
-    async def _look(self) -> None:
-        """Settle what is done at all nodes, and take back disks that were away."""
-        if self.disks.faults and await self.disks.retry():
-            for holding in self.holdings.values():
-                await holding.refresh()
-        if not self.states.keeps:
-            return
-        for name, state in [*self.states.known.items()]:
-            leaving = any(one.state is not DiskState.ACTIVE for one in state.disks)
-            if not state.before and not leaving:
-                continue
-            here = self._told_by(name)
-            if state.nodes and all(
-                here.get(one, (0, 0))[1] == state.version for one in state.nodes
-            ):
-                with contextlib.suppress(ConflictError):
-                    order: dict[str, Json] = {"do": "settled", "version": state.version}
-                    await self.states.change(name, order, Actor("storage", ""))
 
 
 class _FromDisks:
@@ -578,11 +411,6 @@ class _FromDisks:
 
     async def block(self, number: int, deadline: float | None = None) -> bytes:
         return await self._volume.block(self._object, number, deadline)
-
-
-def _capacity(value: Mapping[str, Any]) -> int | None:
-    found = value.get("capacity")
-    return found if type(found) is int and found > 0 else None
 
 
 def _name(placed: Any) -> str:  # noqa: ANN401 - a ``shelf.Placed``
