@@ -318,4 +318,7 @@ def _peak(manifest: Manifest, average: int) -> int:
 
 
 def _frame_rate(manifest: Manifest, rendition: Rendition) -> float:
-    return rendition.tracks[0].units * 1e6 / max(1, _end(manifest))
+    """Pictures a second while they are shown: the title begins before, by their reordering, and
+    sound may go on after them."""
+    lead = rendition.tracks[0]
+    return lead.units * 1e6 / max(1, (lead.end_us or _end(manifest)) - lead.begin_us)

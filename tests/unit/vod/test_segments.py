@@ -21,6 +21,7 @@ from heliograph.model.errors import (
 )
 from heliograph.model.media import Codec, Kind, Track
 from heliograph.protocols.hls.ondemand import render
+from heliograph.protocols.mp4 import Entry
 from heliograph.storage.values import ObjectId
 from heliograph.vod import blocks
 from heliograph.vod.making import Maker
@@ -231,6 +232,19 @@ async def test_segments_hold_every_unit_with_its_times(
     assert [row[:3] for row in found["video"]] == given(title, 0)
     assert [row[:2] for row in found["audio"]] == [row[:2] for row in given(title, 1)]
     await made.close()
+
+
+def test_the_rate_of_pictures_is_that_of_the_time_in_which_they_are_shown() -> None:
+    entry = Entry(VIDEO, "avc1.42001e", 320, 180, b"")
+    title = manifest([0, 2, 4], 6.08)  # sound goes on, and reordered pictures begin late
+    video = replace(title.tracks[0], units=150, begin_us=80_000, end_us=6_080_000)
+    title = replace(title, tracks=(video, title.tracks[1]))
+    cut = plan(title)
+    assert "FRAME-RATE=25.000" in index(cut, {cut.variants[0].name: [entry]})
+    # The control: without knowing when its pictures end it is that of the whole title.
+    video = replace(video, end_us=0)
+    cut = plan(replace(title, tracks=(video, title.tracks[1]), duration_us=7_000_000))
+    assert "FRAME-RATE=21.676" in index(cut, {cut.variants[0].name: [entry]})
 
 
 async def test_pictures_of_a_title_decode_as_those_of_its_source() -> None:
