@@ -84,6 +84,21 @@ def test_a_film_is_imported_played_checked_and_exported(
     until("its blocks are gone", lambda: volume(node)["disks"][0]["blocks"] == 0)
 
 
+def test_a_film_of_two_sizes_is_offered_in_both(node: Node, film: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.mp4"
+    line = ["ffmpeg", "-v", "error", "-i", str(film), "-vf", "scale=160:90", "-c:v", "libx264"]
+    line += ["-g", "25", "-b:v", "300k", "-c:a", "copy", str(small)]
+    subprocess.run(line, check=True, timeout=PATIENCE)
+    node.helio("title", "import", str(film), "--rendition", str(small))
+    line = ["curl", "-sfL", f"{node.http}/go/A-film?format=hls"]
+    index = subprocess.run(line, capture_output=True, text=True, check=True).stdout.splitlines()
+    variants = [one for one in index if one.startswith("#EXT-X-STREAM-INF:")]
+    assert [one.split("RESOLUTION=")[1].split(",")[0] for one in variants] == ["320x180", "160x90"]
+    assert all("FRAME-RATE=25.000" in one for one in variants)
+    media = [f"{node.http}/hls/A-film/{one}" for one in index if one.endswith(".m3u8")]
+    assert [len(pictures(one)) for one in media] == [PICTURES, PICTURES]
+
+
 def test_disks_come_and_go_and_one_is_pulled(node: Node, film: Path, tmp_path: Path) -> None:
     wanted = pictures(str(film))
     places = [str(tmp_path / f"disk-{letter}") for letter in "abcd"]

@@ -27,15 +27,24 @@ def import_files(
     name: Annotated[str, typer.Option("--name", help="Logical id; else as the file.")] = "",
     title: Annotated[str, typer.Option("--title", help="For people; else as the file.")] = "",
     volume: Annotated[str, typer.Option("--volume", help="Else the first.")] = "",
+    renditions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--rendition", metavar="FILE", help="The same picture in another size; several times."
+        ),
+    ] = None,
     server: ServerOption = HERE,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make titles of media files: they are sent, cut into blocks, and played at once."""
-    if len(files) > 1 and (name or title):
-        raise MalformedError("options", "--name and --title are for one file")
+    if len(files) > 1 and (name or title or renditions):
+        raise MalformedError("options", "--name, --title and --rendition are for one file")
     done = [
-        _import(one, name or logical(one), title, volume, server, key, as_json) for one in files
+        _import(
+            [one, *(renditions or ())], name or logical(one), title, volume, server, key, as_json
+        )
+        for one in files
     ]
     if as_json:
         print_json(done)
@@ -143,13 +152,38 @@ def logical(file: Path) -> str:
 
 
 def _import(
-    file: Path, name: str, title: str, volume: str, server: str, key: Path | None, quiet: bool
+    files: list[Path],
+    name: str,
+    title: str,
+    volume: str,
+    server: str,
+    key: Path | None,
+    quiet: bool,
 ) -> dict[str, Any]:
-    said = {"filename": file.name, "title": title, "volume": volume}
+    file, *renditions = files
+    for one in files:
+        _length(one)  # before anything is sent of the others
+    said = {"title": title, "volume": volume, "renditions": str(len(renditions) or "")}
+    begun = _send(file, f"/storage/titles/{quote(name, safe='')}/media", said, server, key, quiet)
+    for one in renditions:
+        _send(one, f"/storage/imports/{begun['id']}/renditions", {}, server, key, quiet)
+    with _bar(f"importing {name}", quiet=quiet) as (bar, task):
+        while (found := _look(server, key, begun["id"]))["ended"] is None:
+            share = found["media"], found["duration"]
+            bar.update(task, completed=share[0], total=share[1] or None)
+            time.sleep(LOOK)
+    if found["state"] != "done":
+        raise RemoteError(f"{file.name}: {found['error'] or found['state']}", subject=name)
+    return found
+
+
+def _send(
+    file: Path, path: str, said: dict[str, str], server: str, key: Path | None, quiet: bool
+) -> dict[str, Any]:
+    said = {"filename": file.name, **said}
     query = urlencode({word: value for word, value in said.items() if value})
-    path = f"/storage/titles/{quote(name, safe='')}/media?{query}"
+    total = _length(file)
     try:
-        total = file.stat().st_size
         source = file.open("rb")
     except OSError as error:
         raise ResourceError(f"{file}: {error.strerror}", subject=str(file)) from None
@@ -160,15 +194,14 @@ def _import(
                 yield piece
                 bar.advance(task, len(piece))
 
-        begun = upload(server, path, key, pieces(), total)
-    with _bar(f"importing {name}", quiet=quiet) as (bar, task):
-        while (found := _look(server, key, begun["id"]))["ended"] is None:
-            share = found["media"], found["duration"]
-            bar.update(task, completed=share[0], total=share[1] or None)
-            time.sleep(LOOK)
-    if found["state"] != "done":
-        raise RemoteError(f"{file.name}: {found['error'] or found['state']}", subject=name)
-    return found
+        return upload(server, f"{path}?{query}", key, pieces(), total)
+
+
+def _length(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError as error:
+        raise ResourceError(f"{file}: {error.strerror}", subject=str(file)) from None
 
 
 def _look(server: str, key: Path | None, id: str) -> dict[str, Any]:

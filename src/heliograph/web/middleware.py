@@ -21,7 +21,7 @@ MAX_BODY = 64 << 10
 MAX_DISCARD = 1 << 20
 TOO_LARGE = f"the body is larger than {MAX_BODY} bytes"
 #: Bodies that their routes take piece by piece, and bound themselves.
-_UPLOAD = re.compile(r"PUT /api/v1/storage/titles/[^/]+/media")
+_UPLOAD = re.compile(r"PUT /api/v1/storage/(titles/[^/]+/media|imports/[^/]+/renditions)")
 
 #: Nothing comes from elsewhere. Workers and worklets may be made from blobs, pictures drawn by the
 #: page are ``data:`` or ``blob:``; WebSockets of other hosts serve players embedded elsewhere.

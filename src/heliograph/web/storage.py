@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from heliograph.catalogue.values import Actor
 from heliograph.model.errors import BusyError, HelioError, MalformedError
+from heliograph.vod.importing import MAX_RENDITIONS
 from heliograph.web.access import Administering, Administrator, Context, still_administrator
 from heliograph.web.errors import answers
 from heliograph.web.streams import ENDLESS, EventStream, Hub
@@ -91,7 +92,19 @@ class StorageFace(Protocol):
     async def titles(self) -> list[dict[str, Any]]: ...
 
     async def begin_import(
-        self, name: str, *, title: str, volume: str, file: str, size: int | None, by: Actor
+        self,
+        name: str,
+        *,
+        title: str,
+        volume: str,
+        file: str,
+        size: int | None,
+        renditions: int,
+        by: Actor,
+    ) -> UploadFace: ...
+
+    async def add_rendition(
+        self, id: str, *, file: str, size: int | None, by: Actor
     ) -> UploadFace: ...
 
     def imported(self) -> list[dict[str, Any]]: ...
@@ -291,6 +304,9 @@ async def list_titles(storage: Found) -> dict[str, Any]:
     return {"titles": await storage.titles()}
 
 
+FileName: TypeAlias = Annotated[str, Query(max_length=200, description="Of the file, for people.")]
+
+
 @router.put(
     "/titles/{name}/media",
     status_code=202,
@@ -303,15 +319,48 @@ async def import_title(
     by: Administering,
     title: Annotated[str, Query(max_length=200, description="For people; else as the file.")] = "",
     volume: Annotated[str, Query(max_length=64, description="Empty: the first.")] = "",
-    filename: Annotated[str, Query(max_length=200, description="Of the file, for people.")] = "",
+    filename: FileName = "",
+    renditions: Annotated[
+        int, Query(ge=0, le=MAX_RENDITIONS, description="Further files of it that come.")
+    ] = 0,
 ) -> dict[str, Any]:
-    """Send a media file, as the body, that becomes a title; `imports` tell how far that is."""
-    length = request.headers.get("content-length", "")
-    size = int(length) if length.isdecimal() and len(length) < 19 else None
-    request.scope.setdefault("extensions", {})[ENDLESS] = True
+    """Send a media file, as the body, that becomes a title; `imports` tell how far that is.
+
+    With `renditions` it begins when so many further files with the same picture in other sizes are
+    there, each sent to `imports/ID/renditions` within a minute of the one before.
+    """
     begun = await storage.begin_import(
-        name, title=title, volume=volume, file=filename, size=size, by=by.actor
+        name,
+        title=title,
+        volume=volume,
+        file=filename,
+        size=_size(request),
+        renditions=renditions,
+        by=by.actor,
     )
+    return await _receive(request, begun)
+
+
+@router.put(
+    "/imports/{id}/renditions",
+    status_code=202,
+    responses=answers(400, 401, 403, 404, 409, 413, 503),
+)
+async def add_rendition(
+    id: str, request: Request, storage: Found, by: Administering, filename: FileName = ""
+) -> dict[str, Any]:
+    """Send the next file of a title, as the body: of it only pictures are taken."""
+    begun = await storage.add_rendition(id, file=filename, size=_size(request), by=by.actor)
+    return await _receive(request, begun)
+
+
+def _size(request: Request) -> int | None:
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdecimal() and len(length) < 19 else None
+
+
+async def _receive(request: Request, begun: UploadFace) -> dict[str, Any]:
+    request.scope.setdefault("extensions", {})[ENDLESS] = True
     async with begun as upload:
         try:
             async for piece in request.stream():

@@ -216,10 +216,17 @@ class Stored:
         return self.kept
 
     async def begin_import(
-        self, name: str, *, title: str, volume: str, file: str, size: int | None, by: Actor
+        self, name: str, *, size: int | None, renditions: int, by: Actor, **said: str
     ) -> Receiving:
-        values = self._note("import", by, name=name, title=title, volume=volume, file=file)
-        self.received.append(Receiving(self, name, values | {"size": size}))
+        values = self._note("import", by, name=name, **said)
+        self.received.append(
+            Receiving(self, name, values | {"size": size, "renditions": renditions})
+        )
+        return self.received[-1]
+
+    async def add_rendition(self, id: str, *, file: str, size: int | None, by: Actor) -> Receiving:
+        values = self._note("rendition", by, id=id, file=file)
+        self.received.append(Receiving(self, id, values | {"size": size}))
         return self.received[-1]
 
     def imported(self) -> list[dict[str, Any]]:

@@ -127,6 +127,7 @@ async def test_description_of_the_api_names_every_endpoint():
             "/api/v1/storage/events",
             "/api/v1/storage/imports",
             "/api/v1/storage/imports/{id}",
+            "/api/v1/storage/imports/{id}/renditions",
             "/api/v1/storage/recordings",
             "/api/v1/storage/recordings/{name}",
             "/api/v1/storage/titles",

@@ -174,6 +174,22 @@ async def test_what_there_is_is_listed(site: Site, stored: Stored):
 # files
 
 
+async def test_renditions_follow_the_file(site: Site, stored: Stored):
+    path = f"{API}/titles/tides/media"
+    await site.http.put(path, params={"renditions": 2}, content=b"best", headers=ADMIN)
+    path = f"{API}/imports/i1/renditions"
+    small = bytes(MAX_BODY + 5)
+    answer = await site.http.put(path, params={"filename": "s.mp4"}, content=small, headers=ADMIN)
+    assert answer.status_code == 202, answer.text
+    first, second = stored.received
+    assert first.values["renditions"] == 2
+    assert second.values == {"id": "i1", "file": "s.mp4", "size": len(small)}
+    assert second.received == len(small)
+    assert (await site.http.put(path, content=b"small")).status_code == 401
+    more = f"{API}/titles/tides/media?renditions=99"
+    assert (await site.http.put(more, content=b"", headers=ADMIN)).status_code == 400
+
+
 async def test_file_is_taken_as_a_stream(site: Site, stored: Stored):
     data = os.urandom(5 * MAX_BODY + 3)
     given = {"title": "High tides", "volume": "films", "filename": "a b.mp4"}
@@ -188,6 +204,7 @@ async def test_file_is_taken_as_a_stream(site: Site, stored: Stored):
         "volume": "films",
         "file": "a b.mp4",
         "size": len(data),
+        "renditions": 0,
     }
     assert one.received == len(data)
     assert len(one.pieces) > 1, "it was kept in memory as a whole"

@@ -1,4 +1,8 @@
-"""Files that become titles: received into a spool, then imported, one after the other."""
+"""Files that become titles: received into a spool, then imported, one title after the other.
+
+A title may be made of several files, the same picture in several sizes (*renditions*): they are
+sent one after the other, each when the one before is there.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -24,9 +28,10 @@ from heliograph.model.errors import (
     NotFoundError,
     ResourceError,
     TooLargeError,
+    WrongStateError,
 )
 from heliograph.model.media import check_channel_name
-from heliograph.vod.importing import ImportOptions, Progress, import_file
+from heliograph.vod.importing import MAX_RENDITIONS, ImportOptions, Progress, import_file
 
 if TYPE_CHECKING:
     from heliograph.storage.volume.volume import Volume
@@ -41,6 +46,8 @@ MAX_TOLD = 100
 AT_ONCE = 1
 #: Bytes that stay free on the spool's file system.
 SPARE = 256 << 20
+#: Seconds from the end of one file of a title to the begin of its next.
+NEXT_WAIT = 60.0
 
 
 @dataclass(slots=True)
@@ -52,9 +59,17 @@ class Import:
     title: str
     volume: str
     file: str
-    """As the client called it, for people."""
+    """As the client called the first one, for people."""
     size: int | None
-    """Bytes that were announced."""
+    """Bytes that were announced of all files so far; None: of one it was not said."""
+    renditions: int = 0
+    """Further files that come."""
+    called: list[str] = field(default_factory=list)
+    """What those that came are called."""
+    paths: list[Path] = field(default_factory=list)
+    """Files in the spool."""
+    expires: asyncio.TimerHandle | None = None
+    """Runs while the next file is waited for."""
     state: str = "receiving"
     """``receiving``, ``waiting``, ``importing``, ``done``, ``failed`` or ``cancelled``."""
     received: int = 0
@@ -73,6 +88,8 @@ class Import:
             "title": self.title,
             "volume": self.volume,
             "file": self.file,
+            "renditions": self.renditions,
+            "came": len(self.called),
             "state": self.state,
             "bytes": self.received if progress is None else progress.bytes,
             "total": self.size if progress is None else progress.total,
@@ -115,36 +132,73 @@ class Imports:
         """Remove what a server that died had received."""
         shutil.rmtree(self._spool, ignore_errors=True)
 
-    def begin(self, name: str, *, title: str, volume: str, file: str, size: int | None) -> Upload:
-        """Receive a file. ``MalformedError``, ``ConflictError``, ``TooLargeError``, ``BusyError``,
-        ``ResourceError`` (no room), ``NotFoundError`` (no such volume)."""
+    def begin(
+        self,
+        name: str,
+        *,
+        title: str,
+        volume: str,
+        file: str,
+        size: int | None,
+        renditions: int = 0,
+    ) -> Upload:
+        """Receive a file, after which ``renditions`` further ones come. ``MalformedError``,
+        ``ConflictError``, ``TooLargeError``, ``BusyError``, ``ResourceError`` (no room),
+        ``NotFoundError`` (no such volume)."""
         check_channel_name(name)
         if len(title) > 200:
             raise MalformedError("title", "more than 200 characters")
+        if not 0 <= renditions <= MAX_RENDITIONS:
+            raise MalformedError("renditions", f"{renditions} (at most {MAX_RENDITIONS})")
         self._volume(volume)
         under_way = [one for one in self._all.values() if one.ended is None]
         if self._taken(name) or any(one.name == name for one in under_way):
             raise ConflictError(f"there is a title {name} already", subject=name)
         if len(under_way) >= MAX_UNDER_WAY:
             raise BusyError(f"{MAX_UNDER_WAY} imports are under way", subject=name, retry_after=30)
-        if size is not None and size > self._most:
-            raise TooLargeError(f"{size} bytes are more than the {self._most} allowed")
-        try:
-            self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
-            free = shutil.disk_usage(self._spool).free - SPARE
-        except OSError as error:
-            raise ResourceError(f"{self._spool}: {error.strerror}", subject="spool") from error
-        if size is not None and size > free:
-            raise ResourceError(
-                f"no room for {size} bytes where files are received: {max(0, free)} are free",
-                subject="spool",
-            )
-        found = Import(secrets.token_hex(4), name, title, volume, file[:200], size)
+        most = self._room(size)
+        found = Import(secrets.token_hex(4), name, title, volume, file[:200], size, renditions)
         self._all[found.id] = found
         while len(self._all) > MAX_TOLD + MAX_UNDER_WAY:
             ended = [id for id, one in self._all.items() if one.ended is not None]
             del self._all[ended[0]]
-        return Upload(self, found, self._spool / found.id, min(self._most, max(0, free)))
+        return Upload(self, found, self._next_path(found), size, most)
+
+    def rendition(self, id: str, *, file: str, size: int | None) -> Upload:
+        """Receive the next file of a title. ``NotFoundError``: there is no such import;
+        ``WrongStateError``: it waits for none; ``TooLargeError``, ``ResourceError`` (no room)."""
+        found = self._all.get(id)
+        if found is None:
+            raise NotFoundError(f"there is no import {id}", subject=id)
+        if found.expires is None:
+            raise WrongStateError(f"import {id} waits for no rendition", subject=id)
+        most = self._room(size)
+        found.expires.cancel()
+        found.expires = None
+        found.called.append(file[:200])
+        found.size = None if size is None or found.size is None else found.size + size
+        return Upload(self, found, self._next_path(found), size, most)
+
+    def _room(self, size: int | None) -> int:
+        """Bytes that a file may have."""
+        if size is not None and size > self._most:
+            raise TooLargeError(f"{size} bytes are more than the {self._most} allowed")
+        try:
+            self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+            free = max(0, shutil.disk_usage(self._spool).free - SPARE)
+        except OSError as error:
+            raise ResourceError(f"{self._spool}: {error.strerror}", subject="spool") from error
+        if size is not None and size > free:
+            raise ResourceError(
+                f"no room for {size} bytes where files are received: {free} are free",
+                subject="spool",
+            )
+        return min(self._most, free)
+
+    def _next_path(self, found: Import) -> Path:
+        path = self._spool / f"{found.id}-{len(found.paths)}"
+        found.paths.append(path)
+        return path
 
     def list(self) -> list[dict[str, Any]]:
         """All that are under way, and the last that ended, the newest first."""
@@ -156,6 +210,8 @@ class Imports:
         if found is None:
             raise NotFoundError(f"there is no import {id}", subject=id)
         found.state = "cancelled" if found.ended is None else found.state
+        if found.expires is not None:
+            await self.give_up(found, "cancelled", "")
         task = self._tasks.get(id)
         if task is not None:
             task.cancel()
@@ -163,6 +219,10 @@ class Imports:
 
     async def close(self) -> None:
         """End all."""
+        for one in self._all.values():
+            if one.expires is not None:
+                one.expires.cancel()
+                one.expires = None
         tasks = [*self._tasks.values()]
         for task in tasks:
             task.cancel()
@@ -171,18 +231,38 @@ class Imports:
 
     # of an upload
 
-    def received(self, found: Import, path: Path) -> None:
-        """It is here as a whole: import it."""
+    def received(self, found: Import) -> None:
+        """A file is here as a whole: import it, or wait for the next one."""
+        if len(found.called) < found.renditions:
+            loop = asyncio.get_running_loop()
+            found.expires = loop.call_later(NEXT_WAIT, self._expired, found)
+            return
         found.state = "waiting"
-        task = asyncio.get_running_loop().create_task(self._run(found, path), name="import")
+        self._begin(found, self._run(found))
+
+    async def give_up(self, found: Import, state: str, why: str) -> None:
+        """Nothing more comes: what came is removed."""
+        if found.expires is not None:
+            found.expires.cancel()
+            found.expires = None
+        found.state, found.error, found.ended = state, why, time.time()
+        await asyncio.to_thread(_remove, [*found.paths])
+
+    def _expired(self, found: Import) -> None:
+        found.expires = None
+        reason = f"rendition {len(found.called) + 1} did not come within {NEXT_WAIT:.0f} s"
+        self._begin(found, self.give_up(found, "failed", reason))
+
+    def _begin(self, found: Import, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="import")
         self._tasks[found.id] = task
         task.add_done_callback(lambda _: self._tasks.pop(found.id, None))
 
-    async def _run(self, found: Import, path: Path) -> None:
+    async def _run(self, found: Import) -> None:
         try:
             async with self._slots:
                 found.state = "importing"
-                await self._import(found, path)
+                await self._import(found)
             found.state = "done"
             self._done(found.volume)
         except asyncio.CancelledError:
@@ -195,15 +275,17 @@ class Imports:
             log.exception("import failed unexpectedly", title=found.name)
         finally:
             found.ended = time.time()
-            await asyncio.to_thread(path.unlink, missing_ok=True)
+            await asyncio.to_thread(_remove, [*found.paths])
 
-    async def _import(self, found: Import, path: Path) -> None:
+    async def _import(self, found: Import) -> None:
         volume = self._volume(found.volume)
         writer = volume.writer()
         options = ImportOptions(
             found.name,
             title=found.title or Path(found.file).stem or found.name,
             source=found.file,
+            renditions=tuple(found.paths[1:]),
+            called=tuple(found.called),
             object=writer.object,
             block=volume.state.scheme.block,
         )
@@ -211,25 +293,30 @@ class Imports:
         def progress(value: Progress) -> None:
             found.progress = value
 
-        imported = await import_file(path, writer, progress, options)
+        imported = await import_file(found.paths[0], writer, progress, options)
         found.remarks = imported.remarks
 
 
 class Upload:
     """A file that is being received; an async context, in which it is cancelled by leaving."""
 
-    def __init__(self, imports: Imports, found: Import, path: Path, most: int) -> None:
+    def __init__(
+        self, imports: Imports, found: Import, path: Path, size: int | None, most: int
+    ) -> None:
+        """``size``: bytes that were announced; None: it was not said. ``most``: that may come."""
         self._imports = imports
         self.found = found
         self._path = path
+        self._size = size
         self._most = most
+        self._received = 0
         self._file: IO[bytes] | None = None
 
     async def __aenter__(self) -> Self:
         try:
             self._file = await asyncio.to_thread(open, self._path, "xb")
         except OSError as error:
-            self._end("failed", error.strerror or str(error))
+            await self._imports.give_up(self.found, "failed", error.strerror or str(error))
             raise ResourceError(f"{self._path}: {error.strerror}", subject="spool") from error
         return self
 
@@ -242,10 +329,9 @@ class Upload:
         if self._file is not None:  # it was not finished
             with contextlib.suppress(OSError):  # what its buffer still has finds no room either
                 await asyncio.to_thread(self._file.close)
-            with contextlib.suppress(OSError):
-                await asyncio.to_thread(self._path.unlink, missing_ok=True)
             why = error.message if isinstance(error, HelioError) else "the file did not come whole"
-            self._end("cancelled" if self.found.state == "cancelled" else "failed", why)
+            state = "cancelled" if self.found.state == "cancelled" else "failed"
+            await self._imports.give_up(self.found, state, why)
 
     async def write(self, data: bytes) -> None:
         """The next piece. ``TooLargeError``, ``ResourceError``, ``ConflictError``: cancelled."""
@@ -253,7 +339,8 @@ class Upload:
         if self.found.state == "cancelled":
             raise ConflictError("the import was cancelled", subject=self.found.name)
         self.found.received += len(data)
-        if self.found.received > self._most:
+        self._received += len(data)
+        if self._received > self._most:
             raise TooLargeError(f"more than {self._most} bytes", subject=self.found.name)
         try:
             await asyncio.to_thread(self._file.write, data)
@@ -263,11 +350,12 @@ class Upload:
             ) from error
 
     async def finish(self) -> dict[str, Any]:
-        """That was all: the import begins. ``MalformedError``: less came than was announced."""
+        """That was all of the file: the import begins, or the next file may come.
+        ``MalformedError``: less came than was announced."""
         assert self._file is not None
         found = self.found
-        if found.size is not None and found.received != found.size:
-            raise MalformedError("file", f"{found.received} bytes came of {found.size}")
+        if self._size is not None and self._received != self._size:
+            raise MalformedError("file", f"{self._received} bytes came of {self._size}")
         try:
             await asyncio.to_thread(self._file.close)
         except OSError as error:
@@ -275,8 +363,11 @@ class Upload:
         if found.state == "cancelled":
             raise ConflictError("the import was cancelled", subject=found.name)
         self._file = None
-        self._imports.received(found, self._path)
+        self._imports.received(found)
         return found.to_json()
 
-    def _end(self, state: str, why: str) -> None:
-        self.found.state, self.found.error, self.found.ended = state, why, time.time()
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)

@@ -272,13 +272,30 @@ class Storage:
         return [self.views.title(one) for one in sorted(self.shelf.all(), key=_name)]
 
     async def begin_import(
-        self, name: str, *, title: str, volume: str, file: str, size: int | None, by: Actor
+        self,
+        name: str,
+        *,
+        title: str,
+        volume: str,
+        file: str,
+        size: int | None,
+        renditions: int = 0,
+        by: Actor,
     ) -> Upload:
         """Receive a file that becomes a title. Without any volume the first one is made here."""
         await self._first_volume(volume, by)
         return self.imports.begin(
-            name, title=title, volume=volume or self._first(), file=file, size=size
+            name,
+            title=title,
+            volume=volume or self._first(),
+            file=file,
+            size=size,
+            renditions=renditions,
         )
+
+    async def add_rendition(self, id: str, *, file: str, size: int | None, by: Actor) -> Upload:
+        """Receive the next file of a title."""
+        return self.imports.rendition(id, file=file, size=size)
 
     def imported(self) -> list[dict[str, Any]]:
         """Imports under way, and the last that ended."""

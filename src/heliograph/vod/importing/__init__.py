@@ -7,6 +7,12 @@ imports PyAV.
 """
 
 from heliograph.vod.importing.job import import_file
-from heliograph.vod.importing.values import Imported, ImportOptions, Progress, Sink
+from heliograph.vod.importing.values import (
+    MAX_RENDITIONS,
+    Imported,
+    ImportOptions,
+    Progress,
+    Sink,
+)
 
-__all__ = ["ImportOptions", "Imported", "Progress", "Sink", "import_file"]
+__all__ = ["MAX_RENDITIONS", "ImportOptions", "Imported", "Progress", "Sink", "import_file"]

@@ -29,6 +29,7 @@ from heliograph.vod.encoding import decode_manifest
 from heliograph.vod.importing import values
 from heliograph.vod.importing.values import (
     MAX_MESSAGE,
+    MAX_RENDITIONS,
     MESSAGE,
     SILENCE,
     Imported,
@@ -41,8 +42,6 @@ from heliograph.vod.importing.values import (
 log = structlog.get_logger(__name__)
 
 _COMMAND = (sys.executable, "-m", "heliograph.vod.importing.worker")
-#: Renditions of one title, at most: more than any ladder has steps.
-MAX_RENDITIONS = 15
 #: Bytes of what the process says on standard error that are kept.
 MAX_SAID = 4096
 
@@ -152,6 +151,7 @@ class _Job:
             "name": options.name,
             "title": options.title,
             "source": options.source,
+            "called": list(options.called),
             "object": options.object,
             "block": options.block,
             "leave_out": options.leave_out,

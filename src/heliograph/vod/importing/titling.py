@@ -98,8 +98,9 @@ class Titling:
     def run(self) -> Manifest:
         """Do it all. Raises ``PeerError`` for files that cannot be taken, ``OSError``."""
         with ExitStack() as stack:
-            for path in self._paths:
-                file = MediaFile(path, "" if self._files else self._options.source)
+            names = (self._options.source, *self._options.called)
+            for place, path in enumerate(self._paths):
+                file = MediaFile(path, names[place] if place < len(names) else "")
                 stack.callback(file.close)
                 self._files.append(file)
             digest = Digest(self._paths[0])

@@ -17,6 +17,8 @@ BLOCK, PROGRESS, MANIFEST, FAILED = 1, 2, 3, 4
 #: Bytes of a message: a manifest is the longest.
 MAX_MESSAGE = 16 << 20
 
+#: Renditions of one title, at most, beside the first: more than any ladder has steps.
+MAX_RENDITIONS = 15
 #: Seconds without a word until the process is taken to hang: it tells its progress four times a
 #: second, but opening a file on a slow disk may take a while.
 SILENCE = 120.0
@@ -52,6 +54,8 @@ class ImportOptions:
     """Under which the volume keeps it."""
     renditions: tuple[Path, ...] = ()
     """Further files with the same picture in other sizes; of them only pictures are taken."""
+    called: tuple[str, ...] = ()
+    """What each of them is called, for people; those that are missing: as they are."""
     block: int = DEFAULT_BLOCK
     """Bytes of a block, at most, as the volume's scheme has it."""
     leave_out: bool = False

@@ -63,6 +63,7 @@ def serve(job: dict[str, Any], out: Out) -> None:
         name=job["name"],
         title=job["title"],
         source=job["source"],
+        called=tuple(job["called"]),
         object=check_object(job["object"]),
         block=job["block"],
         leave_out=job["leave_out"],
