@@ -68,6 +68,7 @@ from heliograph.servers.rtsp import RtspServer
 from heliograph.servers.rtsp_ondemand import RtspOnDemand
 from heliograph.servers.rtsp_titles import RtspTitles
 from heliograph.vod.ondemand import OnDemand
+from heliograph.vod.promises import Admission
 from heliograph.web.app import create_app
 from heliograph.web.chat import ChatGate
 from heliograph.web.context import WebContext
@@ -112,6 +113,8 @@ class Server:
         self.catalogue: Catalogue
         self.titles: Titles
         self.storage: Storage
+        self.admission: Admission
+        """Promises streams of titles, by whatever way they are played."""
         self.channels: Channels
         self.roster: Roster
         self.rtsp: RtspServer | None = None
@@ -158,6 +161,7 @@ class Server:
             settings, self.state_dir, roles, self.cluster, self.catalogue
         )
         self._undo.append(("storage", self.storage.close))
+        self.admission = admission_of(self.storage, settings.storage)
         feed = LogFeed(self.cluster.bus, node_name(settings))
         feed.start()
         self._undo.append(("log feed", feed.close))
@@ -267,8 +271,8 @@ class Server:
         self.rtsp.ondemand = RtspOnDemand(
             self.storage.shelf,
             loop,
-            admission=admission_of(self.storage, settings.storage),
-            observe=self.titles.statistics.sessions.observe,
+            admission=self.admission,
+            observe=self.titles.statistics.titles.observe,
         )
         if self.titles.dispatching is not None:
             self.rtsp.titles = RtspTitles(self.titles.dispatching.dispatcher)
@@ -321,7 +325,9 @@ class Server:
         return {} if ondemand is None else ondemand.counters()
 
     def _open_on_demand(self) -> OnDemand:
-        found = OnDemand(self.storage.shelf, watching=self.titles.statistics.watching)
+        found = OnDemand(
+            self.storage.shelf, plays=self.titles.statistics.titles, admission=self.admission
+        )
         self._undo.append(("titles in browsers", found.close))
         return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from heliograph.bus import Bus, Registration
@@ -18,7 +18,6 @@ from heliograph.live.registry import Channels
 from heliograph.node.periodic import Periodic
 from heliograph.node.settings.statistics import StatisticsSettings
 from heliograph.vod.plays import TitlePlays
-from heliograph.vod.watching import Watching
 
 #: The journal's directory, within the state directory.
 DIRECTORY = "statistics"
@@ -47,12 +46,8 @@ class Statistics:
             directory, run, self.recorder, sink, max_bytes=settings.journal_bytes
         )
         self.plays = Plays(node, self.recorder.played, addresses=addresses)
-        self.sessions = TitlePlays(
-            node, self.recorder.played, addresses=addresses, now=lambda: datetime.now(UTC)
-        )
-        """Follows titles played by RTSP."""
-        self.watching = Watching(node, self.recorder.played, addresses=addresses)
-        """Follows titles played by HTTP."""
+        self.titles = TitlePlays(node, self.recorder.played, addresses=addresses)
+        """Follows titles that are played, by whatever way."""
         self.ranks = (
             None if writes is None else Ranks(writes.reports, settings.half_life_hours * 3600)
         )
@@ -78,7 +73,7 @@ class Statistics:
 
     async def _look(self) -> None:
         self.plays.look()
-        self.sessions.look()
+        self.titles.look()
 
     async def prune(self) -> None:
         """Remove what is too old, where this node writes."""
@@ -92,10 +87,8 @@ class Statistics:
         """For the metrics."""
         return {
             **self.delivery.counters(),
-            "plays_open": len(self.plays) + len(self.sessions) + len(self.watching),
-            "plays_unfollowed": self.plays.unfollowed
-            + self.sessions.unfollowed
-            + self.watching.unfollowed,
+            "plays_open": len(self.plays) + len(self.titles),
+            "plays_unfollowed": self.plays.unfollowed + self.titles.unfollowed,
         }
 
     async def close(self) -> None:

@@ -6,6 +6,8 @@ from collections import Counter, OrderedDict
 
 from heliograph.storage.values import ObjectId
 from heliograph.vod.making import Maker
+from heliograph.vod.plays import TitlePlays
+from heliograph.vod.promises import Admission
 from heliograph.vod.shelf import Shelf
 from heliograph.vod.watching import Watching
 
@@ -17,14 +19,20 @@ class OnDemand:
     """What a web server needs to play titles. To be closed."""
 
     def __init__(
-        self, shelf: Shelf, *, maker: Maker | None = None, watching: Watching | None = None
+        self,
+        shelf: Shelf,
+        *,
+        maker: Maker | None = None,
+        plays: TitlePlays | None = None,
+        admission: Admission | None = None,
     ) -> None:
+        """``plays`` hears of each play; ``admission`` promises streams; None: nothing is short."""
         self.shelf = shelf
         """The titles."""
         self.maker = Maker() if maker is None else maker
         """Makes segments and files."""
-        self.watching = Watching() if watching is None else watching
-        """Who plays what."""
+        self.watching = Watching(plays, admission)
+        """Who plays what, and what was promised."""
         self.pictures: OrderedDict[ObjectId, bytes] = OrderedDict()
         """Small pictures that stand for titles."""
         self.downloads = 0

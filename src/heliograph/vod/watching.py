@@ -1,128 +1,149 @@
-"""What each client plays of titles by HTTP: told when it begins, each minute, and at its end.
+"""Who plays titles by HTTP, and what was promised to each.
 
-Requests for media stand for a viewer: those of one title from one address are one play, which has
-ended when none came for a while.
+There are no sessions: requests for a title from one address by one way are one viewer, who is there
+as long as something is asked for or sent, and a while longer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from heliograph.catalogue.contents.batches import Addresses, shown
-from heliograph.catalogue.contents.statistics import Play
+from heliograph.model.errors import BusyError
+from heliograph.vod.manifest import Manifest
+from heliograph.vod.plays import OpenPlay, Sent, TitlePlays
+from heliograph.vod.promises import Admission, Promise
 
-#: Seconds without a request after which a play has ended: players ask again well before the half
+#: Seconds without a request after which a viewer has left: players ask again well before the half
 #: minute that they have in hand is over.
 GONE = 60.0
-#: Seconds between two words of one play, and between looks at all.
-PROGRESS, LOOK = 60.0, 5.0
-#: Plays that are followed; more are counted.
-MAX_OPEN = 20_000
+#: The same of who was told where media are and has not asked for any: it may only have looked.
+BEGIN = 15.0
+#: Seconds between two looks for those who left.
+LOOK = 5.0
+#: Viewers at a time: beyond them new ones are turned away.
+MAX_VIEWERS = 20_000
+#: Seconds after which who was turned away may ask again.
+RETRY_AFTER = 10
+
+_Key = tuple[str, str, str]
 
 
-@dataclass(slots=True)
-class _Open:
-    """A play under way."""
+@dataclass(slots=True, eq=False)
+class HttpViewer:
+    """Who plays a title."""
 
-    id: str
-    started: datetime
-    bytes: int
     seen: float
     """When something was asked for last, seconds."""
-    told: float
-    """When it was told last, seconds."""
+    promise: Promise | None
+    pieces: int = 0
+    bytes: int = 0
+    sending: int = 0
+    """Files that are being sent to it."""
+    play: OpenPlay | None = None
+    """None: nobody follows it."""
+
+    def sent(self, size: int) -> None:
+        """Media are sent to it, so many bytes."""
+        self.pieces += 1
+        self.bytes += size
+
+    def measure(self) -> Sent:
+        """For statistics; when a player runs dry is not known here."""
+        return Sent(self.pieces, self.bytes, 0)
+
+    def left(self, now: float) -> bool:
+        """Whether it is to be taken for gone."""
+        return not self.sending and now - self.seen >= (GONE if self.pieces else BEGIN)
 
 
 class Watching:
-    """Follows the plays of all titles. To be closed."""
+    """The viewers of all titles of a node by HTTP. To be closed."""
 
     def __init__(
         self,
-        node: str = "",
-        tell: Callable[[Play], None] | None = None,
+        plays: TitlePlays | None = None,
+        admission: Admission | None = None,
         *,
-        addresses: Addresses = Addresses.NETWORK,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """``node``: id of this one. ``tell`` takes what became of a play so far; None: nobody wants
-        to know. ``clock``: seconds of any origin."""
-        self.unfollowed = 0
-        """Plays that began while too many were followed."""
-        self._node = node
-        self._tell = tell
-        self._addresses = addresses
+        """``plays`` hears of each play. ``admission``: promises streams; None: nothing is short.
+        ``clock``: seconds of any origin."""
+        self.plays = TitlePlays() if plays is None else plays
+        self.refused = 0
+        """Viewers turned away for want of a place or a budget."""
+        self._admission = admission
         self._clock = clock
-        self._now = now
-        self._open: dict[tuple[str, str, str], _Open] = {}
-        self._count: Counter[str] = Counter()
-        """Plays by title."""
+        self._viewers: dict[_Key, HttpViewer] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self._viewers)
 
-    def count(self, name: str) -> int:
-        """Who plays a title now."""
-        return self._count[name]
+    def enter(self, manifest: Manifest, tracks: Sequence[int], peer: str, way: str) -> HttpViewer:
+        """The viewer of a title at ``peer`` by ``way`` (``hls``, ``mp4``), who asks for something.
 
-    def sent(self, name: str, peer: str, way: str, size: int) -> None:
-        """Media of a title are sent to ``peer`` by ``way`` (``hls``, ``mp4``)."""
-        key, seen = (name, peer, way), self._clock()
-        play = self._open.get(key)
-        if play is not None:
-            play.seen = seen
-            play.bytes += size
-            return
-        if len(self._open) >= MAX_OPEN:
-            self.unfollowed += 1
-            return
-        play = _Open(secrets.token_hex(12), self._now(), size, seen, seen)
-        self._open[key] = play
-        self._count[name] += 1
-        self._say(key, play)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(LOOK, self._tick)
+        A new one is promised a stream of ``tracks``, which is kept until it has left; ``BusyError``
+        where that cannot be.
+        """
+        key = (manifest.name, peer, way)
+        viewer = self._viewers.get(key)
+        if viewer is None:
+            viewer = self._admit(manifest, tracks)
+            viewer.play = self.plays.begin(*key, viewer.measure)
+            self._viewers[key] = viewer
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(LOOK, self._tick)
+        viewer.seen = self._clock()
+        return viewer
+
+    def _admit(self, manifest: Manifest, tracks: Sequence[int]) -> HttpViewer:
+        try:
+            if len(self._viewers) >= MAX_VIEWERS:
+                reason = f"{MAX_VIEWERS} titles are played by HTTP already"
+                raise BusyError(reason, subject="places", retry_after=RETRY_AFTER)
+            admission = self._admission
+            promise = None if admission is None else admission.promise(manifest, tracks)
+        except BusyError:
+            self.refused += 1
+            raise
+        return HttpViewer(self._clock(), promise)
+
+    def begin_sending(self, viewer: HttpViewer) -> None:
+        """A file is sent from now on, as long as that takes."""
+        viewer.sending += 1
+
+    def end_sending(self, viewer: HttpViewer) -> None:
+        """That one is sent, or was broken off."""
+        viewer.sending -= 1
+        viewer.seen = self._clock()
 
     def look(self) -> None:
-        """Tell what is due, and end those from whom nothing is heard."""
+        """Let those go from whom nothing is heard."""
         now = self._clock()
-        for key, play in list(self._open.items()):
-            gone = now - play.seen >= GONE
-            if gone:
-                del self._open[key]
-                self._count[key[0]] -= 1
-                if not self._count[key[0]]:
-                    del self._count[key[0]]
-            if gone or now - play.told >= PROGRESS:
-                play.told = now
-                self._say(key, play)
+        for key, viewer in list(self._viewers.items()):
+            if viewer.left(now):
+                del self._viewers[key]
+                self._end(viewer)
 
     def close(self) -> None:
-        """Tell the last of all."""
+        """Let all go."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for key, play in self._open.items():
-            self._say(key, play)
-        self._open.clear()
-        self._count.clear()
+        for viewer in self._viewers.values():
+            self._end(viewer)
+        self._viewers.clear()
+
+    def _end(self, viewer: HttpViewer) -> None:
+        if viewer.promise is not None:
+            viewer.promise.release()
+        if viewer.play is not None:
+            self.plays.end(viewer.play)
 
     def _tick(self) -> None:
         self.look()
-        again = asyncio.get_running_loop().call_later(LOOK, self._tick) if self._open else None
+        again = asyncio.get_running_loop().call_later(LOOK, self._tick) if self._viewers else None
         self._timer = again
-
-    def _say(self, key: tuple[str, str, str], play: _Open) -> None:
-        if self._tell is None:
-            return
-        name, peer, way = key
-        client = shown(peer, self._addresses)
-        now = max(self._now(), play.started)
-        self._tell(Play(play.id, name, self._node, client, way, play.started, now, play.bytes, 0))

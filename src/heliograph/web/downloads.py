@@ -14,6 +14,7 @@ from heliograph.model.errors import HelioError
 from heliograph.vod.download import Layout, Place
 from heliograph.vod.manifest import BlockSource, Manifest
 from heliograph.vod.ondemand import OnDemand
+from heliograph.vod.watching import HttpViewer
 from heliograph.web.streams import ENDLESS
 
 log = structlog.get_logger(__name__)
@@ -33,7 +34,7 @@ class FileResponse(Response):
         manifest: Manifest,
         layout: Layout,
         wanted: range,
-        peer: str,
+        viewer: HttpViewer,
         *,
         status: int,
         headers: Mapping[str, str],
@@ -44,17 +45,19 @@ class FileResponse(Response):
         self._manifest = manifest
         self._layout = layout
         self._wanted = wanted
-        self._peer = peer
+        self._viewer = viewer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope.setdefault("extensions", {})[ENDLESS] = True
         self._ondemand.downloads += 1
+        self._ondemand.watching.begin_sending(self._viewer)
         sending = asyncio.create_task(self._send(send))
         leaving = asyncio.create_task(_left(receive))
         try:
             await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._ondemand.downloads -= 1
+            self._ondemand.watching.end_sending(self._viewer)
             for task in (sending, leaving):
                 task.cancel()
             await asyncio.gather(sending, leaving, return_exceptions=True)
@@ -74,7 +77,7 @@ class FileResponse(Response):
                     await send({**message, "more_body": True})
                     sent += len(piece)
                     ondemand.counters["bytes_sent"] += len(piece)
-                    ondemand.watching.sent(name, self._peer, "mp4", len(piece))
+                    self._viewer.sent(len(piece))
         except HelioError as error:
             ondemand.counters["downloads_broken"] += 1
             log.warning("download broken", title=name, at=sent, reason=error.message)

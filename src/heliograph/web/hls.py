@@ -5,21 +5,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 
 from heliograph.live.channel import Channel
 from heliograph.live.grants import Grant
-from heliograph.model.errors import HelioError
 from heliograph.protocols.hls import parse_directives
 from heliograph.web import ondemand
 from heliograph.web.access import Context, viewer
 from heliograph.web.context import WebContext
 from heliograph.web.cors import cors
-from heliograph.web.errors import answers, helio_response
+from heliograph.web.errors import answers
 from heliograph.web.identity import agent_of, peer_of
+from heliograph.web.told import told
 
 router = APIRouter(prefix="/hls", tags=["hls"])
 
@@ -77,17 +76,6 @@ def with_suffix(playlist: str, suffix: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-async def _told(make: Callable[[], Awaitable[Response]]) -> Response:
-    """The answer, or the error, for pages of any site; errors are not kept."""
-    try:
-        response = await make()
-    except HelioError as error:
-        response = helio_response(error)
-        response.headers["Cache-Control"] = "no-store"
-    response.headers.update(_CORS)
-    return response
-
-
 def _playlist(text: str) -> Response:
     return Response(text, headers={"Cache-Control": _NO_CACHE}, media_type=PLAYLIST)
 
@@ -121,7 +109,7 @@ async def get_index(name: str, request: Request, context: Context) -> Response:
         suffix = suffix_of(request, carried=grant.carried, viewer=named)
         return _playlist(await output.index(suffix))
 
-    return await _told(make)
+    return await told(request, _CORS, make)
 
 
 @router.get(
@@ -166,7 +154,7 @@ async def get_media(
             media_type="video/mp4" if video else "audio/mp4",
         )
 
-    return await _told(make)
+    return await told(request, _CORS, make)
 
 
 @router.options("/{name}/index.m3u8")

@@ -172,6 +172,8 @@ class ServerCollector(Collector):
         maker = ondemand.maker
         for name, value in sorted(ondemand.counters.items()):
             yield CounterMetricFamily(f"helio_titles_{name}", "Titles by HTTP.", value)
+        refused = ondemand.watching.refused
+        yield CounterMetricFamily("helio_titles_refused", "Turned away by HTTP.", refused)
         for name, value in sorted(maker.counters.items()):
             yield CounterMetricFamily(f"helio_titles_segments_{name}", "Segments of titles.", value)
         for name, text, now in (

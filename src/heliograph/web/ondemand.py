@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any
@@ -17,7 +17,6 @@ from heliograph.model.errors import (
     BusyError,
     ConflictError,
     ForbiddenError,
-    HelioError,
     NotFoundError,
 )
 from heliograph.model.media import Codec, Kind
@@ -25,7 +24,7 @@ from heliograph.protocols.hls.ondemand import INIT, render
 from heliograph.vod.download import FORMAT
 from heliograph.vod.manifest import Manifest
 from heliograph.vod.ondemand import OnDemand
-from heliograph.vod.segments import index
+from heliograph.vod.segments import Plan, index
 from heliograph.web.access import Asking, Context, asker, viewer
 from heliograph.web.context import WebContext
 from heliograph.web.cookies import set_view
@@ -34,6 +33,7 @@ from heliograph.web.downloads import FileResponse
 from heliograph.web.errors import answers, helio_response
 from heliograph.web.identity import Identity, peer_of
 from heliograph.web.ranges import RangeError, asked, http_date, known
+from heliograph.web.told import told
 
 router = APIRouter(tags=["titles on demand"])
 
@@ -118,6 +118,7 @@ async def playlists(
     manifest, grant = await _admitted(request, context, name, "hls")
     ondemand = _kept(context)
     source, plan = ondemand.shelf.source(manifest), ondemand.maker.plan(manifest)
+    ondemand.watching.enter(manifest, _usual(plan), peer_of(request), "hls")
     entries = {
         one.name: await ondemand.maker.entries(manifest, source, one.media)
         for one in (*plan.variants, *plan.sounds)
@@ -133,6 +134,7 @@ async def media(
     ondemand = _kept(context)
     plan = ondemand.maker.plan(manifest)
     found = plan.find(rendition)
+    viewer = ondemand.watching.enter(manifest, _usual(plan), peer_of(request), "hls")
     visibility = "public" if grant is None else "private"
     headers = {"Cache-Control": f"{visibility}, {KEEP}"}
     if file == "media.m3u8":
@@ -151,22 +153,17 @@ async def media(
             raise NotFoundError(f"{file[:80]!r} is not there, or not yet", subject=file[:80])
         data = await ondemand.maker.segment(manifest, source, found, number)
         ondemand.counters["bytes_sent"] += len(data)
-        ondemand.watching.sent(manifest.name, peer_of(request), "hls", len(data))
+        viewer.sent(len(data))
     return Response(data, 200, headers, "video/mp4" if found.pictures else "audio/mp4")
 
 
+def _usual(plan: Plan) -> list[int]:
+    """Tracks that a player may take at a time: the best picture and one sound."""
+    chosen = (*plan.variants[:1], *plan.sounds[:1])
+    return [one.track.id for rendition in chosen for one in rendition.tracks]
+
+
 # --- one file -------------------------------------------------------------------------------------
-
-
-async def _told(make: Callable[[], Awaitable[Response]]) -> Response:
-    """The answer, or the error, for pages of any site; errors are not kept."""
-    try:
-        response = await make()
-    except HelioError as error:
-        response = helio_response(error)
-        response.headers["Cache-Control"] = "no-store"
-    response.headers.update(_CORS)
-    return response
 
 
 @router.get(
@@ -196,7 +193,7 @@ async def get_file(file: str, request: Request, context: Context) -> Response:
             raise ConflictError(f"title {name!r} is still being recorded", subject=name)
         return await _file(request, _kept(context), manifest, private=grant is not None)
 
-    return await _told(make)
+    return await told(request, _CORS, make)
 
 
 async def _file(
@@ -232,10 +229,10 @@ async def _file(
     if ondemand.downloads >= MAX_DOWNLOADS:
         ondemand.counters["downloads_refused"] += 1
         raise BusyError("too many files are being sent", subject=manifest.name, retry_after=10)
+    tracks = [one.track.id for one in manifest.tracks]
+    viewer = ondemand.watching.enter(manifest, tracks, peer_of(request), "mp4")
     ondemand.counters["downloads"] += 1
-    return FileResponse(
-        ondemand, manifest, layout, wanted, peer_of(request), status=status, headers=headers
-    )
+    return FileResponse(ondemand, manifest, layout, wanted, viewer, status=status, headers=headers)
 
 
 def _file_name(manifest: Manifest) -> str:
@@ -275,7 +272,7 @@ class OnDemandAnswer(BaseModel):
     created: datetime
     bitrate: int = Field(description="Bits a second at most.")
     tracks: list[TitleTrackAnswer]
-    readers: int = Field(description="Who plays it at this node by HTTP.")
+    readers: int = Field(description="Who plays it at this node.")
     channel: str = Field(description="The channel whose rules it has; empty: none.")
     picture: str | None = Field(description="A small one that stands for it; null: there is none.")
     urls: TitleUrls
@@ -379,7 +376,7 @@ def _answer(context: WebContext, manifest: Manifest) -> dict[str, Any]:
         "created": datetime.fromtimestamp(manifest.created, UTC),
         "bitrate": manifest.peak_bps,
         "tracks": [*_tracks(manifest)],
-        "readers": _kept(context).watching.count(name),
+        "readers": _kept(context).watching.plays.count(name),
         "channel": _ruled(context, manifest),
         "picture": f"/api/v1/ondemand/{name}/picture" if _seen(context, manifest) else None,
         "urls": {

@@ -8,7 +8,6 @@ import io
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import av
@@ -21,9 +20,11 @@ from heliograph.catalogue.contents.statistics import Play
 from heliograph.live import hls_output
 from heliograph.live.options import ChannelOptions
 from heliograph.model.errors import GoneError
+from heliograph.vod.admission import Budgets
 from heliograph.vod.manifest import BlockSource, Manifest
 from heliograph.vod.ondemand import OnDemand
-from heliograph.vod.watching import GONE, PROGRESS, Watching
+from heliograph.vod.plays import TitlePlays
+from heliograph.vod.promises import Admission
 from heliograph.web.pictures import Pictures
 
 INDEX, FILE = "/hls/film/index.m3u8", "/titles/film.mp4"
@@ -59,6 +60,9 @@ class Stage:
     shelf: Shelf
     ondemand: OnDemand
     told: list[Play]
+    budgets: Budgets
+    """What the node may promise; to be replaced."""
+    admission: Admission
 
     async def get(self, path: str, status: int = 200, **options: Any) -> Any:
         answer = await self.site.get(path, **options)
@@ -75,11 +79,15 @@ class Stage:
 async def stage() -> AsyncIterator[Stage]:
     told: list[Play] = []
     shelf = Shelf({"film": film.title(film.mp4())})
-    ondemand = OnDemand(shelf, watching=Watching("unit-a", told.append))
+    budgets = Budgets()
+    admission = Admission(lambda: stage.budgets, lambda manifest: {})
+    plays = TitlePlays("unit-a", told.append)
+    ondemand = OnDemand(shelf, plays=plays, admission=admission)
     options = ChannelOptions(key="secret", view_key="peek")
     try:
         async with running(options, context={"ondemand": ondemand}) as site:
-            yield Stage(site, shelf, ondemand, told)
+            stage = Stage(site, shelf, ondemand, told, budgets, admission)
+            yield stage
     finally:
         await ondemand.close()
 
@@ -318,7 +326,11 @@ async def test_without_titles_nothing_else_changes() -> None:
 async def test_what_is_sent_is_counted_and_told(stage: Stage) -> None:
     media = await stage.media()
     base = media.rpartition("/")[0]
-    sizes = [len((await stage.get(f"{base}/s{number}.m4s")).content) for number in (0, 1)]
+    plays = stage.ondemand.watching.plays
+    sizes = []
+    for number in (0, 1):
+        sizes.append(len((await stage.get(f"{base}/s{number}.m4s")).content))
+        plays.look()
     (first,) = stage.told
     assert (first.name, first.unit, first.way, first.client) == (
         "film",
@@ -335,25 +347,46 @@ async def test_what_is_sent_is_counted_and_told(stage: Stage) -> None:
     assert len({play.id for play in stage.told}) == 1
 
 
-async def test_plays_are_told_each_minute_and_end_when_nothing_is_asked_for() -> None:
-    at, told = [0.0], list[Play]()
-    watching = Watching(
-        "a",
-        told.append,
-        clock=lambda: at[0],
-        now=lambda: datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=at[0]),
-    )
-    watching.sent("film", "10.0.0.9", "hls", 10)
-    for _ in range(int(PROGRESS) // 10 + 1):
-        at[0] += 10
-        watching.sent("film", "10.0.0.9", "hls", 1)
-        watching.look()
-    assert [play.sent_bytes for play in told] == [10, 16]
-    at[0] += GONE
-    watching.look()
-    assert len(watching) == 0
-    assert [play.sent_bytes for play in told] == [10, 16, 17]
-    assert (told[-1].ended - told[-1].started).total_seconds() == at[0]
-    watching.sent("film", "10.0.0.9", "hls", 5)
-    assert told[-1].id != told[0].id
-    watching.close()
+# --- what is promised ----------------------------------------------------------------------------
+
+
+async def test_who_plays_by_hls_is_promised_a_stream_and_the_next_is_turned_away(
+    stage: Stage,
+) -> None:
+    stage.budgets = Budgets(streams=1)
+    media = await stage.media()
+    assert stage.admission.promised.streams == 1
+    await stage.get(media)
+    await stage.get(f"{media.rpartition('/')[0]}/s0.m4s")
+    assert stage.admission.promised.streams == 1  # the same viewer all the time
+    refused = await stage.get(FILE, 503)
+    assert refused.headers["retry-after"] == "10"
+    assert refused.headers["cache-control"] == "no-store"
+    assert refused.json()["error"]["subject"] == "bandwidth"
+    page = await stage.get(FILE, 503, headers={"Accept": "text/html,*/*;q=0.8"})
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["retry-after"] == "10"
+    assert "as many as are allowed" in page.text
+    assert (await stage.site.http.head(FILE)).status_code == 200  # it takes nothing
+    assert "helio_titles_refused_total 2.0" in (await stage.get("/metrics")).text
+    # What was promised is kept, even if there is less by now.
+    stage.budgets = Budgets(streams=0)
+    await stage.get(f"{media.rpartition('/')[0]}/s1.m4s")
+
+
+async def test_what_was_promised_for_a_file_is_free_when_it_is_sent(stage: Stage) -> None:
+    stage.shelf.films["film"] = film.title(film.mp4(), limit=1 << 20, ballast=100_000)
+    stage.budgets = Budgets(streams=1)
+    async with stage.site.http.stream("GET", FILE) as answer:
+        await anext(answer.aiter_raw(1000))
+        await stage.get(INDEX, 503)
+        (promised,) = [one.promise for one in stage.ondemand.watching._viewers.values()]
+        wanted = stage.shelf.films["film"].manifest.tracks
+        assert promised is not None
+        packets = sum(one.packets for one in wanted)
+        seconds = stage.shelf.films["film"].manifest.duration_us / 1e6
+        assert promised.demand.packets == pytest.approx(packets / seconds)
+    await stage.site.until(lambda: stage.ondemand.downloads == 0)
+    stage.ondemand.watching.close()
+    assert stage.admission.promised.streams == 0
+    await stage.get(INDEX)
