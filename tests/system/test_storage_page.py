@@ -117,8 +117,8 @@ async def test_the_first_volume_is_made(chromium: Chromium) -> None:
         what, values = stage.ordered()
         assert (what, values["name"], values["data"], values["parity"]) == ("create", "films", 1, 1)
         assert values["disks"] == [
-            {"node": "", "path": "/mnt/a", "capacity": None},
-            {"node": "node-b", "path": "/mnt/b", "capacity": 1_500_000_000},
+            {"node": "", "path": "/mnt/a", "capacity": None, "erase": False},
+            {"node": "node-b", "path": "/mnt/b", "capacity": 1_500_000_000, "erase": False},
         ]
         stored.found = EMPTY | {"volumes": [volume()]}
         stage.tab.until_text("Survives the loss of any one disk, or of a whole node", PATIENCE)
@@ -146,7 +146,13 @@ async def test_disks_are_looked_at_added_and_removed(chromium: Chromium) -> None
         stage.choose("storage-dialog button.main")
         assert stage.ordered() == (
             "add",
-            {"volume": "films", "node": "node-c", "path": "/mnt/d", "capacity": None},
+            {
+                "volume": "films",
+                "node": "node-c",
+                "path": "/mnt/d",
+                "capacity": None,
+                "erase": False,
+            },
         )
         # What goes on is shown as it comes.
         change = {

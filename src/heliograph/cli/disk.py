@@ -22,6 +22,9 @@ DiskArgument = Annotated[str, typer.Argument(metavar="DISK", help="Its id or its
 CapacityOption = Annotated[
     float | None, typer.Option("--capacity", help="GB it may hold; else what there is.")
 ]
+EraseOption = Annotated[
+    bool, typer.Option("--erase", help="Remove what it holds as a disk of another volume.")
+]
 WaitOption = Annotated[bool, typer.Option(help="Follow it until all is where it is to be.")]
 #: Seconds between two looks.
 LOOK = 1.0
@@ -48,13 +51,18 @@ def add(
     place: PlaceArgument,
     volume: VolumeOption = "",
     capacity: CapacityOption = None,
+    erase: EraseOption = False,
     wait: WaitOption = True,
     server: ServerOption = HERE,
     key: KeyOption = None,
 ) -> None:
-    """Add a directory as a disk; what belongs on it moves there while all is served."""
+    """Add a directory as a disk; what belongs on it moves there while all is served.
+
+    One that was a disk of this volume before is taken back with its blocks.
+    """
     name = find(server, key, volume)["name"]
-    made = ask("POST", server, _disks(name), key, disk_wish(place, capacity), patience=MEASURING)
+    wish = disk_wish(place, capacity, erase=erase)
+    made = ask("POST", server, _disks(name), key, wish, patience=MEASURING)
     print(f"{made['id']}: added to {name}")
     if wait:
         _follow(server, key, name)
@@ -86,6 +94,7 @@ def replace(
     place: PlaceArgument,
     volume: VolumeOption = "",
     capacity: CapacityOption = None,
+    erase: EraseOption = False,
     force: Annotated[
         bool, typer.Option("--force", help="The old one is gone: make anew what it had.")
     ] = False,
@@ -95,7 +104,7 @@ def replace(
 ) -> None:
     """Put a directory in the place of a disk: only what that one had moves."""
     name, found = _find(server, key, volume, disk)
-    body = disk_wish(place, capacity)
+    body = disk_wish(place, capacity, erase=erase)
     path = f"{_disks(name)}/{found}/replace{'?force=true' if force else ''}"
     made = ask("POST", server, path, key, body, patience=MEASURING)
     print(f"{made['id']}: in the place of {found}")

@@ -168,13 +168,13 @@ def find(server: str, key: Any, volume: str) -> dict[str, Any]:  # noqa: ANN401 
     return mine[0]
 
 
-def disk_wish(text: str, capacity: float | None) -> dict[str, Any]:
+def disk_wish(text: str, capacity: float | None, *, erase: bool = False) -> dict[str, Any]:
     """``[NODE:]PATH`` as the API takes it; ``capacity`` in GB."""
     node, _, path = text.rpartition(":")
     if not path.startswith("/"):
         raise MalformedError("disk", f"{text!r}: an absolute path, or NODE:PATH")
     room = None if capacity is None else round(capacity * 1e9)
-    return {"node": node, "path": path, "capacity": room}
+    return {"node": node, "path": path, "capacity": room, "erase": erase}
 
 
 def scheme(volume: dict[str, Any]) -> str:

@@ -64,7 +64,14 @@ class StorageFace(Protocol):
     async def remove_volume(self, volume: str, by: Actor) -> None: ...
 
     async def add_disk(
-        self, volume: str, *, node: str, path: str, capacity: int | None, by: Actor
+        self,
+        volume: str,
+        *,
+        node: str,
+        path: str,
+        capacity: int | None,
+        erase: bool,
+        by: Actor,
     ) -> dict[str, Any]: ...
 
     async def remove_disk(
@@ -79,6 +86,7 @@ class StorageFace(Protocol):
         node: str,
         path: str,
         capacity: int | None,
+        erase: bool,
         force: bool,
         by: Actor,
     ) -> dict[str, Any]: ...
@@ -145,6 +153,9 @@ class DiskWish(_Body):
     path: str = Field(min_length=2, max_length=4096, description="Absolute path on that node.")
     capacity: int | None = Field(
         default=None, ge=1 << 20, description="Bytes it may hold; else what its file system has."
+    )
+    erase: bool = Field(
+        default=False, description="Remove what it holds as a disk of another volume."
     )
 
 

@@ -17,8 +17,8 @@ from heliograph.model.errors import ConflictError, HelioError, ResourceError, Un
 from heliograph.web.middleware import MAX_BODY
 
 API = "/api/v1/storage"
-WISH = {"node": "node-b", "path": "/mnt/b", "capacity": None}
-HERE = {"node": "", "path": "/mnt/a", "capacity": None}
+WISH = {"node": "node-b", "path": "/mnt/b", "capacity": None, "erase": False}
+HERE = {"node": "", "path": "/mnt/a", "capacity": None, "erase": False}
 VOLUME = {"name": "films", "disks": [{"path": "/mnt/a"}]}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from heliograph.model.errors import ConflictError, HelioError, MalformedError, U
 from heliograph.node.storage.disks import LocalDisks
 from heliograph.node.storage.orders import disk_json, disk_of
 from heliograph.storage.values import DiskId
-from heliograph.storage.volume.state import VolumeState
+from heliograph.storage.volume.state import DiskState, VolumeState
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +50,8 @@ class Directories:
             registration.close()
 
     async def prepare(self, volume: str, wish: Mapping[str, Any]) -> Json:
-        """Make a directory a disk, ``{"node", "path", "capacity"}``; the disk as orders name it.
+        """Make a directory a disk, ``{"node", "path", "capacity", "erase"}``; the disk as orders
+        name it.
 
         ``UnreachableError``: there is no such node. What that one raises goes through.
         """
@@ -60,6 +62,7 @@ class Directories:
         if capacity is not None and (type(capacity) is not int or capacity < 1):
             raise MalformedError("disk", "a capacity that is no number of bytes")
         value: dict[str, Json] = {"volume": volume, "path": path, "capacity": capacity}
+        value["erase"] = wish.get("erase") is True
         return await self._bus.call(self._node(node), PREPARE, value, PREPARING)
 
     async def release(self, entries: Iterable[Json]) -> None:
@@ -80,11 +83,21 @@ class Directories:
 
     async def _asked_to_prepare(self, request: Request) -> Json:
         value = request.value if isinstance(request.value, dict) else {}
-        entry = await self._disks.prepare(
-            str(value.get("volume", "")), str(value.get("path", "")), _capacity(value)
-        )
+        volume, path = str(value.get("volume", "")), str(value.get("path", ""))
+        erase = value.get("erase") is True
+        if erase:
+            self._check_unused(path)
+        entry = await self._disks.prepare(volume, path, _capacity(value), erase=erase)
         log.info("disk prepared", disk=entry.id, path=entry.path, read_bps=entry.bandwidth)
         return disk_json(entry)
+
+    def _check_unused(self, path: str) -> None:
+        """Raise ``ConflictError`` for a disk that a volume has, be it open or not."""
+        path = os.path.normpath(path)
+        for state in self._states():
+            for one in state.disks_of(self._bus.node):
+                if one.path == path and one.state is not DiskState.LOST:
+                    raise ConflictError(f"{path} is in volume {state.name}", subject=path)
 
     async def _asked_to_release(self, request: Request) -> Json:
         value = request.value if isinstance(request.value, dict) else {}

@@ -9,11 +9,19 @@ from pathlib import Path
 
 import structlog
 
-from heliograph.model.errors import ConflictError, HelioError, MalformedError, ResourceError
+from heliograph.model.errors import (
+    ConflictError,
+    HelioError,
+    MalformedError,
+    ResourceError,
+    UnsupportedError,
+)
 from heliograph.model.files import write_private
 from heliograph.model.nodes import NodeId
+from heliograph.storage.disks import reuse
 from heliograph.storage.disks.disk import Disk
 from heliograph.storage.disks.measure import measure
+from heliograph.storage.errors import CorruptError
 from heliograph.storage.reading import DiskReader
 from heliograph.storage.values import DiskId
 from heliograph.storage.volume import encoding
@@ -80,9 +88,13 @@ class LocalDisks:
             found.append(disk.id)
         return found
 
-    async def prepare(self, volume: str, path: str, capacity: int | None) -> DiskEntry:
+    async def prepare(
+        self, volume: str, path: str, capacity: int | None, *, erase: bool = False
+    ) -> DiskEntry:
         """Make a directory a disk, measure it, open it and remember it.
 
+        One that was a disk of the volume before is taken back with its blocks. ``erase``: what
+        another disk holds there is removed; it is refused otherwise.
         ``MalformedError``, ``ConflictError``, ``DiskError``.
         """
         if not path.startswith("/"):
@@ -92,12 +104,9 @@ class LocalDisks:
         for one in self.open.values():
             if one.disk.path == path:
                 raise ConflictError(f"{path} is disk {one.disk.id} already", subject=path)
+        await asyncio.to_thread(_make_ready, volume, path, erase)
         disk = await asyncio.to_thread(Disk.create, path, volume, None, capacity)
         try:
-            if await asyncio.to_thread(disk.state) is not None:
-                raise ConflictError(
-                    f"{path} was a disk of a volume {volume} before: empty it first", subject=path
-                )
             speed = await asyncio.to_thread(measure, path)
             usage = await asyncio.to_thread(disk.usage)
             self._paths[disk.path] = volume
@@ -158,6 +167,31 @@ class LocalDisks:
                 await asyncio.to_thread(write_private, self._file, document)
             except OSError as error:
                 raise ResourceError(f"{self._file}: {error.strerror}", subject="disks") from error
+
+
+def _make_ready(volume: str, path: str, erase: bool) -> None:
+    """Let a directory that was a disk before become one again."""
+    try:
+        found = reuse.former(path)
+    except (CorruptError, UnsupportedError):
+        if not erase:
+            raise
+        reuse.erase(path)
+        return
+    if found is None:
+        return
+    if erase:
+        reuse.erase(path)
+        log.info("disk erased", path=path, disk=found.id, volume=found.volume, blocks=found.blocks)
+    elif found.volume != volume:
+        raise ConflictError(
+            f"{path} is disk {found.id} of volume {found.volume}, with {found.blocks} blocks"
+            f" ({found.bytes} bytes): to use it all the same, say that it is to be erased",
+            subject=path,
+        )
+    elif found.documents:
+        reuse.take_back(path)
+        log.info("disk taken back", path=path, disk=found.id, blocks=found.blocks)
 
 
 def _read(file: Path) -> dict[str, str]:

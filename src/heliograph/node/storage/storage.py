@@ -184,12 +184,21 @@ class Storage:
         return {"name": name, "version": state.version}
 
     async def add_disk(
-        self, volume: str, *, node: str, path: str, capacity: int | None, by: Actor
+        self,
+        volume: str,
+        *,
+        node: str,
+        path: str,
+        capacity: int | None,
+        erase: bool = False,
+        by: Actor,
     ) -> dict[str, Any]:
-        """Make a directory a further disk; what it is to have moves there while all is served."""
+        """Make a directory a further disk; what it is to have moves there while all is served.
+
+        ``erase``: what it holds as a disk of something else is removed."""
         self._holding(volume)
         entry = await self._directories.prepare(
-            volume, {"node": node, "path": path, "capacity": capacity}
+            volume, {"node": node, "path": path, "capacity": capacity, "erase": erase}
         )
         try:
             await self.states.change(volume, {"do": "add", "disks": [entry]}, by)
@@ -216,6 +225,7 @@ class Storage:
         node: str,
         path: str,
         capacity: int | None,
+        erase: bool = False,
         force: bool = False,
         by: Actor,
     ) -> dict[str, Any]:
@@ -224,7 +234,7 @@ class Storage:
         old = self._holding(volume).state.disk(DiskId(disk))
         room = capacity or (None if old is None else old.capacity)
         entry = await self._directories.prepare(
-            volume, {"node": node, "path": path, "capacity": room}
+            volume, {"node": node, "path": path, "capacity": room, "erase": erase}
         )
         try:
             await self.states.change(volume, {"do": "replace", "old": disk, "disk": entry}, by)
