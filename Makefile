@@ -46,7 +46,7 @@ help: ## list the targets
 
 setup: .cache/python.stamp .cache/web.stamp ## build everything; nothing outside this directory
 
-run: setup ## set up and start the server with a demo channel
+run: setup ## set up and start the server with a demo channel and a demo title
 	@exec $(VENV)/helio serve --demo --state $(STATE)
 
 .cache/tools.stamp: Makefile

@@ -21,7 +21,8 @@ def command(
     config: ConfigOption = None,
     sets: SetOption = None,
     demo: Annotated[
-        bool, typer.Option("--demo", help="Also run the channel “demo”, a test pattern.")
+        bool,
+        typer.Option("--demo", help="Also run the channel “demo”, and have the title “demo-film”."),
     ] = False,
     role: Annotated[
         list[str] | None,

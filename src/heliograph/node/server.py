@@ -7,7 +7,7 @@ import contextlib
 import gc
 import resource
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -38,6 +38,7 @@ from heliograph.node.authority import open_authority
 from heliograph.node.certificates import PERIOD, Keeper
 from heliograph.node.cluster import RENEW_PERIOD, Cluster, node_name, open_cluster
 from heliograph.node.demo import Demo
+from heliograph.node.demo_film import DemoFilm
 from heliograph.node.log_feed import LogFeed
 from heliograph.node.options import (
     DEMO,
@@ -157,11 +158,7 @@ class Server:
         self.titles = Titles(settings, self.state_dir, roles, self.cluster, self.catalogue)
         self._undo.append(("titles", self.titles.close))
         await self.titles.start()
-        self.storage = await open_storage(
-            settings, self.state_dir, roles, self.cluster, self.catalogue
-        )
-        self._undo.append(("storage", self.storage.close))
-        self.admission = admission_of(self.storage, settings.storage)
+        await self._open_storage(roles)
         feed = LogFeed(self.cluster.bus, node_name(settings))
         feed.start()
         self._undo.append(("log feed", feed.close))
@@ -250,15 +247,33 @@ class Server:
             for channel in self.channels:
                 self._pull(channel)
         self._undo.append(("pulls", self._stop_pulls))
-        if settings.demo and self.rtsp is not None:
-            self._demo = Demo(DEMO, self.rtsp.port, configured[DEMO].key)
-            self._demo.start()
-            self._undo.append(("demo", self._demo.stop))
+        if settings.demo:
+            self._start_demo(roles, configured)
         if self.mesh is not None:  # neighbours go elsewhere before anything stops
             self._undo.append(("mesh departure", self.mesh.leave))
         if self.steering is not None:
             self._undo.append(("manager", self.steering.step_down))
         self.ready = True
+
+    async def _open_storage(self, roles: Collection[Role]) -> None:
+        settings = self.settings
+        self.storage = await open_storage(
+            settings, self.state_dir, roles, self.cluster, self.catalogue
+        )
+        self._undo.append(("storage", self.storage.close))
+        self.admission = admission_of(self.storage, settings.storage)
+
+    def _start_demo(
+        self, roles: Collection[Role], configured: Mapping[str, ChannelOptions]
+    ) -> None:
+        if self.rtsp is not None:
+            self._demo = Demo(DEMO, self.rtsp.port, configured[DEMO].key)
+            self._demo.start()
+            self._undo.append(("demo", self._demo.stop))
+        if Role.STORAGE in roles:
+            film = DemoFilm(self.storage, self.state_dir)
+            film.start()
+            self._undo.append(("demo film", film.stop))
 
     async def _look_at_rights(self) -> None:
         await self.roster.upkeep()

@@ -350,7 +350,8 @@ class Settings(Section):
     """All settings of one server."""
 
     demo: bool = False
-    """Whether to run the channel `demo`, a moving test pattern with a tone."""
+    """Whether to run the channel `demo`, a moving test pattern with a tone, and to make the title
+    `demo-film` of it where there is none."""
     server: ServerSettings = Field(default_factory=ServerSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
