@@ -6,6 +6,7 @@
 
 mod args;
 mod blast;
+mod due;
 mod floor;
 mod floor_srtp;
 mod http;
@@ -21,6 +22,7 @@ mod stamp;
 mod stats;
 mod sys;
 mod tally;
+mod titles;
 mod track;
 mod twcc;
 mod whep;
@@ -31,8 +33,9 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 helio-load COMMAND [--option value …]
-  rtsp-readers --url URL --count N --transport udp|tcp --seconds S [--settle S] [--ramp READERS/S]
-               [--slow K] [--sources ADDRESSES] [--setup-timeout S] [--first-port P]
+  rtsp-readers --url URL[,URL…] --count N --transport udp|tcp --seconds S [--settle S] [--ramp READERS/S]
+               [--slow K] [--sources ADDRESSES] [--setup-timeout S] [--first-port P] [--client ADDRESS]
+               [--due [--length S] [--late-us N] [--supported TAG] [--record FILE] [--check FILE]]
   publish      --url rtsp://user:pass@host:port/name | udp://host:port [--transport tcp|udp]
                [--kind video|audio] [--file CLIP.h264|pattern] [--bitrate B] [--fps F]
                [--idr-factor K] [--packets-per-frame N] [--seconds S] [--log FILE]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use crate::args::Args;
@@ -11,6 +11,7 @@ use crate::rtsp::{self, Message, Url};
 use crate::stats::Samples;
 use crate::sys::{self, Epoll, Receiver};
 use crate::tally::{Report, Tally};
+use crate::titles::{self, Counts, Titles};
 use crate::track::{Seen, Track};
 use crate::window::{Step, Window};
 
@@ -54,6 +55,7 @@ struct Reader {
     controls: Vec<(String, bool)>,
     udp: Vec<(OwnedFd, OwnedFd)>,
     tracks: Vec<Track>,
+    counts: Counts,
     carry: Vec<u8>,
     slow: bool,
     reads: u64,
@@ -61,7 +63,10 @@ struct Reader {
 }
 
 struct Load {
-    url: Url,
+    urls: Vec<Url>,
+    count: usize,
+    titles: Option<Titles>,
+    client: Ipv4Addr,
     tcp: bool,
     epoll: Epoll,
     readers: Vec<Reader>,
@@ -93,6 +98,11 @@ impl Reader {
 }
 
 impl Load {
+    /// What a reader reads: the addresses in turns.
+    fn url(&self, index: usize) -> &Url {
+        &self.urls[index % self.urls.len()]
+    }
+
     fn fail(&mut self, index: usize, why: &str) {
         let reader = &mut self.readers[index];
         match reader.state {
@@ -113,8 +123,8 @@ impl Load {
         let index = self.readers.len();
         let buffer = slow.then_some(SLOW_BUFFER);
         let source = rtsp::source_address(index, sources);
-        let connection = sys::tcp_connect(self.url.address, source, buffer)
-            .map_err(|e| format!("{}: {e}", self.url.address))?;
+        let connection = sys::tcp_connect(self.url(index).address, source, buffer)
+            .map_err(|e| format!("{}: {e}", self.url(index).address))?;
         self.epoll
             .add(&connection, index as u64 * KINDS)
             .map_err(|e| e.to_string())?;
@@ -126,12 +136,13 @@ impl Load {
             controls: Vec::new(),
             udp: Vec::new(),
             tracks: Vec::new(),
+            counts: Counts::default(),
             carry: Vec::new(),
             slow,
             reads: 0,
             keepalive_us: 0,
         };
-        let sent = reader.request("OPTIONS", &self.url.plain, "");
+        let sent = reader.request("OPTIONS", &self.url(index).plain, "");
         self.readers.push(reader);
         self.handshakes += 1;
         if !sent {
@@ -140,27 +151,15 @@ impl Load {
         Ok(())
     }
 
-    fn ports(&mut self, ip: Ipv4Addr) -> Result<(OwnedFd, OwnedFd, u16), String> {
-        while self.port < LAST_PORT {
-            let port = self.port;
-            self.port += 2;
-            let rtp = sys::udp_bind(SocketAddrV4::new(ip, port), UDP_BUFFER);
-            let rtcp = sys::udp_bind(SocketAddrV4::new(ip, port + 1), 4096);
-            if let (Ok(rtp), Ok(rtcp)) = (rtp, rtcp) {
-                sys::want_timestamps(&rtp).map_err(|e| e.to_string())?;
-                return Ok((rtp, rtcp, port));
-            }
-        }
-        Err("no free pair of UDP ports".to_owned())
-    }
-
     /// Sends the SETUP of a track.
     fn setup(&mut self, index: usize, track: usize) -> Result<bool, String> {
         let transport = if self.tcp {
             let channel = track * 2;
             format!("RTP/AVP/TCP;unicast;interleaved={channel}-{}", channel + 1)
         } else {
-            let (rtp, rtcp, port) = self.ports(Ipv4Addr::LOCALHOST)?;
+            let pair = sys::udp_pair(self.client, self.port..LAST_PORT, UDP_BUFFER);
+            let (rtp, rtcp, port) = pair.ok_or("no free pair of UDP ports")?;
+            self.port = port + 2;
             let token = index as u64 * KINDS + 1 + track as u64 * 2;
             self.epoll.add(&rtp, token).map_err(|e| e.to_string())?;
             self.epoll
@@ -171,12 +170,14 @@ impl Load {
         };
         let reader = &mut self.readers[index];
         let control = reader.controls[track].0.clone();
-        Ok(reader.request("SETUP", &control, &format!("Transport: {transport}\r\n")))
+        let more = self.titles.as_ref().map_or(String::new(), Titles::headers);
+        let headers = format!("Transport: {transport}\r\n{more}");
+        Ok(reader.request("SETUP", &control, &headers))
     }
 
     /// Takes a response and sends the next request; false when the reader must be given up.
     fn response(&mut self, index: usize, message: &Message<'_>) -> Result<bool, String> {
-        let url = self.url.plain.clone();
+        let url = self.url(index).plain.clone();
         let reader = &mut self.readers[index];
         if let Some(session) = message.header("Session") {
             session
@@ -188,18 +189,22 @@ impl Load {
         let next_track = match reader.state {
             State::Options => {
                 reader.state = State::Describe;
-                return Ok(reader.request("DESCRIBE", &url, "Accept: application/sdp\r\n"));
+                let more = self.titles.as_ref().map_or(String::new(), Titles::headers);
+                let headers = format!("Accept: application/sdp\r\n{more}");
+                return Ok(reader.request("DESCRIBE", &url, &headers));
             }
             State::Describe => {
                 let base = message.header("Content-Base").unwrap_or(&url);
                 reader.controls = rtsp::tracks(message.body, base);
                 reader.controls.truncate(3); // KINDS has room for three tracks
                 reader.tracks = vec![Track::default(); reader.controls.len()];
+                reader.counts = Counts::new(message.body);
                 0
             }
             State::Setup(track) => track + 1,
             State::Play => {
                 reader.state = State::Playing;
+                reader.counts.playing(message, &reader.controls);
                 self.handshakes -= 1;
                 self.playing += 1;
                 reader.keepalive_us = sys::now_us() + KEEPALIVE_US;
@@ -218,7 +223,10 @@ impl Load {
             return Ok(false);
         }
         reader.state = State::Play;
-        Ok(reader.request("PLAY", &url, "Range: npt=0.000-\r\n"))
+        let begin = self.titles.as_ref().map_or(0.0, |titles| {
+            titles.begin_s(index, self.count, self.urls.len())
+        });
+        Ok(reader.request("PLAY", &url, &format!("Range: npt={begin:.3}-\r\n")))
     }
 
     fn count(&mut self, index: usize, seen: &Seen) {
@@ -279,6 +287,9 @@ impl Load {
                     if let Some(counters) = reader.tracks.get_mut(track) {
                         let audio = reader.controls[track].1;
                         let seen = counters.packet(packet, length, audio, now);
+                        if let Some(titles) = &mut self.titles {
+                            titles.packet(&mut reader.counts, track, packet, now, self.measuring);
+                        }
                         self.count(index, &seen);
                     }
                 }
@@ -329,6 +340,9 @@ impl Load {
                 let reader = &mut self.readers[index];
                 let audio = reader.controls[track].1;
                 let seen = reader.tracks[track].packet(packet.head, packet.length, audio, at);
+                if let Some(titles) = &mut self.titles {
+                    titles.packet(&mut reader.counts, track, packet.head, at, self.measuring);
+                }
                 self.count(index, &seen);
             }
             if count < self.receiver.capacity() {
@@ -338,8 +352,8 @@ impl Load {
     }
 
     fn keep_alive(&mut self, now: u64) {
-        let url = self.url.plain.clone();
         for index in 0..self.readers.len() {
+            let url = self.url(index).plain.clone();
             let reader = &mut self.readers[index];
             if reader.state == State::Playing && reader.keepalive_us < now && !reader.slow {
                 reader.keepalive_us = now + KEEPALIVE_US;
@@ -357,12 +371,15 @@ impl Load {
                 track.restart();
             }
         }
+        if let Some(titles) = &mut self.titles {
+            titles.restart();
+        }
         self.delay.clear();
         self.interval.clear();
         self.measuring = true;
     }
 
-    fn report(self, seconds: f64, cpu_us: u64) -> Object {
+    fn report(self, seconds: f64, cpu_us: u64) -> Result<Object, String> {
         let mut tally = Tally::default();
         for reader in &self.readers {
             if reader.state == State::Playing {
@@ -377,13 +394,23 @@ impl Load {
             cpu_us,
             tally: &tally,
         };
-        said.object(self.delay, self.interval)
+        let object = said.object(self.delay, self.interval);
+        let Some(titles) = self.titles else {
+            return Ok(object);
+        };
+        let playing = self
+            .readers
+            .iter()
+            .filter(|one| one.state == State::Playing);
+        titles.report(object, playing.map(|one| &one.counts))
     }
 }
 
 /// Runs the sub-command.
 pub fn run(args: &Args) -> Result<(), String> {
-    let url = Url::parse(args.required("url")?)?;
+    let urls = titles::urls(args.required("url")?)?;
+    let client = args.number("client", Ipv4Addr::LOCALHOST)?;
+    let titles = Titles::new(args)?;
     let count: usize = args.number("count", 1)?;
     let ramp: f64 = args.number("ramp", 1000.0)?;
     let slow: usize = args.number("slow", 0)?;
@@ -391,12 +418,15 @@ pub fn run(args: &Args) -> Result<(), String> {
     let tcp = args.text("transport", "udp") == "tcp";
     sys::need_files(count as u64 * if tcp { 1 } else { 7 } + 64)?;
     let mut load = Load {
-        url,
+        urls,
+        count,
+        client,
         tcp,
         epoll: Epoll::new().map_err(|e| e.to_string())?,
         readers: Vec::with_capacity(count),
         port: args.number("first-port", FIRST_PORT)?,
-        receiver: Receiver::new(32, sys::HEAD),
+        receiver: Receiver::new(32, titles::head(titles.as_ref())),
+        titles,
         buffer: vec![0; READ + rtsp::MAX_MESSAGE + 65_536 + FRAME_HEADER],
         delay: Samples::new(),
         interval: Samples::new(),
@@ -439,19 +469,23 @@ pub fn run(args: &Args) -> Result<(), String> {
             load.keep_alive(now);
             load.receiver.offset_us = sys::realtime_offset_us();
         }
+        if let Some(titles) = &mut load.titles {
+            titles.tick(now);
+        }
         let started = load.readers.len() == count && load.handshakes == 0;
         match window.step(now, started, load.playing) {
             Step::Nothing => {}
             Step::Begin => load.restart(),
             Step::End(seconds, cpu_us) => {
                 load.measuring = false;
-                let url = load.url.plain.clone();
-                for reader in &mut load.readers {
+                for index in 0..load.readers.len() {
+                    let url = load.url(index).plain.clone();
+                    let reader = &mut load.readers[index];
                     if reader.state == State::Playing {
                         reader.request("TEARDOWN", &url, "");
                     }
                 }
-                load.report(seconds, cpu_us).print();
+                load.report(seconds, cpu_us)?.print();
                 return Ok(());
             }
         }

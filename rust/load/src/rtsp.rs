@@ -125,6 +125,24 @@ pub fn tracks(sdp: &str, base: &str) -> Vec<(String, bool)> {
     tracks
 }
 
+/// Clock rates of an SDP's tracks; 90 000 where nothing is said of it (RFC 4566 6).
+pub fn clocks(sdp: &str) -> Vec<u32> {
+    let mut clocks = Vec::new();
+    for line in sdp.lines() {
+        if line.starts_with("m=") {
+            clocks.push(90_000);
+        } else if let (Some(map), Some(clock)) = (line.strip_prefix("a=rtpmap:"), clocks.last_mut())
+            && let Some(rate) = map
+                .split('/')
+                .nth(1)
+                .and_then(|word| word.trim().parse().ok())
+        {
+            *clock = rate;
+        }
+    }
+    clocks
+}
+
 /// Base 64 (RFC 4648 4).
 pub fn base64(data: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -175,7 +193,8 @@ mod tests {
     #[test]
     fn tracks_and_ports() {
         let sdp = "v=0\r\nm=video 0 RTP/AVP 96\r\na=control:stream=0\r\nm=audio 0 RTP/AVP 97\r\n\
-                   a=control:rtsp://h/x/1\r\n";
+                   a=rtpmap:97 OPUS/48000/2\r\na=control:rtsp://h/x/1\r\n";
+        assert_eq!(clocks(sdp), [90_000, 48_000]);
         let found = tracks(sdp, "rtsp://h/x/");
         assert_eq!(found[0], ("rtsp://h/x/stream=0".to_owned(), false));
         assert_eq!(found[1], ("rtsp://h/x/1".to_owned(), true));

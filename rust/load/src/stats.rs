@@ -48,7 +48,7 @@ impl Samples {
         *self = Self::new();
     }
 
-    /// Count, p50, p95, p99 and max; percentiles are nearest rank.
+    /// Count, p50, p95, p99, p99.9 and max; percentiles are nearest rank.
     pub fn summary(mut self) -> Object {
         self.values.sort_unstable();
         let rank = |p: f64| -> f64 {
@@ -63,6 +63,7 @@ impl Samples {
             .float("p50_us", rank(0.50))
             .float("p95_us", rank(0.95))
             .float("p99_us", rank(0.99))
+            .float("p999_us", rank(0.999))
             .int("max_us", u64::from(self.max))
     }
 }

@@ -7,6 +7,7 @@ pub use batch::{Message, Receiver, Sender, iovec, want_timestamps};
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Bytes of a datagram that are looked at: RTP header, payload headers and stamp.
@@ -183,6 +184,21 @@ pub fn udp_bind(address: SocketAddrV4, receive_buffer: i32) -> io::Result<OwnedF
         ))?;
         Ok(fd)
     }
+}
+
+/// Sockets for RTP and RTCP on the first two free ports of a range, and the first of them; RTP's
+/// says when each datagram came.
+pub fn udp_pair(
+    ip: Ipv4Addr,
+    ports: Range<u16>,
+    receive_buffer: i32,
+) -> Option<(OwnedFd, OwnedFd, u16)> {
+    ports.step_by(2).find_map(|port| {
+        let rtp = udp_bind(SocketAddrV4::new(ip, port), receive_buffer).ok()?;
+        let rtcp = udp_bind(SocketAddrV4::new(ip, port + 1), 4096).ok()?;
+        want_timestamps(&rtp).ok()?;
+        Some((rtp, rtcp, port))
+    })
 }
 
 /// The address a socket was bound to.
