@@ -6,14 +6,13 @@ import argparse
 import dataclasses
 import datetime
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from tests.perf import report
 from tests.perf.scenarios import SCENARIOS, WITHOUT_SERVER, Plan
-from tests.perf.servers import ROOT, Floor, GStreamer, Heliograph, Place, Server
+from tests.perf.servers import ROOT, Floor, GStreamer, Heliograph, Place, Server, build
 
 #: Above this share of the server's core taken by others, figures are marked.
 QUIET = 0.1
@@ -43,15 +42,6 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--load", type=Path, help="a built helio-load (default: build it)")
     return parser.parse_args(words)
-
-
-def build() -> Path:
-    """Build the load generator."""
-    manifest = ROOT / "rust" / "load" / "Cargo.toml"
-    command = ["cargo", "build", "--release", "--locked", "--manifest-path", str(manifest)]
-    subprocess.run(command, check=True)
-    target = os.environ.get("CARGO_TARGET_DIR", str(manifest.parent / "target"))
-    return Path(target) / "release" / "helio-load"
 
 
 def doubts(plan: Plan) -> list[str]:

@@ -105,6 +105,17 @@ def memory_kib(pid: int) -> int:
     return total
 
 
+def read_bytes(pid: int) -> int:
+    """Bytes that a process tree has had read from media."""
+    total = 0
+    for member in tree(pid):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{member}/io").read_text().splitlines():
+                if line.startswith("read_bytes:"):
+                    total += int(line.split()[1])
+    return total
+
+
 def start(command: list[str], core: int, log: Path, **options: Any) -> subprocess.Popen[str]:
     """Start a command on one core; what it says on stderr goes to a file."""
     with log.open("a") as stderr:

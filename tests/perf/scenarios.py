@@ -15,6 +15,7 @@ from tests.perf.redirect import redirect
 from tests.perf.servers import FLOOR, Floor, GStreamer, Server, Setting
 from tests.perf.storage import storage
 from tests.perf.storage_remote import storage_remote
+from tests.perf.titles import titles
 from tests.perf.trial import Load, Trial
 from tests.perf.webrtc import whep, whip_delay
 
@@ -315,5 +316,6 @@ SCENARIOS: dict[str, Callable[[Plan], Result]] = {
     "redirect": redirect,
     "storage": storage,
     "pacing": pacing,
+    "titles": titles,
     "storage-remote": storage_remote,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from tests.perf import proc
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Seconds a server may take until it accepts connections.
-START_S = 20.0
+START_S = 60.0
 KEY = "bench-key-0123456789"
 #: Name of the bare loops.
 FLOOR = "floor"
@@ -48,6 +49,15 @@ class Place:
     """Core of the server."""
     load_core: int = 1
     """Core of readers and publisher."""
+
+
+def build() -> Path:
+    """Build the load generator."""
+    manifest = ROOT / "rust" / "load" / "Cargo.toml"
+    command = ["cargo", "build", "--release", "--locked", "--manifest-path", str(manifest)]
+    subprocess.run(command, check=True)
+    target = os.environ.get("CARGO_TARGET_DIR", str(manifest.parent / "target"))
+    return Path(target) / "release" / "helio-load"
 
 
 class Server(ABC):

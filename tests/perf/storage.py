@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import socket
 import tempfile
-import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.perf.copying import cat, forget, sendfile, timed
 from tests.perf.figures import Figure, Result, Target, at_least, compare, middle
 
 from heliograph.storage import parity
 from heliograph.storage.disks.disk import Block, Disk
-from heliograph.storage.disks.format import HEADER
 from heliograph.storage.values import DEFAULT_BLOCK, BlockKey, Code, Scheme, new_object
 
 if TYPE_CHECKING:
@@ -26,7 +23,6 @@ OWN, FLOOR, RIVAL = "heliograph", "cat", "sendfile"
 #: Bytes a second of one stream of the paper's rate, 5.3 Mbit/s.
 STREAM = 5.3e6 / 8
 DATA = 8
-PIECE = 128 << 10
 #: Blocks read that are kept at a time.
 HELD = 32
 
@@ -61,8 +57,8 @@ def _reading(plan: Plan, count: int) -> list[Figure]:
         paths = sorted((Path(directory) / "blocks").rglob("*-00"))
         ways: dict[str, Callable[[], None]] = {
             OWN: lambda: held.extend(disk.get(key) for key in keys),
-            FLOOR: lambda: _cat(paths),
-            RIVAL: lambda: _sendfile(paths),
+            FLOOR: lambda: cat(paths),
+            RIVAL: lambda: sendfile(paths),
         }
         ways[OWN]()
         for where, cold in (("from memory", False), ("from the medium", True)):
@@ -71,8 +67,8 @@ def _reading(plan: Plan, count: int) -> list[Figure]:
             for _ in range(plan.runs + 2):
                 for name, way in ways.items():
                     if cold:
-                        _forget(paths)
-                    wall, cpu = _timed(way)
+                        forget(paths)
+                    wall, cpu = timed(way)
                     rates[name].append(count * DEFAULT_BLOCK / wall)
                     costs[name].append(count * DEFAULT_BLOCK / cpu)
             per_core = {name: _scaled(values, 1e-6) for name, values in costs.items()}
@@ -114,19 +110,12 @@ def _parity(plan: Plan) -> list[Figure]:
             ours: list[float] = []
             copies: list[float] = []
             for _ in range(15):
-                copies.append(size / _timed(lambda: _copy(payloads, copy))[0])
-                ours.append(size / _timed(work)[0])
+                copies.append(size / timed(lambda: _copy(payloads, copy))[0])
+                ours.append(size / timed(work)[0])
             values = {OWN: _scaled(ours, 1e-9), "memcpy": _scaled(copies, 1e-9)}
             name = f"{scheme.code} {DATA}+{scheme.parity}, {what}"
             figures += compare(name, "GB/s", values, {"memcpy": bound} if bound else {})
     return figures
-
-
-def _timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds, and seconds of CPU."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    work()
-    return time.perf_counter() - wall, max(time.process_time() - cpu, 1e-6)
 
 
 def _scaled(values: list[float], unit: float) -> float | None:
@@ -139,43 +128,3 @@ def _copy(payloads: list[bytes], into: bytearray) -> None:
     for payload in payloads:
         view[at : at + len(payload)] = payload
         at += len(payload)
-
-
-def _forget(paths: list[Path]) -> None:
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(descriptor)
-
-
-def _cat(paths: list[Path]) -> None:
-    """As the program of that name does, with buffers of its size."""
-    buffer = bytearray(PIECE)
-    nowhere = os.open("/dev/null", os.O_WRONLY)
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        while os.readv(descriptor, [buffer]):
-            os.write(nowhere, buffer)
-        os.close(descriptor)
-    os.close(nowhere)
-
-
-def _sendfile(paths: list[Path]) -> None:
-    here, there = socket.socketpair()
-
-    def drain() -> None:
-        buffer = bytearray(DEFAULT_BLOCK)
-        while there.recv_into(buffer):
-            pass
-
-    thread = threading.Thread(target=drain)
-    thread.start()
-    for path in paths:
-        size, at = DEFAULT_BLOCK + HEADER, 0
-        descriptor = os.open(path, os.O_RDONLY)
-        while at < size:
-            at += os.sendfile(here.fileno(), descriptor, at, size - at)
-        os.close(descriptor)
-    here.close()
-    thread.join()
-    there.close()

@@ -3,6 +3,7 @@
 //! A packet is due when its track's clock says so. Where that clock stands is told by the earliest
 //! packet there was: nothing comes before it is due, so all lateness is above that of the best.
 
+use std::fmt::Write as _;
 use std::fs;
 
 use crate::media::RTP_HEADER;
@@ -39,7 +40,7 @@ impl Digests {
         let mut text = String::new();
         for (track, digests) in self.0.iter().enumerate() {
             for digest in digests {
-                text += &format!("{track} {digest:016x}\n");
+                let _ = writeln!(text, "{track} {digest:016x}");
             }
         }
         fs::write(path, text).map_err(|e| format!("{path}: {e}"))
