@@ -11,23 +11,28 @@ from typing import Any
 
 from tests.perf.servers import GStreamer, Heliograph, Place, Setting
 
-#: Seconds that are encoded; longer films repeat them.
+#: Seconds that are encoded, unless more is asked for; longer films repeat them.
 ENCODED = 30
 #: Seconds until all films are imported: the disk of a busy machine takes some.
 IMPORT_S = 240.0
 DISKS = "abcd"
 
 
-def make(work: Path, seconds: int) -> Path:
-    """A film of 5.3 Mbit/s with sound, without B-frames: its time stamps say when it is due."""
+def make(work: Path, seconds: int, kbit: int = 5100, scene_s: int = ENCODED) -> Path:
+    """A film with pictures of so many kbit/s (as usual: 5.3 Mbit/s in all) and sound of 128.
+
+    It has no B-frames: its time stamps say when a packet is due. ``scene_s``: after how many
+    seconds it repeats itself.
+    """
     scene, film = work / "scene.mp4", work / "film.mp4"
     picture = "testsrc2=size=640x360:rate=25,noise=alls=20:allf=t"
     line = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", picture, "-f", "lavfi"]
-    line += ["-i", "sine=sample_rate=48000", "-t", str(ENCODED), "-c:v", "libx264"]
-    line += ["-preset", "ultrafast", "-b:v", "5.1M", "-maxrate", "5.1M", "-bufsize", "2M"]
+    line += ["-i", "sine=sample_rate=48000", "-t", str(scene_s), "-c:v", "libx264"]
+    line += ["-preset", "ultrafast", "-b:v", f"{kbit}k", "-maxrate", f"{kbit}k"]
+    line += ["-bufsize", f"{kbit * 2 // 5}k"]
     line += ["-g", "25", "-bf", "0", "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "128k"]
     _run([*line, "-ac", "2", str(scene)])
-    again = str(max(0, -(-seconds // ENCODED) - 1))
+    again = str(max(0, -(-seconds // scene_s) - 1))
     line = ["ffmpeg", "-v", "error", "-y", "-stream_loop", again, "-i", str(scene), "-c", "copy"]
     _run([*line, "-t", str(seconds), "-movflags", "+faststart", str(film)])
     return film

@@ -29,11 +29,13 @@ class Node:
         keeps: bool = False,
         redirect: bool = False,
         more: str = "",
+        patience: float = PATIENCE,
     ) -> None:
         """``keeps``: the channel ``demo``. ``redirect``: viewers may be sent to another unit; media
-        cross from node to node where they are not. ``more``: further settings."""
+        cross from node to node where they are not. ``more``: further settings. ``patience``:
+        seconds that it has to start."""
         directory.mkdir()
-        self.name, self.state = name, directory / "state"
+        self.name, self.state, self._patience = name, directory / "state", patience
         self.bus = free_port()
         http, rtsp, rtp = free_port(), free_port(), free_port(pair=True)
         self._config = directory / "helio.toml"
@@ -69,7 +71,7 @@ class Node:
             except OSError:
                 return False
 
-        until(f"{self.name} is ready", ready)
+        until(f"{self.name} is ready", ready, self._patience)
         return self
 
     @property
