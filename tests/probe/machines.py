@@ -104,6 +104,18 @@ class Machine:
             with error:
                 return error.code, json.loads(error.read() or b"null")
 
+    def send_film(self, name: str, film: Path) -> tuple[int, Any]:
+        """Have a file imported as a title; status and answer."""
+        key = (self.state / "administrator.key").read_text().strip()
+        asked = urllib.request.Request(
+            f"{self.http}/api/v1/storage/titles/{name}/media?filename={film.name}",
+            method="PUT",
+            data=film.read_bytes(),
+            headers={"Authorization": f"Bearer {key}"},
+        )
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            return answer.status, json.loads(answer.read() or b"null")
+
     def token(self) -> str:
         command = [*HELIO, "token", "--server", self.http]
         command += ["--key-file", str(self.state / "administrator.key")]

@@ -336,7 +336,9 @@ def test_a_recording_keeps_what_it_had(site: Site) -> None:
         name = f"live{number}"
         line = ["ffmpeg", "-v", "error", "-re", "-i", str(site.film), "-c", "copy"]
         publisher = subprocess.Popen(
-            [*line, "-f", "rtsp", "-rtsp_transport", "tcp", url], stdin=subprocess.DEVNULL
+            [*line, "-f", "rtsp", "-rtsp_transport", "tcp", url],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         try:
             until("it is on air", lambda: site.node.state_of() == "on_air")

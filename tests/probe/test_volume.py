@@ -6,7 +6,6 @@ from __future__ import annotations
 import random
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ import pytest
 from tests.interop.peers.network import Network
 from tests.interop.peers.program import wait_until
 from tests.probe.machines import PATIENCE, Machine
+
+from heliograph.storage.disks.format import HEADER, seal, unseal
 
 pytestmark = [pytest.mark.probe, pytest.mark.timeout(900)]
 
@@ -95,41 +96,37 @@ class Three:
         """Wait until nothing is under way."""
         wait_until(lambda: self.volume()["change"] is None, 120, "all is where it is to be")
 
-    def verify(self) -> None:
-        """Have every block read, by the machine that is asked."""
-        path = "/storage/titles/film/verify"
+    def verified(self, name: str = "film") -> dict[str, Any]:
+        """Have every block read, by the machine that is asked; what it says of them."""
+        path = f"/storage/titles/{name}/verify"
 
         def done() -> Any:
             status, found = self.machines[0].order("POST", path, timeout=20)
             assert status == 200, found
             return found if found["ended"] is not None else None
 
-        found = wait_until(done, 120, "the title is checked")
+        return dict(wait_until(done, 120, "the title is checked"))
+
+    def verify(self, name: str = "film") -> None:
+        """The same, where all has to be good."""
+        found = self.verified(name)
         assert found["good"], found["faults"]
 
-    def send(self, film: Path) -> None:
+    def send(self, film: Path, name: str = "film") -> None:
         machine = self.machines[0]
-        key = (machine.state / "administrator.key").read_text().strip()
-        asked = urllib.request.Request(
-            f"{machine.http}/api/v1/storage/titles/film/media?filename=film.mp4",
-            method="PUT",
-            data=film.read_bytes(),
-            headers={"Authorization": f"Bearer {key}"},
-        )
-        with urllib.request.urlopen(asked, timeout=60) as answer:
-            assert answer.status == 202
+        assert machine.send_film(name, film)[0] == 202
         wait_until(
             lambda: (
-                [one["state"] for one in machine.ask("/api/v1/storage/imports")["imports"]]
-                == ["done"]
+                {one["state"] for one in machine.ask("/api/v1/storage/imports")["imports"]}
+                == {"done"}
             ),
             60,
             "the film is imported",
         )
 
-    def played(self, number: int, *options: str) -> subprocess.Popen[str]:
-        """A player of the film at machine ``number``; it prints the sums of its frames."""
-        url = f"rtsp://{self.machines[number - 1].peer.address}:8554/film"
+    def played(self, number: int, *options: str, name: str = "film") -> subprocess.Popen[str]:
+        """A player of a title at machine ``number``; it prints the sums of its frames."""
+        url = f"rtsp://{self.machines[number - 1].peer.address}:8554/{name}"
         return subprocess.Popen(
             [*PLAY, *options, "-i", url, *SUM], stdout=subprocess.PIPE, text=True
         )
@@ -171,6 +168,51 @@ def damage(directory: Path, count: int) -> int:
             open_file.seek(at)
             open_file.write(bytes([byte ^ 0x10]))
     return len(chosen)
+
+
+def forge(directory: Path) -> None:
+    """Change a byte in the middle of a block and give it the digest that goes with it."""
+    blocks = sorted(one for one in (directory / "blocks").rglob("*-00") if one.is_file())
+    file = blocks[len(blocks) // 2]
+    header, payload = file.read_bytes()[:HEADER], bytearray(file.read_bytes()[HEADER:])
+    label = unseal(header, payload, str(file))
+    payload[len(payload) // 2] ^= 0x10
+    file.write_bytes(seal(label, payload) + payload)
+
+
+def test_what_is_wrong_and_not_mended_is_seen(three: Three, film: Path) -> None:
+    """The control of what the others compare: without redundancy nothing can be made good."""
+    wanted = sums(
+        subprocess.run(
+            ["ffmpeg", "-v", "error", "-i", str(film), *SUM],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+    )
+
+    def came(number: int) -> list[str]:
+        with three.played(number) as player:
+            text, _ = player.communicate(timeout=120)
+        return sums(text)
+
+    body = {"name": "main", "data": 1, "parity": 0, "disks": [three.disk(1, "a")]}
+    three.order("POST", "/volumes", body)
+    three.send(film)
+    for machine in three.machines:
+        wait_until(lambda at=machine: at.ask("/api/v1/storage/titles")["titles"], 30, "it is known")
+    # Each machine plays once: what it has in memory comes from no disk.
+    assert came(2) == wanted
+    # A byte that is other than what was imported, and of which no digest tells.
+    forge(three.directory / "disk-a")
+    assert came(3) != wanted
+    # Bits that digests tell of: what they are in is left out.
+    assert damage(three.directory / "disk-a", 2) == 2
+    lacking = came(1)
+    assert lacking != wanted
+    assert len(lacking) < len(wanted)
+    assert not three.verified()["good"]
 
 
 def test_a_title_is_played_everywhere_whatever_happens_to_disks(three: Three, film: Path) -> None:
@@ -219,7 +261,7 @@ def test_a_title_is_played_everywhere_whatever_happens_to_disks(three: Three, fi
     three.whole()
     hit = damage(three.directory / "disk-a", 3)
     assert hit == 3
-    with three.played(2) as player:
+    with three.played(3) as player:  # the others have blocks in memory
         text, _ = player.communicate(timeout=120)
     assert sums(text) == wanted
     three.verify()

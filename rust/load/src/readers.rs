@@ -201,7 +201,10 @@ impl Load {
                 reader.counts = Counts::new(message.body);
                 0
             }
-            State::Setup(track) => track + 1,
+            State::Setup(track) => {
+                reader.counts.set_up(message);
+                track + 1
+            }
             State::Play => {
                 reader.state = State::Playing;
                 reader.counts.playing(message, &reader.controls);

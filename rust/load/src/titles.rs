@@ -32,6 +32,7 @@ pub struct Titles {
 pub struct Counts {
     tracks: Vec<Due>,
     late: u64,
+    granted: bool,
 }
 
 impl Titles {
@@ -127,9 +128,10 @@ impl Titles {
         to: Object,
         readers: impl Iterator<Item = &'a Counts>,
     ) -> Result<Object, String> {
-        let (mut with_late, mut wrong, mut missing) = (0, 0, 0);
+        let (mut with_late, mut wrong, mut missing, mut granted) = (0, 0, 0, 0);
         for (index, reader) in readers.enumerate() {
             with_late += u64::from(reader.late > 0);
+            granted += u64::from(reader.granted);
             if index == 0 && !self.record.is_empty() {
                 let seen = reader.tracks.iter().map(|track| track.seen.clone());
                 Digests(seen.collect()).write(&self.record)?;
@@ -144,6 +146,7 @@ impl Titles {
         Ok(to
             .int("late", self.late)
             .int("readers_late", with_late)
+            .int("granted", granted)
             .int("wrong", wrong)
             .int("missing", missing)
             .object("lateness", self.lateness.summary()))
@@ -156,7 +159,13 @@ impl Counts {
         Self {
             tracks: rtsp::clocks(sdp).into_iter().map(Due::new).collect(),
             late: 0,
+            granted: false,
         }
+    }
+
+    /// Takes the answer to SETUP: whether the server does what was asked for beyond the usual.
+    pub fn set_up(&mut self, message: &Message<'_>) {
+        self.granted |= message.header("Supported").is_some();
     }
 
     /// Takes the answer to PLAY: where each track's numbers begin (RFC 2326 12.33).
@@ -214,6 +223,8 @@ mod tests {
             url=rtsp://h/x/track=2;seq=9\r\n\r\n";
         let message = Message::parse(text).unwrap();
         let mut counts = Counts::new("m=video\r\na=rtpmap:96 H264/90000\r\nm=audio\r\n");
+        counts.set_up(&message);
+        assert!(!counts.granted);
         let controls = ["rtsp://h/x/track=1", "rtsp://h/x/track=2"];
         counts.playing(&message, &controls.map(|one| (one.to_owned(), false)));
         for (track, sequence) in [(0, 7u16), (1, 9)] {

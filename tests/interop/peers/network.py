@@ -54,6 +54,13 @@ class Peer:
         """Take the bound away."""
         _run("tc", "-n", self._server, "qdisc", "del", "dev", self._link, "root")
 
+    def limit(self, kbit: int) -> None:
+        """Bound what this peer can send, with a queue of 100 ms."""
+        _run(
+            *("tc", "-n", self.name, "qdisc", "add", "dev", "eth0", "root", "tbf"),
+            *("rate", f"{kbit}kbit", "burst", "128kb", "latency", "100ms"),
+        )
+
     def cut(self) -> None:
         """Take the link down, as a plug that is pulled."""
         _run("ip", "-n", self._server, "link", "set", self._link, "down")
