@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -46,11 +47,10 @@ def cp(paths: Iterable[Path]) -> None:
     """From file to file, in the kernel; what was written is thrown away."""
     for path in paths:
         source = os.open(path, os.O_RDONLY)
-        into = os.open(path.parent, os.O_RDWR | os.O_TMPFILE, 0o600)
-        while os.copy_file_range(source, into, 1 << 30):
-            pass
+        with tempfile.TemporaryFile(dir=path.parent, buffering=0) as into:
+            while os.copy_file_range(source, into.fileno(), 1 << 30):
+                pass
         os.close(source)
-        os.close(into)
 
 
 def sendfile(paths: Iterable[Path]) -> None:
