@@ -83,6 +83,8 @@ def _run(
             if event in ("window_start", "window_end"):
                 taken[event] = proc.cost(process.pid, plan.place.server_core)
                 read[event] = proc.read_bytes(process.pid)
+            if event == "window_start":
+                forget(files)  # what players further on have just read
             if event == "window_end" and isinstance(server, FilmServer):
                 counted.update(server.counted())  # what that costs is not in the window
 
@@ -171,8 +173,8 @@ def titles(plan: Plan) -> Result:
         ),
         (
             "A packet is late by its time stamp against the earliest packet of its track, by the "
-            "kernel's clock at each receiver; all are looked at. Before each run the kernel "
-            "forgets the files.",
+            "kernel's clock at each receiver; all are looked at. The kernel forgets the files before "
+            "each run, and again when the window begins.",
             "cp and sendfile read blocks of the volume's disks from the medium; a second of CPU "
             "of all threads.",
         ),
