@@ -173,8 +173,8 @@ def titles(plan: Plan) -> Result:
         ),
         (
             "A packet is late by its time stamp against the earliest packet of its track, by the "
-            "kernel's clock at each receiver; all are looked at. The kernel forgets the files before "
-            "each run, and again when the window begins.",
+            "kernel's clock at each receiver; all are looked at. The kernel forgets the files "
+            "before each run, and again when the window begins.",
             "cp and sendfile read blocks of the volume's disks from the medium; a second of CPU "
             "of all threads.",
         ),

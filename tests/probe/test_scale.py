@@ -29,6 +29,8 @@ STREAM = 560
 SECONDS, TRY = 60, 8.0
 #: µs after which a packet is late: what waits in a link's queue is within it, what is lost is not.
 LATE_US = 250_000
+#: Share of the packets that may be late.
+LATE = 0.001
 #: Share of a straight line that bipartite sending has to reach.
 LINEAR = 0.95
 #: What is tried; ``spread`` is for comparison.
@@ -82,7 +84,15 @@ class Nodes:
                 machine.program.stop()
 
     def carries(self, mode: str, count: int) -> bool:
-        """Whether so many streams come without a packet that is lost or late."""
+        """Whether so many streams come without a packet lost, and hardly one late."""
+        for _ in range(2):  # what else the machine does delays packets, and loses none
+            whole, told = self._try(mode, count)
+            if told:
+                return whole
+        return False
+
+    def _try(self, mode: str, count: int) -> tuple[bool, bool]:
+        """Whether nothing is lost, and whether that is worth something."""
         at = self.machines if mode == "spread" else self.machines[:1]
         urls = [f"rtsp://{one.peer.address}:8554/film" for one in at]
         more: dict[str, Any] = {"length": SECONDS - 20, "late_us": LATE_US, "ramp": 8, "settle": 3}
@@ -99,7 +109,8 @@ class Nodes:
             f"{said['lost']} packets lost, {said['late']} late, p99.9 {p999:.0f} ms"
         )
         assert said["granted"] == (said["playing"] if mode == "bipartite" else 0), said
-        return bool(said["playing"] == count and said["lost"] == 0 and said["late"] == 0)
+        full = said["lost"] > 0 or said["playing"] < count
+        return not full, full or said["late"] <= LATE * said["packets"]
 
     def most(self, mode: str, bound: int) -> int:
         """The most streams that are carried, to one in thirty; ``bound`` is more than can be."""
