@@ -58,6 +58,7 @@ from heliograph.node.settings import Loaded, Settings, diff
 from heliograph.node.storage.opening import open_storage
 from heliograph.node.storage.serving import admission_of
 from heliograph.node.storage.storage import Storage
+from heliograph.node.storage.together import Sending
 from heliograph.node.titles import Titles
 from heliograph.plane import Plane, PlaneLoop, open_plane
 from heliograph.servers.chat_server import ChatServer
@@ -283,16 +284,21 @@ class Server:
     async def _open_media_servers(self, loop: PlaneLoop, gate: Gate) -> None:
         settings = self.settings
         self.rtsp = RtspServer(self.channels, loop, rtsp_options(settings), gate=gate)
+        observe = self.titles.statistics.titles.observe
+        together = Sending(self.cluster.bus, self.storage, self.admission, loop, self.rtsp, observe)
         self.rtsp.ondemand = RtspOnDemand(
             self.storage.shelf,
             loop,
             admission=self.admission,
-            observe=self.titles.statistics.titles.observe,
+            observe=observe,
+            ensemble=together.ensemble,
         )
         if self.titles.dispatching is not None:
             self.rtsp.titles = RtspTitles(self.titles.dispatching.dispatcher)
         await self.rtsp.start()
         self._undo.append(("rtsp", self.rtsp.stop))
+        together.start(str(settings.rtsp.host))
+        self._undo.append(("titles sent together", together.close))
         if settings.rtmp.enabled:
             self.rtmp = RtmpServer(self.channels, loop, rtmp_options(settings), gate=gate)
             await self.rtmp.start()

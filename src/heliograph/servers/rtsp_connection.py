@@ -33,11 +33,13 @@ from heliograph.protocols.rtsp.events import (
     PlayRequested,
     RecordRequested,
     ServerEvent,
+    SessionShown,
     SessionTimedOut,
     SetupRequested,
     TeardownRequested,
 )
 from heliograph.servers.listening import host_of
+from heliograph.servers.rtsp_bipartite import BipartiteClient, wanted_by
 from heliograph.servers.rtsp_door import Door
 from heliograph.servers.rtsp_live import LiveClient
 from heliograph.servers.rtsp_ondemand import TitleClient
@@ -70,6 +72,7 @@ class RtspConnection(asyncio.Protocol):
             timeout=server.options.session_timeout,
             idle_timeout=server.options.idle_timeout,
             now=server.clock(),
+            knows=self._knows,
         )
         methods = server.options.auth_methods
         gate, channels = server.gate, server.channels
@@ -201,8 +204,20 @@ class RtspConnection(asyncio.Protocol):
 
     def end(self, reason: str) -> None:
         """End the session from our side and close."""
+        if self._service.hands_on:
+            self.let_go(reason)
+            return
         self._service.detach(reason)
         self.session.end_session()
+        self.flush()
+        if not self.conn and self._transport is None:
+            self._finish(reason)
+
+    def let_go(self, reason: str) -> None:
+        """Close without a word: the session goes on elsewhere."""
+        self.log.info("rtsp session let go", reason=reason)
+        self._service.detach(reason)
+        self.session.leave()
         self.flush()
         if not self.conn and self._transport is None:
             self._finish(reason)
@@ -283,13 +298,32 @@ class RtspConnection(asyncio.Protocol):
         service, path = self.server.ondemand, event.target.path
         if self.server.channels.find(path) is not None:
             return self.live
-        if service is not None and service.find(path) is not None:
+        if service is not None and (title := service.find(path)) is not None:
+            if isinstance(event, SetupRequested) and not title.live:
+                ensemble = service.ensemble
+                if ensemble is not None and wanted_by(ensemble, self, event):
+                    return BipartiteClient(self, service, ensemble)
             return TitleClient(self, service)
         address = self.door.title(event.target)
         if address is None:
             return self.live
         self.session.redirect(address)
         return None
+
+    def _knows(self, session: str) -> bool:
+        """Whether a session that was begun elsewhere can go on here."""
+        service = self.server.ondemand
+        ensemble = None if service is None else service.ensemble
+        return ensemble is not None and ensemble.order(session) is not None
+
+    def _shown(self, event: SessionShown) -> None:
+        service = self.server.ondemand
+        if service is None or service.ensemble is None:
+            self.session.refuse(NotFoundError("no such session"), status=454)
+            return
+        client = BipartiteClient(self, service, service.ensemble)
+        self._service = client
+        client.resume(event)
 
     def _describe(self, event: DescribeRequested) -> None:
         service = self._find(event)
@@ -351,6 +385,7 @@ class RtspConnection(asyncio.Protocol):
         TeardownRequested: _teardown,
         ParameterRequested: _parameter,
         FrameReceived: _frame,
+        SessionShown: _shown,
         SessionTimedOut: _timed_out,
         ConnectionFailed: _failed,
     }

@@ -75,6 +75,10 @@ class LiveClient(ReaderHooks):
             return publishing.orphan
         return False
 
+    @property
+    def hands_on(self) -> bool:
+        return False
+
     def detach(self, reason: str) -> None:
         if self._reader is not None:
             self._reader.remove()

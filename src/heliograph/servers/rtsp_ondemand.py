@@ -11,7 +11,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -29,12 +29,13 @@ from heliograph.protocols.rtsp.events import (
 )
 from heliograph.servers.rtsp_signs import Signs
 from heliograph.servers.rtsp_transports import choose
-from heliograph.vod.control import Control
+from heliograph.vod.bipartite.conductor import EXTENSION
+from heliograph.vod.bipartite.ensemble import Ensemble
 from heliograph.vod.describe import sdp_for_title, viewed_tracks
 from heliograph.vod.manifest import Manifest
 from heliograph.vod.playing import Started, Viewer, Wish
 from heliograph.vod.promises import Admission
-from heliograph.vod.sessions import Observer, PlaySession
+from heliograph.vod.sessions import Observer, PlaySession, Session
 from heliograph.vod.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -58,12 +59,12 @@ class RtspOnDemand:
         *,
         admission: Admission | None = None,
         observe: Observer | None = None,
-        publish: Callable[[Control], None] | None = None,
+        ensemble: Ensemble | None = None,
         max_sessions: int = MAX_SESSIONS,
     ) -> None:
         """``admission``: promises streams; None: nothing is short. ``observe`` is told of sessions
-        that begin and end, as statistics need it; ``publish`` of each change of one, so that
-        another node can go on with it."""
+        that begin and end, as statistics need it. ``ensemble``: sends titles together with other
+        nodes, to players that can take them so."""
         self.shelf = shelf
         self.sessions: dict[int, PlaySession] = {}
         self.refused = 0
@@ -72,13 +73,20 @@ class RtspOnDemand:
         self._loop = loop
         self._admission = admission
         self._observe = observe
-        self._publish = publish
         self._max_sessions = max_sessions
+        self.ensemble = ensemble
+        if ensemble is not None:
+            ensemble.past.append(lambda part: self._past.update(_counts(part)))
         loop.on_lost(self._resync)
 
     def find(self, name: str) -> Manifest | None:
         """The title of that name; None: it is not here."""
         return self.shelf.find(name)
+
+    def extension(self, manifest: Manifest) -> int | None:
+        """Id of the header extension by which several nodes send a title; None: they do not."""
+        usable = self.ensemble is not None and self.ensemble.usable and not manifest.live
+        return EXTENSION if usable else None
 
     def check(self, manifest: Manifest, tracks: list[int]) -> None:
         """``BusyError`` where one more viewer of a title is too many."""
@@ -117,7 +125,6 @@ class RtspOnDemand:
                 observe=self._observe,
                 on_closed=lambda reason: self._closed(session, reason, on_closed),
                 renew=functools.partial(self.shelf.find, manifest.name),
-                publish=self._publish,
             )
         except BaseException:
             if promise is not None:
@@ -142,17 +149,32 @@ class RtspOnDemand:
     def counters(self) -> dict[str, int]:
         """Of all sessions since the start, for metrics; and how many there are."""
         found = Counter(sessions_begun=0)
-        for session in self.sessions.values():
+        for session in self._all():
             found.update(_counts(session))
         found.update(self._past)
-        return {**found, "sessions": len(self.sessions), "refused": self.refused}
+        together = {} if self.ensemble is None else self.ensemble.counters
+        return {
+            **found,
+            **{f"bipartite_{name}": count for name, count in together.items()},
+            "sessions": len(self._all()),
+            "refused": self.refused,
+        }
+
+    def _all(self) -> list[Session]:
+        """Sessions of this node, and its parts of others'."""
+        parts = [] if self.ensemble is None else self.ensemble.parts.values()
+        return [*self.sessions.values(), *parts]
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Every session, for the API."""
+        return [session.describe() for session in self._all()]
 
     def _resync(self, event: EventsLost) -> None:
-        for session in list(self.sessions.values()):
+        for session in self._all():
             session.resync()
 
 
-def _counts(session: PlaySession) -> dict[str, int]:
+def _counts(session: Session) -> dict[str, int]:
     stats, counters = session.stats(), session.counters
     return {
         "sessions_begun": 1,
@@ -164,6 +186,8 @@ def _counts(session: PlaySession) -> dict[str, int]:
         "blocks_lost": counters.lost,
         "blocks_late": counters.late,
         "read_errors": counters.errors,
+        "resent": stats.resent,
+        "resend_refused": stats.resend_refused,
     }
 
 
@@ -192,6 +216,10 @@ class TitleClient:
     def survives(self) -> bool:
         session = self._session
         return session is not None and not self._tcp and session.stats().last_rtcp_age_ms >= 0
+
+    @property
+    def hands_on(self) -> bool:
+        return False
 
     def detach(self, reason: str) -> None:
         if self._session is not None:
@@ -248,6 +276,7 @@ class TitleClient:
             int(manifest.object[:12], 16),
             rendition=rendition,
             origin_address=self._at.local,
+            extension=self._service.extension(manifest),
         )
         self._at.accepted("DESCRIBE", manifest.name)
         self._at.session.describe_ok(sdp)
@@ -274,24 +303,13 @@ class TitleClient:
         if manifest is None:
             raise WrongStateError("no track is set up")
         newest = self._newest(manifest)
-        wanted = section(event.range, newest.duration_us / 1e6)
-        if newest.live and event.range is not None:
-            wanted = replace(wanted, end=event.range.end_seconds)  # it may come to be
-        if newest.live and event.range is not None and event.range.start == "now":
-            wanted = replace(wanted, start=newest.duration_us / 1e6)  # as live as it gets
-        asks = event.range is not None or event.scale is not None or event.speed is not None
+        wish, asks = wish_of(event, newest)
         if self._session is not None and self._session.playing and event.playing and not asks:
             at = self._session.position_us / 1e6  # PLAY as a sign of life
             self._at.session.play_ok(None, npt(at, self._session.manifest.duration_us / 1e6))
             return
         if self._session is None:
             self._session = self._open(manifest)
-        wish = Wish(
-            None if wanted.start is None else round(wanted.start * 1e6),
-            None if wanted.end is None else round(wanted.end * 1e6),
-            1.0 if event.scale is None else event.scale,
-            1.0 if event.speed is None else event.speed,
-        )
         played = self._session.play(wish)
         self._at.later(event, played, functools.partial(self._played, event, manifest))
 
@@ -339,6 +357,23 @@ class TitleClient:
             point = pause_point(event.range, self._session.manifest.duration_us / 1e6)
             self._session.pause(None if point is None else round(point * 1e6))
         self._at.session.pause_ok()
+
+
+def wish_of(event: PlayRequested, manifest: Manifest) -> tuple[Wish, bool]:
+    """What a PLAY wants, and whether it asks for anything that it did not say before."""
+    wanted = section(event.range, manifest.duration_us / 1e6)
+    if manifest.live and event.range is not None:
+        wanted = replace(wanted, end=event.range.end_seconds)  # it may come to be
+    if manifest.live and event.range is not None and event.range.start == "now":
+        wanted = replace(wanted, start=manifest.duration_us / 1e6)  # as live as it gets
+    wish = Wish(
+        None if wanted.start is None else round(wanted.start * 1e6),
+        None if wanted.end is None else round(wanted.end * 1e6),
+        1.0 if event.scale is None else event.scale,
+        1.0 if event.speed is None else event.speed,
+    )
+    asks = event.range is not None or event.scale is not None or event.speed is not None
+    return wish, asks
 
 
 def _rendition(target: Target) -> int:

@@ -32,5 +32,9 @@ class Service(Protocol):
         """Whether the session lives on although its connection is gone: what goes by UDP may, until
         it gives no sign of life (RFC 2326 section 1.1: a session is not tied to a connection)."""
 
+    @property
+    def hands_on(self) -> bool:
+        """Whether the session goes on elsewhere when this server stops."""
+
     def detach(self, reason: str) -> None:
         """The session is over."""

@@ -12,7 +12,7 @@ packets.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from heliograph.model.errors import BusyError
@@ -70,6 +70,13 @@ class Demand:
             self.packets * rate,
             self.shares,
         )
+
+    def part(self, part: float, disks: Collection[DiskId]) -> Demand:
+        """What a node of several takes that sends a part of it, from some of the disks: by turns
+        it sends as much as one that sends all, and nothing."""
+        shares = {disk: share for disk, share in self.shares.items() if disk in disks}
+        mean = self.mean_bps * part
+        return Demand(self.read, mean, max(self.peak_bps, mean), self.packets * part, shares)
 
 
 @dataclass(slots=True)

@@ -9,6 +9,9 @@ from heliograph.model.media import Kind, Track
 from heliograph.protocols.sdp import Attribute, parse_sdp, sdp_for_channel, serialize_sdp
 from heliograph.vod.manifest import Manifest, TitleTrack
 
+#: Name of the header extension of packets that several nodes send (docs/wire/bipartite.md).
+EXTENSION = "urn:heliograph:bipartite"
+
 
 def viewed_tracks(
     manifest: Manifest, rendition: int = 0, languages: Collection[str] = ()
@@ -42,9 +45,11 @@ def sdp_for_title(
     rendition: int = 0,
     origin_address: str = "127.0.0.1",
     control: str = "trackID={id}",
+    extension: int | None = None,
 ) -> str:
     """Describe a title to a reader: like a channel, but with its range.
 
+    ``extension``: id of the header extension by which several nodes send it, None: they do not.
     While it is still being recorded the range has no end (``npt=0-``), and it says ``broadcast``.
     """
     viewed = viewed_tracks(manifest, rendition)
@@ -64,11 +69,14 @@ def sdp_for_title(
         for one in description.attributes
         if one.name != "range" and (manifest.live or one.name != "type")
     ]
+    extmap = () if extension is None else (Attribute("extmap", f"{extension} {EXTENSION}"),)
     media = tuple(
-        replace(one, attributes=(*one.attributes, Attribute("lang", track.language)))
-        if track.language
-        else one
+        replace(one, attributes=(*one.attributes, *_language(track), *extmap))
         for one, track in zip(description.media, viewed, strict=True)
     )
     attributes = (*kept, Attribute("range", f"npt=0-{end}"))
     return serialize_sdp(replace(description, attributes=attributes, media=media))
+
+
+def _language(track: TitleTrack) -> tuple[Attribute, ...]:
+    return (Attribute("lang", track.language),) if track.language else ()

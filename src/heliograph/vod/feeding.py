@@ -9,34 +9,29 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from heliograph.model.errors import (
-    GoneError,
-    HelioError,
-    MalformedError,
-    RemoteError,
-    ResourceError,
-)
+from heliograph.model.errors import GoneError, HelioError, MalformedError
 from heliograph.plane import Senders, SenderStats
+from heliograph.vod.block_reader import MARGIN, PATIENCE, BlockReader, Counters
 from heliograph.vod.manifest import BlockSource, Manifest
-from heliograph.vod.reading import Window, entry, following, key_after, without_pictures
+from heliograph.vod.reading import (
+    Window,
+    entry,
+    following,
+    key_after,
+    next_entry,
+    without_pictures,
+)
 
 #: Bytes of blocks that wait in the plane for one viewer: 3 s at 45 Mbit/s, as a title may have.
 MAX_QUEUED = 24 << 20
 #: Reads of one viewer under way at once: blocks lie on different disks.
 READS = 4
-#: Seconds after a block's deadline in which it may still come; the viewer stalls meanwhile.
-PATIENCE = 4.0
 #: Seconds in which the first block of a PLAY has to come; players wait 5 to 10 for an answer.
 START_TIMEOUT = 4.0
-#: Times that a block is asked for that cannot be read now, and seconds between them.
-ATTEMPTS, RETRY = 4, 0.1
 #: Blocks that may be passed over at a start because they are lost.
 MAX_PASSED = 16
-#: Seconds by which a block is wanted before it is due.
-MARGIN = 0.25
 #: Seconds between two looks at what is to be read: where the plane is full, and at most.
 LOOK, MOST_SLEEP = 0.25, 2.0
 #: Where a title ends whose end nobody asked for: what is recorded grows.
@@ -44,21 +39,6 @@ OPEN = 1 << 62
 
 #: Reads under way, in order: block and what came of it, or why nothing.
 Reads: TypeAlias = deque[tuple[int, asyncio.Task[tuple[bytes | None, HelioError | None]]]]
-
-
-@dataclass(slots=True)
-class Counters:
-    """What became of one viewer's blocks."""
-
-    blocks: int = 0
-    """Fed to the plane."""
-    bytes: int = 0
-    lost: int = 0
-    """Left out: gone, or not there in time."""
-    errors: int = 0
-    """Reads that failed; most are asked for again."""
-    late: int = 0
-    """Came after their deadline."""
 
 
 class Feeder:
@@ -79,15 +59,13 @@ class Feeder:
         """``picture``: the track whose key units decide where a viewer enters. ``failed``: told why
         nothing more can be fed. ``renew``: gives the manifest of a title that grows."""
         self.manifest = manifest
-        self.counters = Counters()
-        self.window = Window()
+        self._reader = BlockReader(source)
         self.entered = False
         """Whether what is read next follows what the plane has."""
         self.finished = False
         """Whether the plane was told that nothing more comes."""
         self.end_us = OPEN
         """What is due from then on is not read."""
-        self._source = source
         self._plane = plane
         self._sender = sender
         self._picture = picture
@@ -100,6 +78,16 @@ class Feeder:
         self._next: int | None = None  # the block to be read next
         self._hole = False  # pictures are left out up to the next key unit
         self._scale = self._speed = self._pace = 1.0
+
+    @property
+    def counters(self) -> Counters:
+        """What became of the blocks."""
+        return self._reader.counters
+
+    @property
+    def window(self) -> Window:
+        """How much is read ahead."""
+        return self._reader.window
 
     # orders
 
@@ -121,7 +109,7 @@ class Feeder:
         for _ in range(MAX_PASSED):
             if number is None or self.manifest.blocks[number].due_us >= end_us:
                 break
-            read = self._read(number, until - START_TIMEOUT, START_TIMEOUT)
+            read = self._reader.read(number, until - START_TIMEOUT, START_TIMEOUT)
             self._entering = asyncio.create_task(read, name=f"start of {self.manifest.name}")
             data, error = await self._entering
             if data is not None and self._feed(number, data):
@@ -133,18 +121,9 @@ class Feeder:
             fault = error or fault
             if asyncio.get_running_loop().time() >= until:
                 break
-            number, due = self._next_entry(number)
+            number, due = next_entry(self.manifest, number, self._picture)
         self._log.warning("title cannot be entered", wanted_us=wanted_us, reason=fault.message)
         raise fault
-
-    def _next_entry(self, block: int) -> tuple[int | None, int]:
-        """Where to enter if a block is lost: the block behind it, and when its part is due."""
-        due = self.manifest.blocks[block].due_us
-        if self._picture is not None and self.manifest.keys:
-            key = key_after(self.manifest, block, due, self._picture)
-            return (None, due) if key is None else (key.block, key.due_us)
-        number = following(self.manifest, block, 1.0, None)
-        return number, due if number is None else self.manifest.blocks[number].due_us
 
     def start(self, end_us: int, scale: float, speed: float) -> None:
         """Read on and feed, for a viewer who plays like that."""
@@ -217,7 +196,7 @@ class Feeder:
             room -= block.bytes
             left = (block.due_us - stats.position_us) / 1e6 / ratio - MARGIN
             deadline = loop.time() + max(left, 0.0)
-            read = asyncio.create_task(self._read(self._next, deadline, PATIENCE))
+            read = asyncio.create_task(self._reader.read(self._next, deadline, PATIENCE))
             reads.append((self._next, read))
             self._next = following(
                 self.manifest, self._next, self._scale, self._picture, self._pace
@@ -259,38 +238,6 @@ class Feeder:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
-
-    async def _read(
-        self, number: int, deadline: float, patience: float
-    ) -> tuple[bytes | None, HelioError | None]:
-        """One block, or why there is none. ``deadline``: time of the loop."""
-        loop = asyncio.get_running_loop()
-        error: HelioError = ResourceError(f"block {number} did not come in time")
-        for attempt in range(ATTEMPTS):
-            began = loop.time()
-            if attempt and began >= deadline + patience:
-                break
-            try:
-                async with asyncio.timeout_at(max(deadline, began) + patience):
-                    data = await self._source.block(number, deadline)
-            except TimeoutError:
-                self.counters.errors += 1
-                break
-            except (GoneError, MalformedError) as gone:
-                self.counters.errors += 1
-                return None, gone
-            except (ResourceError, RemoteError) as failed:
-                self.counters.errors += 1
-                error = failed
-                await asyncio.sleep(RETRY * (1 << attempt))
-                continue
-            except HelioError as other:
-                self.counters.errors += 1
-                return None, other
-            self.window.observe(loop.time() - began)
-            self.counters.late += loop.time() > deadline + MARGIN and patience == PATIENCE
-            return data, None
-        return None, error
 
     def _feed(self, number: int, data: bytes) -> bool:
         """Give a block to the plane; whether it was one."""

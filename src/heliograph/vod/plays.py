@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from heliograph.catalogue.contents.batches import Addresses, shown
 from heliograph.catalogue.contents.statistics import Play
-from heliograph.vod.sessions import PlaySession, SessionEvent
+from heliograph.vod.sessions import Session, SessionEvent
 
 #: Seconds between two words of one play.
 PROGRESS = 60.0
@@ -150,6 +150,6 @@ class TitlePlays:
         )
 
 
-def _of(session: PlaySession) -> Sent:
+def _of(session: Session) -> Sent:
     stats = session.stats()
     return Sent(stats.packets, stats.bytes, stats.underruns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from heliograph.model.errors import BusyError
 from heliograph.storage.values import DiskId, ObjectId
@@ -63,9 +63,22 @@ class Admission:
         self._ahead = ahead_us
         self._rates: dict[tuple[ObjectId, int], float] = {}
 
-    def promise(self, manifest: Manifest, tracks: Sequence[int]) -> Promise:
-        """Promise a stream of those tracks; ``BusyError`` tells which budget is spent."""
+    def promise(
+        self,
+        manifest: Manifest,
+        tracks: Sequence[int],
+        *,
+        disks: Collection[DiskId] | None = None,
+        part: float = 1.0,
+    ) -> Promise:
+        """Promise a stream of those tracks; ``BusyError`` tells which budget is spent.
+
+        ``disks``, ``part``: of a stream that several nodes send, the disks that are this node's,
+        and what part of it this node sends.
+        """
         demand = self._demand(manifest, tracks)
+        if disks is not None:
+            demand = demand.part(part, disks)
         self._check(demand)
         self.promised.add(demand)
         return Promise(self, demand)

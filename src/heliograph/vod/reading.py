@@ -97,6 +97,16 @@ def following(
     return None if key is None else key.block
 
 
+def next_entry(manifest: Manifest, block: int, picture: int | None) -> tuple[int | None, int]:
+    """Where to enter if a block is lost: the block behind it, and when its part is due."""
+    due = manifest.blocks[block].due_us
+    if picture is not None and manifest.keys:
+        key = key_after(manifest, block, due, picture)
+        return (None, due) if key is None else (key.block, key.due_us)
+    number = following(manifest, block, 1.0, None)
+    return number, due if number is None else manifest.blocks[number].due_us
+
+
 def without_pictures(block: bytes, picture: int, before_us: int) -> bytes:
     """A block without what a track has due before ``before_us``; empty where nothing is left.
 

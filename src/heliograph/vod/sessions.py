@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import structlog
 
 from heliograph.model.errors import BusyError, NotFoundError, WrongStateError
 from heliograph.plane import PlaneLoop, SenderClosed, SenderEnded, SenderEvent, SenderStats
-from heliograph.vod.control import Control, Lane, lanes_at
-from heliograph.vod.feeding import OPEN, Counters, Feeder
+from heliograph.vod.block_reader import Counters
+from heliograph.vod.feeding import OPEN, Feeder
 from heliograph.vod.manifest import BlockSource, Manifest
 from heliograph.vod.playing import (
     MOST_PACE,
@@ -33,7 +32,7 @@ from heliograph.vod.playing import (
     choose_scale,
 )
 from heliograph.vod.promises import Promise
-from heliograph.vod.reading import entry, picture_of
+from heliograph.vod.reading import picture_of
 
 log = structlog.get_logger(__name__)
 
@@ -45,18 +44,34 @@ RANGE = "range"
 LEAD_US = 20_000
 
 
+def next_id() -> int:
+    """A number of a session, unique within the process, for people and the API."""
+    return next(_ids)
+
+
+class Session(Protocol):
+    """A viewer of a title as others see it: of one node, or of several together."""
+
+    id: int
+    since: datetime
+    viewer: Viewer
+
+    @property
+    def manifest(self) -> Manifest: ...
+    @property
+    def counters(self) -> Counters: ...
+    def stats(self) -> SenderStats: ...
+    def describe(self) -> dict[str, Any]: ...
+    def resync(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class SessionEvent:
     """What statistics and pages are told."""
 
     kind: Literal["session-joined", "session-left"]
-    session: PlaySession = field(repr=False)
+    session: Session = field(repr=False)
     reason: str = ""
-
-
-def unix_us() -> int:
-    """The clock that nodes share, in Unix µs."""
-    return time.time_ns() // 1000
 
 
 Observer: TypeAlias = Callable[[SessionEvent], None]
@@ -78,19 +93,15 @@ class PlaySession:
         observe: Observer | None = None,
         on_closed: Callable[[str], None] | None = None,
         renew: Callable[[], Manifest | None] | None = None,
-        publish: Callable[[Control], None] | None = None,
-        clock_us: Callable[[], int] = unix_us,
-        like: tuple[Control, tuple[Lane, ...]] | None = None,
     ) -> None:
         """``tracks``: ids of those that the viewer takes. ``attach``: gives a sender of the plane
         its destination, as ``sender_to_udp`` does. ``promise`` is released at the end.
         ``on_closed``: told why when it ends without ``close``. ``renew``: gives the manifest of a
-        title that grows. ``publish`` is told the ``control`` at each change. ``clock_us``: Unix µs.
-        ``like``: the session that this one goes on with, and its lanes; see ``adopt``."""
+        title that grows."""
         chosen = [one for one in manifest.tracks if one.track.id in tracks]
         if len(chosen) != len(set(tracks)) or not chosen:
             raise NotFoundError(f"no such tracks of title {manifest.name}", subject=manifest.name)
-        self.id = next(_ids)
+        self.id = next_id()
         """Unique within the process, for people and the API."""
         self.viewer = viewer
         self.since = datetime.now(UTC)
@@ -110,17 +121,8 @@ class PlaySession:
         self._turns = Turns()
         self._stop_at: asyncio.TimerHandle | None = None
         self._scale = self._speed = 1.0
-        self._publish = publish
-        self._clock_us = clock_us
-        self._key = secrets.token_hex(16) if like is None else like[0].id
-        self._version = 0 if like is None else like[0].version
-        self._stop_us: int | None = None
-        self._resume_us: int | None = None  # where it stood at another node
-        # Media time and clock of the last start or stop, and how its lanes are numbered there.
-        self._anchor: tuple[int, int, dict[int, tuple[int, int]]] = (0, 0, {})
         self._log: Any = log.bind(title=manifest.name, session=self.id, peer=viewer.peer)
-        self._ssrcs: dict[int, int] = {}
-        self._sender = self._open(None if like is None else like[1])
+        self._sender = self._open()
         self._feeder = Feeder(
             manifest,
             source,
@@ -136,21 +138,16 @@ class PlaySession:
 
     # the plane's sender
 
-    def _open(self, lanes: tuple[Lane, ...] | None) -> int:
-        if lanes is None:
-            bits, ids = secrets.randbits, [one.track.id for one in self._tracks]
-            lanes = tuple(Lane(id, bits(32), bits(16), bits(32)) for id in ids)
-        by_track = {lane.track: lane for lane in lanes}
-        self._ssrcs = {lane.track: lane.ssrc for lane in lanes}
-        self._anchor = 0, self._clock_us(), {n.track: (n.sequence, n.timestamp) for n in lanes}
+    def _open(self) -> int:
+        bits = secrets.randbits
         tracks = [
             (
                 one.track.id,
-                by_track[one.track.id].ssrc,
+                bits(32),
                 one.track.payload_type,
                 one.track.clock_rate,
-                by_track[one.track.id].sequence,
-                by_track[one.track.id].timestamp,
+                bits(16),
+                bits(32),
             )
             for one in self._tracks
         ]
@@ -173,7 +170,6 @@ class PlaySession:
                 self._feeder.entered = False
                 self._feeder.rest()
                 self._log.info("title ended", position_us=stats.position_us)
-                self._stand(stats.position_us)
         self._feeder.wake()
 
     def _sender_stats(self) -> SenderStats:
@@ -195,8 +191,7 @@ class PlaySession:
         except KeyError:  # the plane lost the sender with its connection meanwhile
             raise NotFoundError("the connection is gone", subject=self.manifest.name) from None
 
-    async def _play(self, wish: Wish, late_us: int = -LEAD_US) -> Started:
-        """``late_us``: how long ago the first packets should have left."""
+    async def _play(self, wish: Wish) -> Started:
         if self._is_closed():
             raise WrongStateError("the session is over")
         scale = choose_scale(wish.scale, self._picture is not None)
@@ -222,7 +217,7 @@ class PlaySession:
         starts = self._plane.sender_start(
             self._sender,
             start,
-            at_us=self._plane.monotonic_us() - late_us,
+            at_us=self._plane.monotonic_us() + LEAD_US,
             rate=speed,
             scale=scale,
             until_us=wish.end_us,
@@ -233,8 +228,6 @@ class PlaySession:
         self._feeder.start(end, scale, speed)
         self._log.info("title plays", start_us=start, scale=scale, speed=speed)
         lanes = {id: (number, at) for id, number, at in starts}
-        self._anchor = start, self._clock_us() - late_us, lanes
-        self._publish_control(wish.end_us)
         end = min(end, self.manifest.duration_us)
         return Started(start, end, scale, speed, lanes)
 
@@ -270,9 +263,6 @@ class PlaySession:
         """Where to play from, in µs of media time."""
         if wish.start_us is not None:
             return wish.start_us
-        if self._resume_us is not None:
-            at, self._resume_us = self._resume_us, None
-            return at
         if self.state is PlayState.IDLE:
             return 0
         at = self._feeder.end_us if self.state is PlayState.ENDED else self.position_us
@@ -307,7 +297,6 @@ class PlaySession:
         at = self._plane.sender_pause(self._sender)
         self.state = PlayState.PAUSED
         self._log.info("title paused", position_us=at)
-        self._stand(at)
         return at
 
     def _pause_later(self, at_us: int, position: int) -> None:
@@ -352,7 +341,6 @@ class PlaySession:
             self._promise.release()
         self._log.info("title session ended", reason=reason, lost=self.counters.lost)
         self._tell("session-left", reason)
-        self._stand(self.final.position_us)
         if self._on_closed is not None:
             self._on_closed(reason)
 
@@ -368,96 +356,6 @@ class PlaySession:
         if stats.state == "ended":
             self._on_sender(SenderEnded(self._sender))
         self._feeder.wake()
-
-    # going on elsewhere
-
-    @property
-    def control(self) -> Control:
-        """What another node has to know to go on."""
-        media, at, lanes = self._anchor
-        return Control(
-            self._key,
-            self._version,
-            self.manifest.name,
-            self.manifest.object,
-            self.viewer.peer,
-            self.viewer.way,
-            self.viewer.agent,
-            tuple(Lane(id, self._ssrcs[id], *lanes[id]) for id in lanes),
-            self.state.value,
-            media,
-            at,
-            self._scale,
-            self._speed,
-            self._stop_us,
-        )
-
-    def _stand(self, media_us: int) -> None:
-        """It stands still there: what was sent up to there counts."""
-        before = self.control
-        if before.lanes and media_us > before.media_us:
-            playing = replace(before, state="playing")
-            lanes = lanes_at(playing, self.manifest, media_us, media_us)
-            self._anchor = (
-                media_us,
-                self._clock_us(),
-                {lane.track: (lane.sequence, lane.timestamp) for lane in lanes},
-            )
-        self._publish_control(self._stop_us)
-
-    def _publish_control(self, stop_us: int | None) -> None:
-        self._stop_us = stop_us
-        self._version += 1
-        if self._publish is not None:
-            self._publish(self.control)
-
-    @classmethod
-    async def adopt(
-        cls,
-        control: Control,
-        manifest: Manifest,
-        source: BlockSource,
-        loop: PlaneLoop,
-        attach: Callable[[int], None],
-        *,
-        clock_us: Callable[[], int] = unix_us,
-        **named: Any,  # noqa: ANN401 - the constructor's
-    ) -> PlaySession:
-        """Go on with a session of a node that died: the viewer gets the same streams, numbered on,
-        and the packets that were not sent meanwhile at once.
-
-        ``manifest`` is that of ``control.object``. Errors as of ``play``; what plays cannot be gone
-        on with then, and is closed.
-        """
-        if manifest.object != control.object:
-            raise NotFoundError("the title is another one by now", subject=control.title)
-        picture = picture_of(manifest.tracks, [lane.track for lane in control.lanes])
-        position = min(control.position_us(clock_us()), manifest.duration_us)
-        begin = entry(manifest, position, picture).due_us
-        lanes = lanes_at(control, manifest, position, begin)
-        session = cls(
-            manifest,
-            source,
-            loop,
-            [lane.track for lane in lanes],
-            attach,
-            Viewer(control.peer, control.way, control.agent),
-            clock_us=clock_us,
-            like=(control, lanes),
-            **named,
-        )
-        session._resume_us = position if control.state in ("playing", "paused") else None
-        if control.state != PlayState.PLAYING.value:
-            session.state = PlayState(control.state)
-            return session
-        late = round(max(position - begin, 0) / (control.scale * control.speed))
-        wish = Wish(position, control.end_us, control.scale, control.speed)
-        try:
-            await session._play(wish, late)
-        except BaseException:
-            session.close("cannot go on")
-            raise
-        return session
 
     # for people
 

@@ -14,7 +14,7 @@ from heliograph.live.options import ChannelOptions
 from heliograph.model.errors import ForbiddenError, ResourceError
 from heliograph.protocols.rtsp.headers import npt_seconds, parse_range, parse_rtp_info
 from heliograph.servers.rtsp_ondemand import RtspOnDemand
-from heliograph.vod import feeding
+from heliograph.vod import block_reader
 from heliograph.vod.admission import Budgets
 from heliograph.vod.playing import PlayState
 from heliograph.vod.promises import Admission
@@ -315,7 +315,7 @@ async def test_a_spent_budget_is_453_with_the_reason_and_those_who_play_go_on(ci
 async def test_storage_that_cannot_be_read_is_told_and_play_may_be_asked_again(
     cinema: Cinema, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(feeding, "RETRY", 0.0)
+    monkeypatch.setattr(block_reader, "RETRY", 0.0)
     source = cinema.shelf.sources[FILM[0].object]
     for number in range(20):
         source.faults[number] = [ResourceError("I/O error")]

@@ -21,7 +21,7 @@ from heliograph.model.errors import (
 )
 from heliograph.plane import PlaneLoop
 from heliograph.plane.twin import TwinPlane
-from heliograph.vod import feeding, playing
+from heliograph.vod import block_reader, feeding, playing
 from heliograph.vod.admission import Budgets
 from heliograph.vod.manifest import Manifest
 from heliograph.vod.playing import PlayState, Started, Turns, Viewer, Wish, choose_scale
@@ -74,7 +74,7 @@ class Stage:
             VIEWER,
             observe=self.events.append,
             on_closed=self.closed.append,
-            **{"clock_us": lambda: self.plane.now, **named},
+            **named,
         )
         return self.session
 
@@ -364,7 +364,7 @@ async def test_a_lost_block_is_left_out_and_sound_goes_on_before_pictures_do():
 
 @pytest.mark.parametrize("error", [ResourceError("I/O error"), UnreachableError("node is away")])
 async def test_a_block_that_cannot_be_read_is_asked_for_again(error, monkeypatch):
-    monkeypatch.setattr(feeding, "RETRY", 0.0)
+    monkeypatch.setattr(block_reader, "RETRY", 0.0)
     async with staged() as at:
         at.source.faults[3] = [error, error, at.source.blocks[3]]
         await at.play()
@@ -404,7 +404,7 @@ async def test_a_start_at_a_lost_block_begins_behind_it():
     "error", [GoneError("lost"), ResourceError("I/O error"), NotFoundError("no such block")]
 )
 async def test_where_nothing_can_be_read_play_says_why_and_the_session_stays(error, monkeypatch):
-    monkeypatch.setattr(feeding, "RETRY", 0.0)
+    monkeypatch.setattr(block_reader, "RETRY", 0.0)
     async with staged() as at:
         for number in range(20):
             at.source.faults[number] = [error]

@@ -36,12 +36,12 @@ def admission_of(storage: Storage, settings: StorageSettings) -> Admission:
     def shares(manifest: Manifest) -> Mapping[DiskId, float]:
         placed = storage.shelf.placed(manifest.name)
         holding = None if placed is None else storage.holdings.get(placed.volume)
-        return {} if holding is None else _shares(holding.state)
+        return {} if holding is None else shares_of(holding.state)
 
     return Admission(budgets, shares)
 
 
-def _shares(state: VolumeState) -> Mapping[DiskId, float]:
+def shares_of(state: VolumeState) -> Mapping[DiskId, float]:
     """Where the blocks of a title are, of which each disk has what its logical disks are worth."""
     found = state.table.shares
     all = sum(found.values()) or 1.0

@@ -23,6 +23,7 @@ from heliograph.model.errors import (
     UnreachableError,
     WrongStateError,
 )
+from heliograph.model.nodes import NodeId
 from heliograph.node.settings.storage import StorageSettings
 from heliograph.node.storage.checks import Checks
 from heliograph.node.storage.directories import Directories
@@ -127,6 +128,11 @@ class Storage:
         await self.disks.close()
 
     # what others of this node use
+
+    @property
+    def node(self) -> NodeId:
+        """This node."""
+        return self._bus.node
 
     def volume(self, name: str) -> Volume:
         """A volume, ``NotFoundError`` where it is not known here; "": the first one."""

@@ -118,6 +118,17 @@ class ParameterRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionShown:
+    """A request names a session that was begun on another connection, and is known. Answer with
+    ``resume_ok``, whereupon the request itself is handled, or ``refuse``."""
+
+    target: Target
+    """Channel path and query."""
+    session_id: str
+    """The session."""
+
+
+@dataclass(frozen=True, slots=True)
 class FrameReceived:
     """An interleaved frame on a channel that was set up."""
 
@@ -155,6 +166,7 @@ ServerEvent: TypeAlias = (
     | TeardownRequested
     | ParameterRequested
     | FrameReceived
+    | SessionShown
     | SessionTimedOut
     | ConnectionFailed
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from heliograph.model.errors import (
@@ -34,6 +34,7 @@ from heliograph.protocols.rtsp.events import (
     PlayRequested,
     RecordRequested,
     ServerEvent,
+    SessionShown,
     SessionTimedOut,
     SetupRequested,
     TeardownRequested,
@@ -46,6 +47,7 @@ from heliograph.protocols.rtsp.headers import (
     SessionHeader,
     Transport,
     parse_session,
+    parse_tokens,
     parse_transports,
 )
 from heliograph.protocols.rtsp.messages import (
@@ -82,17 +84,21 @@ class ServerSession:
         idle_timeout: float = IDLE_TIMEOUT,
         server: str = "heliograph",
         now: float = 0.0,
+        knows: Callable[[str], bool] | None = None,
     ) -> None:
         """``new_session_id``: at least 64 random bits as text without blanks, ``;`` and ``,``.
 
         ``authenticator``: gives challenges and checks credentials; without it 401 has no challenge.
         ``timeout``: seconds a session lives without a sign of life. ``now``: seconds, any origin.
+        ``knows``: whether a session of that id, begun on another connection, can go on here.
         """
         self._new_session_id = new_session_id
         self._guard = Guard(authenticator)
         self._timeout = timeout
         self._idle_timeout = idle_timeout
         self._server = server
+        self._knows = knows
+        self._notes: dict[str, str] = {}
         self._now = self._last_seen = now
         self._parser = MessageParser()
         self._queue: deque[Request] = deque()
@@ -122,6 +128,7 @@ class ServerSession:
         self.seekable = False
         """Whether PLAY and PAUSE are asked about in every state, as of a title; live goes on."""
         self._setup_urls: dict[int, str] = {}
+        self._notes.clear()
 
     # --- bytes and events ---------------------------------------------------------------------
 
@@ -219,18 +226,25 @@ class ServerSession:
         while self._current is None and self._queue and not self.closing:
             self._current = self._queue.popleft()
             self._guard.begin()
-            try:
-                self._handle(self._current)
-            except RequestRefused as refusal:
-                self._respond(refusal.status, refusal.headers)
-            except HelioError as error:
-                self._respond_error(error, None)
+            self._try(self._current)
+
+    def _try(self, request: Request) -> None:
+        try:
+            self._handle(request)
+        except RequestRefused as refusal:
+            self._respond(refusal.status, refusal.headers)
+        except HelioError as error:
+            self._respond_error(error, None)
 
     # --- requests -----------------------------------------------------------------------------
 
     def _handle(self, request: Request) -> None:
         check_request(request)
         target = parse_target(request.url)
+        elsewhere = self._elsewhere(request)
+        if elsewhere is not None:
+            self._ask(SessionShown(target, elsewhere))
+            return
         self._check_session(request)
         method = request.method
         if method == "OPTIONS":
@@ -254,6 +268,14 @@ class ServerSession:
             self._ask_setup(request)
         else:
             self._handle_session_method(request, target)
+
+    def _elsewhere(self, request: Request) -> str | None:
+        """The id of a session of another connection that the request is for."""
+        value = request.headers.get("session")
+        if value is None or self.session_id is not None or self._knows is None:
+            return None
+        shown = parse_session(value).id
+        return shown if self._knows(shown) else None
 
     def _check_session(self, request: Request) -> None:
         value = request.headers.get("session")
@@ -406,6 +428,29 @@ class ServerSession:
         self._require(ParameterRequested)
         self._respond(200, [("Content-Type", "text/parameters")] if body else [], body)
 
+    def resume_ok(
+        self, session_id: str, path: str, transports: Mapping[int, Transport], *, playing: bool
+    ) -> None:
+        """Go on with a title's session of another connection, and handle the request that named
+        it."""
+        request = self._require(SessionShown)
+        base = strip_query(request.url).rstrip("/")
+        self.session_id, self.path, self.record = session_id, path, False
+        self.transports, self.seekable = dict(transports), True
+        self._setup_urls = {track: f"{base}/trackID={track}" for track in transports}
+        self.state = State.PLAYING if playing else State.READY
+        self._pending_event = None
+        self._try(request)
+
+    @property
+    def supported(self) -> frozenset[str]:
+        """Feature tags that the waiting request says its sender has (RFC 7826 §18.51)."""
+        return frozenset(parse_tokens(self._require().headers.joined("supported") or ""))
+
+    def note(self, name: str, value: str) -> None:
+        """Have a header go with the next answer that grants something; the newest value counts."""
+        self._notes[name] = value
+
     def redirect(self, url: str, status: int = 302) -> None:
         """Answer any request by sending the client elsewhere."""
         self._require()
@@ -419,6 +464,11 @@ class ServerSession:
     def end_session(self) -> None:
         """Tell the client that its session is over (RFC 7826 §13.7.2) and close the connection."""
         self._request("TEARDOWN")
+        self._forget_session()
+        self.closing = True
+
+    def leave(self) -> None:
+        """Close the connection; its session goes on elsewhere."""
         self._forget_session()
         self.closing = True
 
@@ -476,6 +526,9 @@ class ServerSession:
         if self.session_id is not None and status != 454:
             header = SessionHeader(self.session_id, self._timeout)
             fields.append(("Session", header.id if end else header.serialize()))
+        if status == 200:
+            fields += self._notes.items()
+            self._notes.clear()
         reason = REASONS.get(status, "Error")
         if detail := "".join(c for c in detail if c.isprintable())[:120]:
             reason = f"{reason}: {detail}"

@@ -1,0 +1,189 @@
+"""Titles that several nodes send at once, by RTSP (docs/wire/bipartite.md#sessions).
+
+A player that asks for it is told who sends, and may go on with its session at any of those nodes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from heliograph.model.errors import NotFoundError, UnsupportedError, WrongStateError
+from heliograph.protocols.rtsp import Transport, npt, pause_point
+from heliograph.protocols.rtsp.events import (
+    PauseRequested,
+    PlayRequested,
+    SessionShown,
+    SetupRequested,
+)
+from heliograph.servers.rtsp_ondemand import TitleClient, wish_of
+from heliograph.servers.rtsp_transports import choose
+from heliograph.vod.bipartite.conductor import Conductor, Wanted
+from heliograph.vod.bipartite.ensemble import Ensemble
+from heliograph.vod.bipartite.order import Member, Order, nodes_header
+from heliograph.vod.manifest import Manifest
+from heliograph.vod.playing import Started, Viewer
+
+if TYPE_CHECKING:
+    from heliograph.servers.rtsp_connection import RtspConnection
+    from heliograph.servers.rtsp_ondemand import RtspOnDemand
+
+#: Feature tag by which both sides say that they can (RFC 7826 section 18.51).
+FEATURE = "heliograph.bipartite"
+#: Header that names the nodes.
+HEADER = "Bipartite"
+
+
+def wanted_by(ensemble: Ensemble | None, at: RtspConnection, event: SetupRequested) -> bool:
+    """Whether a player asks for a title to be sent by several nodes, and they can."""
+    if ensemble is None or not ensemble.usable or FEATURE not in at.session.supported:
+        return False
+    first = event.transports[0]
+    return not first.is_tcp and not first.multicast
+
+
+class BipartiteClient(TitleClient):
+    """A connection's viewer of a title that several nodes send."""
+
+    def __init__(
+        self, connection: RtspConnection, service: RtspOnDemand, ensemble: Ensemble
+    ) -> None:
+        super().__init__(connection, service)
+        self._ensemble = ensemble
+        self._conductor: Conductor | None = None
+        self._members: tuple[Member, ...] = ()
+
+    # life and end
+
+    @property
+    def hands_on(self) -> bool:
+        """Whether the session goes on at other nodes without this one."""
+        return self._conductor is not None and self._conductor.session != "" and self._begun
+
+    @property
+    def _begun(self) -> bool:
+        return bool(self._members)
+
+    def age(self) -> float | None:
+        return None if self._conductor is None else self._conductor.age()
+
+    def survives(self) -> bool:
+        return self._conductor is not None and self._conductor.order is not None
+
+    def detach(self, reason: str) -> None:
+        conductor, self._conductor, self._manifest = self._conductor, None, None
+        if conductor is not None:
+            self._ensemble.watch(conductor.session, None)
+            if reason in ("teardown", "timed out"):  # else it may go on by another connection
+                conductor.close()
+
+    def _told(self, order: Order) -> None:
+        """There is a new order of the session."""
+        if self._conductor is None:
+            return
+        if order.state == "closed":
+            self._at.end("session over")
+        elif order.controller != self._ensemble.node:
+            self._at.let_go("another node has control")
+        elif order.present != self._members:
+            self._name(order.present)
+
+    def _name(self, members: Sequence[Member]) -> None:
+        """Tell the player who sends, with the next answer."""
+        self._members = tuple(members)
+        self._at.session.note(HEADER, nodes_header(members, self._ensemble.clocks.now_us()))
+
+    # requests
+
+    def _viewer(self) -> Viewer:
+        return Viewer(self._at.peer, "rtsp-bipartite", self._at.session.user_agent)
+
+    def _set_up(self, event: SetupRequested, manifest: Manifest) -> None:
+        if all(one.track.id != event.track for one in manifest.tracks):
+            raise NotFoundError(f"no track {event.track}", subject=manifest.name)
+        transport = choose(self._at.server, event, None, connected=self._at.connected)
+        if transport.is_tcp:
+            raise UnsupportedError("several nodes send by UDP only", subject="transport")
+        if self._conductor is None:
+            self._conductor = Conductor(self._ensemble, "", manifest, self._at.local)
+        if self._conductor.order is not None:
+            raise WrongStateError("the title is played already")
+        self._manifest = manifest
+        members = self._conductor.members(self._viewer())
+        self._at.later(event, members, lambda found: self._agreed(event, transport, found[1]))
+
+    def _agreed(
+        self, event: SetupRequested, transport: Transport, members: Sequence[Member]
+    ) -> None:
+        conductor, session = self._conductor, self._at.session
+        if conductor is None:
+            raise WrongStateError("the session is over")
+        chosen = replace(transport, ssrc=conductor.ssrc(event.track))
+        session.note("Supported", FEATURE)
+        session.note(HEADER, nodes_header(members, self._ensemble.clocks.now_us()))
+        session.setup_ok(chosen, seekable=True)
+        conductor.session = session.session_id or ""
+
+    def play(self, event: PlayRequested) -> None:
+        conductor, manifest = self._conductor, self._manifest
+        if conductor is None or manifest is None:
+            raise WrongStateError("no track is set up")
+        conductor.touch()
+        wish, asks = wish_of(event, manifest)
+        if conductor.playing and event.playing and not asks:
+            at = conductor.position_us / 1e6  # PLAY as a sign of life
+            self._at.session.play_ok(None, npt(at, manifest.duration_us / 1e6))
+            return
+        self._ensemble.watch(conductor.session, self._told)
+        ports = [
+            Wanted(track, *one.client_port)
+            for track, one in self._at.session.transports.items()
+            if one.client_port is not None
+        ]
+        played = conductor.play(wish, ports, self._viewer())
+        self._at.later(event, played, lambda found: self._plays(event, manifest, found))
+
+    def _plays(self, event: PlayRequested, manifest: Manifest, started: Started) -> None:
+        order = None if self._conductor is None else self._conductor.order
+        if order is None:
+            raise WrongStateError("the session is over")
+        self._name(order.present)
+        self._played(event, manifest, started)
+
+    def pause(self, event: PauseRequested) -> None:
+        conductor, manifest = self._conductor, self._manifest
+        if conductor is None or manifest is None or conductor.order is None:
+            self._at.session.pause_ok()
+            return
+        conductor.touch()
+        point = pause_point(event.range, manifest.duration_us / 1e6)
+        paused = conductor.pause(None if point is None else round(point * 1e6))
+        self._at.later(event, paused, lambda at: self._at.session.pause_ok())
+
+    # a session that another node had control of
+
+    def resume(self, event: SessionShown) -> None:
+        """Take control of a session that the player names."""
+        taken = self._ensemble.take_over(event.session_id)
+        self._at.later(event, taken, functools.partial(self._resumed, event))
+
+    def _resumed(self, event: SessionShown, order: Order | None) -> None:
+        manifest = None if order is None else self._service.find(order.title)
+        if order is None or manifest is None or manifest.object != order.object:
+            self._at.session.refuse(NotFoundError("no such session"), status=454)
+            return
+        self._manifest = manifest
+        self._conductor = Conductor(self._ensemble, order.id, manifest, self._at.local)
+        self._conductor.touch()
+        self._ensemble.watch(order.id, self._told)
+        self._name(order.present)
+        transports = {
+            lane.track: Transport(client_port=(lane.rtp, lane.rtcp), ssrc=lane.ssrc)
+            for lane in order.lanes
+        }
+        self._at.accepted("resumed", manifest.name)
+        self._at.session.resume_ok(
+            order.id, order.title, transports, playing=order.state == "playing"
+        )
