@@ -10,7 +10,7 @@ import signal
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import uvloop
@@ -236,6 +236,7 @@ class Server:
             storage=self.storage,
             storage_figures=self.storage.views.figures,
             title_sessions=self._title_sessions,
+            title_viewers=self._title_viewers,
             ondemand=self._open_on_demand(),
         )
         chat = self._open_chat(context)
@@ -344,6 +345,10 @@ class Server:
     def _title_sessions(self) -> dict[str, int]:
         ondemand = None if self.rtsp is None else self.rtsp.ondemand
         return {} if ondemand is None else ondemand.counters()
+
+    def _title_viewers(self) -> list[dict[str, Any]]:
+        ondemand = None if self.rtsp is None else self.rtsp.ondemand
+        return [] if ondemand is None else ondemand.describe()
 
     def _open_on_demand(self) -> OnDemand:
         found = OnDemand(

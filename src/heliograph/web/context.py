@@ -142,6 +142,8 @@ class WebContext:
     """Whether every part of the server runs."""
     title_sessions: Callable[[], Mapping[str, int]] = dict
     """What is counted of titles played by RTSP, for the metrics."""
+    title_viewers: Callable[[], list[dict[str, Any]]] = list
+    """Who plays titles by RTSP, here or in part here, with counters."""
     storage_figures: Callable[[], tuple[Mapping[str, float], Mapping[str, float]]] = lambda: (
         {},
         {},

@@ -395,6 +395,12 @@ async def remove_title(name: str, storage: Found, by: Administering) -> Response
     return Response(status_code=204)
 
 
+@router.get("/sessions", responses=answers(401, 403, 503))
+async def list_sessions(storage: Found, context: Context) -> dict[str, Any]:
+    """Who plays titles by RTSP from this node, or from several nodes of which this is one."""
+    return {"sessions": context.title_viewers()}
+
+
 @router.get("/recordings", responses=answers(401, 403, 503))
 async def list_recordings(storage: Found) -> dict[str, Any]:
     """Recordings under way, and the last that ended."""

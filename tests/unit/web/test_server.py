@@ -130,6 +130,7 @@ async def test_description_of_the_api_names_every_endpoint():
             "/api/v1/storage/imports/{id}/renditions",
             "/api/v1/storage/recordings",
             "/api/v1/storage/recordings/{name}",
+            "/api/v1/storage/sessions",
             "/api/v1/storage/titles",
             "/api/v1/storage/titles/{name}",
             "/api/v1/storage/titles/{name}/media",

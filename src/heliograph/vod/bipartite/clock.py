@@ -70,7 +70,7 @@ class Relation:
         """Between which offsets the truth is, if no clock drifts by more than it may."""
         low, high = float("-inf"), float("inf")
         for one in self._bursts:
-            wide = one.round_trip_us / 2 + abs(now_us - one.at_us) * DRIFT
+            wide = _doubt(one, now_us)
             low, high = max(low, one.offset_us - wide), min(high, one.offset_us + wide)
         return low, high
 
@@ -91,18 +91,24 @@ class Relation:
         return max(high - offset, offset - low, 0.0)
 
     def _fitted(self, now_us: int) -> float:
-        """By a straight line through the bursts, those with short round trips weighing more."""
+        """By a straight line through the bursts, those with short round trips weighing more; by the
+        burst that bounds it best while they do not reach far enough for a line."""
         newest = self._bursts[-1].at_us
+        if newest - self._bursts[0].at_us < SPAN_US:
+            return min(self._bursts, key=lambda one: _doubt(one, now_us)).offset_us
         weights = [1 / (one.round_trip_us / 2 + FLOOR_US) ** 2 for one in self._bursts]
         times = [one.at_us - newest for one in self._bursts]
         offsets = [one.offset_us for one in self._bursts]
         total = sum(weights)
         time = sum(w * t for w, t in zip(weights, times, strict=True)) / total
         offset = sum(w * o for w, o in zip(weights, offsets, strict=True)) / total
-        if max(times) - min(times) < SPAN_US:
-            return offset
         spread = sum(w * (t - time) ** 2 for w, t in zip(weights, times, strict=True))
         both = zip(weights, times, offsets, strict=True)
         slope = sum(w * (t - time) * (o - offset) for w, t, o in both) / spread
         slope = min(max(slope, -DRIFT), DRIFT)
         return offset + slope * (now_us - newest - time)
+
+
+def _doubt(one: Sample, now_us: int) -> float:
+    """By how much a burst may be off by now."""
+    return one.round_trip_us / 2 + abs(now_us - one.at_us) * DRIFT
