@@ -131,7 +131,7 @@ class RtspServer:
 
         def end() -> None:
             for connection in list(self.connections):
-                connection.end(reason)
+                connection.stop(reason)
 
         await self._listener.stop(end)
         self._close_endpoint()

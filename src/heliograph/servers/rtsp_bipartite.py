@@ -19,6 +19,7 @@ from heliograph.protocols.rtsp.events import (
     SetupRequested,
 )
 from heliograph.servers.rtsp_ondemand import TitleClient, wish_of
+from heliograph.servers.rtsp_service import LEFT
 from heliograph.servers.rtsp_transports import choose
 from heliograph.vod.bipartite.conductor import Conductor, Wanted
 from heliograph.vod.bipartite.ensemble import Ensemble
@@ -60,11 +61,7 @@ class BipartiteClient(TitleClient):
     @property
     def hands_on(self) -> bool:
         """Whether the session goes on at other nodes without this one."""
-        return self._conductor is not None and self._conductor.session != "" and self._begun
-
-    @property
-    def _begun(self) -> bool:
-        return bool(self._members)
+        return self._conductor is not None and bool(self._members)
 
     def age(self) -> float | None:
         return None if self._conductor is None else self._conductor.age()
@@ -76,7 +73,7 @@ class BipartiteClient(TitleClient):
         conductor, self._conductor, self._manifest = self._conductor, None, None
         if conductor is not None:
             self._ensemble.watch(conductor.session, None)
-            if reason in ("teardown", "timed out"):  # else it may go on by another connection
+            if reason not in (LEFT, "malformed"):  # the player may have another connection
                 conductor.close()
 
     def _told(self, order: Order) -> None:
@@ -169,11 +166,18 @@ class BipartiteClient(TitleClient):
         taken = self._ensemble.take_over(event.session_id)
         self._at.later(event, taken, functools.partial(self._resumed, event))
 
+    def _release(self, session: str) -> None:
+        """The connection by which the player came to this node before lives on without it."""
+        for connection in [*self._at.server.connections]:
+            if connection is not self._at and connection.session.session_id == session:
+                connection.let_go("the player came again")
+
     def _resumed(self, event: SessionShown, order: Order | None) -> None:
         manifest = None if order is None else self._service.find(order.title)
         if order is None or manifest is None or manifest.object != order.object:
             self._at.session.refuse(NotFoundError("no such session"), status=454)
             return
+        self._release(order.id)
         self._manifest = manifest
         self._conductor = Conductor(self._ensemble, order.id, manifest, self._at.local)
         self._conductor.touch()

@@ -43,7 +43,7 @@ from heliograph.servers.rtsp_bipartite import BipartiteClient, wanted_by
 from heliograph.servers.rtsp_door import Door
 from heliograph.servers.rtsp_live import LiveClient
 from heliograph.servers.rtsp_ondemand import TitleClient
-from heliograph.servers.rtsp_service import Service
+from heliograph.servers.rtsp_service import LEFT, Service
 
 if TYPE_CHECKING:
     from heliograph.servers.rtsp import RtspServer
@@ -204,19 +204,23 @@ class RtspConnection(asyncio.Protocol):
 
     def end(self, reason: str) -> None:
         """End the session from our side and close."""
-        if self._service.hands_on:
-            self.let_go(reason)
-            return
         self._service.detach(reason)
         self.session.end_session()
         self.flush()
         if not self.conn and self._transport is None:
             self._finish(reason)
 
+    def stop(self, reason: str) -> None:
+        """The server stops: end what cannot go on without it."""
+        if self._service.hands_on:
+            self.let_go(reason)
+        else:
+            self.end(reason)
+
     def let_go(self, reason: str) -> None:
         """Close without a word: the session goes on elsewhere."""
         self.log.info("rtsp session let go", reason=reason)
-        self._service.detach(reason)
+        self._service.detach(LEFT)
         self.session.leave()
         self.flush()
         if not self.conn and self._transport is None:

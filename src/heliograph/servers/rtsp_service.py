@@ -11,6 +11,9 @@ from heliograph.protocols.rtsp.events import (
     SetupRequested,
 )
 
+#: Why a session is over here that goes on at another node.
+LEFT = "left to another node"
+
 
 class Service(Protocol):
     """One connection's part of a service. Requests are answered by the connection's session;

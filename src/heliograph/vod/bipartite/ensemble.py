@@ -138,6 +138,7 @@ class Ensemble:
     async def close(self) -> None:
         """Send no more; the others go on."""
         self._open = False
+        self._watchers.clear()  # players are not told that it is over, for it is not
         for registration in self._registrations:
             registration.close()
         self.clocks.close()

@@ -90,6 +90,7 @@ class Part:
         self._number = -1
         self._feeder: ShareFeeder | None = None
         self._running = False
+        self._stood_us: int | None = None  # media time from which nothing of the run was sent
         self._timer: asyncio.TimerHandle | None = None
         self._told = False
         self._heard_at = asyncio.get_running_loop().time()
@@ -177,6 +178,7 @@ class Part:
         order = self.order
         self._plane.sender_flush(self._sender)
         self._running = self.ended = False
+        self._stood_us = None
         end = order.end_us if order.end_us is not None else self.manifest.duration_us + 1
         self._feeder.begin(self.manifest.block_at(order.start_us), end, self._has())
         self._retime()
@@ -202,10 +204,13 @@ class Part:
         local = self._site.clock.local_us(order.controller, order.at_us)
         if order.state == "playing":
             if not self._running:
+                # It may have stopped some packets short of where it was told to.
+                media = order.media_us if self._stood_us is None else self._stood_us
+                media = min(media, order.media_us)
                 self._plane.sender_start(
                     self._sender,
-                    order.media_us,
-                    at_us=local,
+                    media,
+                    at_us=local - round((order.media_us - media) / order.speed),
                     rate=order.speed,
                     until_us=order.end_us,
                 )
@@ -238,7 +243,7 @@ class Part:
         self._timer = None
         if self._sender is None or self._feeder is None:
             return
-        self._plane.sender_pause(self._sender)
+        self._stood_us = self._plane.sender_pause(self._sender)
         self._running = False
         self._feeder.time(self.order.media_us, local_us, 0.0)
 

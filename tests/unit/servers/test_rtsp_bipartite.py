@@ -1,0 +1,189 @@
+"""Titles that several nodes send, by RTSP: what a player is told, and how it goes on elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from tests.unit.vod.staged_film import Source, make_film
+
+from heliograph.bus.memory import MemoryNetwork
+from heliograph.model.nodes import NodeId
+from heliograph.servers.rtsp_ondemand import RtspOnDemand
+from heliograph.vod.bipartite.ensemble import Ensemble, Layout, Place
+from heliograph.vod.manifest import BlockSource, Manifest
+from heliograph.vod.promises import Promise
+
+from .rtsp_site import Client, Site, running
+
+MANIFEST, BLOCKS = make_film(20, name="film")
+NODES = [NodeId("a" * 16), NodeId("b" * 16)]
+CAN = {"Supported": "heliograph.bipartite"}
+UDP = "RTP/AVP;unicast;client_port=6000-6001"
+
+
+class Shelf:
+    """One title, whose blocks lie at two nodes in turn."""
+
+    def find(self, name: str) -> Manifest | None:
+        return MANIFEST if name == "film" else None
+
+    def source(self, manifest: Manifest) -> BlockSource:
+        return Source(list(BLOCKS))
+
+    def titles(self) -> Sequence[Manifest]:
+        return [MANIFEST]
+
+    def channel(self, manifest: Manifest) -> str:
+        return ""
+
+    async def layout(self, manifest: Manifest, version: int | None = None) -> Layout:
+        return Layout(1, tuple(NODES), lambda block: NODES[block % 2])
+
+    def promise(
+        self, manifest: Manifest, tracks: Sequence[int], nodes: Sequence[NodeId]
+    ) -> Promise | None:
+        return None
+
+
+@contextlib.asynccontextmanager
+async def two() -> AsyncIterator[list[Site]]:
+    """Two servers that send together."""
+    network = MemoryNetwork()
+    async with contextlib.AsyncExitStack() as stack:
+        sites = []
+        for node in NODES:
+            site = await stack.enter_async_context(running())
+            bus = await network.bus(node)
+            stack.push_async_callback(bus.close)
+            ensemble = Ensemble(bus, Shelf(), site.loop, lambda site=site: site.server.endpoint)
+            ensemble.open(Place(("127.0.0.1",), site.server.port, *site.server.rtp_ports))
+            stack.push_async_callback(ensemble.close)
+            site.server.ondemand = RtspOnDemand(Shelf(), site.loop, ensemble=ensemble)
+            sites.append(site)
+        first = sites[0].server.ondemand
+        assert first is not None
+        assert first.ensemble is not None
+        await sites[0].until(lambda: len(first.ensemble.places()) == 2)
+        yield sites
+
+
+def url(site: Site) -> str:
+    return f"rtsp://127.0.0.1:{site.server.port}/film"
+
+
+async def set_up(site: Site, **headers: str) -> tuple[Client, list[dict[str, str]]]:
+    client = await site.client()
+    client.base = url(site)
+    found = []
+    for track in range(2):
+        name = f"{client.base}/trackID={track}"
+        status, answer, _ = await client.ask("SETUP", name, Transport=UDP, **headers)
+        assert status == 200
+        found.append(answer)
+    return client, found
+
+
+def ensemble(site: Site) -> Any:
+    assert site.server.ondemand is not None
+    return site.server.ondemand.ensemble
+
+
+async def test_who_can_is_told_the_nodes_and_who_cannot_gets_an_ordinary_session() -> None:
+    async with two() as (one, other):
+        client = await one.client()
+        _, _, sdp = await client.ask("DESCRIBE", url(one), Accept="application/sdp")
+        assert sdp.count(b"a=extmap:1 urn:heliograph:bipartite\r\n") == 2
+        client, (first, second) = await set_up(one, **CAN)
+        assert first["supported"] == second["supported"] == "heliograph.bipartite"
+        clock, nodes = first["bipartite"].split(", ")
+        assert abs(int(clock.removeprefix("clock=")) - ensemble(one).clocks.now_us()) < 10_000_000
+        places = [
+            f"{number}=127.0.0.1:{site.server.port}/{rtp}-{rtcp}"
+            for number, site in enumerate((one, other))
+            for rtp, rtcp in [site.server.rtp_ports]
+        ]
+        assert nodes == f'nodes="{";".join(places)}"'
+        assert "ssrc=" in first["transport"]
+        for without in ({}, {"Supported": "play.basic"}):
+            _, (plain, _) = await set_up(one, **without)
+            assert "bipartite" not in plain
+            assert "supported" not in plain
+        # By TCP it is an ordinary one, too.
+        tcp = await one.client()
+        lanes = "RTP/AVP/TCP;unicast;interleaved=0-1"
+        status, answer, _ = await tcp.ask("SETUP", f"{url(one)}/trackID=0", Transport=lanes, **CAN)
+        assert status == 200
+        assert "bipartite" not in answer
+
+
+async def test_another_server_goes_on_with_the_session_it_is_shown() -> None:
+    async with two() as (one, other):
+        client, _ = await set_up(one, **CAN)
+        status, answer, _ = await client.ask("PLAY", url(one), Range="npt=5-")
+        assert status == 200
+        assert "bipartite" in answer
+        assert answer["range"].startswith("npt=4.000000-20")
+        session = client.session
+        assert ensemble(other).order(session).controller == NODES[0]
+        moved = await other.client()
+        moved.base, moved.session = url(other), session
+        status, answer, _ = await moved.ask("GET_PARAMETER")
+        assert (status, moved.session) == (200, session)
+        assert "bipartite" in answer
+        assert ensemble(one).order(session).controller == NODES[1]
+        assert await client.ended() == b""  # without a word
+        status, answer, _ = await moved.ask("PAUSE")
+        assert status == 200
+        assert "bipartite" not in answer  # nothing changed
+        status, answer, _ = await moved.ask("PLAY", Speed="2.0", Scale="4.0")
+        assert status == 200
+        assert (answer["speed"], answer["scale"]) == ("2.000", "1.000")
+        assert f"url={url(other)}/trackID=0" in answer["rtp-info"]
+        status, _, _ = await moved.ask("TEARDOWN")
+        assert status == 200
+        await other.until(lambda: not ensemble(one).parts and not ensemble(other).parts)
+        for site in (one, other):
+            late = await site.client()
+            late.session = session
+            assert (await late.ask("GET_PARAMETER", url(site)))[0] == 454
+
+
+async def test_a_request_of_any_kind_takes_control_and_is_answered() -> None:
+    async with two() as (one, other):
+        for method, headers in (("PAUSE", {}), ("PLAY", {"Range": "npt=1-"}), ("TEARDOWN", {})):
+            client, _ = await set_up(one, **CAN)
+            assert (await client.ask("PLAY", url(one)))[0] == 200
+            moved = await other.client()
+            moved.base, moved.session = url(other), client.session
+            assert (await moved.ask(method, **headers))[0] == 200
+        # Of a session that nobody knows nothing is told.
+        stranger = await other.client()
+        stranger.session = "f" * 32
+        assert (await stranger.ask("GET_PARAMETER", url(other)))[0] == 454
+
+
+async def test_a_lost_connection_ends_nothing_and_nodes_that_go_are_told_with_the_next_answer() -> (
+    None
+):
+    async with two() as (one, other):
+        client, _ = await set_up(one, **CAN)
+        assert (await client.ask("PLAY", url(one)))[0] == 200
+        await ensemble(other).close()
+        await one.until(lambda: len(ensemble(one).order(client.session).present) == 1)
+        _, answer, _ = await client.ask("OPTIONS")
+        assert answer["bipartite"].count("=127.0.0.1:") == 1
+        assert "bipartite" not in (await client.ask("OPTIONS"))[1]
+        session = client.session
+        client.writer.close()
+        await asyncio.sleep(0.1)
+        assert ensemble(one).order(session).state == "playing"
+        assert len(one.server.connections) == 1
+        again = await one.client()
+        again.base, again.session = url(one), session
+        status, answer, _ = await again.ask("GET_PARAMETER")
+        assert status == 200
+        assert "bipartite" in answer
+        assert len(one.server.connections) == 1

@@ -1,0 +1,332 @@
+"""Nodes that send a title together, on twins of the plane and a bus in memory: who sends what, who
+has control, what is left when one dies. Clocks of the nodes are seconds apart."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from heliograph.bus import Bus
+from heliograph.bus.memory import MemoryLink, MemoryNetwork
+from heliograph.model.errors import BusyError, ConflictError, NotFoundError, WrongStateError
+from heliograph.model.nodes import NodeId
+from heliograph.plane import PlaneLoop
+from heliograph.plane.twin import TwinPlane
+from heliograph.vod.admission import Budgets
+from heliograph.vod.bipartite.conductor import Conductor, Wanted
+from heliograph.vod.bipartite.ensemble import Ensemble, Layout, Place
+from heliograph.vod.bipartite.order import Order
+from heliograph.vod.manifest import BlockSource, Manifest
+from heliograph.vod.playing import Started, Viewer, Wish
+from heliograph.vod.promises import Admission, Promise
+
+from .staged_film import Source, make_film
+from .test_bipartite_order import ORDER
+
+FILM = make_film(8, span_us=490_000)
+MANIFEST, BLOCKS = FILM
+SESSION = "0123456789abcdef" * 2
+NODES = [NodeId(one * 16) for one in "abc"]
+VIEWER = Viewer("10.0.0.1", "rtsp-bipartite", "test")
+PACKETS = sum(one.packets for one in MANIFEST.tracks)
+
+
+@dataclass
+class Shelf:
+    """A library whose blocks lie at the nodes in turn."""
+
+    source_: Source
+    admission: Admission | None = None
+    known: bool = True
+
+    def find(self, name: str) -> Manifest | None:
+        return MANIFEST if self.known and name == MANIFEST.name else None
+
+    def source(self, manifest: Manifest) -> BlockSource:
+        return self.source_
+
+    async def layout(self, manifest: Manifest, version: int | None = None) -> Layout:
+        return Layout(version or 1, tuple(NODES), lambda block: NODES[block % 3])
+
+    def promise(
+        self, manifest: Manifest, tracks: Sequence[int], nodes: Sequence[NodeId]
+    ) -> Promise | None:
+        return None if self.admission is None else self.admission.promise(manifest, tracks)
+
+
+@dataclass(frozen=True)
+class Packet:
+    node: NodeId
+    total: int
+    number: int
+    """Of the node."""
+    member: int
+    track: int
+
+
+@dataclass
+class Node:
+    """One node."""
+
+    id: NodeId
+    link: MemoryLink
+    bus: Bus
+    plane: TwinPlane
+    loop: PlaneLoop
+    endpoint: int
+    shelf: Shelf
+    ensemble: Ensemble
+    dead: bool = False
+
+
+@dataclass
+class Stage:
+    """Three nodes; ``sent`` is what the player got of them."""
+
+    network: MemoryNetwork
+    nodes: list[Node]
+    sent: list[Packet] = field(default_factory=list)
+    byes: int = 0
+
+    async def run(self) -> None:
+        """Let time pass in all planes as it does here."""
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        while True:
+            await asyncio.sleep(0.005)
+            passed, before = loop.time() - before, loop.time()
+            for node in self.nodes:
+                node.plane.advance(passed)
+                node.loop.pump()
+                self._take(node)
+
+    def _take(self, node: Node) -> None:
+        for _, port, data in node.plane.sent(node.endpoint):
+            track, rtcp = divmod(port - 6000, 2)
+            if node.dead:
+                continue
+            if rtcp:
+                self.byes += data[-8:-4] == struct.pack("!BBH", 0x81, 203, 1)
+                continue
+            total, member, number = struct.unpack_from("!IHI", data, 17)
+            self.sent.append(Packet(node.id, total, number, member, track))
+
+    def conductor(self, at: int = 0) -> Conductor:
+        return Conductor(self.nodes[at].ensemble, SESSION, MANIFEST, "10.0.0.10")
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():  # noqa: ASYNC110 - the nodes' own work is waited for
+                await asyncio.sleep(0.01)
+
+    def order(self, at: int) -> Order:
+        found = self.nodes[at].ensemble.order(SESSION)
+        assert found is not None
+        return found
+
+    def kill(self, at: int) -> None:
+        """A node is seen no more, and nothing of it arrives."""
+        self.nodes[at].dead = True
+        for other in self.nodes:
+            if other is not self.nodes[at]:
+                self.network.cut(self.nodes[at].link, other.link)
+
+    def totals(self) -> list[int]:
+        return sorted(one.total for one in self.sent)
+
+
+@contextlib.asynccontextmanager
+async def staged() -> AsyncIterator[Stage]:
+    network = MemoryNetwork()
+    stage = Stage(network, [])
+    for place, id in enumerate(NODES):
+        link = network.link()
+        bus = Bus(id, link)
+        await bus.start()
+        plane = TwinPlane()
+        plane.advance(100 * place)  # as long as it is up
+        loop = PlaneLoop(plane)
+        endpoint, rtp, rtcp = plane.bind_udp("127.0.0.1", 0)
+        shelf = Shelf(Source(list(BLOCKS)))
+        ensemble = Ensemble(bus, shelf, loop, lambda endpoint=endpoint: endpoint)
+        ensemble.clocks._base += place * 7_000_000
+        ensemble.open(Place(("10.0.0.1" + str(place),), 8554, rtp, rtcp))
+        stage.nodes.append(Node(id, link, bus, plane, loop, endpoint, shelf, ensemble))
+    await stage.until(lambda: all(len(one.ensemble.places()) == 3 for one in stage.nodes))
+    for node in stage.nodes:
+        await node.ensemble.look()
+    running = asyncio.create_task(stage.run())
+    try:
+        yield stage
+    finally:
+        for node in stage.nodes:
+            await node.ensemble.close()
+            await node.bus.close()
+            node.plane.close()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def wanted() -> list[Wanted]:
+    return [Wanted(one.track.id, 6000 + 2 * n, 6001 + 2 * n)
+            for n, one in enumerate(MANIFEST.tracks)]  # fmt: skip
+
+
+async def play(conductor: Conductor, **wish: object) -> Started:
+    return await conductor.play(Wish(**wish), wanted(), VIEWER)  # type: ignore[arg-type]
+
+
+async def test_each_node_sends_its_blocks_and_together_they_are_the_title() -> None:
+    async with staged() as at:
+        conductor = at.conductor()
+        started = await play(conductor, speed=4.0)
+        assert (started.start_us, started.end_us, started.speed) == (0, 8_000_000, 4.0)
+        await at.until(lambda: len(at.sent) == PACKETS)
+        assert at.totals() == [*range(PACKETS)]
+        for member, node in enumerate(at.nodes):
+            mine = [one for one in at.sent if one.node == node.id]
+            assert {one.member for one in mine} == {member}
+            assert [one.number for one in mine] == [*range(len(mine))]
+            asked = {*node.shelf.source_.asked}  # the node with control reads the entry, too
+            assert asked == {block for block in range(len(BLOCKS)) if block % 3 == member}
+        # Interleaved as they are due, though every node's clock says something else.
+        order = [one.total for one in at.sent]
+        assert max(abs(total - place) for place, total in enumerate(order)) < 40
+        await at.until(lambda: at.byes == 2 * 3)
+
+
+async def test_a_seek_goes_on_with_each_nodes_numbers() -> None:
+    async with staged() as at:
+        conductor = at.conductor()
+        await play(conductor)
+        await at.until(lambda: len(at.sent) > 60)
+        started = await play(conductor, start_us=5_500_000)
+        assert started.start_us == 5_000_000
+        before = len(at.sent)
+        lanes = at.order(0).lanes
+        first = next(one.first for one in MANIFEST.blocks if one.due_us >= 5_000_000)
+        await at.until(lambda: len(at.sent) > before + 200)
+        jumped = [one for one in at.sent[before:] if one.total >= sum(first) - 60]
+        assert min(one.total for one in jumped) >= sum(first) - 3
+        for lane in lanes:
+            number = (started.starts[lane.track][0] - lane.sequence) & 0xFFFF
+            assert abs(number - first[lane.track]) <= 1
+        for node in at.nodes:
+            numbers = [one.number for one in at.sent if one.node == node.id]
+            assert numbers == [*range(len(numbers))]
+
+
+async def test_a_pause_and_another_speed_lose_nothing() -> None:
+    async with staged() as at:
+        conductor = at.conductor()
+        await play(conductor, speed=2.0)
+        await at.until(lambda: len(at.sent) > 100)
+        stood = await conductor.pause()
+        await asyncio.sleep(0.4)
+        count = len(at.sent)
+        await asyncio.sleep(0.3)
+        assert len(at.sent) == count
+        assert abs(conductor.position_us - stood) < 1_000
+        await play(conductor, speed=1.0)
+        await asyncio.sleep(0.4)
+        await play(conductor, speed=4.0)
+        await at.until(lambda: len(at.sent) == PACKETS)
+        assert at.totals() == [*range(PACKETS)]
+
+
+@pytest.mark.parametrize("dead", [1, 0])
+async def test_what_a_dead_node_would_have_sent_the_others_send(dead: int) -> None:
+    async with staged() as at:
+        await play(at.conductor(), speed=2.0)
+        await at.until(lambda: len(at.sent) > 150)
+        at.kill(dead)
+        await at.until(lambda: {*at.totals()} == {*range(PACKETS)})
+        alive = [n for n in range(3) if n != dead]
+        for n in alive:
+            order = at.order(n)
+            assert [one.number for one in order.present] == alive
+            assert order.rank == at.order(alive[0]).rank
+        # One noted it, the node with control or the first that is left.
+        assert [at.nodes[n].ensemble.counters["deaths"] for n in alive] == [1, 0]
+
+
+async def test_another_node_takes_control_and_the_higher_epoch_wins() -> None:
+    async with staged() as at:
+        conductor = at.conductor()
+        heard: list[Order] = []
+        at.nodes[0].ensemble.watch(SESSION, heard.append)
+        await play(conductor)
+        await at.until(lambda: len(at.sent) > 30)
+        old = at.order(0)
+        before = at.nodes[0].ensemble.parts[SESSION].position_us
+        taken = await at.nodes[2].ensemble.take_over(SESSION)
+        assert taken is not None
+        assert (taken.epoch, taken.controller) == (2, NODES[2])
+        await at.until(lambda: heard[-1].controller == NODES[2])
+        # It goes on by the other's clock without a jump.
+        for node in at.nodes:
+            assert abs(node.ensemble.parts[SESSION].position_us - before) < 500_000
+        with pytest.raises(WrongStateError, match="control"):
+            await play(conductor, start_us=0)
+        with pytest.raises(ConflictError):
+            await at.nodes[1].ensemble._take(replace(old, version=99))
+        assert await at.nodes[1].ensemble.take_over("f" * 32) is None
+        other = at.conductor(2)
+        await play(other, speed=4.0)
+        await at.until(lambda: len(at.sent) == PACKETS)
+        assert at.totals() == [*range(PACKETS)]
+
+
+async def test_what_is_over_does_not_begin_again_by_a_late_order() -> None:
+    async with staged() as at:
+        conductor = at.conductor()
+        await play(conductor)
+        late = at.order(1)
+        conductor.close()
+        await at.until(lambda: not any(node.ensemble.parts for node in at.nodes))
+        await at.nodes[1].ensemble._take(late)
+        assert at.nodes[1].ensemble.order(SESSION) is None
+        assert all(not node.plane.senders for node in at.nodes)
+
+
+async def test_a_node_without_room_refuses_a_new_session_and_nothing_is_left_of_it() -> None:
+    async with staged() as at:
+        admission = Admission(lambda: Budgets(streams=0), lambda manifest: {})
+        at.nodes[1].shelf.admission = admission
+        with pytest.raises(BusyError):
+            await play(at.conductor())
+        await at.until(lambda: not any(node.ensemble.parts for node in at.nodes))
+        assert at.nodes[1].ensemble.counters["orders_refused"] == 1
+
+
+async def test_a_node_that_does_not_know_the_title_is_left_out() -> None:
+    async with staged() as at:
+        at.nodes[2].shelf.known = False
+        await play(at.conductor(), speed=4.0)
+        await at.until(lambda: {*at.totals()} == {*range(PACKETS)})
+        assert {one.node for one in at.sent} == {*NODES[:2]}
+
+
+async def test_a_player_that_is_silent_ends_it_at_each_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with staged() as at:
+        await play(at.conductor())
+        monkeypatch.setattr("heliograph.vod.bipartite.ensemble.SILENCE", 0.0)
+        await at.nodes[0].ensemble.look()
+        assert at.nodes[0].ensemble.order(SESSION) is None
+        assert at.nodes[1].ensemble.order(SESSION) is not None
+        assert at.nodes[0].ensemble.counters["silent"] == 1
+
+
+async def test_what_is_no_order_is_refused_with_a_typed_error() -> None:
+    async with staged() as at:
+        with pytest.raises(Exception, match="malformed order"):
+            await at.nodes[0].bus.call(NODES[1], "bipartite.order", {"id": 5})
+        with pytest.raises(NotFoundError):
+            await at.nodes[0].ensemble._take(replace(ORDER, controller=NODES[0], title="other"))
