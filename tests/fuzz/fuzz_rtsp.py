@@ -24,6 +24,7 @@ from heliograph.protocols.rtsp import (
     headers,
 )
 from heliograph.protocols.rtsp.auth import parse_authorization, parse_challenges
+from heliograph.protocols.rtsp.sharing import parse_nodes
 from heliograph.protocols.rtsp.targets import parse_target
 
 SDP = "v=0\r\nm=video 0 RTP/AVP 32\r\na=control:trackID=0\r\nm=audio 0 RTP/AVP 0\r\na=control:1\r\n"
@@ -35,6 +36,7 @@ VALUES = (
     headers.parse_scale,
     parse_authorization,
     parse_target,
+    parse_nodes,
 )
 
 
@@ -72,6 +74,9 @@ def _values(data: bytes) -> None:
             continue
     with contextlib.suppress(MalformedError):
         parse_challenges([text])
+    with contextlib.suppress(MalformedError):
+        nodes = parse_nodes(text)
+        assert parse_nodes(nodes.serialize()) == nodes
     with contextlib.suppress(MalformedError):
         for transport in headers.parse_transports(text):
             headers.parse_transports(transport.serialize())
@@ -118,7 +123,9 @@ def _answer(session: ServerSession, event: object, choice: int) -> None:
 
 
 def _client(pieces: list[bytes], choice: int) -> None:
-    client = ClientSession("rtsp://a:b@host/demo", cnonce="0123456789abcdef")
+    udp = bool(choice & 0x10)
+    client = ClientSession("rtsp://a:b@host/demo", cnonce="0123456789abcdef", share=udp)
+    wanted = Transport(client_port=(2, 3)) if udp else Transport(lower="TCP", interleaved=(0, 1))
     if choice & 0x80:
         client.announce(SDP, 0.0)
     else:
@@ -131,7 +138,7 @@ def _client(pieces: list[bytes], choice: int) -> None:
         while (event := client.next_event()) is not None:
             try:
                 if isinstance(event, events.Described | events.Announced):
-                    client.setup([(0, Transport(lower="TCP", interleaved=(0, 1)))], now)
+                    client.setup([(0, wanted)], now)
                 elif isinstance(event, events.Ready):
                     client.play(now)
             except (WrongStateError, HelioError):

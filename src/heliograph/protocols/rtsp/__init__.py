@@ -3,7 +3,7 @@
 ``messages`` cuts bytes into messages, ``headers``, ``targets`` and ``auth`` read what they say,
 ``states`` holds the tables, ``server`` and ``client`` are the two machines, ``events`` what they
 tell their adapters. The server's machine asks ``requests``, ``addressing``, ``negotiation`` and
-``guard`` and ``playing``, the client's ``replies``.
+``guard`` and ``playing``, the client's ``replies`` and ``sharing``.
 """
 
 from heliograph.protocols.rtsp.auth import Authenticator, Verdict

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
 from heliograph.model.errors import (
@@ -19,7 +19,9 @@ from heliograph.model.errors import (
     RemoteError,
     WrongStateError,
 )
+from heliograph.protocols.bipartite import extension_ids
 from heliograph.protocols.rtsp.auth import Answerer, parse_challenges
+from heliograph.protocols.rtsp.calls import KEEPALIVE, RESTART, TAKE_OVER, Call
 from heliograph.protocols.rtsp.events import (
     Announced,
     ClientEvent,
@@ -27,11 +29,13 @@ from heliograph.protocols.rtsp.events import (
     Ended,
     Failed,
     Frame,
+    NodesTold,
     Paused,
     Playing,
     Ready,
     Recording,
     Redirected,
+    TakenOver,
     TrackReady,
     TransportRefused,
 )
@@ -58,6 +62,7 @@ from heliograph.protocols.rtsp.replies import (
     read_speed,
     refusal,
 )
+from heliograph.protocols.rtsp.sharing import Sharing
 from heliograph.protocols.rtsp.states import REASONS, TRANSITIONS, State
 from heliograph.protocols.rtsp.targets import without_credentials
 from heliograph.protocols.sdp import (
@@ -67,31 +72,16 @@ from heliograph.protocols.sdp import (
 
 #: Seconds a server may take for an answer. Cameras that wake an encoder take three or four.
 RESPONSE_TIMEOUT = 10.0
+#: The same in sessions that several nodes send: another one can be asked instead.
+SHARED_TIMEOUT = 2.0
+#: Seconds between signs of life in those: nothing else tells that the controlling node is gone.
+SHARED_KEEPALIVE = 5.0
 #: Requests that may wait; a session with ``sdp.MAX_MEDIA`` tracks sets each up.
 MAX_WAITING = 128
 #: Times one request is sent again for 401: once with credentials, once for a nonce gone stale.
 MAX_ATTEMPTS = 2
 
 _ANSWERED = ("OPTIONS", "GET_PARAMETER", "SET_PARAMETER", "PLAY_NOTIFY")
-_KEEPALIVE = "keepalive"
-
-
-@dataclass(slots=True)
-class _Call:
-    """A request to be sent, or under way."""
-
-    method: str
-    url: str = field(repr=False)
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = field(default=b"", repr=False)
-    track: int = -1
-    transport: Transport | None = None
-    last_setup: bool = False
-    purpose: str = ""
-    attempts: int = 0
-    cseq: int = 0
-    session: str | None = None
-    """Session to name where it is not the current one."""
 
 
 class ClientSession:
@@ -106,11 +96,13 @@ class ClientSession:
         cnonce: str,
         user_agent: str = "heliograph",
         response_timeout: float = RESPONSE_TIMEOUT,
+        share: bool = False,
         now: float = 0.0,
     ) -> None:
         """``url``: absolute; user and password in it hold where none are given.
 
-        ``cnonce``: at least 64 random bits as text, for Digest. ``now``: seconds, any origin.
+        ``cnonce``: at least 64 random bits as text, for Digest. ``share``: have several nodes send
+        a title by UDP where the server offers it. ``now``: seconds, any origin.
         """
         if not username and "@" in url:
             try:
@@ -125,8 +117,8 @@ class ClientSession:
         self._response_timeout = response_timeout
         self._now = now
         self._parser = MessageParser()
-        self._waiting: deque[_Call] = deque()
-        self._current: _Call | None = None
+        self._waiting: deque[Call] = deque()
+        self._current: Call | None = None
         self._sent_at = 0.0
         self._cseq = 0
         self._events: deque[ClientEvent] = deque()
@@ -136,6 +128,7 @@ class ClientSession:
         """How the server calls itself, as far as it does."""
         self._urls = Urls(self.url)
         self._announced = False
+        self._share = share
         self.closing = False
         """Whether the connection is to be closed once ``data_to_send`` has been sent."""
         self._forget_session()
@@ -152,17 +145,20 @@ class ClientSession:
         """Seconds after which the server would end a session without signs of life."""
         self.transports: dict[int, Transport] = {}
         """Agreed transport of each track that was set up, in that order."""
+        self.sharing = Sharing(self._share, self.url)
+        """Whether several nodes send it, and which."""
         self._keepalive_at: float | None = None
 
     # --- what the adapter asks for --------------------------------------------------------------
 
     def connect(self, now: float) -> None:
         """Ask what the server can do (OPTIONS). Optional; tells how to keep the session alive."""
-        self._call(_Call("OPTIONS", self.url), now)
+        self._call(Call("OPTIONS", self.url), now)
 
     def describe(self, now: float) -> None:
         """Ask for the description; gives ``Described``."""
-        self._call(_Call("DESCRIBE", self.url, (("Accept", "application/sdp"),)), now)
+        headers = (("Accept", "application/sdp"), *self.sharing.wanted)
+        self._call(Call("DESCRIBE", self.url, headers), now)
 
     def announce(self, sdp: str, now: float) -> None:
         """Describe what will be sent; gives ``Announced``. Track ids are places in ``sdp``."""
@@ -171,7 +167,7 @@ class ClientSession:
         self._urls = Urls.of(description, self.url)
         self._announced = True
         headers = (("Content-Type", "application/sdp"),)
-        self._call(_Call("ANNOUNCE", self.url, headers, sdp.encode("utf-8")), now)
+        self._call(Call("ANNOUNCE", self.url, headers, sdp.encode("utf-8")), now)
 
     def setup(self, tracks: Sequence[tuple[int, Transport]], now: float) -> None:
         """Set up tracks, each with one transport; gives ``TrackReady`` for each, then ``Ready``.
@@ -183,13 +179,15 @@ class ClientSession:
         if any(not 0 <= track < len(self._urls.tracks) for track, _ in tracks):
             raise NotFoundError("no such track", subject="rtsp")
         if self.session_id is not None:
-            self._call(_Call("TEARDOWN", self._urls.aggregate, purpose="restart"), now)
+            self._call(Call("TEARDOWN", self._urls.aggregate, purpose=RESTART), now)
         for position, (track, wanted) in enumerate(tracks):
             transport = replace(wanted, mode="RECORD") if self._announced else wanted
-            call = _Call(
+            unicast = not transport.is_tcp and not transport.multicast
+            shared = self.sharing.wanted if unicast else ()
+            call = Call(
                 "SETUP",
                 self._urls.tracks[track],
-                (("Transport", transport.serialize()),),
+                (("Transport", transport.serialize()), *shared),
                 track=track,
                 transport=transport,
                 last_setup=position == len(tracks) - 1,
@@ -206,20 +204,31 @@ class ClientSession:
             headers.append(("Range", range.serialize()))
         if speed is not None:
             headers.append(("Speed", f"{speed:.4f}"))
-        self._call(_Call("PLAY", self._urls.aggregate, tuple(headers)), now)
+        self._call(Call("PLAY", self._urls.aggregate, tuple(headers)), now)
 
     def record(self, now: float) -> None:
         """Start sending; gives ``Recording``."""
-        self._call(_Call("RECORD", self._urls.aggregate, (("Range", "npt=0.000-"),)), now)
+        self._call(Call("RECORD", self._urls.aggregate, (("Range", "npt=0.000-"),)), now)
 
     def pause(self, now: float) -> None:
         """Pause; gives ``Paused``."""
-        self._call(_Call("PAUSE", self._urls.aggregate), now)
+        self._call(Call("PAUSE", self._urls.aggregate), now)
 
     def teardown(self, now: float) -> None:
         """End the session; gives ``Ended``. What waits is not sent any more."""
         self._waiting.clear()
-        self._call(_Call("TEARDOWN", self._urls.aggregate), now)
+        self._call(Call("TEARDOWN", self._urls.aggregate), now)
+
+    def take_over(self, other: ClientSession, now: float) -> None:
+        """Go on with a shared session whose control was lost, at another node; gives
+        ``TakenOver``, or ``Failed`` where that node does not know it."""
+        if not other.sharing.agreed or self.session_id is not None:
+            raise WrongStateError("no shared session to take over", subject="rtsp")
+        self._urls = other._urls.at(self.url)
+        self.state, self.transports = other.state, dict(other.transports)
+        self.session_id, self.session_timeout = other.session_id, other.session_timeout
+        self.sharing = replace(other.sharing, url=self.url)
+        self._call(Call("GET_PARAMETER", self.url, purpose=TAKE_OVER), now)
 
     def track_url(self, track: int) -> str:
         """The SETUP URL of a track."""
@@ -277,7 +286,9 @@ class ClientSession:
         if self.closing:
             return None
         if self._current is not None:
-            return self._sent_at + self._response_timeout
+            patience = self._response_timeout
+            shared = self.sharing.agreed
+            return self._sent_at + (min(patience, SHARED_TIMEOUT) if shared else patience)
         return self._keepalive_at
 
     def handle_timer(self, now: float) -> None:
@@ -292,11 +303,11 @@ class ClientSession:
             return
         method = "GET_PARAMETER" if "GET_PARAMETER" in self._public else "OPTIONS"
         self._keepalive_at = None
-        self._call(_Call(method, self._urls.aggregate, purpose=_KEEPALIVE), now)
+        self._call(Call(method, self._urls.aggregate, purpose=KEEPALIVE), now)
 
     # --- sending --------------------------------------------------------------------------------
 
-    def _call(self, call: _Call, now: float) -> None:
+    def _call(self, call: Call, now: float) -> None:
         self._now = now
         if self.closing:
             raise WrongStateError("the connection is closing", subject="rtsp")
@@ -309,7 +320,7 @@ class ClientSession:
         if self._current is None and self._waiting and not self.closing:
             self._send(self._waiting.popleft())
 
-    def _send(self, call: _Call) -> None:
+    def _send(self, call: Call) -> None:
         self._cseq += 1
         call.cseq, self._current, self._sent_at = self._cseq, call, self._now
         headers = [("CSeq", str(self._cseq)), ("User-Agent", self._user_agent)]
@@ -370,6 +381,10 @@ class ClientSession:
             return
         self._current = None
         if 200 <= response.status < 300:
+            again = bool(self.transports)
+            if self.sharing.learn(call.method, call.headers, response.headers, again=again):
+                assert self.sharing.nodes is not None
+                self._events.append(NodesTold(self.sharing.nodes))
             self._take_success(call, response)
         else:
             self._take_refusal(call, response)
@@ -381,7 +396,7 @@ class ClientSession:
         if public is not None:
             self._public = parse_tokens(public)
 
-    def _try_again(self, call: _Call, response: Response) -> bool:
+    def _try_again(self, call: Call, response: Response) -> bool:
         if self._answerer is None:
             return False
         challenges = parse_challenges(response.headers.get_all("www-authenticate"))
@@ -393,7 +408,7 @@ class ClientSession:
         self._send(call)
         return True
 
-    def _take_refusal(self, call: _Call, response: Response) -> None:
+    def _take_refusal(self, call: Call, response: Response) -> None:
         location = response.headers.get("location")
         if response.status in (301, 302, 303, 305) and location is not None:
             self._waiting.clear()
@@ -402,7 +417,9 @@ class ClientSession:
         elif response.status == 461 and call.method == "SETUP":
             self._waiting.clear()
             self._events.append(TransportRefused(call.track))
-        elif call.purpose == _KEEPALIVE and response.status not in (401, 454):
+        elif call.purpose == TAKE_OVER:
+            self._fail(refusal(call.method, response, self.url))
+        elif call.purpose == KEEPALIVE and response.status not in (401, 454):
             self._public -= {call.method}  # any answer is a sign of life; ask otherwise next time
         elif call.method == "OPTIONS":
             pass  # servers that refuse OPTIONS may serve everything else
@@ -411,7 +428,7 @@ class ClientSession:
         else:
             self._fail(refusal(call.method, response, self.url))
 
-    def _take_success(self, call: _Call, response: Response) -> None:
+    def _take_success(self, call: Call, response: Response) -> None:
         match call.method:
             case "DESCRIBE":
                 self._take_description(response)
@@ -430,23 +447,27 @@ class ClientSession:
                 self._events.append(Paused())
             case "TEARDOWN":
                 self._ended(call)
+            case "GET_PARAMETER" if call.purpose == TAKE_OVER:
+                self._events.append(TakenOver())
 
     def _move(self, method: str) -> None:
         if (self.state, method) not in TRANSITIONS:
             raise WrongStateError(f"{method} in state {self.state}", subject="rtsp")
         self.state = TRANSITIONS[self.state, method]
 
-    def _ended(self, call: _Call) -> None:
+    def _ended(self, call: Call) -> None:
         self._forget_session()
-        if call.purpose != "restart":
+        if call.purpose != RESTART:
             self.closing = True
             self._events.append(Ended(by_server=False))
 
     def _take_description(self, response: Response) -> None:
         tracks, description, self._urls = read_description(response, self.url)
+        self._share &= None not in extension_ids(description)
+        self.sharing.offered = self._share
         self._events.append(Described(tracks, description, response.body))
 
-    def _take_setup(self, call: _Call, response: Response) -> None:
+    def _take_setup(self, call: Call, response: Response) -> None:
         session = response.headers.get("session")
         if session is not None:
             shown = parse_session(session)
@@ -470,4 +491,5 @@ class ClientSession:
     def _schedule_keepalive(self) -> None:
         if self.session_id is not None:
             # Half the time-out: one lost or late request does not end the session.
-            self._keepalive_at = self._now + max(1.0, self.session_timeout / 2)
+            most = SHARED_KEEPALIVE if self.sharing.agreed else self.session_timeout
+            self._keepalive_at = self._now + min(most, max(1.0, self.session_timeout / 2))

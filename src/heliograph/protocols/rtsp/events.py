@@ -12,6 +12,7 @@ from typing import TypeAlias
 from heliograph.model.errors import HelioError
 from heliograph.model.media import Track
 from heliograph.protocols.rtsp.headers import Range, RtpInfo, Transport
+from heliograph.protocols.rtsp.sharing import Nodes
 from heliograph.protocols.rtsp.targets import Target
 from heliograph.protocols.sdp import SessionDescription
 
@@ -222,6 +223,19 @@ class Playing:
 
 
 @dataclass(frozen=True, slots=True)
+class NodesTold:
+    """The server tells who sends a shared session. Comes before what it was told with."""
+
+    nodes: Nodes
+    """All of them; those told before do not send any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """The session is controlled by way of this connection from now on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recording:
     """RECORD succeeded: send."""
 
@@ -283,6 +297,8 @@ ClientEvent: TypeAlias = (
     | TrackReady
     | Ready
     | Playing
+    | NodesTold
+    | TakenOver
     | Recording
     | Paused
     | Frame

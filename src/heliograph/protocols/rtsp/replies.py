@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from heliograph.model.errors import (
     ForbiddenError,
@@ -69,6 +70,15 @@ class Urls:
             without_credentials(aggregate_url(description, base)),
             tuple(without_credentials(urls[d.index]) for d in described_tracks(description)),
         )
+
+    def at(self, url: str) -> Urls:
+        """The same at the server of another URL."""
+        place = urlsplit(url)
+
+        def moved(one: str) -> str:
+            return urlsplit(one)._replace(scheme=place.scheme, netloc=place.netloc).geturl()
+
+        return Urls(moved(self.aggregate), tuple(map(moved, self.tracks)))
 
 
 def read_description(
