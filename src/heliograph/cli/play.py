@@ -18,9 +18,9 @@ from heliograph.model.errors import HelioError, NotFoundError, ResourceError
 
 if TYPE_CHECKING:
     from heliograph.player.audio import Speaker
-    from heliograph.player.network import Stream
     from heliograph.player.options import PlayOptions
     from heliograph.player.session import Player
+    from heliograph.player.streams import Stream
     from heliograph.player.terminal import Statistics
     from heliograph.player.video import Window
     from heliograph.player.writing import Writer
@@ -59,6 +59,10 @@ def command(
         typer.Option(help="Write a file: .mp4, .mkv, .ts as it came; .yuv, .wav decoded."),
     ] = None,
     tcp: Annotated[bool, typer.Option("--tcp", help="Media within the RTSP connection.")] = False,
+    gathered: Annotated[
+        bool,
+        typer.Option("--gathered", help="One server sends, though all nodes of a volume could."),
+    ] = False,
     start: Annotated[
         float | None, typer.Option(min=0, help="Seconds from the title's beginning.")
     ] = None,
@@ -92,6 +96,7 @@ def command(
     windowed = not (stats or write or as_json)
     options = PlayOptions(
         tcp=tcp,
+        gathered=gathered,
         start=start,
         seconds=seconds,
         buffer=buffer,

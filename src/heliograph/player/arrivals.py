@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from heliograph.protocols.bipartite import Mark
 from heliograph.protocols.rtp import MAX_DROPOUT, RtpPacket, Unwrapper, sequence_distance
 
 
@@ -18,7 +19,7 @@ class Arrival:
     node: int
     """Which node sent it; 0 where one server sends all."""
     node_sequence: int
-    """Place in what that node sends of this stream, without wraps; gaps in it are its losses."""
+    """Place in what that node sends, of this stream or of all, without wraps; gaps are losses."""
     packet: RtpPacket = field(repr=False)
     time: float
     """When it came: seconds of the player's clock."""
@@ -64,3 +65,30 @@ class Numbering:
         self._wild = None
         self._newest = max(self._newest, number)
         return Arrival(self._stream, number, 0, number, packet, now)
+
+
+class SharedNumbering:
+    """Numbers the packets of one session that several nodes send.
+
+    In a stream they go by RTP's sequence numbers, which are the title's and do not restart: packets
+    of different nodes come interleaved, and by some hundred milliseconds out of order.
+    """
+
+    def __init__(self) -> None:
+        self._streams: dict[int, Unwrapper] = {}
+        self._nodes: dict[int, Unwrapper] = {}
+
+    def number(self, stream: int, packet: RtpPacket, mark: Mark, now: float) -> Arrival:
+        """A packet of a node that is known to send."""
+        streams = self._streams.setdefault(stream, Unwrapper.sequence())
+        nodes = self._nodes.setdefault(mark.node, Unwrapper(32))
+        number = streams.extend(packet.sequence_number)
+        return Arrival(stream, number, mark.node, nodes.extend(mark.sent), packet, now)
+
+    def restart(self) -> None:
+        """After a seek places in the streams are others; nodes count on."""
+        self._streams.clear()
+
+    def forget(self, node: int) -> None:
+        """It does not send any more."""
+        self._nodes.pop(node, None)

@@ -59,7 +59,7 @@ class Beginning:
         if self._enough_since is None:
             self._enough_since = now
         # Channels' streams are laid on one axis by sender reports; these come soon, if at all.
-        related = all(feed.related for feed in self._feeds)
+        related = all(feed.incoming.related for feed in self._feeds)
         return related or now - self._enough_since >= RELATE_PATIENCE
 
     def position(self) -> float:

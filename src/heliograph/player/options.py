@@ -13,6 +13,8 @@ class PlayOptions:
 
     tcp: bool = False
     """Media within the RTSP connection from the start."""
+    gathered: bool = False
+    """Have one server send a title's packets, though all nodes that hold it could."""
     start: float | None = None
     """Seconds from the beginning of titles."""
     seconds: float | None = None

@@ -1,4 +1,4 @@
-"""One stream's way from packets to what is shown: buffer, losses, depacketizer, decoder.
+"""One stream's way from packets to what is shown: buffer, depacketizer, decoder.
 
 Between the event loop's ticks nothing happens here; decoding goes on in its own thread.
 """
@@ -13,7 +13,6 @@ from heliograph.model.media import Kind, Track
 from heliograph.player.arrivals import Arrival
 from heliograph.player.buffer import CircularBuffer, Put
 from heliograph.player.decode import Decoder
-from heliograph.player.retransmission import Request, Retransmission
 from heliograph.protocols import payload
 from heliograph.protocols.payload import AccessUnit
 from heliograph.protocols.rtp import RtpPacket, timestamp_distance
@@ -50,7 +49,6 @@ class Pipeline:
         self.stream = stream
         self.track = track
         self.buffer: CircularBuffer[_Held] = CircularBuffer(seconds=seconds, max_bytes=max_bytes)
-        self.retransmission = Retransmission(stream, margin=DECODE_LEAD + ASK_MARGIN)
         self.decoder = decoder
         self.units = 0
         """Whole units taken out of the buffer."""
@@ -68,14 +66,9 @@ class Pipeline:
     def is_video(self) -> bool:
         return self.track.kind is Kind.VIDEO
 
-    def arrived(self, arrival: Arrival, media: float, position: float, repeats: bool) -> None:
-        """A packet came. ``position``: media time being shown; ``repeats``: whether its sender
-        sends again what is asked for."""
+    def arrived(self, arrival: Arrival, media: float) -> None:
+        """A packet came."""
         packet = arrival.packet
-        if repeats:
-            self.retransmission.arrived(
-                arrival.node, arrival.node_sequence, media, arrival.time, position
-            )
         held = _Held(packet, media - self._moved)
         if self.buffer.put(arrival.number, media, len(packet.payload), held) is Put.KEPT:
             self.newest = max(self.newest, media)
@@ -87,10 +80,6 @@ class Pipeline:
         self._moved += seconds
         if self._last is not None:
             self._last = (self._last[0], self._last[1] + seconds)
-
-    def requests(self, now: float, position: float) -> list[Request]:
-        """What is to be asked for again."""
-        return self.retransmission.requests(now, position)
 
     def advance(self, position: float) -> None:
         """Hand over to the decoder what is due soon."""
@@ -139,7 +128,6 @@ class Pipeline:
     def restarted(self, start: float) -> None:
         """Media begin anew at ``start``: after a seek."""
         self.buffer.clear()
-        self.retransmission.clear()
         self._depacketizer = payload.depacketizer(self.track)
         self._last = None
         self._finished = False

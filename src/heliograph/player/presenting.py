@@ -10,7 +10,7 @@ from av.video.frame import VideoFrame
 
 from heliograph.model.media import Kind
 from heliograph.player.decode import Decoded, Picture, Sound
-from heliograph.player.network import Stream
+from heliograph.player.streams import Stream
 from heliograph.player.synchrony import Skews
 from heliograph.player.video import Command
 from heliograph.player.writing import Writer

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from heliograph.model.errors import MalformedError
 from heliograph.protocols import rtcp
-from heliograph.protocols.rtp import JitterEstimator, LossAccount, RtpPacket
+from heliograph.protocols.rtp import MAX_MISORDER, JitterEstimator, LossAccount, RtpPacket
+
+
+class Heard(NamedTuple):
+    """What a compound of the sender's told."""
+
+    report: rtcp.SenderReport | None
+    goodbye: bool
+    """Nothing more comes from who sent it (BYE)."""
 
 
 class Reception:
     """Counts the packets of one track."""
 
-    def __init__(self, clock_rate: int) -> None:
+    def __init__(self, clock_rate: int, *, misorder: int = MAX_MISORDER) -> None:
+        """``misorder``: packets that one may come behind others without being of a new count."""
         self.packets = 0
         self.bytes = 0
         """Payload received."""
         self.malformed = 0
         """Datagrams that are not what they should be."""
-        self.ended = False
-        """Whether the sender said that nothing more comes (BYE)."""
         self.ssrc: int | None = None
-        self._account = LossAccount()
+        self._misorder = misorder
+        self._account = LossAccount(misorder)
         self._jitter = JitterEstimator(clock_rate)
         self._heard: tuple[int, int] | None = None  # middle of the last report's NTP, when it came
 
@@ -31,23 +41,21 @@ class Reception:
         self._account.update(packet.sequence_number)
         self._jitter.update(now, packet.timestamp)
 
-    def take_rtcp(self, data: bytes, unix_us: int) -> rtcp.SenderReport | None:
-        """A compound came; the sender report in it."""
+    def take_rtcp(self, data: bytes, unix_us: int) -> Heard:
+        """A compound came."""
         try:
             packets = rtcp.parse(data)
         except MalformedError:
             self.malformed += 1
-            return None
-        found = None
+            return Heard(None, False)
+        found, goodbye = None, False
         for packet in packets:
             if isinstance(packet, rtcp.SenderReport):
                 found = packet
                 self._heard = (rtcp.ntp_middle(packet.ntp), unix_us)
-            elif isinstance(packet, rtcp.Bye) and (
-                self.ssrc is None or self.ssrc in packet.sources
-            ):
-                self.ended = True
-        return found
+            elif isinstance(packet, rtcp.Bye):
+                goodbye |= self.ssrc is None or self.ssrc in packet.sources
+        return Heard(found, goodbye)
 
     @property
     def lost(self) -> int:
@@ -85,5 +93,4 @@ class Reception:
 
     def restart(self) -> None:
         """Numbers begin elsewhere: after a seek."""
-        self._account = LossAccount()
-        self.ended = False
+        self._account = LossAccount(self._misorder)

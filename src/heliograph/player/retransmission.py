@@ -1,8 +1,8 @@
 """Selective retransmission: what is missing is asked for once, where it can still be in time. Pure.
 
-Each node numbers what it sends of a stream; a gap in these numbers is a loss, and tells whom to
-ask (Yima-2). Whether an answer can be in time is judged by the measured round trip and by how far
-the playout is from the place of the loss.
+Each node numbers what it sends, of a stream or of all together; a gap in these numbers is a loss,
+and tells whom to ask (Yima-2). Whether an answer can be in time is judged by the round trip
+measured to that node, and by how far the playout is from the place of the loss.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ PATIENCE = 0.01
 MAX_MISSING = 512
 #: A gap of more is an outage or a restart; asking for it would add load where there is too much.
 MAX_GAP = 256
-#: Nodes that may send one stream.
+#: Nodes that may send one session, those included that were started anew.
 MAX_NODES = 256
+#: Media times of a node's packets that are further apart, in seconds, belong to different blocks:
+#: it is not known to which of both a packet between them belongs.
+BLOCK_STEP = 0.5
 #: Numbers in one request: a generic NACK with 16 fields (RFC 4585 §6.2.1) names as many.
 MAX_IN_REQUEST = 64
 #: Retransmissions asked for are remembered so long for counting what comes; seconds.
@@ -65,7 +68,8 @@ class RoundTrip:
 class Request:
     """Ask ``node`` to send these numbers of its own count once more."""
 
-    stream: int
+    stream: int | None
+    """``None`` where it counts over all streams."""
     node: int
     sequences: tuple[int, ...]
 
@@ -91,8 +95,10 @@ class Counters:
 
 @dataclass(slots=True)
 class _Node:
-    highest: int
-    due: float  # media time of the highest
+    highest: int | None = None
+    due: float = 0.0  # media time of the highest
+    counters: Counters = field(default_factory=Counters)
+    round_trip: RoundTrip = field(default_factory=RoundTrip)
     missing: OrderedDict[int, tuple[float, float]] = field(default_factory=OrderedDict)
     # number -> (when it was noticed, media time by which it is needed)
     asked: OrderedDict[int, tuple[float, float]] = field(default_factory=OrderedDict)
@@ -100,13 +106,13 @@ class _Node:
 
 
 class Retransmission:
-    """The losses of one stream."""
+    """The losses of one stream, or of all that nodes count together."""
 
-    def __init__(self, stream: int, *, patience: float = PATIENCE, margin: float = 0.0) -> None:
+    def __init__(
+        self, stream: int | None, *, patience: float = PATIENCE, margin: float = 0.0
+    ) -> None:
         """``margin``: seconds an answer must be here before it is played, for the decoder."""
         self.stream = stream
-        self.counters = Counters()
-        self.round_trip = RoundTrip()
         self._patience = patience
         self._margin = margin
         self._nodes: dict[int, _Node] = {}
@@ -115,36 +121,40 @@ class Retransmission:
         """A packet came. ``due``: its media time; ``position``: media time being played."""
         known = self._nodes.get(node)
         if known is None:
-            if len(self._nodes) < MAX_NODES:
-                self._nodes[node] = _Node(sequence, due)
-            return
-        if sequence > known.highest:
-            self._gap(known, sequence, now)
+            if len(self._nodes) >= MAX_NODES:
+                return
+            known = self._nodes[node] = _Node()
+        if known.highest is None:
+            known.highest, known.due = sequence, due
+        elif sequence > known.highest:
+            self._gap(known, known.highest + 1, sequence, due, now)
             known.highest, known.due = sequence, due
         elif sequence in known.missing:
             del known.missing[sequence]
-            self.counters.reordered += 1
+            known.counters.reordered += 1
         elif sequence in known.asked:
             asked_at, _ = known.asked.pop(sequence)
-            self.round_trip.update(now - asked_at)
+            known.round_trip.update(now - asked_at)
             if due - position >= self._margin:
-                self.counters.recovered += 1
+                known.counters.recovered += 1
             else:
-                self.counters.late += 1
+                known.counters.late += 1
 
-    def _gap(self, node: _Node, sequence: int, now: float) -> None:
-        count = sequence - node.highest - 1
+    def _gap(self, node: _Node, first: int, sequence: int, due: float, now: float) -> None:
+        counters, count = node.counters, sequence - first
         if count > MAX_GAP:
-            self.counters.lost += count
-            self.counters.dropped += count
+            counters.lost += count
+            counters.dropped += count
             return
-        for number in range(node.highest + 1, sequence):
+        # Needed no sooner than what came before it: the safe side. Between two blocks of a node,
+        # where others have sent meanwhile, that would give up what opens the second one.
+        needed = node.due if due - node.due < BLOCK_STEP else due
+        for number in range(first, sequence):
             if len(node.missing) >= MAX_MISSING:
                 node.missing.popitem(last=False)
-                self.counters.lost += 1
-                self.counters.dropped += 1
-            # Needed no sooner than what came before it: the safe side.
-            node.missing[number] = (now, node.due)
+                counters.lost += 1
+                counters.dropped += 1
+            node.missing[number] = (now, needed)
 
     def requests(self, now: float, position: float) -> list[Request]:
         """What to ask for now. ``position``: media time being played, which runs at 1."""
@@ -155,13 +165,13 @@ class Retransmission:
                 if now - noticed < self._patience:
                     break  # those behind were noticed no sooner
                 del node.missing[number]
-                self.counters.lost += 1
-                if due - position - self._margin < self.round_trip.bound:
-                    self.counters.hopeless += 1
+                node.counters.lost += 1
+                if due - position - self._margin < node.round_trip.bound:
+                    node.counters.hopeless += 1
                     continue
                 wanted.append(number)
                 node.asked[number] = (now, due)
-            self.counters.asked += len(wanted)
+            node.counters.asked += len(wanted)
             for at in range(0, len(wanted), MAX_IN_REQUEST):
                 chosen = tuple(wanted[at : at + MAX_IN_REQUEST])
                 made.append(Request(self.stream, name, chosen))
@@ -176,6 +186,20 @@ class Retransmission:
             del node.asked[number]
 
     @property
+    def counters(self) -> Counters:
+        """Of all nodes."""
+        total = Counters()
+        for node in self._nodes.values():
+            for name in Counters.__slots__:
+                setattr(total, name, getattr(total, name) + getattr(node.counters, name))
+        return total
+
+    def of(self, node: int) -> Counters:
+        """Of one node."""
+        known = self._nodes.get(node)
+        return Counters() if known is None else known.counters
+
+    @property
     def waiting(self) -> int:
         """Gaps not yet called lost."""
         return sum(len(node.missing) for node in self._nodes.values())
@@ -188,5 +212,8 @@ class Retransmission:
         return min(firsts) + self._patience if firsts else None
 
     def clear(self) -> None:
-        """Forget gaps: after a seek numbers begin elsewhere."""
-        self._nodes.clear()
+        """Forget gaps: after a seek numbers begin elsewhere, or what is missing is of the past."""
+        for node in self._nodes.values():
+            node.highest = None
+            node.missing.clear()
+            node.asked.clear()

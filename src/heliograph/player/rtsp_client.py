@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 from heliograph.model.errors import HelioError, MalformedError, RemoteError
 from heliograph.model.media import Track
+from heliograph.player.ports import MediaPorts
+from heliograph.player.senders import Address
 from heliograph.protocols.rtsp import ClientSession, Range, Transport
 from heliograph.protocols.rtsp.events import (
     Announced,
@@ -30,15 +32,12 @@ from heliograph.protocols.rtsp.events import (
     Ready,
     Recording,
     Redirected,
+    TakenOver,
     TransportRefused,
 )
 
 #: Seconds to reach a server; beyond it nobody would call the server there.
 CONNECT_TIMEOUT = 5.0
-#: Bytes the kernel keeps for us on a media socket: 0.3 s of 50 Mbit/s. It may grant less.
-RECEIVE_BUFFER = 2 << 20
-#: Attempts to find a free even port with its odd neighbour (RFC 3550 §11).
-PORT_ATTEMPTS = 32
 #: A server that sends us further more often than this sends us in circles.
 MAX_REDIRECTS = 3
 
@@ -61,6 +60,13 @@ class Absent(RemoteError):
     """Nobody answers at the address; perhaps later."""
 
 
+class Dismissed(RemoteError):
+    """The server ended the session."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__("the server ended the session", subject=url)
+
+
 async def following(url: str, attempt: Callable[[str], Awaitable[T]]) -> T:
     """Do something at a URL, or where servers send us from there."""
     for _ in range(MAX_REDIRECTS):
@@ -74,8 +80,16 @@ async def following(url: str, attempt: Callable[[str], Awaitable[T]]) -> T:
 class RtspClient(asyncio.Protocol):
     """A connection and the session on it. Use as: open, then ``play`` or ``record``, then close."""
 
-    def __init__(self, url: str, *, key: str = "", on_packet: PacketCallback | None = None) -> None:
-        """``key``: shown as the password where the URL has none."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str = "",
+        on_packet: PacketCallback | None = None,
+        share: bool = False,
+    ) -> None:
+        """``key``: shown as the password where the URL has none. ``share``: ask for titles to be
+        sent by several nodes."""
         self._loop = asyncio.get_running_loop()
         user = "helio" if key and "@" not in url.partition("://")[2].partition("/")[0] else ""
         self.session = ClientSession(
@@ -83,6 +97,7 @@ class RtspClient(asyncio.Protocol):
             username=user,
             password=key if user else "",
             cnonce=secrets.token_hex(16),
+            share=share,
             now=self._loop.time(),
         )
         """The protocol's machine."""
@@ -96,7 +111,7 @@ class RtspClient(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._events: asyncio.Queue[ClientEvent] = asyncio.Queue()
-        self._sockets: dict[tuple[int, bool], asyncio.DatagramTransport] = {}
+        self._ports = MediaPorts(self.datagram)
         self._targets: dict[tuple[int, bool], tuple[str, int]] = {}
 
     # --- what callers ask for -------------------------------------------------------------------
@@ -169,15 +184,35 @@ class RtspClient(asyncio.Protocol):
         if self.udp:
             target = self._targets.get((track, rtcp))
             if target is not None:
-                self._sockets[track, rtcp].sendto(data, target)
+                self._ports.send(track, data, target, rtcp=rtcp)
         elif track in self.session.transports:
             self.session.send_frame(track, data, rtcp=rtcp)
             self._flush()
+
+    def send_to(self, track: int, data: bytes, address: Address, *, rtcp: bool = False) -> None:
+        """Send by UDP to somebody else than the server."""
+        self._ports.send(track, data, address, rtcp=rtcp)
+
+    async def take_over(self, other: RtspClient) -> None:
+        """After ``open``: go on with a session that several nodes send, and whose connection was
+        lost. The other client has no session and no ports any more then."""
+        self.session.take_over(other.session, self._loop.time())
+        self._pump()
+        await self._expect(TakenOver)
+        self.udp = other.udp
+        self._targets = other._targets
+        self._ports, other._ports = other._ports, self._ports
+        self._ports.on_datagram = self.datagram
 
     @property
     def unsent(self) -> int:
         """Bytes that wait for the connection to take them."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    @property
+    def dropped(self) -> int:
+        """Packets that found our UDP sockets full."""
+        return self._ports.dropped
 
     async def close(self, timeout: float = 1.0) -> None:
         """End the session with TEARDOWN if there is one, and everything else."""
@@ -187,9 +222,12 @@ class RtspClient(asyncio.Protocol):
                 self._pump()
                 async with asyncio.timeout(timeout):
                     await self._expect(Ended)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """End everything but the session, without a word; harmless twice."""
         self.session.closing = True
-        for datagrams in self._sockets.values():
-            datagrams.close()
+        self._ports.close()
         if self._timer is not None:
             self._timer.cancel()
         if self._transport is not None:
@@ -219,7 +257,7 @@ class RtspClient(asyncio.Protocol):
                 self.take(event.track, event.rtcp, event.data)
                 continue
             if isinstance(event, Failed | Ended) and not self.failure.done():
-                gone = RemoteError("the server ended the session", subject=self.session.url)
+                gone = Dismissed(self.session.url)
                 self.failure.set_result(event.error if isinstance(event, Failed) else gone)
             self.noticed(event)
             self._events.put_nowait(event)
@@ -238,6 +276,11 @@ class RtspClient(asyncio.Protocol):
     def _timed(self) -> None:
         self.session.handle_timer(self._loop.time())
         self._pump()
+
+    def datagram(self, track: int, rtcp: bool, data: bytes, address: Address) -> None:
+        """A datagram came to one of our ports."""
+        if address[0] == self.peer:  # nobody else's, whatever the port
+            self.take(track, rtcp, data)
 
     def noticed(self, event: ClientEvent) -> None:
         """An event came, before any packet that follows it; for subclasses."""
@@ -258,7 +301,7 @@ class RtspClient(asyncio.Protocol):
             if isinstance(event, Redirected):
                 raise Elsewhere(event.url)
             if isinstance(event, Ended):
-                raise RemoteError("the server ended the session", subject=self.session.url)
+                raise Dismissed(self.session.url)
 
     # --- media ------------------------------------------------------------------------------------
 
@@ -267,7 +310,9 @@ class RtspClient(asyncio.Protocol):
         wanted = []
         for place, track in enumerate(tracks):
             if udp:
-                ports = await self._bind(track.id)
+                assert self._transport is not None
+                host = self._transport.get_extra_info("sockname")[0]
+                ports = await self._ports.bind(track.id, host)
                 wanted.append((track.id, Transport(client_port=ports)))
             else:
                 channels = (2 * place, 2 * place + 1)
@@ -285,40 +330,3 @@ class RtspClient(asyncio.Protocol):
                 host = transport.source or self.peer
                 for rtcp in (False, True):
                     self._targets[track_id, rtcp] = (host, transport.server_port[rtcp])
-
-    async def _bind(self, track: int) -> tuple[int, int]:
-        """Two neighbouring ports, on the address that reaches the server."""
-        assert self._transport is not None
-        host = self._transport.get_extra_info("sockname")[0]
-        for _ in range(PORT_ATTEMPTS):
-            first = await self._datagrams(track, False, host, 0)
-            port: int = first.get_extra_info("sockname")[1]
-            if port % 2 == 0:
-                with contextlib.suppress(OSError):
-                    second = await self._datagrams(track, True, host, port + 1)
-                    self._sockets[track, False], self._sockets[track, True] = first, second
-                    return port, port + 1
-            first.close()
-        raise RemoteError("no pair of free UDP ports", subject=host)
-
-    async def _datagrams(
-        self, track: int, rtcp: bool, host: str, port: int
-    ) -> asyncio.DatagramTransport:
-        transport, _ = await self._loop.create_datagram_endpoint(
-            lambda: _Datagrams(self, track, rtcp), (host, port)
-        )
-        raw = transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        return transport
-
-
-class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, client: RtspClient, track: int, rtcp: bool) -> None:
-        self._client, self._track, self._rtcp = client, track, rtcp
-
-    def datagram_received(self, data: bytes, addr: tuple[str | None, int]) -> None:
-        if addr[0] == self._client.peer:  # nobody else's, whatever the port
-            self._client.take(self._track, self._rtcp, data)
-
-    def error_received(self, exc: Exception) -> None:
-        """The server's port is closed; the RTSP connection will tell."""

@@ -17,11 +17,12 @@ from heliograph.player.arrivals import Arrival
 from heliograph.player.beginning import Beginning
 from heliograph.player.clock import PlayoutClock
 from heliograph.player.decode import Decoder
-from heliograph.player.network import Feed, Stream
+from heliograph.player.network import Feed
 from heliograph.player.options import PlayOptions
-from heliograph.player.pipeline import DECODE_LEAD, Pipeline
+from heliograph.player.pipeline import ASK_MARGIN, DECODE_LEAD, Pipeline
 from heliograph.player.presenting import Outputs, Presenter
 from heliograph.player.steering import Steering
+from heliograph.player.streams import Stream
 from heliograph.player.synchrony import MAX_STREAMS
 from heliograph.player.timeline import Origin
 from heliograph.player.video import Command
@@ -75,6 +76,7 @@ class Player:
         self._priming = False
         self._live_levels: tuple[float, float] | None = None  # smoothed level, when last shifted
         self.state = State.OPENING
+        self._feed_of: dict[int, Feed] = {}  # by stream
         self.feeds: list[Feed] = []
         self.pipelines: dict[int, Pipeline] = {}
         """By stream."""
@@ -150,12 +152,15 @@ class Player:
                 first_stream=first,
                 origin=origin,
                 udp=not options.tcp,
+                share=not options.gathered,
                 key=options.key,
+                margin=DECODE_LEAD + ASK_MARGIN,
             )
             self.feeds.append(feed)
             if not await self._unless_stopped(feed.open()):
                 return False
             first += len(feed.streams)
+            self._feed_of |= {stream.index: feed for stream in feed.streams}
         if first > MAX_STREAMS:
             raise UnsupportedError(f"{first} streams; at most {MAX_STREAMS} are played together")
         self._make_outputs()
@@ -164,9 +169,6 @@ class Player:
         starting = asyncio.gather(*(feed.start(options.start) for feed in self.feeds))
         if not await self._unless_stopped(starting):
             return False
-        for feed in self.feeds:
-            for remark in feed.remarks:
-                self.remark(remark)
         self._steerings = [
             Steering(feed, self._capacity(feed), options.flow) for feed in self.feeds
         ]
@@ -278,8 +280,8 @@ class Player:
         if pipeline is not None:
             # Before it begins nothing is due: the position is where this packet is.
             position = self.position if self._begun else media - BEGIN_AT
-            repeats = any(arrival.stream in feed.repeats for feed in self.feeds)
-            pipeline.arrived(arrival, media, position, repeats)
+            self._feed_of[arrival.stream].incoming.losses.arrived(arrival, media, position)
+            pipeline.arrived(arrival, media)
 
     def moved(self, stream: int, seconds: float) -> None:
         """Media times of a stream were too low by so much."""
@@ -297,8 +299,12 @@ class Player:
     def _judge(self) -> None:
         """Raise what makes going on impossible."""
         for feed in self.feeds:
+            for remark in feed.remarks:
+                self.remark(remark)
             over = feed.ended(self._newest(feed)) or self.state is State.ENDED
-            if feed.failed.done() and not over:
+            # What several nodes have sent is played out, whatever became of its control.
+            left = feed.shared is not None and self.level(feed) > 0
+            if feed.failed.done() and not over and not left:
                 raise feed.failed.result()
         for pipeline in self.pipelines.values():
             if pipeline.decoder is not None and pipeline.decoder.failure is not None:
@@ -387,12 +393,9 @@ class Player:
 
     def _ask(self, now: float, position: float) -> None:
         for feed in self.feeds:
-            for stream in feed.repeats:
-                pipeline = self.pipelines[stream]
-                if not self._begun:
-                    position = pipeline.newest - BEGIN_AT
-                for request in pipeline.requests(now, position):
-                    feed.ask(request)
+            at = position if self._begun else self._newest(feed) - BEGIN_AT
+            for request in feed.incoming.losses.requests(now, at):
+                feed.ask(request)
 
     def _steer(self, now: float) -> None:
         levels = [self.level(feed) for feed in self.feeds]

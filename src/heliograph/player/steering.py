@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from heliograph.model.errors import HelioError
+from heliograph.player.control import Uncontrolled
 from heliograph.player.flow import (
     DEFAULT_MARKS,
     MultiThreshold,
@@ -27,6 +28,8 @@ LEAST, MOST = 0.5, 2.0
 PAUSING_RATE = 1.5
 #: Seconds between requests to one server at least, whatever the level does.
 CALM = 0.25
+#: The same after no node was there to take the request.
+UNCONTROLLED_CALM = 2.0
 
 
 class FlowKind(StrEnum):
@@ -103,7 +106,7 @@ class Steering:
             if not task.cancelled() and (error := task.exception()) is not None:
                 if not isinstance(error, HelioError):
                     raise error
-                self._give_up(error.message)
+                self._failed(error, now)
         if self._task is not None or self._held or now - self._last < CALM:
             return
         made = self._decide(level, levels)
@@ -139,6 +142,13 @@ class Steering:
             rate = 1.0  # a server that sends between pauses at the usual rate
         self.rate = rate
 
+    def _failed(self, error: HelioError, now: float) -> None:
+        if isinstance(error, Uncontrolled):  # it goes on at the rate it has; another may take over
+            self.forget(rate=self.rate)
+            self._last = now + UNCONTROLLED_CALM
+        else:
+            self._give_up(error.message)
+
     def _give_up(self, reason: str) -> None:
         self.kind, self.reason = FlowKind.NONE, reason
         self._pausing = self._marking = None
@@ -158,14 +168,14 @@ class Steering:
         self.forget()
         self._held = False
 
-    def forget(self) -> None:
-        """Decide anew: after a seek or a pause."""
+    def forget(self, rate: float = 1.0) -> None:
+        """Decide anew: after a seek or a pause. ``rate``: what the server does then."""
         if self._marking is not None:
             self._marking.forget()
         if self._pausing is not None:
             self._pausing.paused = False
         self._first = True
-        self.rate = 1.0
+        self.rate = rate
 
     async def _settle(self) -> None:
         if self._task is not None:

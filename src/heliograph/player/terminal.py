@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from heliograph.player.network import Feed
+from heliograph.player.retransmission import Counters
+from heliograph.player.senders import Sent
 from heliograph.player.session import Player
 
 if TYPE_CHECKING:
@@ -67,6 +70,12 @@ class Statistics:
                 "url": feed.url,
                 "transport": "udp" if feed.udp else "tcp",
                 "live": feed.live,
+                "bipartite": feed.shared is not None,
+                "control": "" if feed.control is None else feed.control.place,
+                "moves": 0 if feed.control is None else feed.control.moves,
+                "strangers": feed.incoming.strangers,
+                "unread": 0 if feed.control is None else feed.control.client.dropped,
+                "nodes": _nodes(feed),
                 "level_ms": round(1000 * player.level(feed)) if player.pipelines else 0,
             }
             if place < len(player.steerings):
@@ -85,9 +94,9 @@ class Statistics:
     def _stream(self, stream: int, now: float) -> dict[str, Any]:
         player = self._player
         pipeline = player.pipelines[stream]
-        feed = next(f for f in player.feeds if stream in f.receptions)
-        reception = feed.receptions[stream]
-        losses = pipeline.retransmission.counters
+        incoming = next(f.incoming for f in player.feeds if stream in f.incoming.receptions)
+        reception = incoming.receptions[stream]
+        losses = incoming.losses.of(stream)
         decoder = pipeline.decoder.counters if pipeline.decoder is not None else None
         return {
             "stream": stream,
@@ -100,10 +109,7 @@ class Statistics:
             "level_ms": pipeline.buffer.level_ms,
             "missing": pipeline.buffer.counters.missing,
             "reordered": pipeline.buffer.counters.reordered,
-            "asked": losses.asked,
-            "recovered": losses.recovered,
-            "late": losses.late,
-            "hopeless": losses.hopeless,
+            **_asked(losses),
             "units": pipeline.units,
             "decoded": decoder.decoded if decoder else 0,
             "errors": decoder.errors if decoder else 0,
@@ -149,11 +155,48 @@ class Statistics:
                 f"{row['level_ms']} ms",
                 str(row["packets"]),
                 str(row["lost"]),
-                *(str(row[name]) for name in ("asked", "recovered", "late")),
+                *_shown(row),
             )
+        for feed in shown["feeds"]:
+            for node in feed["nodes"]:
+                name = f"node {node['node']}"
+                sent = (node["address"], "", "", str(node["packets"]), str(node["missing"]))
+                table.add_row(name, *sent, *_shown(node), style="dim")
         lines.append(table)
         lines += [Text(remark, style="yellow") for remark in shown["remarks"][-3:]]
         return Group(*lines)
+
+
+def _nodes(feed: Feed) -> list[dict[str, Any]]:
+    """Of a title that several nodes send: what came from each."""
+    if feed.shared is None:
+        return []
+    return [
+        {
+            "node": node.number,
+            "address": node.host,
+            "packets": sent.packets,
+            "missing": sent.missing,
+            "ended": sent.ended,
+            **_asked(feed.incoming.losses.of_node(node.number)),
+        }
+        for node in feed.shared.nodes
+        for sent in (feed.shared.sent.get(node.number, Sent()),)
+    ]
+
+
+def _asked(losses: Counters | None) -> dict[str, int | None]:
+    """``None`` where it is not counted so, or nobody is asked."""
+    names = ("lost", "asked", "recovered", "late", "hopeless", "dropped")
+    return {
+        "gone" if name == "lost" else name: None if losses is None else getattr(losses, name)
+        for name in names
+    }
+
+
+def _shown(row: dict[str, Any]) -> list[str]:
+    names = ("asked", "recovered", "late")
+    return ["" if row[name] is None else str(row[name]) for name in names]
 
 
 def bar(level: float, capacity: float, marks: list[int], width: int = BAR) -> str:
@@ -187,6 +230,8 @@ def _buffer(row: dict[str, Any]) -> Text:
         line.append(f"  {flow} {rate}, {row['requests']} requests")
     elif row.get("flow_reason"):
         line.append(f"  {row['flow_reason']}")
+    if row["bipartite"]:
+        line.append(f"  {len(row['nodes'])} nodes, control at {row['control']}")
     line.append(f"  {row['url']}", style="dim")
     return line
 

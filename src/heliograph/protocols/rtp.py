@@ -288,6 +288,7 @@ class LossAccount:
         "_cycles",
         "_expected_prior",
         "_highest",
+        "_misorder",
         "_received_prior",
         "received",
     )
@@ -295,7 +296,9 @@ class LossAccount:
     received: int
     """Packets that came, duplicates and late ones included, since the source (re)started."""
 
-    def __init__(self) -> None:
+    def __init__(self, misorder: int = MAX_MISORDER) -> None:
+        """``misorder``: how far behind a packet may come, below 2¹⁶ − ``MAX_DROPOUT``."""
+        self._misorder = misorder
         self._base: int | None = None
         self._restart(0)
         self._base = None
@@ -319,7 +322,7 @@ class LossAccount:
             if sequence_number < self._highest:
                 self._cycles += 0x10000
             self._highest = sequence_number
-        elif ahead <= 0x10000 - MAX_MISORDER:
+        elif ahead <= 0x10000 - self._misorder:
             if sequence_number != self._bad:
                 self._bad = (sequence_number + 1) & 0xFFFF
                 return False

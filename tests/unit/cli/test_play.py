@@ -10,7 +10,7 @@ from heliograph.cli import REFUSED, USAGE, main
 from heliograph.cli.play import _Outputs
 from heliograph.model.errors import ResourceError
 from heliograph.model.media import Codec, Kind, Track
-from heliograph.player.network import Stream
+from heliograph.player.streams import Stream
 
 VIDEO = Stream(0, Track(0, Kind.VIDEO, Codec.H264, 90_000, 96), "rtsp://127.0.0.1/film")
 

@@ -11,8 +11,9 @@ from heliograph.model.errors import NotFoundError, RemoteError, UnsupportedError
 from heliograph.model.media import Codec, Kind, Track
 from heliograph.player import network
 from heliograph.player.arrivals import Arrival
-from heliograph.player.network import Feed, playable
+from heliograph.player.network import Feed
 from heliograph.player.rtsp_client import Absent
+from heliograph.player.streams import playable
 from heliograph.player.timeline import Origin
 
 from .rtsp_peer import Peer

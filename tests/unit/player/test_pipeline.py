@@ -40,7 +40,7 @@ class Fed:
             packet.payload,
             packet.marker,
         )
-        self.pipeline.arrived(Arrival(0, number, 0, number, numbered, 0.0), media, 0.0, False)
+        self.pipeline.arrived(Arrival(0, number, 0, number, numbered, 0.0), media)
 
 
 def test_units_come_out_as_they_went_in_with_their_times() -> None:

@@ -15,10 +15,10 @@ from av.video.frame import VideoFrame
 from heliograph.model.errors import RemoteError
 from heliograph.player import beginning, session
 from heliograph.player.flow import Spacing
-from heliograph.player.network import Stream
 from heliograph.player.options import PlayOptions
 from heliograph.player.session import Player, State
 from heliograph.player.steering import FlowKind, FlowOptions
+from heliograph.player.streams import Stream
 from heliograph.player.terminal import Statistics, bar
 from heliograph.player.video import Command
 from heliograph.player.writing import Writer
@@ -105,7 +105,7 @@ async def test_a_film_is_seen_to_its_end_though_packets_are_lost(
     async with peer.serving() as url, playing([url], outputs) as (player, task):
         async with asyncio.timeout(PATIENCE):
             await task
-        counters = player.pipelines[0].retransmission.counters
+        counters = player.feeds[0].incoming.losses.of(0)
     assert len(peer.nacked) == 5
     assert (counters.asked, counters.recovered) == (5, 5)
     shown, source = outputs.window.pictures[0], peer.film.pictures

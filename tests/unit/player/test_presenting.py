@@ -10,8 +10,8 @@ from av.video.frame import VideoFrame
 
 from heliograph.model.media import Codec, Kind, Track
 from heliograph.player.decode import Picture
-from heliograph.player.network import Stream
 from heliograph.player.presenting import HOLD, Presenter
+from heliograph.player.streams import Stream
 from heliograph.player.video import Command
 
 FRAME = 1 / 30

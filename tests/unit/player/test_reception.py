@@ -19,7 +19,7 @@ def test_the_sender_is_told_of_its_loss_and_of_its_last_report() -> None:
         if sequence % 10:
             reception.take(packet(sequence), sequence / 1000)
     sent = rtcp.SenderReport(7, rtcp.ntp_from_unix_us(NOON), 900, 90, 450)
-    assert reception.take_rtcp(rtcp.serialize((sent,)), NOON + 5000) == sent
+    assert reception.take_rtcp(rtcp.serialize((sent,)), NOON + 5000) == (sent, False)
     (report,) = rtcp.parse(reception.report(99, NOON + 505_000))
     assert isinstance(report, rtcp.ReceiverReport)
     (block,) = report.reports
@@ -33,16 +33,12 @@ def test_the_end_is_the_own_sender_s() -> None:
     reception = Reception(90_000)
     reception.take(packet(1), 0.0)
     other, own = (rtcp.serialize((rtcp.ReceiverReport(n), rtcp.Bye((n,)))) for n in (8, 7))
-    reception.take_rtcp(other, NOON)
-    assert not reception.ended
-    reception.take_rtcp(own, NOON)
-    assert reception.ended
-    reception.restart()
-    assert not reception.ended
+    assert not reception.take_rtcp(other, NOON).goodbye
+    assert reception.take_rtcp(own, NOON).goodbye
 
 
 def test_nonsense_is_counted() -> None:
     reception = Reception(90_000)
-    assert reception.take_rtcp(b"\x80\xc8\xff\xff", NOON) is None
+    assert reception.take_rtcp(b"\x80\xc8\xff\xff", NOON) == (None, False)
     assert reception.malformed == 1
     assert rtcp.parse(reception.report(99, NOON)) == [rtcp.ReceiverReport(99)]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import socket
-import struct
 import time
 
 from heliograph.cli.benching.tally import Delays, TrackTally
@@ -17,9 +14,6 @@ from heliograph.player.rtsp_client import RtspClient
 PATIENCE = 15.0
 #: Bytes of an RTSP message that is not whole yet; the session bounds whole ones further.
 MAX_HEAD = 128 * 1024
-#: Linux's SO_MEMINFO, not in Python's ``socket``: nine words, the last counts dropped datagrams.
-_SO_MEMINFO = 55
-_MEMINFO = struct.Struct("=9I")
 _DOLLAR = 0x24
 
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d{1,6})", re.IGNORECASE)
@@ -93,19 +87,6 @@ class Viewer(RtspClient):
             if transport.interleaved is not None and lane in transport.interleaved:
                 return track, lane != transport.interleaved[0]
         return None
-
-    @property
-    def dropped(self) -> int:
-        """Packets that found our sockets full."""
-        count = 0
-        for (_, rtcp), transport in self._sockets.items():
-            raw = transport.get_extra_info("socket")
-            if rtcp or raw is None:
-                continue
-            with contextlib.suppress(OSError, struct.error):
-                words = raw.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
-                count += _MEMINFO.unpack(words)[8]
-        return count
 
 
 def _message_end(data: bytes, at: int) -> int:

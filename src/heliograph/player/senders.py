@@ -1,0 +1,201 @@
+"""Who sends a session: whose packets are taken, how they are numbered, whom to ask. Pure.
+
+One server, or several nodes of a volume (``docs/wire/bipartite.md``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from heliograph.model.errors import MalformedError
+from heliograph.player.arrivals import Arrival, Numbering, SharedNumbering
+from heliograph.player.retransmission import Request
+from heliograph.protocols import bipartite, rtcp
+from heliograph.protocols.rtp import RtpPacket
+from heliograph.protocols.rtsp.sharing import Node, Nodes
+
+Address = tuple[str, int]
+"""Host and port."""
+
+#: Packets that one of several nodes may be behind the others: five seconds of 45 Mbit/s. More
+#: cannot be told from a wrap of the sequence numbers.
+MISORDER = 24_000
+
+
+class Senders(Protocol):
+    """What a feed asks of them."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether they are several."""
+        ...
+
+    def knows(self, address: Address | None, *, control: bool) -> bool:
+        """Whether a datagram from there is taken; ``None``: it came within the connection."""
+        ...
+
+    def arrival(
+        self, stream: int, packet: RtpPacket, address: Address | None, now: float
+    ) -> Arrival | None:
+        """Number a packet; ``None``: leave it out; ``MalformedError``: it is not the session's."""
+        ...
+
+    def goodbye(self, stream: int, address: Address | None) -> None:
+        """Nothing more comes of a stream, from there."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether all have said so."""
+        ...
+
+    def restart(self) -> None:
+        """Media begin elsewhere."""
+        ...
+
+    def reported_to(self) -> tuple[Address | None, ...]:
+        """Where reports go; ``None``: where the server said at SETUP."""
+        ...
+
+    def asked_at(self, request: Request) -> Address | None:
+        """Where a request goes, likewise."""
+        ...
+
+    def question(self, own: int, ssrc: int, request: Request) -> rtcp.RtcpPacket:
+        """What a request says. ``own``, ``ssrc``: who asks for packets of whom."""
+        ...
+
+
+class Single:
+    """One server sends all."""
+
+    shared = False
+
+    def __init__(self, host: str, streams: Collection[int]) -> None:
+        """``host``: the server's address, whatever the ports."""
+        self._host = host
+        self._numberings = {stream: Numbering(stream) for stream in streams}
+        self._ended: set[int] = set()
+
+    def knows(self, address: Address | None, *, control: bool) -> bool:
+        return address is None or address[0] == self._host
+
+    def arrival(
+        self, stream: int, packet: RtpPacket, address: Address | None, now: float
+    ) -> Arrival | None:
+        return self._numberings[stream].number(packet, now)
+
+    def goodbye(self, stream: int, address: Address | None) -> None:
+        self._ended.add(stream)
+
+    @property
+    def finished(self) -> bool:
+        return self._ended >= self._numberings.keys()
+
+    def restart(self) -> None:
+        self._ended.clear()
+        self._numberings = {stream: Numbering(stream) for stream in self._numberings}
+
+    def reported_to(self) -> tuple[Address | None, ...]:
+        return (None,)
+
+    def asked_at(self, request: Request) -> Address | None:
+        return None
+
+    def question(self, own: int, ssrc: int, request: Request) -> rtcp.RtcpPacket:
+        lost = tuple(number & 0xFFFF for number in request.sequences)
+        return rtcp.Nack(own, ssrc, lost)
+
+
+@dataclass(slots=True)
+class Sent:
+    """What came from one node."""
+
+    packets: int = 0
+    first: int = 0
+    highest: int = 0
+    """By its own count, without wraps."""
+    ended: bool = False
+    since_start: bool = False
+    """Whether it has sent since media began, or began elsewhere."""
+
+    @property
+    def missing(self) -> int:
+        """Packets that did not come, or not yet."""
+        return max(0, self.highest - self.first + 1 - self.packets) if self.packets else 0
+
+
+class Shared:
+    """Several nodes, each of which sends its own blocks."""
+
+    shared = True
+
+    def __init__(self, extensions: Mapping[int, int]) -> None:
+        """``extensions``: by stream, the id of the extension that tells nodes apart."""
+        self._extensions = dict(extensions)
+        self._numbering = SharedNumbering()
+        self._sources: frozenset[tuple[Address, int]] = frozenset()
+        self._rtp: frozenset[Address] = frozenset()
+        self._rtcp: dict[Address, int] = {}
+        self.nodes: tuple[Node, ...] = ()
+        """As they were told last."""
+        self.sent: dict[int, Sent] = {}
+        """By number."""
+
+    def told(self, nodes: Nodes) -> None:
+        """These send, and nobody else."""
+        self.nodes = nodes.nodes
+        self._sources = frozenset(((n.host, n.rtp), n.number) for n in nodes.nodes)
+        self._rtp = frozenset((n.host, n.rtp) for n in nodes.nodes)
+        self._rtcp = {(n.host, n.rtcp): n.number for n in nodes.nodes}
+        known = {node.number for node in nodes.nodes}
+        for number in [one for one in self.sent if one not in known]:
+            del self.sent[number]
+            self._numbering.forget(number)
+
+    def knows(self, address: Address | None, *, control: bool) -> bool:
+        return address in self._rtcp if control else address in self._rtp
+
+    def arrival(
+        self, stream: int, packet: RtpPacket, address: Address | None, now: float
+    ) -> Arrival | None:
+        mark = bipartite.mark_of(packet, self._extensions[stream])
+        if address is None or (address, mark.node) not in self._sources:
+            raise MalformedError("rtp", f"a packet of node {mark.node} from elsewhere")
+        arrival = self._numbering.number(stream, packet, mark, now)
+        sent = self.sent.get(mark.node)
+        number = arrival.node_sequence
+        if sent is None:
+            sent = self.sent[mark.node] = Sent(first=number, highest=number)
+        elif number > sent.highest:
+            sent.ended = False  # another node's blocks were given to it after its last one
+        sent.packets += 1
+        sent.first, sent.highest = min(sent.first, number), max(sent.highest, number)
+        sent.since_start = True
+        return arrival
+
+    def goodbye(self, stream: int, address: Address | None) -> None:
+        number = None if address is None else self._rtcp.get(address)
+        if number in self.sent:
+            self.sent[number].ended = True
+
+    @property
+    def finished(self) -> bool:
+        those = [one for one in self.sent.values() if one.since_start]
+        return bool(those) and all(one.ended for one in those)
+
+    def restart(self) -> None:
+        self._numbering.restart()
+        for one in self.sent.values():
+            one.ended = one.since_start = False
+
+    def reported_to(self) -> tuple[Address | None, ...]:
+        return tuple((node.host, node.rtcp) for node in self.nodes)
+
+    def asked_at(self, request: Request) -> Address | None:
+        return next(((n.host, n.rtcp) for n in self.nodes if n.number == request.node), None)
+
+    def question(self, own: int, ssrc: int, request: Request) -> rtcp.RtcpPacket:
+        return bipartite.ask_again(own, request.sequences)
