@@ -103,14 +103,17 @@ class Control:
         Raises ``Uncontrolled`` if none does, or what made the session end.
         """
         async with self._order:
-            for _ in range(ATTEMPTS - 1):
+            attempts = 0
+            while True:
                 client = await self._standing()
+                attempts += 1
                 try:
                     return await request(client)
-                except HelioError:
+                except HelioError as error:
                     if not client.failure.done():
                         raise
-            return await request(await self._standing())
+                    if attempts == ATTEMPTS:
+                        raise Uncontrolled(error.message, subject=error.subject) from error
 
     async def regain(self) -> None:
         """Have another node take over, if the connection is lost; raises as ``ask`` does."""

@@ -190,7 +190,7 @@ def test_what_a_node_s_path_loses_is_asked_of_that_node_once(
     burst: int, most: float, answers: bool
 ) -> None:
     """Paths lose 0.365 % both ways and take 40 ms there and back; without answers it stays."""
-    count = COUNT if answers else COUNT // 5
+    packets = COUNT if answers else COUNT // 5
     session, film, chance = Session(), Film(), random.Random(burst)
     buffered, back_and_forth = 1.0, 0.04
     paths = [losing(0.00365, burst, chance) for _ in range(3)]
@@ -198,7 +198,7 @@ def test_what_a_node_s_path_loses_is_asked_of_that_node_once(
     kept: dict[tuple[int, int], tuple[int, RtpPacket]] = {}
     asked: list[tuple[int, int]] = []
     lost, serial = 0, 0
-    for place in range(count):
+    for place in range(packets):
         node, track, packet = film.packet(place)
         kept[node, film.sent[node] - 1] = (track, packet)
         if next(paths[node]):
@@ -239,7 +239,7 @@ def test_what_a_node_s_path_loses_is_asked_of_that_node_once(
         total.recovered += session.losses.of_node(node).recovered
     assert total.asked >= 0.9 * lost
     if answers:
-        assert missing / count <= most
+        assert missing / packets <= most
         assert total.recovered >= 0.95 * lost
     else:
         assert missing >= 0.95 * lost
