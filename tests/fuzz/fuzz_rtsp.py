@@ -112,6 +112,8 @@ def _answer(session: ServerSession, event: object, choice: int) -> None:
             session.setup_ok(event.transports[-1])
         case events.PlayRequested():
             session.play_ok({track: (1, 2) for track in event.tracks})
+        case events.StrayPlayRequested():
+            session.redirect("rtsp://other/demo")
         case events.RecordRequested():
             session.record_ok()
         case events.PauseRequested():

@@ -36,6 +36,7 @@ from heliograph.protocols.rtsp.events import (
     SessionShown,
     SessionTimedOut,
     SetupRequested,
+    StrayPlayRequested,
     TeardownRequested,
 )
 from heliograph.servers.listening import host_of
@@ -298,17 +299,19 @@ class RtspConnection(asyncio.Protocol):
 
     def _find(self, event: DescribeRequested | SetupRequested) -> Service | None:
         """Who serves a path; None: the client wants a title of other servers, and is redirected to
-        one of them."""
+        one of them, as where the one that this node holds is on a server to be left."""
         service, path = self.server.ondemand, event.target.path
         if self.server.channels.find(path) is not None:
             return self.live
-        if service is not None and (title := service.find(path)) is not None:
+        title = None if service is None else service.find(path)
+        door = self.door.title if title is None else self.door.instead
+        address = door(event.target)
+        if service is not None and title is not None and address is None:
             if isinstance(event, SetupRequested) and not title.live:
                 ensemble = service.ensemble
                 if ensemble is not None and wanted_by(ensemble, self, event):
                     return BipartiteClient(self, service, ensemble)
             return TitleClient(self, service)
-        address = self.door.title(event.target)
         if address is None:
             return self.live
         self.session.redirect(address)
@@ -344,6 +347,15 @@ class RtspConnection(asyncio.Protocol):
 
     def _play(self, event: PlayRequested) -> None:
         self._service.play(event)
+
+    def _stray_play(self, event: StrayPlayRequested) -> None:
+        address = self.door.title(event.target)
+        if address is not None:
+            self.session.redirect(address)
+            return
+        error = NotFoundError("there is no session", subject="session")
+        self._refused(event, error)
+        self.session.refuse(error, status=454)
 
     def _pause(self, event: PauseRequested) -> None:
         self._service.pause(event)
@@ -384,6 +396,7 @@ class RtspConnection(asyncio.Protocol):
         AnnounceRequested: _announce,
         SetupRequested: _setup,
         PlayRequested: _play,
+        StrayPlayRequested: _stray_play,
         RecordRequested: _record,
         PauseRequested: _pause,
         TeardownRequested: _teardown,

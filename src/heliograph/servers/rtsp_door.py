@@ -60,6 +60,12 @@ class Door:
             return None
         return self._titles.find(target.path, target.query, self.peer)
 
+    def instead(self, target: Target) -> str | None:
+        """The same of a title that this node holds, where it is to be had from another server."""
+        if self._titles is None:
+            return None
+        return self._titles.instead(target.path, target.host, target.query, self.peer)
+
     def bar(self, name: str) -> None:
         """``ForbiddenError`` where the catalogue bars a title of that name from the client."""
         if self._titles is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from heliograph.catalogue.contents.values import Format
 from heliograph.dispatcher.answers import location, wish_of
@@ -18,6 +19,8 @@ from heliograph.model.errors import (
 
 #: Seconds until a player may come again for whom there is no server.
 RETRY_AFTER = 2
+#: The usual one of RTSP.
+PORT = 554
 
 
 class RtspTitles:
@@ -42,12 +45,35 @@ class RtspTitles:
             raise _error(found, name)
         return location(found.uri, wish.shown if found.server.ours else "")
 
+    def instead(self, name: str, place: str, query: str, peer: str) -> str | None:
+        """The address for a client who asked for a title at ``place`` (host and port), where that
+        is a server which is alive and to be left, and another one has the title; None: he stays.
+
+        Errors as of ``find``, without those of want of a server.
+        """
+        held = self._dispatcher.copies(name).get(Format.RTSP, ())
+        here = [one for one in held if _place(one.uri) == _place(f"rtsp://{place}")]
+        if not here or any(one.server.usable or not one.server.alive for one in here):
+            return None
+        if not any(one.server.usable for one in held):
+            return None
+        return self.find(name, query, peer)
+
     def bar(self, name: str, peer: str) -> None:
         """``ForbiddenError`` where a title that is known may not be had by a client at ``peer``,
         whoever holds it."""
         refusal = self._dispatcher.barred(name, peer)
         if refusal is not None:
             raise _error(refusal, name)
+
+
+def _place(uri: str) -> tuple[str, int]:
+    """Host and port; none of either where there are none."""
+    try:
+        parts = urlsplit(uri)
+        return (parts.hostname or "").lower(), parts.port or PORT
+    except ValueError:
+        return "", 0
 
 
 def _error(refusal: Refusal, name: str) -> HelioError:

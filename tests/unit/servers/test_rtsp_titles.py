@@ -60,3 +60,48 @@ async def test_a_channel_goes_before_a_title_of_its_name():
         assert await publisher.publish() == 200
         client = await site.client()
         assert (await client.ask("DESCRIBE"))[0] == 200
+
+
+async def test_whatever_a_player_begins_with_it_is_redirected():
+    dispatcher = made().dispatcher()
+    async with running() as site:
+        site.server.titles = RtspTitles(dispatcher, lambda: NOW)
+        client = await site.client()
+        film = f"{client.base.rpartition('/')[0]}/film"
+        # Some players cannot be sent on by OPTIONS, so that it says what can be done here.
+        status, fields, _ = await client.ask("OPTIONS", film)
+        assert status == 200
+        assert "DESCRIBE" in fields["public"]
+        for method, url, more in (
+            ("DESCRIBE", film, {}),
+            ("SETUP", film, {"Transport": LANES}),
+            ("SETUP", f"{film}/trackID=1", {"Transport": LANES}),
+            ("PLAY", film, {}),
+            ("PLAY", f"{film}/", {"Session": "of-the-server-that-died"}),
+            ("PLAY", f"{film}/trackID=0?token=x", {}),
+        ):
+            status, fields, _ = await client.ask(method, url, **more)
+            assert (status, fields.get("location")) == (302, "rtsp://host2.example/film.rtsp")
+            assert "session" not in fields
+        assert (await client.ask("PLAY"))[0] == 454  # of a channel: there is no session
+        assert (await client.ask("PLAY", f"{film}-none"))[0] == 454
+        assert [one.status for one in dispatcher.decisions] == [302] * 6
+
+
+def test_who_asks_a_drained_server_that_holds_a_title_is_sent_to_another():
+    contents = Made([server(1, drained=True), server(2), server(3)])
+    contents.title("film", {Format.RTSP: (1, 2)}).title("own", {Format.RTSP: (1,)})
+    contents.title("other", {Format.RTSP: (3,)})
+    titles = RtspTitles(contents.dispatcher(), lambda: NOW)
+
+    def instead(name, place):
+        return titles.instead(name, place, "", "192.0.2.1")
+
+    assert instead("film", "HOST1.example") == "rtsp://host2.example/film.rtsp"
+    assert instead("film", "host1.example:554") == "rtsp://host2.example/film.rtsp"
+    assert instead("film", "host1.example:8554") is None
+    assert instead("film", "host2.example") is None  # it is in use
+    assert instead("own", "host1.example") is None  # there is no other
+    assert instead("other", "host1.example") is None
+    assert instead("none", "host1.example") is None
+    assert instead("film", "[::1") is None

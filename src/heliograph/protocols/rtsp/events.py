@@ -77,6 +77,15 @@ class PlayRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class StrayPlayRequested:
+    """PLAY without any session here: of a client that was sent here from a server where it had one.
+    Answer with ``redirect`` or ``refuse``."""
+
+    target: Target
+    """Channel path without the track's part, and query."""
+
+
+@dataclass(frozen=True, slots=True)
 class RecordRequested:
     """Answer with ``record_ok`` or ``refuse``."""
 
@@ -162,6 +171,7 @@ ServerEvent: TypeAlias = (
     | AnnounceRequested
     | SetupRequested
     | PlayRequested
+    | StrayPlayRequested
     | RecordRequested
     | PauseRequested
     | TeardownRequested

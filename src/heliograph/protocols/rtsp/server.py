@@ -37,6 +37,7 @@ from heliograph.protocols.rtsp.events import (
     SessionShown,
     SessionTimedOut,
     SetupRequested,
+    StrayPlayRequested,
     TeardownRequested,
 )
 from heliograph.protocols.rtsp.guard import Guard
@@ -58,7 +59,7 @@ from heliograph.protocols.rtsp.messages import (
     Request,
     Response,
 )
-from heliograph.protocols.rtsp.negotiation import usable_transports
+from heliograph.protocols.rtsp.negotiation import split_track, usable_transports
 from heliograph.protocols.rtsp.playing import Starts, play_headers, read_pause, read_play
 from heliograph.protocols.rtsp.requests import RequestRefused, check_request
 from heliograph.protocols.rtsp.states import METHODS, REASONS, TRANSITIONS, State, status_of
@@ -245,8 +246,11 @@ class ServerSession:
         if elsewhere is not None:
             self._ask(SessionShown(target, elsewhere))
             return
-        self._check_session(request)
         method = request.method
+        if method == "PLAY" and self.session_id is None:
+            self._ask(StrayPlayRequested(parse_target(split_track(request.url)[0])))
+            return
+        self._check_session(request)
         if method == "OPTIONS":
             self._respond(200, [("Public", ", ".join(METHODS))])
         elif method == "DESCRIBE":

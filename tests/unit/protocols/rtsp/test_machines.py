@@ -86,6 +86,8 @@ class Adapter:
                     s.setup_ok(replace(usable[0], server_port=(8000, 8001)))
             case events.PlayRequested():
                 s.play_ok({track: (track + 10, 1000) for track in event.tracks})
+            case events.StrayPlayRequested():
+                s.refuse(NotFoundError("no session"), status=454)
             case events.RecordRequested():
                 s.record_ok()
             case events.PauseRequested():
