@@ -245,6 +245,7 @@ class Server:
             await self._open_https(plane)
         self._undo.append(("hls", context.hls.close))  # who waits is told before http stops
         self._undo.append(("streams", context.streams.close))
+        self._undo.append(("renditions", context.renditions.close))
         if self.carries:
             for channel in self.channels:
                 self._pull(channel)

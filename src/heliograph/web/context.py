@@ -13,6 +13,7 @@ from heliograph.bus import Bus, Name
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.values import Actor, JoinTokenRecord
 from heliograph.dispatcher.choose import Dispatcher
+from heliograph.dispatcher.renditions import Renditions
 from heliograph.dispatcher.statistics.ranks import Ranks
 from heliograph.live.channel import Channel
 from heliograph.live.chat_rooms import Chats
@@ -122,6 +123,8 @@ class WebContext:
     """Sends viewers to other nodes; None: all are served here."""
     dispatcher: Dispatcher | None = None
     """Sends those who ask for titles to servers; None: there are no titles here."""
+    renditions: Renditions = field(default_factory=Renditions)
+    """What HLS files of servers name; closed before the HTTP server stops."""
     dispatching: Callable[[], Mapping[str, float]] = dict
     """What keeps the dispatcher up to date counts, for the metrics."""
     places: PlacesFace | None = None

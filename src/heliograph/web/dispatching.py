@@ -86,7 +86,10 @@ async def playlist(name: str, request: Request, context: Context) -> Response:
             return _response(found)
     if dispatcher is None:
         return _response(refusal(404, "there are no titles here", page=wish.page))
-    return _response(steering.playlist(dispatcher, name, wish, peer, time.time()))
+    find = context.renditions.find
+    if dispatcher.barred(name, peer) is None:
+        await context.renditions.learn(steering.addresses(dispatcher, name))
+    return _response(steering.playlist(dispatcher, find, name, wish, peer, time.time()))
 
 
 @router.get(
@@ -98,14 +101,16 @@ async def playlist(name: str, request: Request, context: Context) -> Response:
 async def manifest(name: str, request: Request, context: Context) -> Response:
     """Which servers players of a title in HLS are to use, the best first.
 
-    `_HLS_pathway` is the one that the player uses; it stays as long as it works.
+    `_HLS_pathway` is the one that the player uses; it stays as long as that can be used.
     """
     dispatcher, wish, peer = context.dispatcher, _wish(request, context), peer_of(request)
     if dispatcher is None:
         return _response(refusal(404, "there are no titles here", page=False))
     pathway = request.query_params.get("_HLS_pathway", "").strip('"')
-    now = time.time()
-    return _response(steering.manifest(dispatcher, name, wish, peer, now, pathway))
+    find, now = context.renditions.find, time.time()
+    if dispatcher.barred(name, peer) is None:  # for the next time; this answer waits for nothing
+        await context.renditions.learn(steering.addresses(dispatcher, name), 0)
+    return _response(steering.manifest(dispatcher, find, name, wish, peer, now, pathway))
 
 
 def _shelved(name: str, wish: Wish, request: Request, context: WebContext) -> Answer | None:

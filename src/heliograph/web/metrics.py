@@ -251,7 +251,7 @@ class ServerCollector(Collector):
         for policy, count in sorted(dispatcher.chosen.items()):
             chosen.add_metric([policy], count)
         yield chosen
-        figures = dict(self._context.dispatching())
+        figures = {**self._context.dispatching(), **self._context.renditions.counters}
         age = figures.pop("snapshot_age", 0.0)
         for name, value in sorted(figures.items()):
             yield CounterMetricFamily(

@@ -12,13 +12,17 @@ NODE = Path(__file__).parents[1] / "node"
 
 #: Plays with hls.js on an empty page and notes the numbers of the pictures.
 _PLAY = """
-([url, blocks, codeRows, height]) => {
+([url, blocks, codeRows, height, config]) => {
   const video = document.createElement("video");
   Object.assign(video, { muted: true, autoplay: true });
   document.body.append(video);
-  const seen = (window.seen = { numbers: [], errors: [] });
-  const hls = (window.hls = new Hls({ lowLatencyMode: true }));
+  const seen = (window.seen = { numbers: [], errors: [], hosts: [] });
+  const hls = (window.hls = new Hls({ lowLatencyMode: true, ...config }));
   hls.on(Hls.Events.ERROR, (_, data) => seen.errors.push([data.fatal, data.details]));
+  hls.on(Hls.Events.FRAG_LOADED, (_, data) => {
+    const { host } = new URL(data.frag.url);
+    if (host !== seen.hosts.at(-1)?.[1]) seen.hosts.push([performance.now() / 1000, host]);
+  });
   const strip = new OffscreenCanvas(blocks, 1).getContext("2d", { willReadFrequently: true });
   strip.imageSmoothingEnabled = false;
   const look = () => {
@@ -52,19 +56,31 @@ def judge(url: str, seconds: float, directory: Path, *, uneven: bool = False) ->
 class HlsJs:
     """hls.js on a page of its own."""
 
-    def __init__(self, chromium: Chromium, url: str) -> None:
+    def __init__(self, chromium: Chromium, url: str, **config: float) -> None:
+        """``config``: as of hls.js."""
         script = NODE / "node_modules" / "hls.js" / "dist" / "hls.min.js"
         assert script.is_file(), "make interop installs hls.js"
         # A bare page of the same server: others may not fetch from the loopback.
         bare = "/".join(url.split("/")[:3]) + "/healthz"
         self.tab: Tab = chromium.open(bare, bypass_csp=True)
         self.tab.load(script)
-        self.tab.evaluate(_PLAY, [url, make.BLOCKS, make.CODE_ROWS, make.HEIGHT])
+        self.tab.evaluate(_PLAY, [url, make.BLOCKS, make.CODE_ROWS, make.HEIGHT, config])
 
     @property
     def numbers(self) -> list[int]:
         """Numbers of the pictures shown so far."""
         found: list[int] = self.tab.evaluate("() => seen.numbers")
+        return found
+
+    @property
+    def hosts(self) -> list[str]:
+        """Host and port of each server that media came from, in their order."""
+        return [host for _, host in self.tab.evaluate("() => seen.hosts")]
+
+    @property
+    def pathway(self) -> str:
+        """The server that content steering made it choose for what it loads next."""
+        found: str = self.tab.evaluate("() => hls.levels[hls.nextLoadLevel]?.pathwayId ?? ''")
         return found
 
     @property

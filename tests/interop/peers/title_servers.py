@@ -8,18 +8,19 @@ import shutil
 import signal
 import socket
 import subprocess
-from abc import ABC, abstractmethod
+import sys
 from pathlib import Path
 
 from .clip import Clip
 from .gstreamer import PYTHON
-from .heliograph import free_port
+from .heliograph import Server, free_port
 from .program import Program, wait_until
 from .proxies import NGINX
 
 APACHE = "/usr/sbin/apache2"
+HELIO = [sys.executable, "-m", "heliograph"]
 #: What Apache needs for files and listings.
-MODULES = ("mpm_event", "authz_core", "dir", "mime", "autoindex", "alias")
+MODULES = ("mpm_event", "authz_core", "dir", "mime", "autoindex", "alias", "headers")
 
 
 def lay_out(clip: Clip, directory: Path) -> Path:
@@ -36,7 +37,27 @@ def lay_out(clip: Clip, directory: Path) -> Path:
     return root
 
 
-class TitleServer(ABC):
+def lay_out_ladder(clip: Clip, root: Path, sizes: tuple[int, ...]) -> None:
+    """The clip for HLS in pictures of several heights, and what names them: ``ladder/``.
+    Segments are as long as ours."""
+    place = root / "ladder"
+    place.mkdir()
+    cut = ["ffmpeg", "-nostdin", "-v", "error", "-i", str(clip.aac)]
+    names = []
+    for number, height in enumerate(sizes):
+        cut += ["-map", "0:v", "-map", "0:a", f"-filter:v:{number}", f"scale=-2:{height}"]
+        names.append(f"v:{number},a:{number},name:{height}")
+    cut += ["-c:v", "libx264", "-preset", "ultrafast", "-g", "50", "-sc_threshold", "0"]
+    cut += ["-c:a", "copy", "-f", "hls", "-hls_time", "4", "-hls_playlist_type", "vod"]
+    cut += ["-hls_segment_type", "fmp4", "-master_pl_name", "index.m3u8"]
+    cut += ["-hls_fmp4_init_filename", "init-%v.mp4"]
+    cut += ["-var_stream_map", " ".join(names), str(place / "%v.m3u8")]
+    subprocess.run(cut, check=True, timeout=180)
+    for one in (place, *place.rglob("*")):
+        one.chmod(0o755 if one.is_dir() else 0o644)
+
+
+class TitleServer:
     """A server that can be killed, frozen and started again at the same port."""
 
     def __init__(self, name: str, directory: Path) -> None:
@@ -45,13 +66,18 @@ class TitleServer(ABC):
         self.port = free_port()
         self._program: Program | None = None
 
-    @abstractmethod
     def argv(self) -> list[str]:
         """The command."""
+        raise NotImplementedError
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ports(self) -> set[int]:
+        """Those it listens on."""
+        return {self.port}
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
@@ -106,7 +132,7 @@ class Nginx(TitleServer):
         config.write_text(
             f"{user}pid {here}/nginx-titles.pid;\nerror_log stderr warn;\nevents {{}}\n"
             f"http {{\naccess_log off;\n{places}"
-            "types { video/mp4 mp4 m4s; application/vnd.apple.mpegurl m3u8; }\n"
+            "types { video/mp4 mp4 m4s; application/vnd.apple.mpegurl m3u8; text/html html; }\n"
             f"server {{ listen 127.0.0.1:{self.port}; root {self._root}; autoindex on;\n"
             'add_header Access-Control-Allow-Origin "*"; }\n}\n'
         )
@@ -134,6 +160,7 @@ class Apache(TitleServer):
             f"{modules}ServerName localhost\nServerRoot {here}\nListen 127.0.0.1:{self.port}\n"
             f"PidFile {here}/apache-titles.pid\nErrorLog /dev/stderr\nMutex pthread\n{owner}"
             f"TypesConfig {types}\nDocumentRoot {self._root}\n"
+            'Header set Access-Control-Allow-Origin "*"\n'
             f"<Directory {self._root}>\nRequire all granted\nOptions +Indexes\n</Directory>\n"
         )
         return [APACHE, "-f", str(config), "-DFOREGROUND"]
@@ -154,3 +181,33 @@ class GStreamer(TitleServer):
     @property
     def url(self) -> str:
         return f"rtsp://127.0.0.1:{self.port}"
+
+
+class Unit(TitleServer):
+    """A server of ours with a file as the title ``clip`` of its own volume."""
+
+    def __init__(self, file: Path, directory: Path) -> None:
+        super().__init__("unit-titles", directory)
+        self._file = file
+        self.rtsp_port = free_port()
+
+    @property
+    def ports(self) -> set[int]:
+        return {self.port, self.rtsp_port}
+
+    @property
+    def rtsp(self) -> str:
+        """Where it is played by RTSP."""
+        return f"rtsp://127.0.0.1:{self.rtsp_port}/clip"
+
+    def start(self) -> None:
+        """Start it; the title is imported the first time."""
+        settings = {"http": {"port": self.port}, "rtsp": {"port": self.rtsp_port}}
+        server = Server(self.directory, [], settings=settings, name=self.name)
+        self._program = server
+        server.until_ready()
+        if server.get("/hls/clip/index.m3u8")[0] != 200:
+            key = server.state / "administrator.key"
+            argv = [*HELIO, "title", "import", str(self._file), "--name", "clip"]
+            argv += ["--server", self.url, "--key-file", str(key)]
+            subprocess.run(argv, check=True, timeout=120, stdout=subprocess.DEVNULL)
