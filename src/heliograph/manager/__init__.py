@@ -9,8 +9,9 @@ every view, ``tree`` draws a channel's groups, ``reports`` is what units say of 
 
 ``shell`` is the manager that runs: ``leadership`` says whether it is active, ``hearing`` makes its
 view, ``upkeep`` and ``patience`` decide what to do next, ``orders`` tells units, ``commands`` does
-what people order and ``desired`` keeps it, ``service_address`` follows the active one. ``client``
-is the way to it for others, ``wire`` what they say, ``describe`` what people are shown.
+what people order and ``desired`` keeps it. ``client`` is the way to it for others, ``wire`` what
+they say, ``describe`` what people are shown. ``service_turn`` says which portal has the service
+address, ``service_address`` brings it there.
 
 Imports live, catalogue (values alone), bus and model; node, servers and web import it.
 """

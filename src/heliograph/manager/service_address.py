@@ -1,8 +1,9 @@
-"""The service address: the one that programs are told, wherever the active manager is.
+"""The service address: the one that programs are told, whichever portal is there.
 
-Either the machine of the active manager has it as a *virtual address*, which its kernel forgets by
-itself some seconds after the manager stopped saying so, however it stopped; or a *command of the
-operator's* moves it (a DNS record, a load balancer, an address of a cloud).
+Either the machine of one portal has it as a *virtual address*, which its kernel forgets by itself
+some seconds after the portal stopped saying so, however it stopped; or a *command of the
+operator's* moves it (a DNS record, a load balancer, an address of a cloud). Whose turn it is says
+``service_turn``.
 
 The address is Linux's (``ip addr replace … valid_lft``) and needs the right to change the
 network: root, or CAP_NET_ADMIN and CAP_NET_RAW.
@@ -33,7 +34,7 @@ LIFETIME = 5
 PERIOD = 1.0
 #: Seconds that one run of a program has; then it is killed.
 TIMEOUT = 10.0
-#: Words to neighbours, one each ``PERIOD``, after the address came: until the kernel of a manager
+#: Words to neighbours, one each ``PERIOD``, after the address came: until the kernel of a portal
 #: that died has forgotten it, and some more, as frames get lost.
 ANNOUNCEMENTS = 8
 #: Seconds before a command that failed to hold is called again.
@@ -86,10 +87,10 @@ class VirtualAddress:
 
 
 class ServiceAddress(Protocol):
-    """Follows the active manager."""
+    """Follows the portal that has it."""
 
     def follow(self, active: bool) -> None:
-        """This manager is active, or no more; returns at once."""
+        """It is to be here, or no more; returns at once."""
         ...
 
     async def close(self) -> None:
@@ -112,7 +113,7 @@ class _Follower:
         self._trouble = ""
 
     def follow(self, active: bool) -> None:
-        """This manager is active, or no more; returns at once."""
+        """It is to be here, or no more; returns at once."""
         if active == self._active or self._closed:
             return
         self._active = active
@@ -203,7 +204,7 @@ class HeldAddress(_Follower):
 class CommandedAddress(_Follower):
     """An operator's command, called with ``hold`` or ``release``.
 
-    One that fails to hold is called again, as long as this manager is active.
+    One that fails to hold is called again, as long as it is to be here.
     """
 
     def __init__(

@@ -59,17 +59,14 @@ class Manager:
         name: str,
         options: ManagerOptions | None = None,
         *,
-        changed: Callable[[bool], None] | None = None,
         clock: Callable[[], float] = uptime,
     ) -> None:
-        """``name``: the node's, for people. ``changed`` is told whether we are active from now on;
-        the service address follows it."""
+        """``name``: the node's, for people."""
         self.name = name
         self.options = options or ManagerOptions()
         self.desired = desired
         self._bus = bus
         self._clock = clock
-        self._changed = changed
         self.hearing = Hearing(bus, clock, self._heard, self._gone)
         self.leader = Leader(
             leases, f"{bus.node}.{secrets.token_hex(8)}", self._led, self.options.lease, clock
@@ -229,7 +226,7 @@ class Manager:
             self._telling.clear()
             self._closing.clear()
             self._gone_at.clear()
-            self._tell_active(False)
+            self.announce()
 
     def _outdated(self, unit: str) -> None:
         self.leader.step_down(f"unit {unit} knows a higher epoch")
@@ -256,11 +253,6 @@ class Manager:
             with contextlib.suppress(HelioError):  # the bus may be closed before us
                 self._here.update(said)
 
-    def _tell_active(self, active: bool) -> None:
-        self.announce()
-        if self._changed is not None:
-            self._changed(active)
-
     # --- being active -----------------------------------------------------------------------
 
     async def _rule(self, lease: Lease, boxes: Outboxes) -> None:
@@ -271,7 +263,7 @@ class Manager:
             self.leader.step_down("it failed to take over")
             return
         self._serving.set()
-        self._tell_active(True)
+        self.announce()
         ticked = self._clock()
         while True:
             await asyncio.sleep(min(self.options.tick, self.options.publish))

@@ -256,6 +256,7 @@ class Server:
             self._undo.append(("mesh departure", self.mesh.leave))
         if self.steering is not None:
             self._undo.append(("manager", self.steering.step_down))
+            self.steering.serve()
         self.ready = True
 
     async def _open_storage(self, roles: Collection[Role]) -> None:

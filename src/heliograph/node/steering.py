@@ -25,6 +25,7 @@ from heliograph.manager.service_address import (
     ServiceAddress,
     VirtualAddress,
 )
+from heliograph.manager.service_turn import ServiceTurn, name_of
 from heliograph.manager.shell import Manager
 from heliograph.manager.unit import UnitAgent, UnitOptions
 from heliograph.node.cluster import NODE, Cluster, node_name, reachable_host
@@ -67,12 +68,12 @@ class Steering:
         self._places: RtspPlaces | None = None
         self._taking: RemoteUnit | None = None
         self._viewers: Viewers | None = None
-        self._address: ServiceAddress | None = None
+        self._turn: ServiceTurn | None = None
 
     async def start(
         self, mesh: Mesh | None, rtsp: RtspServer | None, rtc: Rtc | None, gate: Gate
     ) -> None:
-        """Take each of the node's roles; ``SettingsError`` for a service address that is none."""
+        """Take each of the node's roles."""
         bus, identity = self._cluster.bus, self._cluster.identity
         self.closed = ClosedChannels(bus, self._channels, gate, identity.directory)
         await self.closed.start()
@@ -103,19 +104,27 @@ class Steering:
         log.info("roles", roles=sorted(self.roles))
 
     async def _start_manager(self) -> None:
-        wanted, catalogue = self._settings.cluster, self._catalogue
-        if wanted.service_command:
-            self._address = CommandedAddress(wanted.service_command)
-        elif wanted.service_address:
-            self._address = HeldAddress(VirtualAddress.parse(wanted.service_address))
+        catalogue = self._catalogue
         self.manager = Manager(
-            self._cluster.bus,
-            catalogue.leases,
-            catalogue.desired,
-            node_name(self._settings),
-            changed=None if self._address is None else self._address.follow,
+            self._cluster.bus, catalogue.leases, catalogue.desired, node_name(self._settings)
         )
         await self.manager.start()
+
+    def serve(self) -> None:
+        """The pages are there: a portal may have the service address from now on."""
+        wanted = self._settings.cluster
+        if Role.PORTAL not in self.roles:
+            return
+        address: ServiceAddress
+        if wanted.service_command:
+            parsed, address = None, CommandedAddress(wanted.service_command)
+        elif wanted.service_address:
+            parsed = VirtualAddress.parse(wanted.service_address)
+            address = HeldAddress(parsed)
+        else:
+            return
+        self._turn = ServiceTurn(self._cluster.bus, name_of(parsed), address)
+        self._turn.start()
 
     async def _start_unit(self, mesh: Mesh, rtsp: RtspServer | None, rtc: Rtc | None) -> None:
         wanted, cluster = self._settings.unit, self._settings.cluster
@@ -167,13 +176,14 @@ class Steering:
         return found
 
     async def step_down(self) -> None:
-        """Manage no more: another manager takes over while everything else here goes on."""
+        """Manage no more, and leave the service address to another portal: others take over while
+        everything else here goes on."""
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            await turn.close()
         manager, self.manager = self.manager, None
         if manager is not None:
             await manager.close()
-        address, self._address = self._address, None
-        if address is not None:
-            await address.close()
 
     async def close(self) -> None:
         """Give all roles up."""

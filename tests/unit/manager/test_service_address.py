@@ -1,4 +1,4 @@
-"""The service address follows the active manager, whatever its programs do."""
+"""The service address comes and goes as it is told, whatever its programs do."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_an_address_that_cannot_be_is_refused(text: str) -> None:
         VirtualAddress.parse(text)
 
 
-async def test_the_address_is_held_again_and_again_and_given_up_with_the_lease() -> None:
+async def test_the_address_is_held_again_and_again_and_given_up_when_told() -> None:
     recorder = Recorder()
     held = HeldAddress(ADDRESS, recorder.run, recorder.announce, period=0.005)
     held.follow(False)

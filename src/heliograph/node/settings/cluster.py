@@ -47,11 +47,12 @@ class ClusterSettings(Section):
     """Where this node is, from the large to the small, such as `eu/de/berlin`: viewers are sent to
     units near their portal when loads are alike."""
     service_address: str = Field(default="", max_length=64)
-    """Address that the active manager's machine takes, such as `192.0.2.10/24 dev eth0`: one that
-    reaches the cluster whichever machine is down. Needs root. Empty: none."""
+    """Address that the machine of one portal takes, another's when that one is gone, such as
+    `192.0.2.10/24 dev eth0`: it reaches the cluster whichever machine is down. Needs root. Empty:
+    none."""
     service_command: Annotated[tuple[str, ...], Field(strict=False, max_length=16)] = ()
-    """Program, with its arguments, that is run instead: with `hold` each time this manager becomes
-    active, with `release` when it is no more."""
+    """Program, with its arguments, that is run instead: with `hold` each time the address is to be
+    this portal's, with `release` when it is to be another's."""
 
     @field_validator("roles")
     @classmethod
