@@ -155,12 +155,17 @@ class Fleet:
         member.sessions += scale
         self.total += load
 
-    def report(self, id: int, bps: float, sessions: float) -> None:
-        """What a server itself says that it carries now, in place of what was guessed."""
-        member = self.members.get(id)
-        if member is not None:
-            member.load, member.sessions = bps * self.scale, sessions * self.scale
-            self._sum()
+    def report(self, loads: Mapping[str, float]) -> None:
+        """What servers of ours say that they send now, bits a second by the server's name: their
+        load is that at least. What they do not count themselves is committed beside it, and who
+        stays longer than a commitment lasts goes on to count."""
+        for member in self.members.values():
+            if member.ours:
+                load = loads.get(member.name, 0.0) * self.scale
+                if load > member.load:
+                    if member.usable:
+                        self.total += load - member.load
+                    member.load = load
 
     def committed(self, member: Member) -> tuple[float, float]:
         """Bits a second and sessions of a server, decayed to now."""

@@ -101,6 +101,14 @@ class Managers:
                 best = max(best or (-1, ""), (epoch if isinstance(epoch, int) else 0, node))
         return None if best is None else best[1]
 
+    def loads(self) -> dict[str, float]:
+        """What units say that they send now: bits a second by the unit's name."""
+        return {
+            report.name: float(report.measured.bandwidth)
+            for report in self.hearing.reports.values()
+            if report.measured is not None
+        }
+
     async def join(
         self, channel: str, *, location: str = "", origin: str = "", at: str = ""
     ) -> Place:

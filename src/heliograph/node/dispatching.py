@@ -73,6 +73,8 @@ class Dispatching:
     ) -> None:
         """``record`` is told of each decision. ``clock``: seconds since 1970."""
         self.dispatcher = Dispatcher(record, options_of(settings))
+        self.loads: Callable[[], Mapping[str, float]] = dict
+        """What units of the cluster say that they send now, bits a second by name."""
         self.counters: Counter[str] = Counter(
             snapshots=0,
             # Looks at the database that failed.
@@ -180,6 +182,7 @@ class Dispatching:
     async def _tick(self) -> None:
         now = self._clock()
         self.dispatcher.tick(now)
+        self.dispatcher.fleet.report(self.loads())
         if self.dispatcher.fleet.starting:  # shares grow with time
             self.dispatcher.observe(self.dispatcher.snapshot.states, now)
 

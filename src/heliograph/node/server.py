@@ -257,6 +257,8 @@ class Server:
         if self.steering is not None:
             self._undo.append(("manager", self.steering.step_down))
             self.steering.serve()
+            if dispatching is not None:
+                dispatching.loads = self.steering.managers.loads
         self.ready = True
 
     async def _open_storage(self, roles: Collection[Role]) -> None:

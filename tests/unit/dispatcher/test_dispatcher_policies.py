@@ -28,13 +28,19 @@ def made(*servers, states=None, name="film"):
     return fleet, Pool(name, Format.MP4, copies)
 
 
-def chosen(policy, fleet, pool, count, *, region="", commit=True, seed=1):
+def commit(fleet, id, count):
+    """So many sessions at a server."""
+    for _ in range(count):
+        fleet.add(fleet.members[id], BPS)
+
+
+def chosen(policy, fleet, pool, count, *, region="", keep=True, seed=1):
     """How often each server is chosen."""
     draw, found = random.Random(seed).random, Counter()
     for _ in range(count):
         one = POLICIES[policy](pool, fleet, region, draw)
         found[one.server.id] += 1
-        if commit:
+        if keep:
             fleet.add(one.server, one.bps)
     return found
 
@@ -70,7 +76,7 @@ def test_weighted_takes_servers_by_their_weights():
 
 def test_least_sessions_evens_sessions_out_by_weight():
     fleet, pool = made(server(1), server(2, weight=2.0), server(3))
-    fleet.report(3, 0, 50)
+    commit(fleet, 3, 50)
     found = chosen("least-sessions", fleet, pool, 150)
     assert found == {1: 50, 2: 100}
 
@@ -86,8 +92,8 @@ def test_power_of_two_fills_servers_by_their_capacity():
 
 def test_power_of_two_never_takes_the_fullest_of_all():
     fleet, pool = made(*(server(id) for id in range(1, 6)))
-    fleet.report(4, 1e9, 500)
-    assert 4 not in chosen("power-of-two", fleet, pool, 400, commit=False)
+    commit(fleet, 4, 500)
+    assert 4 not in chosen("power-of-two", fleet, pool, 400, keep=False)
 
 
 def naive_rendezvous(name, servers):
@@ -131,7 +137,7 @@ def test_rendezvous_bounds_what_a_server_gets_of_one_title():
 def test_rendezvous_keeps_to_one_server_while_others_carry_more():
     fleet, pool = made(*(server(id) for id in range(1, 9)))
     for id in range(1, 9):
-        fleet.report(id, 100 * BPS, 100)
+        commit(fleet, id, 100)
     favourite = pool.ranked()[0].server.id
     assert chosen("rendezvous", fleet, pool, 10) == {favourite: 10}
 
@@ -178,3 +184,23 @@ def test_a_clock_that_jumps_ahead_lets_all_decay():
     fleet.add(fleet.members[1], BPS)
     fleet.tick(NOW)
     assert fleet.committed(fleet.members[1])[0] == pytest.approx(0)
+
+
+def test_servers_of_ours_carry_at_least_what_they_say_themselves():
+    fleet, pool = made(server(1, make="heliograph"), server(2, make="nginx"), server(3))
+    one, two, _ = fleet.members.values()
+    fleet.tick(NOW)
+    commit(fleet, 1, 5)
+    fleet.report({"s1": 3 * BPS, "s2": 900 * BPS})  # who is not ours says nothing here
+    assert fleet.committed(one)[0] == pytest.approx(5 * BPS)
+    assert fleet.committed(two)[0] == 0
+    fleet.report({"s1": 40 * BPS})
+    fleet.tick(NOW + 600)  # those who came then are still there
+    fleet.report({"s1": 40 * BPS})
+    assert fleet.committed(one)[0] == pytest.approx(40 * BPS)
+    assert fleet.total == pytest.approx(one.load)
+    found = chosen("power-of-two", fleet, pool, 79)
+    assert 1 not in found
+    fleet.tick(NOW + 1200)
+    fleet.report({})
+    assert fleet.committed(one)[0] < 10 * BPS

@@ -21,7 +21,7 @@ from heliograph.manager.options import ManagerOptions
 from heliograph.manager.orders import OrderTimes
 from heliograph.manager.reports import BranchReport, GroupReport, Report
 from heliograph.manager.shell import Manager
-from heliograph.manager.view import Budgets, GroupId, State
+from heliograph.manager.view import Amounts, Budgets, GroupId, State
 from heliograph.model.errors import ConflictError
 from heliograph.model.nodes import NodeId
 
@@ -59,6 +59,7 @@ class Unit:
         """``deaf``: no order is answered; ``mute``: no report is sent; ``stubborn``: every order is
         answered and none carried out."""
         self.moved: list[t.MoveViewers] = []
+        self.measured: Amounts | None = None
         self._applied = 0
 
     def start(self) -> None:
@@ -93,6 +94,7 @@ class Unit:
             0.0,
             state=self.state,
             budgets=self.budgets,
+            measured=self.measured,
             serial=self.serial,
             branches=tuple(self.branches.values()),
             groups=tuple(

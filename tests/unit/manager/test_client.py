@@ -13,7 +13,7 @@ from heliograph.bus import Request
 from heliograph.manager import client, wire
 from heliograph.manager.client import Managers
 from heliograph.manager.reports import BranchReport
-from heliograph.manager.view import State
+from heliograph.manager.view import Amounts, State
 from heliograph.model.errors import BusyError, RemoteError, UnreachableError
 
 
@@ -221,3 +221,13 @@ async def test_many_who_wait_for_a_manager_are_all_served_by_it(
         here.update({"active": True, "epoch": 1})
         places = await asyncio.gather(*waiting)
         assert {one.id for one in places} == {f"r{number}" for number in range(1, 21)}
+
+
+async def test_a_portal_knows_what_units_send_as_long_as_they_are_there() -> None:
+    async with site() as made:
+        portal, units = await portal_and_units(made, Clock())
+        assert portal.loads() == {}
+        units[0].measured = Amounts(7_000_000, 1, 1)
+        await until(lambda: portal.loads() == {"one": 7_000_000.0})
+        await units[0].bus.close()
+        await until(lambda: portal.loads() == {})

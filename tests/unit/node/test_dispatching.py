@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.unit.dispatcher.contents import Made
+from tests.unit.dispatcher.contents import Made, server
 
 from heliograph.catalogue.contents.values import Condition, Contents, ServerState
 from heliograph.dispatcher.answers import Wish
@@ -183,3 +183,15 @@ async def test_a_copy_that_could_not_be_kept_is_kept_at_the_end(tmp_path: Path):
     directory.mkdir()
     await one.close()
     assert (directory / FILE).exists()
+
+
+async def test_what_units_say_that_they_send_counts_as_their_servers_load(
+    tmp_path: Path, quick: None
+) -> None:
+    one = opened(Source(Made([server(1, make="heliograph"), server(2)])), tmp_path)
+    one.loads = lambda: {"s1": 5e6, "s2": 7e6, "elsewhere": 9e6}
+    await one.start()
+    members = one.dispatcher.fleet.members
+    await until(lambda: one.dispatcher.fleet.committed(members[1])[0] >= 4.9e6)
+    assert one.dispatcher.fleet.committed(members[2])[0] == 0
+    await one.close()
