@@ -167,18 +167,18 @@ def location(uri: str, shown: str = "") -> str:
 
 
 def location_line(uri: str, shown: str = "") -> bytes:
-    """The header of a redirect that differs from one to another, as bytes."""
-    return b"location: %b\r\n" % location(uri, shown).encode("ascii")
+    """The header of a redirect that differs from one to another, as bytes, and the empty line."""
+    return b"location: %b\r\n\r\n" % location(uri, shown).encode("ascii")
 
 
 def redirect(uri: str, shown: str = "") -> Answer:
     """``302`` to a physical address."""
     where = location(uri, shown).encode("ascii")
-    return Answer(302, ((b"location", where), *_OF_REDIRECTS))
+    return Answer(302, (*_OF_REDIRECTS, (b"location", where)))
 
 
-#: What stands behind ``location_line`` in each redirect.
-REDIRECT_END = _lines(_OF_REDIRECTS) + b"\r\n"
+#: What stands before ``location_line`` in each redirect.
+REDIRECT_LINES = _lines(_OF_REDIRECTS)
 
 
 def refusal(status: int, text: str, *, page: bool, retry_after: int = 0) -> Answer:

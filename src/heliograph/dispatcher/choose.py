@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import final
 
 from heliograph.catalogue.contents.statistics import Decision
 from heliograph.catalogue.contents.values import File, Format, ServerState
@@ -46,6 +47,7 @@ class Options:
     """Seconds until a player of HLS asks again which server to use: before its buffer is empty."""
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why somebody is sent nowhere."""
@@ -194,14 +196,14 @@ class Dispatcher:
             route.stamp = fleet.stamp
         networks = self._networks
         where = NOWHERE if networks is None else networks.find(client)
-        if where.refused or route.regions:
+        if route.regions or where.refused:
             barred = _barred(route, where)
             if barred is not None:
                 return self._refuse(barred, route.name, wish, client, now)
         pool = route.pool
         if route.formats is not wish.formats or pool is None:
             pool = self._pool(route, wish.formats)
-        if isinstance(pool, Refusal):
+        if type(pool) is Refusal:
             return self._refuse(pool, route.name, wish, client, now)
         if fleet.careful:
             narrowed = self._narrowed(pool)

@@ -11,7 +11,7 @@ import hashlib
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, permutations
 from typing import TypeAlias
 from zlib import crc32
 
@@ -22,6 +22,9 @@ from heliograph.dispatcher.fleet import Fleet, Member
 #: How far above its share rendezvous lets a server be loaded (Mirrokni, Thorup, Zadimoghaddam:
 #: Consistent Hashing with Bounded Loads, 2018).
 BOUND = 1.25
+#: Copies of a title of which all pairs are kept ready to be drawn: 56 pairs of eight.
+MAX_PAIRED = 8
+_PAIRS = tuple(tuple(permutations(range(count), 2)) for count in range(MAX_PAIRED + 1))
 #: Regions of clients for which the nearest copies of a title are remembered.
 MAX_REGIONS = 64
 
@@ -166,7 +169,10 @@ def power_of_two(pool: Pool, fleet: Fleet, region: str, draw: Draw) -> Candidate
     count = pool.count
     if count == 1:
         return pool.candidates[0]
-    if fleet.even:
+    if fleet.even and count <= MAX_PAIRED:
+        pairs = _PAIRS[count]
+        first, second = pairs[int(draw() * len(pairs))]
+    elif fleet.even:
         first, second = divmod(int(draw() * count * (count - 1)), count - 1)
         second += second >= first
     else:

@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from heliograph.catalogue.contents.values import Format
-from heliograph.dispatcher.answers import REDIRECT_END, Wish, accept_of, location_line, wish_of
+from heliograph.dispatcher.answers import (
+    REDIRECT_LINES,
+    Answer,
+    Wish,
+    accept_of,
+    location_line,
+    wish_of,
+)
 from heliograph.dispatcher.choose import Dispatcher, Refusal, Route
 from heliograph.servers.forwarded import Trust, resolve
 
@@ -66,13 +73,18 @@ class Redirects:
         """By method and path; as many as the dispatcher has."""
         self._known = dispatcher.routes
         self._date = b""
-        self._prefix = b""
+        self._sent_on = b""
+        """A redirect up to the header that differs."""
+        self._last = b""
+        """The same of one with which the connection ends."""
         self.stamp(b"")
 
     def stamp(self, date: bytes) -> None:
         """Give the date of the answers from now on (RFC 9110 section 6.6.1)."""
         self._date = b"date: %b\r\n" % date if date else b""
-        self._prefix = b"HTTP/1.1 302 Found\r\n" + self._date
+        begin = b"HTTP/1.1 302 Found\r\n" + self._date
+        self._sent_on = begin + REDIRECT_LINES
+        self._last = b"%bconnection: close\r\n%b" % (begin, REDIRECT_LINES)
 
     def trusts(self, peer: str) -> bool:
         """Whether a connection is a proxy's that is believed."""
@@ -107,23 +119,22 @@ class Redirects:
         wish = head.wish
         self.answered += 1
         found = dispatcher.decide_for(route, wish, peer[0], self._clock())
-        if isinstance(found, Refusal):
-            answer = found.answer(wish)
-            begin, tail = self._begin(answer.status), answer.tail()
-        else:
-            begin, line = self._prefix, found.line
-            if wish.shown and found.server.ours:
-                line = location_line(found.uri, wish.shown)
-            elif not line:
-                line = found.line = location_line(found.uri)
-            tail = line + REDIRECT_END
+        if type(found) is Refusal:
+            return self._refused(found.answer(wish), head.close), head.close
+        line = found.line
+        if wish.shown and found.server.ours:
+            line = location_line(found.uri, wish.shown)
+        elif not line:
+            line = found.line = location_line(found.uri)
         if head.close:
-            return b"%bconnection: close\r\n%b" % (begin, tail), True
-        return begin + tail, False
+            return self._last + line, True
+        return self._sent_on + line, False
 
-    def _begin(self, status: int) -> bytes:
-        phrase = HTTPStatus(status).phrase.encode("ascii")
-        return b"HTTP/1.1 %d %b\r\n%b" % (status, phrase, self._date)
+    def _refused(self, answer: Answer, close: bool) -> bytes:
+        phrase = HTTPStatus(answer.status).phrase.encode("ascii")
+        ends = b"connection: close\r\n" if close else b""
+        begin = b"HTTP/1.1 %d %b\r\n%b%b" % (answer.status, phrase, self._date, ends)
+        return begin + answer.tail()
 
     def _route(self, first: bytes) -> Route | None:
         route = self.dispatcher.route(first[len(GO) :].decode("latin-1"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
 
 import pytest
 from tests.unit.dispatcher.traffic import decisions, play
@@ -94,7 +93,7 @@ def test_what_is_no_batch_is_refused(spoilt: object) -> None:
 
 def test_an_hour_that_ends_parts_the_count() -> None:
     some = decisions(10, hours=0.5)
-    late = [replace(one, at=one.at + 3600) for one in some]
+    late = [one._replace(at=one.at + 3600) for one in some]
     batch = Batch()
     batch.count([*some, *late], Addresses.NETWORK)
     assert [sum(found.values()) for found in batch.requests.values()] == [10, 10]

@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from itertools import chain, groupby, islice
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from heliograph.catalogue.contents.statistics import Decision, Play
@@ -39,8 +39,8 @@ _MOST = 1 << 62
 Request: TypeAlias = tuple[str, int, int, int]
 
 _NOTHING: Request = ("", 0, 0, UNKNOWN)
-_request = attrgetter("name", "server", "file", "status")
-_client = attrgetter("client")
+_request = itemgetter(*map(Decision._fields.index, ("name", "server", "file", "status")))
+_client = itemgetter(Decision._fields.index("client"))
 
 
 class Addresses(StrEnum):
