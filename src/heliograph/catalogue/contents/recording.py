@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
@@ -19,6 +18,7 @@ from heliograph.catalogue.content_tables import (
     RecorderRow,
     TitleUseRow,
 )
+from heliograph.catalogue.contents.adding import Adding, Sheet
 from heliograph.catalogue.contents.batches import (
     DAY,
     REDIRECT,
@@ -49,6 +49,9 @@ class Recording:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._db = context.database
+        self._titles = Adding(self._db, TitleUseRow, ("name", "hour"))
+        self._files = Adding(self._db, FileUseRow, ("hour", "file_id", "server_id", "name"))
+        self._clients = Adding(self._db, ClientUseRow, ("network", "day"))
 
     async def position(self, recorder: str) -> int:
         """Up to which of its records a recorder is counted; 0 for one that is not known."""
@@ -84,9 +87,9 @@ class Recording:
             await self._count(session, batch)
 
     async def _count(self, session: AsyncSession, batch: Batch) -> None:
-        titles: dict[tuple[str, datetime], dict[str, float]] = defaultdict(_title)
-        files: dict[tuple[datetime, int, int, str], dict[str, float]] = defaultdict(_file)
-        clients: dict[tuple[str, datetime], dict[str, float]] = defaultdict(_client)
+        titles = self._titles.sheet()
+        files = self._files.sheet()
+        clients = self._clients.sheet()
         for hour, requests in batch.requests.items():
             at = hour_start(hour)
             for (name, server, file, status), times in requests.items():
@@ -102,9 +105,9 @@ class Recording:
         fresh = [play for play in batch.plays.values() if _newer(play, known.get(play.id))]
         for play in fresh:
             _add_play(play, known.get(play.id), titles, clients)
-        await self._upsert(session, TitleUseRow, ("name", "hour"), titles)
-        await self._upsert(session, FileUseRow, ("hour", "file_id", "server_id", "name"), files)
-        await self._upsert(session, ClientUseRow, ("network", "day"), clients)
+        await self._titles.add(session, titles)
+        await self._files.add(session, files)
+        await self._clients.add(session, clients)
         await self._write_plays(session, fresh)
 
     async def _plays(self, session: AsyncSession, ids: Iterable[str]) -> dict[str, Play]:
@@ -128,27 +131,6 @@ class Recording:
                 for play in sorted(plays, key=lambda play: play.id)
             ],
         )
-
-    async def _upsert(
-        self,
-        session: AsyncSession,
-        kind: type[TitleUseRow | FileUseRow | ClientUseRow],
-        keys: tuple[str, ...],
-        counts: dict[Any, dict[str, float]],
-    ) -> None:
-        """Add to rows, which are made where there are none."""
-        if not counts:
-            return
-        table: Any = kind.__table__
-        statement = self._db.insert(table)
-        sums = {
-            column.name: column + statement.excluded[column.name]
-            for column in table.columns
-            if column.name not in keys
-        }
-        # In one order everywhere: two nodes that write at a time do not wait for each other.
-        rows = [dict(zip(keys, key, strict=True)) | some for key, some in sorted(counts.items())]
-        await session.execute(statement.on_conflict_do_update(index_elements=keys, set_=sums), rows)
 
     async def prune(self, *, plays: timedelta, uses: timedelta) -> int:
         """Remove single plays, and counts, that are older; how many plays went."""
@@ -182,8 +164,8 @@ class Recording:
 def _add_play(
     play: Play,
     known: Play | None,
-    titles: dict[tuple[str, datetime], dict[str, float]],
-    clients: dict[tuple[str, datetime], dict[str, float]],
+    titles: Sheet,
+    clients: Sheet,
 ) -> None:
     """Count what is new of a play: that it began where that was, the rest where it is now."""
     began, now = hour_start(hour_of(play.started)), hour_start(hour_of(play.ended))
@@ -213,19 +195,6 @@ def _newer(play: Play, known: Play | None) -> bool:
 
 def _day(hour: datetime) -> datetime:
     return hour.replace(hour=0)
-
-
-def _title() -> dict[str, float]:
-    names = ("redirects", "refusals", "plays", "seconds", "sent_bytes", "stalls")
-    return dict.fromkeys(names, 0)
-
-
-def _file() -> dict[str, float]:
-    return {"redirects": 0}
-
-
-def _client() -> dict[str, float]:
-    return dict.fromkeys(("redirects", "plays", "seconds", "sent_bytes"), 0)
 
 
 def _play(row: PlayRow) -> Play:
