@@ -1,8 +1,7 @@
 """The reflector: channels that come from neighbours and go to neighbours.
 
-It carries out what the configurator orders and tells it what happens. A channel that comes from
-elsewhere has one source at the plane with an input for each neighbour that sends it: the same
-packet by two ways is relayed once. Readers see no difference to a channel with a publisher here.
+It carries out what the configurator orders and tells it what happens: ``incoming`` has the channels
+that come, ``outgoing`` those that go. Readers see no difference to a channel with a publisher here.
 """
 
 from __future__ import annotations
@@ -14,20 +13,16 @@ from typing import Any
 
 import structlog
 
-from heliograph.live.casts import Casts
 from heliograph.live.channel import Channel
 from heliograph.live.configurator import Configurator
-from heliograph.live.flows import Feed, Inflow, Neighbours, Outflow
+from heliograph.live.flows import Neighbours
+from heliograph.live.incoming import Incoming, now
 from heliograph.live.links import Links, MeshLink
 from heliograph.live.neighbours import (
     Answered,
     Appeared,
     AskForSources,
-    ClientJoined,
-    ClientLeft,
     Connect,
-    Delivering,
-    Denied,
     Disconnect,
     Event,
     Ingest,
@@ -47,19 +42,17 @@ from heliograph.live.neighbours import (
     Unwanted,
     Wanted,
 )
+from heliograph.live.outgoing import Outgoing
 from heliograph.live.publish import PublishKind
 from heliograph.live.registry import Channels
 from heliograph.live.states import LiveEvent
-from heliograph.live.ways import Ways
 from heliograph.model.errors import HelioError
-from heliograph.model.media import Track
 from heliograph.protocols.mesh import (
     Cast,
     Ended,
     Finished,
     Hears,
     Layout,
-    Mark,
     Message,
     Path,
     Refused,
@@ -72,9 +65,6 @@ log = structlog.get_logger(__name__)
 
 #: Seconds between two looks at what is due: a fraction of the time in which silence is noticed.
 TICK = 0.05
-#: Seconds that media still come after the last who watched here has gone: somebody who changes
-#: the way or loads the page anew is back by then.
-LINGER = 10.0
 #: Seconds that a link stands on when nothing is wanted over it any more.
 PARTING = 1.0
 #: Things to say to neighbours to whom no link stands yet.
@@ -101,13 +91,13 @@ class Reflector:
         self.configurator = Configurator(node, rules)
         self.left = asyncio.Event()
         """Set when a planned departure is over."""
-        self._leaving = False
         self._channels = channels
         self._links = links
         self._ask = ask
-        self._feeds: dict[str, Feed] = {}
-        self._serving: dict[tuple[MeshLink, int], Outflow] = {}
-        """Channels that go to neighbours, by link and the neighbour's number."""
+        self._incoming = Incoming(node, channels, links, self._handle, self._passed_on)
+        self.casts = self._incoming.casts
+        wake, path = self._incoming.wake, self.configurator.path
+        self._outgoing = Outgoing(node, channels, self.casts, self._handle, wake, path)
         self._unsaid: list[tuple[str, Message]] = []
         self._parting: dict[str, asyncio.TimerHandle] = {}
         """Links that are to end, by neighbour."""
@@ -117,8 +107,6 @@ class Reflector:
         links.on_end = self._link_end
         links.on_failed = lambda node: self._handle(LinkDown(node))
         links.on_message = self._heard
-        self.casts = Casts(links, self._fall_back)
-        self._ways = Ways(links, channels)
         self._unsubscribe = channels.subscribe(self._observe)
         self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
 
@@ -136,16 +124,15 @@ class Reflector:
     def unwant(self, channel: str) -> None:
         """Carry it no more."""
         self._handle(Unwanted(channel))
-        self._drop_source(channel, "not wanted any more")
-        self._feeds.pop(channel, None)
+        self._incoming.drop(channel, "not wanted any more")
 
     async def leave(self) -> dict[str, Neighbours]:
         """Leave in order: neighbours find other sources while this node goes on forwarding.
 
         Gives the neighbours it had, for ``come_back``.
         """
-        self._leaving = True
-        names = {*self._feeds, *(outflow.channel for outflow in self._serving.values())}
+        self._outgoing.leaving = True
+        names = {*self._incoming.names, *self._outgoing.names}
         before = {
             name: Neighbours(self.configurator.sources(name), self.configurator.clients(name))
             for name in sorted(names)
@@ -166,21 +153,14 @@ class Reflector:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for channel in list(self._feeds):
-            self._drop_source(channel, "server stopping")
-        self._feeds.clear()
-        self.casts.close()
+        self._incoming.close()
         await self._links.close()
 
     # what it does
 
     def copies(self) -> Counter[str]:
         """How many times the media of each channel are sent to neighbours."""
-        found = Counter(outflow.channel for outflow in self._serving.values() if outflow.media)
-        for name in found:
-            casts, resting = self.casts.copies(name)
-            found[name] += casts - resting
-        return found
+        return self._outgoing.copies()
 
     def sent_bytes(self) -> int:
         """What all links that stand have sent; less than before when one has ended."""
@@ -188,7 +168,7 @@ class Reflector:
 
     def describe(self) -> list[dict[str, Any]]:
         """For the API: every channel that crosses this node, by which way and to whom."""
-        names = sorted({*self._feeds, *(outflow.channel for outflow in self._serving.values())})
+        names = sorted({*self._incoming.names, *self._outgoing.names})
         return [
             {
                 "channel": name,
@@ -202,18 +182,12 @@ class Reflector:
     # events to the configurator, and its orders
 
     def _handle(self, event: Event) -> None:
-        self._carry_out(self.configurator.handle(event, _now()))
+        self._carry_out(self.configurator.handle(event, now()))
 
     def _tick(self) -> None:
         self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
-        for name, feed in list(self._feeds.items()):
-            self._look_for_media(name, feed)
-            self._change_ways(name, feed)
-            if feed.asleep_at is not None and feed.asleep_at <= _now():
-                self._fall_asleep(name, feed)
-        self.casts.tick()
-        self._ways.tick({inflow.link for feed in self._feeds.values() for inflow in feed.every()})
-        self._carry_out(self.configurator.tick(_now()))
+        self._incoming.tick()
+        self._carry_out(self.configurator.tick(now()))
 
     def _carry_out(self, orders: Sequence[Order]) -> None:
         for order in orders:
@@ -224,9 +198,9 @@ class Reflector:
                 case Disconnect(node):
                     self._part(node)
                 case SubscribeTo(channel, node):
-                    self._subscribe_to(channel, node)
+                    self._incoming.subscribe(channel, node)
                 case UnsubscribeFrom(channel, node):
-                    self._unsubscribe_from(channel, node)
+                    self._incoming.unsubscribe(channel, node)
                 case TellPath(channel, path):
                     self._tell_path(channel, path)
                 case _:
@@ -250,7 +224,7 @@ class Reflector:
             timer.cancel()
 
     def _tell_path(self, channel: str, path: tuple[str, ...]) -> None:
-        for link, wire in self._served(channel):
+        for link, wire in self._outgoing.to(channel):
             link.say(Path(wire, path))
         found = self._channels.find(channel)
         if found is not None:
@@ -305,48 +279,21 @@ class Reflector:
         self._tell_of(link, LinkUp(link.node))
 
     def _link_end(self, link: MeshLink) -> None:
+        self._incoming.link_ended(link)
         if link.main:
-            for feed in self._feeds.values():
-                self._end_inflows(feed, link.node)
             self._handle(LinkDown(link.node))
-        elif link.ours:
-            self._ways.ended(link)
-            for name, feed in self._feeds.items():
-                self._do_without(name, feed, link)
-        for at in [at for at in self._serving if at[0] is link]:
-            self._stop_serving(*at)
-
-    def _do_without(self, name: str, feed: Feed, link: MeshLink) -> None:
-        """A link beside the main one has ended: that one carries the channel."""
-        for table in (feed.moving, feed.inflows):
-            inflow = table.get(link.node)
-            if inflow is not None and inflow.link is link:
-                del table[link.node]
-                self._end_inflow(feed, inflow)
-                if table is feed.inflows:
-                    self._subscribe_to(name, link.node)
-
-    def _change_ways(self, name: str, feed: Feed) -> None:
-        """Let the channel come by the kind of link that it is to, make before break."""
-        for node, inflow in list(feed.inflows.items()):
-            fresh = feed.moving.get(node)
-            best = self._ways.best(name, node)
-            if fresh is None and best is not None and best is not inflow.link:
-                feed.moving[node] = self._begin_inflow(name, feed, best)
-            elif fresh is not None and (fresh.delivering or not feed.awake):
-                feed.inflows[node] = feed.moving.pop(node)
-                self._end_inflow(feed, inflow)
+        self._outgoing.link_ended(link)
 
     def _heard(self, link: MeshLink, message: Message) -> None:
         match message:
             case Subscribe():
-                self._serve(link, message)
+                self._outgoing.serve(link, message)
             case Unsubscribe(wire):
-                self._stop_serving(link, wire)
+                self._outgoing.stop(link, wire)
             case Layout(wire, tracks, path):
                 channel = link.named(wire)
                 if channel is not None:
-                    self._laid_out(channel, link, tracks)
+                    self._incoming.laid_out(channel, link, tracks)
                     self._handle(Answered(channel, link.node, path))
             case Path(wire, path):
                 channel = link.named(wire)
@@ -354,220 +301,15 @@ class Reflector:
                     self._handle(Answered(channel, link.node, path))
             case Cast():
                 self.casts.offered(link, message)
-            case Hears(wire):
-                outflow = self._serving.get((link, wire))
-                if outflow is not None:
-                    self.casts.hears(link, outflow.channel, message)
+            case Hears():
+                self._outgoing.hears(link, message)
             case Refused(wire) | Ended(wire):
-                self._denied(link, wire, message.reason)
+                self._incoming.denied(link, wire, message.reason)
             case Finished() | Started():
                 self._handle(Told(link.node, message))
 
-    # channels that come
-
-    def _subscribe_to(self, channel: str, node: str) -> None:
-        link = self._ways.best(channel, node)
-        if link is None:
-            return  # it has just ended; the configurator is told of that
-        feed = self._feeds.setdefault(channel, Feed())
-        feed.inflows[node] = self._begin_inflow(channel, feed, link)
-
-    def _begin_inflow(self, channel: str, feed: Feed, link: MeshLink) -> Inflow:
-        inflow = Inflow(link, link.name(channel))
-        if feed.publishing is not None:
-            self._let_in(feed, inflow)
-        self._wake(channel)
-        self._ask_for(channel, feed, inflow)
-        return inflow
-
-    def _ask_for(self, channel: str, feed: Feed, inflow: Inflow) -> None:
-        ready = inflow.input is not None and feed.awake
-        marks = self._marks(channel) if ready and feed.current else ()
-        if ready and inflow.input is not None:
-            inflow.before = self._packets(channel).get(inflow.input, 0)
-        found = self._channels.find(channel)
-        if found is not None:
-            home = found.home or self.node
-            port = self.casts.port if ready and found.options.connection.casts else 0
-            if not port:
-                self.casts.forget(inflow.link, inflow.wire)
-            inflow.link.say(Subscribe(inflow.wire, channel, home, ready, marks, port))
-
-    def _fall_back(self, link: MeshLink, wire: int) -> None:
-        """What came by a cast is to come by the link again."""
-        name = link.named(wire)
-        feed = None if name is None else self._feeds.get(name)
-        inflow = None if feed is None else feed.by(link)
-        if name and feed and inflow and inflow.wire == wire:
-            self._ask_for(name, feed, inflow)
-
-    def _packets(self, channel: str) -> dict[int, int]:
-        """Packets that came by each input."""
-        found = self._channels.find(channel)
-        sources = () if found is None else found.stats().sources
-        return {input.input: input.packets for source in sources for input in source.inputs}
-
-    def _wake(self, channel: str) -> None:
-        """Somebody needs the media of a channel, or does no more."""
-        feed = self._feeds.get(channel)
-        if feed is None:
-            return
-        found = self._channels.find(channel)
-        needed = (found is not None and bool(found.audience.readers)) or any(
-            outflow.media for outflow in self._serving.values() if outflow.channel == channel
-        )
-        if not needed:
-            if feed.awake and feed.asleep_at is None:
-                feed.asleep_at = _now() + LINGER
-            return
-        feed.asleep_at = None
-        if not feed.awake:
-            feed.awake = True
-            for inflow in feed.every():
-                if inflow.input is not None:
-                    self._ask_for(channel, feed, inflow)
-
-    def _fall_asleep(self, channel: str, feed: Feed) -> None:
-        feed.awake, feed.current, feed.asleep_at = False, False, None
-        for inflow in feed.every():
-            inflow.delivering = False
-            self._ask_for(channel, feed, inflow)
-        found = self._channels.find(channel)
-        if found is not None:  # who comes next is not to begin with what was shown by then
-            found.plane.flush_channel(found.plane_channel)
-
-    def _marks(self, channel: str) -> tuple[Mark, ...]:
-        """What this node has of a channel already."""
-        found = self._channels.find(channel)
-        if found is None:
-            return ()
-        return tuple(Mark(*one) for one in found.plane.channel_marks(found.plane_channel))
-
-    def _let_in(self, feed: Feed, inflow: Inflow) -> None:
-        """Let what a neighbour sends feed the channel's source."""
-        assert feed.publishing is not None
-        inflow.input = feed.publishing.add_input()
-        inflow.link.take(inflow.wire, inflow.input)
-
-    def _laid_out(self, channel: str, link: MeshLink, tracks: tuple[Track, ...]) -> None:
-        """A neighbour told what a channel consists of."""
-        feed = self._feeds.get(channel)
-        inflow = None if feed is None else feed.by(link)
-        if feed is None or inflow is None or not tracks:
-            return
-        if feed.publishing is None or feed.tracks != tracks:
-            self._make_source(channel, feed, tracks)
-        if inflow.input is None and feed.publishing is not None:
-            self._let_in(feed, inflow)
-            self._ask_for(channel, feed, inflow)
-
-    def _make_source(self, channel: str, feed: Feed, tracks: tuple[Track, ...]) -> None:
-        found = self._channels.find(channel)
-        if found is None:
-            return
-        self._drop_source(channel, "format changed")
-        feed.tracks = tracks
-        feed.publishing = found.publish(
-            tracks, PublishKind.MESH, "", on_closed=lambda _: self._replaced(feed)
-        )
-        for inflow in feed.every():
-            if inflow.input is not None:
-                self._let_in(feed, inflow)
-
-    def _replaced(self, feed: Feed) -> None:
-        """A publisher of this node has taken the source's place; the next layout makes another."""
-        feed.publishing, feed.current = None, False
-        for inflow in feed.every():
-            inflow.input, inflow.delivering = None, False
-
-    def _drop_source(self, channel: str, reason: str) -> None:
-        feed = self._feeds.get(channel)
-        if feed is not None and feed.publishing is not None:
-            feed.publishing.close(reason)
-            feed.publishing = None
-
-    def _unsubscribe_from(self, channel: str, node: str) -> None:
-        feed = self._feeds.get(channel)
-        if feed is not None:
-            self._end_inflows(feed, node)
-
-    def _end_inflows(self, feed: Feed, node: str) -> None:
-        for table in (feed.inflows, feed.moving):
-            inflow = table.pop(node, None)
-            if inflow is not None:
-                self._end_inflow(feed, inflow)
-
-    def _end_inflow(self, feed: Feed, inflow: Inflow) -> None:
-        inflow.link.say(Unsubscribe(inflow.wire))
-        self.casts.forget(inflow.link, inflow.wire)
-        inflow.link.forget(inflow.wire)
-        if inflow.input is not None and feed.publishing is not None:
-            feed.publishing.drop_input(inflow.input)
-
-    def _denied(self, link: MeshLink, wire: int, reason: str) -> None:
-        channel = link.named(wire)
-        feed = None if channel is None else self._feeds.get(channel)
-        if channel is None or feed is None:
-            return
-        log.info("neighbour sends no more", node=link.node, channel=channel, reason=reason)
-        self._end_inflows(feed, link.node)
-        self._handle(Denied(channel, link.node))
-
-    def _look_for_media(self, name: str, feed: Feed) -> None:
-        """Tell the configurator of neighbours whose first media have come."""
-        waiting = [
-            (inflow.link.node, inflow)
-            for inflow in feed.every()
-            if feed.awake and inflow.input is not None and not inflow.delivering
-        ]
-        packets = self._packets(name) if waiting else {}
-        for node, inflow in waiting:
-            if packets.get(inflow.input or 0, 0) > inflow.before:
-                inflow.delivering = feed.current = True
-                self._handle(Delivering(name, node))
-
-    # channels that go
-
-    def _serve(self, link: MeshLink, asked: Subscribe) -> None:
-        channel = self._channels.find(asked.channel)
-        if channel is None or (channel.home or self.node) != asked.home or self._leaving:
-            link.say(Refused(asked.wire, "the channel is not here"))
-            return
-        known = self._serving.get((link, asked.wire))
-        outflow = known or Outflow(channel.name)
-        self._serving[link, asked.wire] = outflow
-        if known is None:
-            self._lay_out(link, asked.wire, channel)
-        if asked.ready:
-            link.serve(asked.wire, channel.plane_channel, asked.after)
-        elif outflow.media:
-            link.stop(asked.wire)
-        outflow.media = asked.ready
-        if asked.ready and asked.multicast and asked.multicast == self.casts.port:
-            enough = channel.options.connection.enough
-            self.casts.join(link, asked.wire, channel.name, channel.plane_channel, enough)
-        else:
-            self.casts.leave(link, asked.wire, channel.name)
-        if known is None:
-            self._handle(ClientJoined(channel.name, link.node))
-        self._wake(channel.name)
-
-    def _served(self, channel: str) -> list[tuple[MeshLink, int]]:
-        return [at for at, outflow in self._serving.items() if outflow.channel == channel]
-
-    def _lay_out(self, link: MeshLink, wire: int, channel: Channel) -> None:
-        path = self.configurator.path(channel.name)
-        link.say(Layout(wire, channel.tracks, path))
-
-    def _stop_serving(self, link: MeshLink, wire: int) -> None:
-        outflow = self._serving.pop((link, wire), None)
-        if outflow is None:
-            return
-        link.stop(wire)
-        self.casts.leave(link, wire, outflow.channel)
-        if not any(other.node == link.node for other, _ in self._served(outflow.channel)):
-            self._handle(ClientLeft(outflow.channel, link.node))
-        self._wake(outflow.channel)
+    def _passed_on(self, channel: str) -> bool:
+        return self._outgoing.passes_on(channel)
 
     def _observe(self, event: LiveEvent) -> None:
         """Something happened to a channel of this node."""
@@ -577,20 +319,14 @@ class Reflector:
             case "state" | "source" | "publisher-left" if channel is not None:
                 self._handle(Ingest(name, _fed_here(channel)))
             case "tracks" if channel is not None:
-                for link, wire in self._served(name):
-                    self._lay_out(link, wire, channel)
+                for link, wire in self._outgoing.to(name):
+                    self._outgoing.lay_out(link, wire, channel)
             case "reader-joined" | "reader-left":
-                self._wake(name)
+                self._incoming.wake(name)
             case "channel-closed":
-                for link, wire in self._served(name):
-                    link.say(Ended(wire, event.detail))
-                    self._stop_serving(link, wire)
+                self._outgoing.channel_closed(name, event.detail)
 
 
 def _fed_here(channel: Channel) -> bool:
     """Whether a publisher of this node is the one relayed."""
     return channel.active is not None and channel.active.kind is not PublishKind.MESH
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

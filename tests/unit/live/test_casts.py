@@ -136,7 +136,7 @@ async def test_a_cast_that_nobody_hears_is_ended_and_tried_again(monkeypatch: py
 
 async def test_who_has_left_does_not_have_the_key_any_more(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("heliograph.live.casts.LEAST_LIFE", 0.5)
-    monkeypatch.setattr("heliograph.live.reflector.LINGER", 0.1)
+    monkeypatch.setattr("heliograph.live.incoming.LINGER", 0.1)
     async with watched(4) as ((first, *_), _, viewers):
         await heard(first, 3)
         (before,) = _casts(first)
@@ -151,7 +151,7 @@ async def test_who_has_left_does_not_have_the_key_any_more(monkeypatch: pytest.M
 
 
 async def test_a_cast_ends_with_its_last_receiver(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("heliograph.live.reflector.LINGER", 0.1)
+    monkeypatch.setattr("heliograph.live.incoming.LINGER", 0.1)
     async with watched() as ((first, one, other), _, viewers):
         await heard(first, 2)
         for viewer in viewers:
@@ -199,7 +199,7 @@ async def test_a_channel_that_is_to_go_by_tcp_does_and_by_the_main_link_without(
         viewer = one.watch()
 
         def carried(tcp: bool) -> bool:
-            inflow = one.reflector._feeds[NAME].inflows.get(first.node)
+            inflow = one.reflector._incoming._feeds[NAME].inflows.get(first.node)
             return inflow is not None and inflow.link.tcp is tcp and inflow.delivering
 
         await until(lambda: carried(True))

@@ -115,7 +115,7 @@ async def test_with_two_sources_each_packet_is_relayed_once():
 
 
 async def test_the_last_viewer_lets_all_relays_rest(monkeypatch):
-    monkeypatch.setattr("heliograph.live.reflector.LINGER", 0.1)
+    monkeypatch.setattr("heliograph.live.incoming.LINGER", 0.1)
     async with nodes(4) as (ingest, left, right, last):
         air = await diamond(ingest, left, right, last)
         viewer = last.watch()

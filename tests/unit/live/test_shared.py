@@ -29,7 +29,7 @@ async def test_what_is_published_at_one_node_is_watched_at_another_byte_for_byte
 
 
 async def test_media_cross_a_link_only_while_somebody_watches(monkeypatch):
-    monkeypatch.setattr("heliograph.live.reflector.LINGER", 0.2)
+    monkeypatch.setattr("heliograph.live.incoming.LINGER", 0.2)
     async with nodes(2) as (one, other):
         one.keep()
         air = OnAir(one.publish())
@@ -42,7 +42,7 @@ async def test_media_cross_a_link_only_while_somebody_watches(monkeypatch):
         viewer = other.watch()
         await until(lambda: len(viewer.packets) > 10)
         viewer.leave()
-        await until(lambda: not other.reflector._feeds[NAME].awake)
+        await until(lambda: not other.reflector._incoming._feeds[NAME].awake)
         await asyncio.sleep(0.1)
         items, sent = link.describe()["received_items"], air.sent
         await until(lambda: air.sent > sent + 30)
