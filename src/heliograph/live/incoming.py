@@ -64,15 +64,19 @@ class Incoming:
         self._drop_source(channel, reason)
         self._feeds.pop(channel, None)
 
-    def tick(self) -> None:
-        """Do what is due."""
+    def tick(self) -> bool:
+        """Do what is due; whether more will be soon."""
+        waits = False
         for name, feed in list(self._feeds.items()):
             self._look_for_media(name, feed)
             self._change_ways(name, feed)
+            undelivered = feed.awake and not all(one.delivering for one in feed.every())
+            waits = waits or undelivered or bool(feed.moving) or feed.asleep_at is not None
             if feed.asleep_at is not None and feed.asleep_at <= now():
                 self._fall_asleep(name, feed)
         self.casts.tick()
         self._ways.tick({inflow.link for feed in self._feeds.values() for inflow in feed.every()})
+        return waits
 
     # links
 

@@ -65,6 +65,10 @@ log = structlog.get_logger(__name__)
 
 #: Seconds between two looks at what is due: a fraction of the time in which silence is noticed.
 TICK = 0.05
+#: The same while nothing happens: what is due by then has waited for seconds.
+REST = 0.5
+#: Seconds after something happened in which more is likely to be due.
+RESTLESS = 2.0
 #: Seconds that a link stands on when nothing is wanted over it any more.
 PARTING = 1.0
 #: Things to say to neighbours to whom no link stands yet.
@@ -108,6 +112,7 @@ class Reflector:
         links.on_failed = lambda node: self._handle(LinkDown(node))
         links.on_message = self._heard
         self._unsubscribe = channels.subscribe(self._observe)
+        self._restless_until = now() + RESTLESS
         self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
 
     # what is asked of it
@@ -182,11 +187,21 @@ class Reflector:
     # events to the configurator, and its orders
 
     def _handle(self, event: Event) -> None:
+        self._stir()
         self._carry_out(self.configurator.handle(event, now()))
 
+    def _stir(self) -> None:
+        """Something happened: what follows from it is looked for soon."""
+        resting = self._restless_until <= now()
+        self._restless_until = now() + RESTLESS
+        if resting:
+            self._ticking.cancel()
+            self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
+
     def _tick(self) -> None:
-        self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
-        self._incoming.tick()
+        busy = self._incoming.tick() or now() < self._restless_until
+        pause = TICK if busy else REST
+        self._ticking = asyncio.get_running_loop().call_later(pause, self._tick)
         self._carry_out(self.configurator.tick(now()))
 
     def _carry_out(self, orders: Sequence[Order]) -> None:
@@ -285,6 +300,7 @@ class Reflector:
         self._outgoing.link_ended(link)
 
     def _heard(self, link: MeshLink, message: Message) -> None:
+        self._stir()
         match message:
             case Subscribe():
                 self._outgoing.serve(link, message)
@@ -313,6 +329,7 @@ class Reflector:
 
     def _observe(self, event: LiveEvent) -> None:
         """Something happened to a channel of this node."""
+        self._stir()
         name = event.channel
         channel = self._channels.find(name)
         match event.kind:
