@@ -92,14 +92,9 @@ class Leases:
     async def renew(self, lease: Lease) -> Lease | None:
         """Keep a lease for another ``ttl``; None where it has run out or is another's."""
         now = clock(self._db)
-        async with self._db.write() as session:
-            renewed = await session.execute(
-                update(LeaseRow)
-                .where(*_good(lease, now))
-                .values(ttl=lease.ttl, ends=now + lease.ttl)
-                .execution_options(synchronize_session=False)
-            )
-            return lease if renewed.rowcount else None  # type: ignore[attr-defined]
+        renewal = update(LeaseRow).where(*_good(lease, now))
+        renewed = await self._db.change(renewal.values(ttl=lease.ttl, ends=now + lease.ttl))
+        return lease if renewed else None
 
     async def release(self, lease: Lease) -> None:
         """Give a lease back: it ends at once. Nothing happens where it is another's already."""

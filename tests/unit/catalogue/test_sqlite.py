@@ -194,6 +194,32 @@ async def test_writer_waits_for_another_process_and_not_for_ever(
     await impatient.close()
 
 
+async def test_single_statements_take_their_turn_and_end_as_transactions_do(
+    catalogue: Catalogue, path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await catalogue.channels.create("demo")
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 50)
+    other = Database(url)
+    names = text("SELECT name FROM channels")
+    rename = text("UPDATE channels SET name = 'other'")
+    with sqlite3.connect(path, isolation_level=None) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        holder.execute("DELETE FROM channels")
+        assert [tuple(row) for row in await other.look(names)] == [("demo",)]
+        with pytest.raises(BusyError):
+            await other.change(rename)
+        holder.execute("ROLLBACK")
+    holder.close()
+    assert await other.change(rename) == 1
+    assert [channel.name for channel in await catalogue.channels.list()] == ["other"]
+    with pytest.raises(ResourceError):
+        await other.look(text("SELECT 1 FROM nothing"))
+    await other.close()
+    await other.close()
+    assert [tuple(row) for row in await other.look(names)] == [("other",)]
+    await other.close()
+
+
 async def test_queue_of_writers_is_bounded(
     catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from heliograph.catalogue.content_tables import (
     TitleRow,
 )
 from heliograph.catalogue.contents.queries import Queries
-from heliograph.catalogue.contents.revision import current
+from heliograph.catalogue.contents.revision import current, newest
 from heliograph.catalogue.contents.servers import server_of
 from heliograph.catalogue.contents.values import Contents, File, Format, Network, Server, Title
 
@@ -38,8 +38,7 @@ class LoadQueries(Queries):
     async def version(self) -> int:
         """That of the contents now: grows with every change of a server, a title, a file or what
         they refer to; 0 where there never was one."""
-        async with self._db.read() as session:
-            return (await current(session))[0]
+        return await newest(self._db)
 
     async def load(self, before: Contents | None = None) -> Contents:
         """The contents. With those of ``before``, which this process got here, only what changed

@@ -20,6 +20,9 @@ NAMES = "contents"
 MAX_REMOVALS = 20_000
 
 _ROW = 1
+_CURRENT = select(
+    ContentVersionRow.version, ContentVersionRow.whole_from, ContentVersionRow.networks_from
+).where(ContentVersionRow.id == _ROW)
 
 
 async def begin(session: AsyncSession, database: Database) -> None:
@@ -46,16 +49,14 @@ async def raise_version(
 async def current(session: AsyncSession) -> tuple[int, int, int]:
     """The version, from which one on removals are known, and that of the networks; zeros in an
     empty database."""
-    row = (
-        await session.execute(
-            select(
-                ContentVersionRow.version,
-                ContentVersionRow.whole_from,
-                ContentVersionRow.networks_from,
-            ).where(ContentVersionRow.id == _ROW)
-        )
-    ).one_or_none()
+    row = (await session.execute(_CURRENT)).one_or_none()
     return (0, 0, 0) if row is None else (row[0], row[1], row[2])
+
+
+async def newest(database: Database) -> int:
+    """The version, asked for on its own; 0 in an empty database."""
+    rows = await database.look(_CURRENT)
+    return rows[0][0] if rows else 0
 
 
 async def note_removed(
