@@ -14,7 +14,7 @@ from heliograph.player.arrivals import Arrival, Numbering, SharedNumbering
 from heliograph.player.retransmission import Request
 from heliograph.protocols import bipartite, rtcp
 from heliograph.protocols.rtp import RtpPacket
-from heliograph.protocols.rtsp.sharing import Node, Nodes
+from heliograph.protocols.rtsp.sharing import MAX_NODES, Node, Nodes
 
 Address = tuple[str, int]
 """Host and port."""
@@ -139,18 +139,23 @@ class Shared:
         self._sources: frozenset[tuple[Address, int]] = frozenset()
         self._rtp: frozenset[Address] = frozenset()
         self._rtcp: dict[Address, int] = {}
+        self._past: tuple[Node, ...] = ()
         self.nodes: tuple[Node, ...] = ()
         """As they were told last."""
         self.sent: dict[int, Sent] = {}
         """By number."""
 
     def told(self, nodes: Nodes) -> None:
-        """These send, and nobody else."""
-        self.nodes = nodes.nodes
-        self._sources = frozenset(((n.host, n.rtp), n.number) for n in nodes.nodes)
-        self._rtp = frozenset((n.host, n.rtp) for n in nodes.nodes)
-        self._rtcp = {(n.host, n.rtcp): n.number for n in nodes.nodes}
-        known = {node.number for node in nodes.nodes}
+        """These send. Nodes told before are heard on: they may not have learned of it yet, or be
+        away for the one that tells and not for us."""
+        present = {node.number for node in nodes.nodes}
+        before = [node for node in (*self._past, *self.nodes) if node.number not in present]
+        self.nodes, self._past = nodes.nodes, tuple(before[-MAX_NODES:])
+        heard = (*self._past, *self.nodes)
+        self._sources = frozenset(((n.host, n.rtp), n.number) for n in heard)
+        self._rtp = frozenset((n.host, n.rtp) for n in heard)
+        self._rtcp = {(n.host, n.rtcp): n.number for n in heard}
+        known = {node.number for node in heard}
         for number in [one for one in self.sent if one not in known]:
             del self.sent[number]
             self._numbering.forget(number)
@@ -183,7 +188,8 @@ class Shared:
 
     @property
     def finished(self) -> bool:
-        those = [one for one in self.sent.values() if one.since_start]
+        those = [self.sent[node.number] for node in self.nodes if node.number in self.sent]
+        those = [one for one in those if one.since_start]
         return bool(those) and all(one.ended for one in those)
 
     def restart(self) -> None:
@@ -195,7 +201,8 @@ class Shared:
         return tuple((node.host, node.rtcp) for node in self.nodes)
 
     def asked_at(self, request: Request) -> Address | None:
-        return next(((n.host, n.rtcp) for n in self.nodes if n.number == request.node), None)
+        heard = (*self.nodes, *self._past)
+        return next(((n.host, n.rtcp) for n in heard if n.number == request.node), None)
 
     def question(self, own: int, ssrc: int, request: Request) -> rtcp.RtcpPacket:
         return bipartite.ask_again(own, request.sequences)

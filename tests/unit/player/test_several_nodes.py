@@ -17,7 +17,8 @@ from heliograph.player.arrivals import Arrival
 from heliograph.player.buffer import CircularBuffer
 from heliograph.player.incoming import AHEAD, MAX_STRANGE, Incoming
 from heliograph.player.losses import Losses
-from heliograph.player.retransmission import MAX_NODES, Counters, Retransmission
+from heliograph.player.retransmission import MAX_NODES as MAX_WATCHED
+from heliograph.player.retransmission import Counters, Retransmission
 from heliograph.player.senders import Address, Shared
 from heliograph.player.streams import Stream
 from heliograph.player.timeline import Origin
@@ -26,7 +27,7 @@ from heliograph.protocols.bipartite import Mark, asked_again
 from heliograph.protocols.rtp import HeaderExtension, RtpPacket, build_extensions
 from heliograph.protocols.rtsp import Range, RtpInfo
 from heliograph.protocols.rtsp.events import Playing
-from heliograph.protocols.rtsp.sharing import Node, Nodes
+from heliograph.protocols.rtsp.sharing import MAX_NODES, Node, Nodes
 
 NODES = Nodes(
     0,
@@ -116,11 +117,11 @@ def address(node: int, *, control: bool = False) -> Address:
 class Session:
     """An ``Incoming`` fed by nodes."""
 
-    def __init__(self) -> None:
+    def __init__(self, nodes: Nodes = NODES) -> None:
         self.heard = Heard()
         self.incoming = Incoming(STREAMS, self.heard, origin=Origin(), title=True)
         self.senders = Shared({stream.index: ID for stream in STREAMS})
-        self.senders.told(NODES)
+        self.senders.told(nodes)
         self.losses = Losses(together=True)
         self.incoming.sent_by(self.senders, self.losses, SSRC)
 
@@ -267,10 +268,10 @@ def test_after_a_seek_old_gaps_are_forgotten_and_counters_stay() -> None:
     watched.arrived(0, 900, 60.0, 1.0, 60.0)
     assert watched.requests(2.0, 0.0) == []
     assert watched.counters.asked == 1
-    for node in range(2 * MAX_NODES):
+    for node in range(2 * MAX_WATCHED):
         watched.arrived(node, 0, 0.0, 0.0, 0.0)
         watched.arrived(node, 2, 0.0, 0.0, 0.0)
-    assert watched.waiting <= MAX_NODES
+    assert watched.waiting <= MAX_WATCHED
 
 
 def test_packets_of_strangers_are_refused() -> None:
@@ -308,8 +309,7 @@ def test_packets_of_strangers_are_refused() -> None:
 
 
 def test_what_comes_before_it_is_told_who_sends_is_kept_and_judged_then() -> None:
-    session, film = Session(), Film()
-    session.senders.told(Nodes(0, NODES.nodes[:1]))
+    session, film = Session(Nodes(0, NODES.nodes[:1])), Film()
     session.incoming.expect_start()
     for place in range(2 * BLOCK):
         node, track, packet = film.packet(place)
@@ -393,12 +393,26 @@ def test_it_is_finished_when_all_that_sent_said_goodbye() -> None:
     assert not session.incoming.finished
 
 
-def test_who_is_not_named_any_more_is_not_heard_any_more() -> None:
+def test_who_is_not_named_any_more_is_heard_and_not_waited_for() -> None:
+    """It may go on by its last order; what another one sends instead comes twice then."""
+    session, film = Session(), Film()
+    session.play(0.0)
+    for place in (0, BLOCK):
+        assert session.take(*film.packet(place), 0.0)
+    assert session.senders.reported_to() == tuple(address(n, control=True) for n in range(3))
+    session.senders.told(Nodes(0, NODES.nodes[1:]))
+    assert session.take(*film.packet(1), 0.0)
+    assert len(session.heard.arrivals) == 3
+    assert session.senders.reported_to() == tuple(address(n, control=True) for n in (1, 2))
+    session.goodbye(1, 0.0)
+    assert session.incoming.finished
+
+
+def test_nodes_of_before_are_not_kept_without_bound() -> None:
     session, film = Session(), Film()
     session.play(0.0)
     assert session.take(*film.packet(0), 0.0)
-    assert session.senders.reported_to() == tuple(address(n, control=True) for n in range(3))
-    session.senders.told(Nodes(0, NODES.nodes[1:]))
+    for number in range(3, 3 + 2 * MAX_NODES):
+        session.senders.told(Nodes(0, (Node(number, "10.0.1.1", 8554, number, number + 1),)))
     assert not session.take(*film.packet(1), 0.0)
-    assert session.senders.reported_to() == tuple(address(n, control=True) for n in (1, 2))
     assert 0 not in session.senders.sent
