@@ -77,8 +77,16 @@ class Site:
         asked = urllib.request.Request(
             address, None if body is None else data, headers, method=method
         )
-        with urllib.request.urlopen(asked, timeout=60) as answer:
-            return json.loads(answer.read() or b"null")
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with urllib.request.urlopen(asked, timeout=60) as answer:
+                    return json.loads(answer.read() or b"null")
+            except urllib.error.HTTPError as error:
+                with error:  # the database of a busy machine may not answer in time
+                    if error.code != 503 or time.monotonic() > deadline:
+                        raise
+            time.sleep(0.5)
 
     def volume(self, name: str) -> dict[str, Any]:
         (found,) = [one for one in self.ask("GET", "")["volumes"] if one["name"] == name]
