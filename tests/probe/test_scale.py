@@ -43,7 +43,7 @@ class Nodes:
     def __init__(self, directory: Path, network: Network, count: int, load: Path) -> None:
         self.directory, self.load = directory, load
         # Every stream is promised that somebody asks for: what the links carry is looked for.
-        # Nothing is kept for others: a few players of a long film are not to be many of a short one.
+        # Nothing is kept in memory: players of a short film are to cost what those of long ones do.
         more = "[storage]\nnetwork_bps = 100000000000\ncache_bytes = 0\n"
         names = [f"node-{number}" for number in range(1, count + 1)]
         self.machines = [Machine(network.join(), directory, one, more=more) for one in names]
