@@ -38,6 +38,9 @@ One scenario alone: `.venv/bin/python -m tests.perf --only NAME`; a short look: 
 - Viewers by WebRTC (`helio-load whep-viewers`) shake hands and give feedback as browsers do, but
   decrypt nothing: a frame's number is told by the length of its last packet, its send time by a
   table that the publisher writes.
+- Players of titles (`helio-load rtsp-readers --due`) begin at different places of several titles.
+  A packet is late by its time stamp against the earliest packet of its track, by the kernel's clock
+  at the receiver; the films have no B-frames, so that time stamps say when packets are due.
 
 """
 TAIL = f"""\
