@@ -272,6 +272,22 @@ async def test_a_title_with_a_channel_is_let_out_by_its_gate(cinema: Cinema):
     assert (await client.ask("SETUP", url, Transport=TCP.format(0, 1)))[0] == 200
 
 
+@pytest.mark.parametrize(("networks", "status"), [(("127.0.0.0/8",), 200), (("10.0.0.0/8",), 403)])
+async def test_a_recording_is_seen_only_from_where_its_channel_is(
+    networks: tuple[str, ...], status: int
+) -> None:
+    options = ChannelOptions(key="secret", view_key="sesame", view_from=networks)
+    async with running(options) as site:
+        cinema = Cinema(site, OneShelf(FILM))
+        cinema.shelf.channel = lambda manifest: "demo"
+        client = await cinema.client()
+        assert (await client.ask("DESCRIBE", f"{client.base}?key=sesame"))[0] == status
+        # The control: a title of nobody's is seen from everywhere.
+        cinema.shelf.channel = lambda manifest: ""
+        client = await cinema.client()
+        assert (await client.ask("DESCRIBE", client.base))[0] == 200
+
+
 async def test_a_title_that_is_barred_from_a_client_is_refused_and_one_held_here_is_not_sent_on(
     cinema: Cinema,
 ):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import av
 import pytest
@@ -13,7 +16,8 @@ from heliograph.model.errors import IncompatibleError, NotFoundError
 from heliograph.model.media import Codec, Kind, Track
 from heliograph.protocols.mp4 import TimedUnit
 from heliograph.protocols.mp4.boxes import walk
-from heliograph.vod.download import carried, fill, lay_out
+from heliograph.vod import making
+from heliograph.vod.download import Layout, carried, fill, lay_out
 from heliograph.vod.making import Maker
 from heliograph.vod.manifest import TitleTrack
 
@@ -132,3 +136,23 @@ def _entries(title: Film) -> Iterator[object]:
     for one in title.manifest.tracks:
         key = next(unit[4] for unit in title.units if unit[0] == one.track.id)
         yield describe(one.track, key)
+
+
+async def test_a_long_title_is_laid_out_beside_the_event_loop_and_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    title, made = film.title(film.mp4(4.0)), Maker()
+    threads: list[threading.Thread] = []
+
+    def noting(*args: Any) -> Layout:
+        threads.append(threading.current_thread())
+        return lay_out(*args)
+
+    monkeypatch.setattr(making, "lay_out", noting)
+    both = [made.layout(title.manifest, title) for _ in range(2)]
+    first, second = await asyncio.gather(*both)
+    assert first is second
+    assert await made.layout(title.manifest, title) is first
+    assert len(threads) == 1
+    assert threads[0] is not threading.current_thread()
+    await made.close()
