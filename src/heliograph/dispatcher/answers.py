@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import html
 import re
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from http import HTTPStatus
 from urllib.parse import parse_qsl, quote
 
@@ -50,17 +52,55 @@ _NEVER_KEPT = (
     (b"referrer-policy", b"no-referrer"),
 )
 _OF_REDIRECTS = (*_NEVER_KEPT, (b"content-length", b"0"))
-_PAGE_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'self'")
+#: Of the small page: colours as those of all pages (``web/src/ui/tokens.css``).
+_STYLE = """
+:root { color-scheme: light dark; --sky: #eef3f6; --ink: #15232e;
+  --soft: #4b6170; --sun: #8a5200; }
+@media (prefers-color-scheme: dark) {
+  :root { --sky: #0e161d; --ink: #e8eff4; --soft: #9bb0be; --sun: #ffc863; }
+}
+body { margin: 0; min-height: 100vh; display: grid; place-content: center; text-align: center;
+  padding: 2rem; box-sizing: border-box; background: var(--sky); color: var(--ink);
+  font: 1.05rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1 { font-size: 1.7rem; margin: 0 0 .5rem; }
+p { margin: 0 0 1rem; max-width: 36rem; }
+.code { margin: 0; color: var(--sun); font-weight: 700; letter-spacing: .08em; }
+a { color: inherit; }
+nav { color: var(--soft); display: flex; gap: 1.5rem; justify-content: center; }
+"""
+_PAGE_POLICY = (
+    b"content-security-policy",
+    b"default-src 'none'; frame-ancestors 'self'; base-uri 'none'; style-src 'sha256-%b'"
+    % b64encode(sha256(_STYLE.encode()).digest()),
+)
 _PAGE = """\
 <!doctype html>
 <html lang="en">
+<head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>{status} {phrase}</title>
+<title>{phrase}</title>
+<style>{style}</style>
+</head>
+<body>
+<main>
+<p class="code">{status}</p>
 <h1>{phrase}</h1>
-<p>{text}</p>
+<p>{text}.</p>
+<nav>{again}<a href="/">All channels and titles</a></nav>
+</main>
+</body>
 </html>
 """
+_AGAIN = '<a href="">Try again</a>'
+#: What people read in place of HTTP's words, by status.
+_PHRASES = {
+    403: "Not for your network",
+    404: "Not found",
+    406: "Not in this format",
+    451: "Not shown where you are",
+    503: "Not to be had just now",
+}
 #: Each order of formats once, so that two that are alike are the same; there are 65.
 _KNOWN: dict[tuple[Format, ...], tuple[Format, ...]] = {}
 _ALONE = {one.value: _KNOWN.setdefault((one,), (one,)) for one in Format}
@@ -183,11 +223,14 @@ REDIRECT_LINES = _lines(_OF_REDIRECTS)
 
 def refusal(status: int, text: str, *, page: bool, retry_after: int = 0) -> Answer:
     """A small page, or a line of text, that says why there is nothing. ``text`` is escaped."""
-    phrase = HTTPStatus(status).phrase
+    phrase = _PHRASES.get(status) or HTTPStatus(status).phrase
     if page:
         kind = b"text/html; charset=utf-8"
         shown = html.escape(text[:1].upper() + text[1:])
-        body = _PAGE.format(status=status, phrase=phrase, text=shown).encode()
+        again = _AGAIN if retry_after else ""
+        body = _PAGE.format(
+            status=status, phrase=phrase, style=_STYLE, text=shown, again=again
+        ).encode()
     else:
         kind = b"text/plain; charset=utf-8"
         body = f"{text}\n".encode()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from hashlib import sha256
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,3 +106,16 @@ def test_what_is_shown_of_a_request_is_escaped():
     assert dict(plain.headers)[b"content-type"].startswith(b"text/plain")
     assert dict(plain.headers)[b"x-content-type-options"] == b"nosniff"
     assert dict(plain.headers)[b"retry-after"] == b"2"
+
+
+def test_people_get_a_page_whose_style_its_policy_lets_through():
+    answer = refusal(503, "no server for <this> & that", page=True, retry_after=2)
+    page = answer.body.decode()
+    assert "<p>No server for &lt;this&gt; &amp; that.</p>" in page
+    assert "Try again" in page
+    assert "Try again" not in refusal(404, "nothing", page=True).body.decode()
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    digest = b64encode(sha256(style.encode()).digest()).decode()
+    policy = dict(answer.headers)[b"content-security-policy"].decode()
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none';")
