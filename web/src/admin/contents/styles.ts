@@ -57,6 +57,9 @@ export const rowStyles = css`
     font-size: 0.84rem;
     color: var(--ink-soft);
   }
+  .pick .chip {
+    justify-self: end;
+  }
   .pick .end {
     text-align: right;
     font-variant-numeric: tabular-nums;
