@@ -1,5 +1,5 @@
-"""One address for a title that servers of four makes hold: players follow it, and what fails is
-not sent to any more."""
+"""One address for a title that servers of four makes hold: players follow it, what fails is not
+sent to any more, and the reports say what was sent where. By both databases."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,16 @@ from .peers import ffmpeg, gstreamer, mpv
 from .peers.asking import FORMATS, Asking
 from .peers.chromium import Chromium
 from .peers.clip import Clip, make
-from .peers.heliograph import KEY, Server
+from .peers.heliograph import Server
+from .peers.hls import HlsJs
+from .peers.postgresql import PostgreSQL
 from .peers.program import Program, wait_until
-from .peers.title_servers import Apache, GStreamer, Nginx, TitleServer, lay_out
+from .peers.title_servers import Apache, GStreamer, Nginx, TitleServer, Unit, lay_out
 
 pytestmark = [pytest.mark.interop, pytest.mark.alone, pytest.mark.timeout(240)]
 
 #: Seconds for players to start on a busy machine.
-PATIENCE = 40.0
+PATIENCE = 60.0
 #: Pictures that show that a player plays.
 PICTURES = 30
 #: Requests a second while servers come and go.
@@ -40,42 +43,39 @@ INTERVAL = 0.3
 
 
 class Site:
-    """A dispatcher, three servers of other makes, and a unit of ours with a live channel."""
+    """A dispatcher, three servers of other makes, and a unit of ours; they hold the same title."""
 
-    def __init__(self, clip: Clip, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, clip: Clip, directory: Path, database: str) -> None:
+        """``database``: its address; empty: the portal's own."""
         root = lay_out(clip, directory)
-        self.others: dict[str, TitleServer] = {
+        self.unit = Unit(clip.opus, directory)
+        self.servers: dict[str, TitleServer] = {
             "nginx": Nginx(root, directory),
             "apache": Apache(root, directory),
             "gstreamer": GStreamer(clip, directory),
+            "unit": self.unit,
         }
-        self.unit = Server(directory, [{"name": "clip", "key": KEY}], name="unit")
-        self.portal = Server(directory, [], name="portal")
-        self.publisher: Program | None = None
-        self._clip = clip
+        settings = {"database": {"url": database}} if database else {}
+        self.portal = Server(directory, [], settings=settings, name="portal")
 
     def start(self) -> None:
         """Start all, tell the dispatcher of them, and wait until it has measured them."""
-        for one in self.others.values():
+        for one in self.servers.values():
             one.start()
-        self.unit.until_ready()
-        self.publisher = ffmpeg.publish(
-            self._clip.opus, self.unit.rtsp("clip", key=KEY), "tcp", self.directory
-        )
-        self.unit.until_state("clip", "on_air", 30)
         self.portal.until_ready()
         self._add("/titles", {"name": "film", "title": "A film"})
-        for name, server in self.others.items():
-            files = server.url.startswith("http")
+        for name, server in self.servers.items():
+            files = name in ("nginx", "apache")
             probe = {"kind": "http", "path": "/clip.mp4"} if files else {"kind": "rtsp"}
-            self._add_server(name, probe | {"port": server.port})
-        self._add_server("unit", {"kind": "rtsp", "port": self.unit.rtsp_port})
+            port = self.unit.rtsp_port if name == "unit" else server.port
+            self._add_server(name, probe | {"port": port})
         for name in ("nginx", "apache"):
-            self._add_file(name, "mp4", f"{self.others[name].url}/clip.mp4")
-            self._add_file(name, "hls", f"{self.others[name].url}/clip/index.m3u8")
-        self._add_file("gstreamer", "rtsp", f"{self.others['gstreamer'].url}/clip")
-        self._add_file("unit", "rtsp", self.unit.rtsp("clip"))
+            self._add_file(name, "mp4", f"{self.servers[name].url}/clip.mp4")
+            self._add_file(name, "hls", f"{self.servers[name].url}/clip/index.m3u8")
+        self._add_file("gstreamer", "rtsp", f"{self.servers['gstreamer'].url}/clip")
+        self._add_file("unit", "rtsp", self.unit.rtsp)
+        self._add_file("unit", "hls", f"{self.unit.url}/hls/clip/index.m3u8")
+        self._add_file("unit", "mp4", f"{self.unit.url}/titles/clip.mp4")
         wait_until(self._all_up, PATIENCE, "all servers are up")
         wait_until(self._known, PATIENCE, "the dispatcher knows all files")
 
@@ -91,6 +91,28 @@ class Site:
         rate = 2_000_000
         file = {"title": "film", "server": server, "format": kind, "uri": uri}
         self._add("/files", {**file, "bits_per_second": rate})
+
+    def name_of(self, port: int) -> str:
+        """Which server listens there."""
+        return next(name for name, one in self.servers.items() if port in one.ports)
+
+    def redirects(self) -> Counter[str]:
+        """What the reports say of each server, since the beginning."""
+        status, answer = self.portal.manage("GET", "/reports/servers")
+        assert status == 200
+        assert answer["missing"] == 0
+        return Counter({one["name"]: one["redirects"] for one in answer["lines"]})
+
+    def settled(self) -> bool:
+        """Whether the reports have all that the dispatcher has decided."""
+        text = self.portal.get("/metrics")[1]
+        sent = [
+            float(line.split()[1])
+            for line in text.splitlines()
+            if line.startswith("helio_dispatcher_decisions_total{")
+            and ('"302"' in line or '"200"' in line)
+        ]
+        return self.redirects().total() == sum(sent)
 
     def conditions(self) -> dict[str, str]:
         """What the monitors say, by server."""
@@ -120,25 +142,28 @@ class Site:
 
     def stop(self) -> None:
         """End everything."""
-        for program in (self.publisher, self.portal, self.unit):
-            if program is not None:
-                program.stop()
-        for server in self.others.values():
+        self.portal.stop()
+        for server in self.servers.values():
             server.stop()
 
 
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)]
+)
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     # Servers that gave up root's rights read here, which they may not in pytest's directories.
     directory = Path(tempfile.mkdtemp(prefix="helio-titles-"))
     directory.chmod(0o755)
-    made = Site(Clip(), directory)
+    database = PostgreSQL() if request.param == "postgresql" else None
+    made = Site(Clip(), directory, "" if database is None else database.url(database.create()))
     try:
         made.start()
         yield made
     finally:
         made.stop()
         print(made.portal.log[-3000:])
+        if database is not None:
+            database.close()
         shutil.rmtree(directory)
 
 
@@ -170,6 +195,13 @@ def test_players_follow_the_logical_address(
     assert numbers == [(first + n) % make.FRAMES for n in range(PICTURES)]
 
 
+def test_the_browser_plays_all_servers_as_one_playlist(site: Site, chromium: Chromium) -> None:
+    player = HlsJs(chromium, f"{site.go}/index.m3u8")
+    player.wait_numbers(PICTURES, PATIENCE)
+    assert site.name_of(int(player.hosts[0].rpartition(":")[2])) in ("nginx", "apache", "unit")
+    player.tab.close()
+
+
 def test_gstreamer_plays_the_file_by_http(site: Site) -> None:
     line = (
         f"gst-launch-1.0 -q souphttpsrc location={site.go}?format=mp4 ! qtdemux ! h264parse ! "
@@ -180,7 +212,7 @@ def test_gstreamer_plays_the_file_by_http(site: Site) -> None:
 
 
 def test_the_browser_plays_the_file(site: Site, chromium: Chromium) -> None:
-    tab = chromium.open(site.others["nginx"].url)  # a page without rules of its own
+    tab = chromium.open(site.servers["nginx"].url)  # a page without rules of its own
     tab.evaluate(
         """(url) => { const video = document.createElement("video"); video.src = url;
            video.muted = true; document.body.append(video); return video.play(); }""",
@@ -209,7 +241,8 @@ class Truth:
 
     def during(self, server: TitleServer, begin: float, end: float) -> None:
         """Nobody answered there from ``begin`` to ``end``."""
-        self.away.setdefault(server.port, []).append((begin, end))
+        for port in server.ports:
+            self.away.setdefault(port, []).append((begin, end))
 
     def wrong(self, asking: Asking) -> list[tuple[float, int]]:
         """Redirects to servers that had been away for longer than it may take to notice."""
@@ -224,7 +257,7 @@ class Truth:
 def until_used(asking: Asking, server: TitleServer, since: float) -> None:
     """Wait until somebody is sent there again."""
     wait_until(
-        lambda: any(one.port == server.port for one in asking.since(since)),
+        lambda: any(one.port in server.ports for one in asking.since(since)),
         RETURNED,
         f"{server.name} is used again",
     )
@@ -232,19 +265,23 @@ def until_used(asking: Asking, server: TitleServer, since: float) -> None:
 
 def test_nobody_is_sent_to_a_server_that_is_known_dead(site: Site) -> None:
     truth = Truth(site)
-    nginx, apache, gst = (site.others[name] for name in ("nginx", "apache", "gstreamer"))
+    nginx, apache, gst, unit = (
+        site.servers[name] for name in ("nginx", "apache", "gstreamer", "unit")
+    )
+    wait_until(site.settled, PATIENCE, "what others asked for is reported")
+    before = site.redirects()
     asking = Asking(site.portal.http_port, "film", RATE)
     try:
         wait_until(lambda: len(asking.answers) > RATE, 20, "answers come")
         assert {one.status for one in asking.answers} == {302}
-        for server in (nginx, gst):  # killed, and back
+        for server in (nginx, gst, unit):  # killed, and back
             begin = time.monotonic()
             server.kill()
             time.sleep(2 * NOTICED)
             truth.during(server, begin, time.monotonic())
             server.start()
             until_used(asking, server, time.monotonic())
-        for server in (apache, gst):  # frozen, and back
+        for server in (apache, unit):  # frozen, and back
             begin = time.monotonic()
             server.signal(signal.SIGSTOP)
             time.sleep(2 * NOTICED)
@@ -258,7 +295,7 @@ def test_nobody_is_sent_to_a_server_that_is_known_dead(site: Site) -> None:
             time.sleep(0.02)
         assert site.conditions()["nginx"] in ("up", "starting")
     finally:
-        for server in site.others.values():
+        for server in site.servers.values():
             server.signal(signal.SIGCONT)
         asking.stop()
     assert asking.failures == []
@@ -270,3 +307,8 @@ def test_nobody_is_sent_to_a_server_that_is_known_dead(site: Site) -> None:
     assert len(asking.answers) / seconds > RATE / 2
     # There was a server for each format at any time.
     assert {one.status for one in asking.answers} == {302}
+    # The reports agree with who counted himself.
+    counted = Counter(site.name_of(one.port) for one in asking.answers)
+    print(f"counted: {dict(counted)}")
+    wait_until(site.settled, PATIENCE, "all is reported")
+    assert site.redirects() - before == counted
