@@ -480,3 +480,79 @@ def test_slow_sender_puts_its_clock_back(harness: Harness, viewer: Viewer) -> No
     stats = SenderStats.of(plane.sender_stats(sender))
     assert 58_000_000 <= stats.slipped_us <= 59_000_000 + PICTURE_US
     assert stats.late_max_us == 1_000_000
+
+
+def test_a_player_asks_by_rtcp_for_what_is_to_be_sent_again(
+    harness: Harness, viewer: Viewer
+) -> None:
+    plane = harness.plane
+    sender = plane.open_sender(TRACKS, node=(3, 1), keep_us=20_000_000)
+    endpoint, _, rtcp = plane.bind_udp("127.0.0.1", 0)
+    plane.sender_to_udp(sender, endpoint, viewer.to())
+    plane.sender_feed(sender, BLOCKS[0])
+    plane.sender_start(sender, 0, at_us=plane.monotonic_us() - 250_000)
+    packets = list(viewer.wait(len([one for one in TITLE if one.due_us < 200_000])))
+    viewer.packets.clear()
+
+    def ask(*numbers: int, name: bytes = b"HBIP", kind: int = 204) -> None:
+        report = struct.pack("!BBHI", 0x80, 201, 1, 7)
+        head = struct.pack("!BBHI4s", 0x80, kind, 2 + len(numbers), 7, name)
+        asked = b"".join(number.to_bytes(4) for number in numbers)
+        viewer.sockets[1].sendto(report + head + asked, ("127.0.0.1", rtcp))
+
+    ask(1, name=b"OTHR")
+    ask(*range(65))
+    ask(2, 5, 5, 1 << 31)
+    assert viewer.wait(2) == [packets[2], packets[5]]
+
+    def stats() -> SenderStats:
+        return SenderStats.of(plane.sender_stats(sender))
+
+    harness.until(lambda: stats().resend_refused == 2)
+    assert stats().resent == 2
+    assert stats().last_rtcp_age_ms >= 0
+
+
+def test_a_block_that_a_node_is_fed_late_goes_out_at_once_and_nothing_is_lost(
+    harness: Harness, viewer: Viewer
+) -> None:
+    plane = harness.plane
+    sender = plane.open_sender(TRACKS, node=(3, 1))
+    endpoint = plane.bind_udp("127.0.0.1", 0)[0]
+    plane.sender_to_udp(sender, endpoint, viewer.to())
+    plane.sender_feed(sender, BLOCKS[2])
+    plane.sender_start(sender, 0, at_us=plane.monotonic_us() - 500_000)
+    begun = [one for one in TITLE if 400_000 <= one.due_us < 500_000]
+    viewer.wait(len(begun))
+    plane.sender_feed(sender, BLOCKS[1])  # that of a node which died
+    plane.sender_end(sender)
+    mine = [one for one in TITLE if 200_000 <= one.due_us < 600_000]
+    packets = list(viewer.wait(len(mine)))
+    harness.event(SenderEnded, sender=sender)
+    totals = [struct.unpack_from("!I", packet, 17)[0] for packet in packets]
+    wanted = [n for n, one in enumerate(TITLE) if 200_000 <= one.due_us < 600_000]
+    assert sorted(totals) == wanted
+    assert totals != wanted  # the late ones came behind what had gone out
+    assert [struct.unpack_from("!I", packet, 23)[0] for packet in packets] == [*range(len(mine))]
+    assert SenderStats.of(plane.sender_stats(sender)).underruns == 0
+
+
+def test_a_node_that_stopped_short_sends_what_is_left_before_it_goes_on(
+    harness: Harness, viewer: Viewer
+) -> None:
+    plane = harness.plane
+    sender = plane.open_sender(TRACKS, node=(3, 1))
+    endpoint = plane.bind_udp("127.0.0.1", 0)[0]
+    plane.sender_to_udp(sender, endpoint, viewer.to())
+    for one in BLOCKS:
+        plane.sender_feed(sender, one)
+    plane.sender_end(sender)
+    plane.sender_start(sender, 0, at_us=plane.monotonic_us() - 50_000)
+    viewer.wait(3)
+    stood = plane.sender_pause(sender)
+    # The others stopped later, behind a key unit of each track.
+    plane.sender_start(sender, max(stood, 450_000), at_us=plane.monotonic_us())
+    packets = list(viewer.wait(len(TITLE)))
+    harness.event(SenderEnded, sender=sender)
+    totals = [struct.unpack_from("!I", packet, 17)[0] for packet in packets]
+    assert totals == [*range(len(TITLE))]

@@ -1,10 +1,17 @@
 //! The part of RTCP the plane speaks itself (RFC 3550 §6): sender reports that carry a track's
-//! clock, and receiver reports in both directions. Everything else is stepped over.
+//! clock, receiver reports in both directions, and what a player asks a node for again
+//! (docs/wire/bipartite.md). Everything else is stepped over.
 
 const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const DESCRIPTION: u8 = 202;
 const GOODBYE: u8 = 203;
+const APPLICATION: u8 = 204;
+
+/// Name of the packet by which a player asks for a node's packets again, of subtype 0.
+const AGAIN: &[u8; 4] = b"HBIP";
+/// Numbers in one of those: what is lost at a time in one burst of 48 KB is less.
+const MAX_AGAIN: usize = 64;
 
 /// Seconds from the NTP era's start (1900) to the Unix epoch.
 const NTP_UNIX: u64 = 2_208_988_800;
@@ -42,6 +49,11 @@ pub enum Report {
     Goodbye {
         /// Who.
         ssrc: u32,
+    },
+    /// A node's packet is wanted again.
+    Missed {
+        /// Its number of the node.
+        number: u32,
     },
 }
 
@@ -103,6 +115,15 @@ pub fn parse(data: &[u8]) -> Option<Vec<Report>> {
                 reports.push(Report::Goodbye {
                     ssrc: word(body, 4),
                 });
+            }
+            APPLICATION if count == 0 && body.get(8..12) == Some(AGAIN) => {
+                let numbers = body[12..].chunks_exact(4);
+                if !(1..=MAX_AGAIN).contains(&numbers.len()) {
+                    return None;
+                }
+                reports.extend(numbers.map(|at| Report::Missed {
+                    number: word(at, 0),
+                }));
             }
             _ => {}
         }
@@ -236,7 +257,49 @@ mod tests {
         assert_eq!(parse(&[0x80, 200, 0, 9]), None);
     }
 
+    fn again(numbers: &[u32]) -> Vec<u8> {
+        let mut out = receiver_report(6, &Block::default(), "a");
+        header(&mut out, 0, APPLICATION, 2 + numbers.len() as u16);
+        out.extend_from_slice(&6_u32.to_be_bytes());
+        out.extend_from_slice(b"HBIP");
+        out.extend(numbers.iter().flat_map(|one| one.to_be_bytes()));
+        out
+    }
+
+    #[test]
+    fn reads_what_is_wanted_again() {
+        let missed = |number| Report::Missed { number };
+        let found = parse(&again(&[7, u32::MAX])).unwrap();
+        assert_eq!(found[1..], [missed(7), missed(u32::MAX)]);
+        assert_eq!(parse(&again(&[1; 64])).unwrap().len(), 65);
+        assert_eq!(parse(&again(&[1; 65])), None);
+        assert_eq!(parse(&again(&[])), None);
+        let mut other = again(&[7]);
+        let at = other.len() - 8;
+        other[at] = b'X'; // of another name, it is stepped over
+        assert_eq!(parse(&other).unwrap().len(), 1);
+    }
+
     proptest! {
+        /// Whatever is asked for comes out, and a packet that was cut is nothing.
+        #[test]
+        fn wanted_numbers_come_back(numbers in proptest::collection::vec(any::<u32>(), 1..=64), cut in 1..8_usize) {
+            let sent = again(&numbers);
+            let found = parse(&sent).unwrap();
+            prop_assert_eq!(found.len(), 1 + numbers.len());
+            for (one, number) in found[1..].iter().zip(numbers) {
+                prop_assert_eq!(*one, Report::Missed { number });
+            }
+            prop_assert_eq!(parse(&sent[..sent.len() - cut]), None);
+        }
+
+        #[test]
+        fn application_packets_never_panic(head in 0..32_u8, data in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let mut sent = vec![0x80 | head, APPLICATION, 0, (data.len() / 4) as u8];
+            sent.extend_from_slice(&data);
+            let _ = parse(&sent);
+        }
+
         #[test]
         fn never_panics(data in proptest::collection::vec(any::<u8>(), 0..120)) {
             let _ = parse(&data);

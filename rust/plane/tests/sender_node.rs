@@ -154,3 +154,81 @@ fn numbers_of_a_node_go_on_over_a_seek() {
     let packets = taken(&mut sender, NOW + 100_000);
     assert_eq!(numbers(&packets[0]).2, before);
 }
+
+/// RTCP as a player sends it: an empty report, and what it wants again.
+fn asked(numbers: &[u32]) -> Vec<u8> {
+    let mut sent = vec![0x80, 201, 0, 1, 0, 0, 0, 9];
+    sent.extend_from_slice(&[0x80, 204, 0, 2 + numbers.len() as u8, 0, 0, 0, 9]);
+    sent.extend_from_slice(b"HBIP");
+    sent.extend(numbers.iter().flat_map(|one| one.to_be_bytes()));
+    sent
+}
+
+#[test]
+fn a_player_asks_by_rtcp_and_is_heard() {
+    let mut sender = fed(1, 0);
+    sender.start(&play(0, NOW), NOW).unwrap();
+    let packets = taken(&mut sender, NOW + 100_000);
+    let now = NOW + 110_000;
+    assert_eq!(sender.hear(&asked(&[3, 3, u32::MAX]), now), Some(1));
+    assert_eq!(sender.heard.last, Some(now));
+    assert_eq!(taken(&mut sender, NOW + 100_000), [packets[3].clone()]);
+    assert_eq!(sender.counters.resend_refused, 2);
+    assert_eq!(sender.hear(&asked(&[1; 65]), now), None);
+    assert_eq!(sender.hear(&asked(&[]), now), None);
+}
+
+/// A block of a title that has as much before it.
+fn block_at(from: u64) -> Block {
+    let mut data = title(from, END);
+    let count = u64::from(u32::from_be_bytes(data[8..12].try_into().unwrap()));
+    let before = from / END * count;
+    data[28..36].copy_from_slice(&before.to_be_bytes());
+    data[36..44].copy_from_slice(&before.to_be_bytes()); // all of one track: only sums matter
+    Block::parse(Box::new(data)).unwrap()
+}
+
+#[test]
+fn a_block_that_comes_late_goes_before_what_waits() {
+    let mut sender = node(1);
+    let count = block_at(0).records().len();
+    sender.feed(block_at(2 * END)).unwrap();
+    sender.start(&play(0, NOW), NOW).unwrap();
+    let begun = taken(&mut sender, NOW + 2 * END + END / 2).len();
+    assert!(begun > 0);
+    // Another node died that had these.
+    sender.feed(block_at(END)).unwrap();
+    sender.feed(block_at(0)).unwrap();
+    let mut sent = taken(&mut sender, NOW + 2 * END + END / 2);
+    assert_eq!(sent.len(), 2 * count);
+    sent.extend(taken(&mut sender, NOW + 3 * END));
+    let found: Vec<_> = sent.iter().map(|one| numbers(one)).collect();
+    let totals: Vec<_> = found.iter().map(|one| one.0 as usize).collect();
+    let left = 2 * count + begun..3 * count;
+    assert_eq!(totals, (0..2 * count).chain(left).collect::<Vec<_>>());
+    let own: Vec<_> = found.iter().map(|one| one.2).collect();
+    assert_eq!(
+        own,
+        (begun as u32..(begun + found.len()) as u32).collect::<Vec<_>>()
+    );
+    assert_eq!(sender.counters(NOW + 9 * END).underruns, 0);
+}
+
+#[test]
+fn what_a_node_stopped_short_of_is_sent_when_it_goes_on() {
+    let mut sender = fed(1, 0);
+    sender.start(&play(0, NOW), NOW).unwrap();
+    let before = taken(&mut sender, NOW + 40_000).len();
+    sender.pause(NOW + 40_000);
+    // The others stopped behind further key units.
+    let at = NOW + 5_000_000;
+    sender.start(&play(END - 50_000, at), at).unwrap();
+    let after = taken(&mut sender, at + END);
+    let all: Vec<u32> = (before as u32..(before + after.len()) as u32).collect();
+    assert_eq!(
+        after.iter().map(|one| numbers(one).0).collect::<Vec<_>>(),
+        all
+    );
+    let count = u32::from_be_bytes(title(0, END)[8..12].try_into().unwrap());
+    assert_eq!(all.last(), Some(&(count - 1)));
+}

@@ -215,8 +215,9 @@ class Plane:
         """Send on an adopted RTSP connection: (track, RTP channel, RTCP channel). While it takes
         nothing the sender waits, and nothing is lost."""
     def sender_feed(self, sender: int, block: bytes) -> None:
-        """Queue a block, in order of media time. ``ValueError``: malformed, out of order, or after
-        ``sender_end``; ``BlockingIOError``: more than ``max_bytes`` would wait."""
+        """Queue a block, in order of media time; of a node's part it may come late, and goes out
+        before what waits. ``ValueError``: malformed, out of order, or after ``sender_end``;
+        ``BlockingIOError``: more than ``max_bytes`` would wait."""
     def sender_start(
         self,
         sender: int,
@@ -255,7 +256,7 @@ class Plane:
         """Nothing more will be fed: after the last packet comes RTCP's BYE and "sender-ended"."""
     def sender_resend(self, sender: int, numbers: list[int]) -> int:
         """Send packets again by their node sequence numbers, each once at most; how many were.
-        For a sender with ``node`` only."""
+        For a sender with ``node`` only. Its player asks by RTCP (docs/wire/bipartite.md)."""
     def sender_stats(self, sender: int) -> dict[str, int | str]: ...
     def close_sender(self, sender: int) -> None: ...
 

@@ -10,7 +10,7 @@ use crate::net::mesh::MeshPort;
 use crate::net::rtc::RtcPort;
 use crate::net::senders::SenderCell;
 use crate::net::sys::EventFd;
-use crate::net::worker::{Command, count};
+use crate::net::worker::{Command, SenderOrder, count};
 use crate::reader::{ReaderShared, Way};
 use std::collections::VecDeque;
 use std::io;
@@ -152,10 +152,17 @@ impl Hub {
 
     /// An RTCP packet of a sender's viewer.
     pub fn viewer_report(&self, sender: &SenderCell, data: &[u8], now: u64) {
-        if !lock(&sender.state).hear(data, now) {
+        let heard = lock(&sender.state).hear(data, now);
+        if heard.is_none() {
             self.totals
                 .malformed_packets
                 .fetch_add(1, Ordering::Relaxed);
+        }
+        // What is sent again does not wait until the next packet is due.
+        if heard.is_some_and(|again| again > 0)
+            && let Some(worker) = sender.worker()
+        {
+            self.order(worker, Command::Sender(SenderOrder::Run(sender.id)));
         }
     }
 

@@ -25,7 +25,7 @@ pub struct Sender {
     pub(super) cname: String,
     pub(super) low_us: u64,
     max_bytes: usize,
-    node: Option<Node>,
+    pub(super) node: Option<Node>,
     pub(super) queue: Queue,
     /// Up to which media time it is fed.
     pub(super) end_us: u64,
@@ -129,14 +129,18 @@ impl Sender {
         if self.finished {
             return Err(Refused::Finished);
         }
-        if block.due_us < self.end_us {
+        if block.due_us < self.end_us && self.node.is_none() {
             return Err(Refused::Order);
         }
         if self.queue.bytes() + block.size() > self.max_bytes {
             return Err(Refused::Full);
         }
-        self.end_us = block.end_us;
-        self.queue.push(block);
+        self.end_us = self.end_us.max(block.end_us);
+        if self.node.is_some() {
+            self.queue.insert(block);
+        } else {
+            self.queue.push(block);
+        }
         (self.low_told, self.dry) = (false, false);
         Ok(())
     }
@@ -286,7 +290,12 @@ impl Sender {
         };
         for track in &mut self.tracks {
             let entry = entries.iter().find(|entry| entry.0 == track.spec.track);
-            track.entry = entry.map_or(begin, |entry| entry.1);
+            track.entry = match entry {
+                // What a node stopped short of is sent, whatever key units follow.
+                _ if self.node.is_some() && !self.fresh => 0,
+                Some(entry) => entry.1,
+                None => begin,
+            };
         }
         self.fresh = false;
         // What precedes every beginning is not waited for.
@@ -301,10 +310,13 @@ impl Sender {
     pub(super) fn wants(&self, one: &Waiting<'_>) -> bool {
         let track = one.record.track;
         let track = self.tracks.iter().find(|known| known.spec.track == track);
+        // Of a part, blocks may come that lie before all that was fed at the beginning.
+        let after = |time: &Timeline| self.node.is_some() && one.due_us >= time.origin_us;
+        let begun = self.time.as_ref().is_some_and(after);
         track.is_some_and(|track| {
             track.reached
                 && track.wanted
-                && one.position >= track.entry
+                && (one.position >= track.entry || begun)
                 && (one.record.flags & KEY != 0 || !self.keys_only)
         })
     }

@@ -9,14 +9,15 @@ struct Held {
     block: Arc<Block>,
     /// Position of its first packet.
     base: u64,
+    /// Packets of it that are done.
+    done: usize,
 }
 
-/// The blocks, in order of media time. A packet's position is how many were fed before it.
+/// The blocks, in order of media time. A packet's position is how many were fed before it; of a part
+/// of a title, whose blocks may come late, how many the title has before it.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     held: VecDeque<Held>,
-    /// Packets of the first block that are done.
-    done: usize,
     fed: u64,
     bytes: usize,
 }
@@ -39,14 +40,35 @@ impl Queue {
         self.held.push_back(Held {
             block: Arc::new(block),
             base: self.fed,
+            done: 0,
         });
         self.fed += packets;
         self.drop_done();
     }
 
+    /// Puts a block of a part where it belongs; what is fed late goes before what waits.
+    pub(super) fn insert(&mut self, block: Block) {
+        self.bytes += block.size();
+        let base = block.total;
+        self.fed = self.fed.max(base + block.records().len() as u64);
+        let at = self
+            .held
+            .partition_point(|held| held.block.due_us <= block.due_us);
+        let block = Arc::new(block);
+        self.held.insert(
+            at,
+            Held {
+                block,
+                base,
+                done: 0,
+            },
+        );
+        self.drop_done();
+    }
+
     pub(super) fn clear(&mut self) {
         self.held.clear();
-        self.done = 0;
+        self.fed = 0; // every track's beginning is found anew
         self.bytes = 0;
     }
 
@@ -60,10 +82,8 @@ impl Queue {
 
     /// The packets that wait.
     pub(super) fn waiting(&self) -> impl Iterator<Item = Waiting<'_>> {
-        let done = self.done;
-        self.held.iter().enumerate().flat_map(move |(at, held)| {
-            let skip = if at == 0 { done } else { 0 };
-            let records = held.block.records().iter().enumerate().skip(skip);
+        self.held.iter().flat_map(|held| {
+            let records = held.block.records().iter().enumerate().skip(held.done);
             records.map(move |(index, record)| Waiting {
                 block: &held.block,
                 record: *record,
@@ -81,17 +101,18 @@ impl Queue {
 
     /// The next one is done.
     pub(super) fn advance(&mut self) {
-        self.done += 1;
+        if let Some(first) = self.held.front_mut() {
+            first.done += 1;
+        }
         self.drop_done();
     }
 
     fn drop_done(&mut self) {
         while let Some(first) = self.held.front()
-            && self.done >= first.block.records().len()
+            && first.done >= first.block.records().len()
         {
             self.bytes -= first.block.size();
             self.held.pop_front();
-            self.done = 0;
         }
     }
 

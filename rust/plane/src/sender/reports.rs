@@ -45,21 +45,29 @@ impl Sender {
         said
     }
 
-    /// An RTCP packet of the viewer; `false` when it is malformed.
-    pub fn hear(&mut self, data: &[u8], now: u64) -> bool {
-        let Some(reports) = rtcp::parse(data) else {
-            return false;
-        };
+    /// An RTCP packet of the viewer; how many packets are sent again for it, `None` when it is
+    /// malformed.
+    pub fn hear(&mut self, data: &[u8], now: u64) -> Option<usize> {
+        let reports = rtcp::parse(data)?;
         self.heard.last = Some(now);
+        let mut missed = Vec::new();
         for report in reports {
-            let Report::Block(block) = report else {
-                continue;
+            let block = match report {
+                Report::Block(block) => block,
+                Report::Missed { number } => {
+                    missed.push(number);
+                    continue;
+                }
+                Report::Sender { .. } | Report::Goodbye { .. } => continue,
             };
             let track = self.tracks.iter().find(|one| one.spec.ssrc == block.ssrc);
             let rate = track.map_or(90_000, |one| u64::from(one.spec.clock_rate));
             self.heard.loss_permille = u64::from(block.fraction_lost) * 1_000 / 256;
             self.heard.jitter_us = u64::from(block.jitter) * 1_000_000 / rate;
         }
-        true
+        if missed.is_empty() || self.node.is_none() {
+            return Some(0); // only a node's packets have numbers to ask for
+        }
+        Some(self.resend(&missed, now).unwrap_or(0))
     }
 }

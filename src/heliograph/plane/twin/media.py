@@ -199,3 +199,14 @@ def receiver_report(data: bytes) -> ReceiverReport | None:
             )
         data = data[size:]
     return None
+
+
+def wanted_again(data: bytes) -> list[int]:
+    """Numbers that a player asks a node for in a compound packet (docs/wire/bipartite.md)."""
+    found: list[int] = []
+    while len(data) >= 8 and data[0] >> 6 == 2:
+        size = 4 * (int.from_bytes(data[2:4]) + 1)
+        if data[:2] == b"\x80\xcc" and data[8:12] == b"HBIP" and len(data) >= size <= 12 + 4 * 64:
+            found += [int.from_bytes(data[at : at + 4]) for at in range(12, size, 4)]
+        data = data[size:]
+    return found

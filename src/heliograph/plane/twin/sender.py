@@ -143,12 +143,13 @@ class Sender:
         if self.finished:
             raise ValueError("the sender was told that nothing more is fed")
         block = parse(data)
-        if block.due_us < self.end_us:
+        if block.due_us < self.end_us and self.node is None:
             raise ValueError("a block out of order")
         if self.queued_bytes() + block.size > self.max_bytes:
             raise BlockingIOError(11, "too much is fed already")
-        self.blocks.append(block)
-        self.end_us = block.end_us
+        later = (n for n, one in enumerate(self.blocks) if one.due_us > block.due_us)
+        self.blocks.insert(next(later, len(self.blocks)), block)
+        self.end_us = max(self.end_us, block.end_us)
         self.low_told = self.dry = False
 
     def start(
@@ -255,6 +256,8 @@ class Sender:
         entries = self._entries(from_us)
 
         def stays(record: Record) -> bool:
+            if self.node is not None and not self.fresh:
+                return True
             entry = entries.get(record.track)
             if entry is not None:
                 return record.total >= entry.total
@@ -374,7 +377,7 @@ class Sender:
                 self.emit("sender-low", self.id, queued)
             if media > self.end_us and not (left and self.settled) and not self.dry:
                 self.dry = True
-                self.counters["underruns"] += 1
+                self.counters["underruns"] += self.node is None
 
     def dues(self) -> list[int]:
         """When there is something to do, as far as it is known."""

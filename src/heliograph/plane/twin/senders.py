@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from heliograph.plane.twin.conn import HIGH_WATER, Conn
-from heliograph.plane.twin.media import receiver_report
+from heliograph.plane.twin.media import receiver_report, wanted_again
 from heliograph.plane.twin.network import Network
 from heliograph.plane.twin.sender import FASTEST, Out, Sender, TrackSpec, Way
 from heliograph.plane.twin.udp import Endpoint
@@ -157,6 +157,9 @@ class Senders(Network):
 
     def _sender_rtcp(self, sender: Sender, data: bytes) -> None:
         sender.last_rtcp = self.now
+        numbers = wanted_again(data)
+        if numbers and sender.node is not None:
+            sender.resend(self.now, numbers)
         report = receiver_report(data)
         if report is not None:
             clocks = {out.ssrc: out.clock for out in sender.outs.values()}
