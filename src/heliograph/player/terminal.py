@@ -189,7 +189,7 @@ def _asked(losses: Counters | None) -> dict[str, int | None]:
     """``None`` where it is not counted so, or nobody is asked."""
     names = ("lost", "asked", "recovered", "late", "hopeless", "dropped")
     return {
-        "gone" if name == "lost" else name: None if losses is None else getattr(losses, name)
+        "gaps" if name == "lost" else name: None if losses is None else getattr(losses, name)
         for name in names
     }
 
