@@ -47,7 +47,9 @@ class Site:
 
     def __init__(self, directory: Path, film: Path) -> None:
         self.directory, self.film = directory, film
-        self.node = Node(directory / "node", "node", keeps=True, patience=PATIENCE)
+        # What is read comes from disks, not from memory.
+        more = "cache_bytes = 0\n"
+        self.node = Node(directory / "node", "node", keeps=True, more=more, patience=PATIENCE)
         self.serial = itertools.count()
         self.other = str(directory / "disk-other")
 
