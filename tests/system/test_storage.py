@@ -99,6 +99,35 @@ def test_a_film_of_two_sizes_is_offered_in_both(node: Node, film: Path, tmp_path
     assert [len(pictures(one)) for one in media] == [PICTURES, PICTURES]
 
 
+def status(address: str) -> int:
+    """Of an answer, which is not followed."""
+    line = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", address]
+    return int(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
+
+
+def test_a_film_is_in_the_catalogue_like_all_titles(node: Node, film: Path) -> None:
+    def listed() -> list[dict[str, Any]]:
+        return list(json.loads(node.helio("title", "list", "--json")))
+
+    node.helio("title", "import", str(film), "--title", "The film")
+    (found,) = until("it is in the catalogue", listed)
+    assert (found["name"], found["title"], found["files"]) == ("A-film", "The film", 0)
+    assert found["duration"] == pytest.approx(PICTURES / 25, abs=0.2)
+    addresses = [f"{node.http}/go/A-film?format=hls", f"{node.http}/hls/A-film/index.m3u8"]
+    addresses += [f"{node.http}/titles/A-film.mp4"]
+    assert [status(one) for one in addresses] == [302, 200, 200]
+    # Licensed elsewhere only: nobody gets it here, whatever way is taken.
+    asked(node, "/../titles/A-film", json.dumps({"regions": ["at"]}), method="PATCH")
+    until("it is barred", lambda: [status(one) for one in addresses] == [451, 403, 403])
+    with pytest.raises(subprocess.CalledProcessError):
+        pictures(f"{node.rtsp}/A-film", "-rtsp_transport", "tcp")
+    asked(node, "/../titles/A-film", json.dumps({"regions": []}), method="PATCH")
+    until("it is free", lambda: status(addresses[0]) == 302)
+    node.helio("title", "erase", "A-film")
+    until("it is forgotten", lambda: not listed())
+    assert status(addresses[0]) == 404
+
+
 def test_disks_come_and_go_and_one_is_pulled(node: Node, film: Path, tmp_path: Path) -> None:
     wanted = pictures(str(film))
     places = [str(tmp_path / f"disk-{letter}") for letter in "abcd"]
@@ -113,6 +142,55 @@ def test_disks_come_and_go_and_one_is_pulled(node: Node, film: Path, tmp_path: P
     assert pictures(f"{node.http}/hls/film/index.m3u8") == wanted
     # What is left is as many as a group has members only with another disk.
     node.helio("disk", "replace", places[1], places[0] + "-again", "--force")
+    assert volume(node)["lost"] == {"blocks": 0, "titles": []}
+    assert "all as they should be" in node.helio("title", "verify", "film")
+
+
+def test_two_disks_of_six_are_lost_at_once_and_made_anew(
+    node: Node, film: Path, tmp_path: Path
+) -> None:
+    wanted = pictures(str(film))
+    places = [str(tmp_path / f"disk-{letter}") for letter in "abcdef"]
+    scheme = {"name": "films", "data": 2, "parity": 2, "code": "rs", "block": 16 << 10}
+    asked(node, "/volumes", json.dumps(scheme | {"disks": [{"path": one} for one in places]}))
+    node.helio("title", "import", str(film), "--name", "film")
+    copies = [tmp_path / f"copy-{number}.mp4" for number in range(3)]
+    node.helio("title", "export", "film", "-o", str(copies[0]))
+    assert all(one["blocks"] for one in volume(node)["disks"])
+    gone = places[1], places[4]
+    for place in gone:
+        subprocess.run(["rm", "-rf", place], check=True)
+    assert pictures(f"{node.rtsp}/film", "-rtsp_transport", "tcp") == wanted
+    node.helio("title", "export", "film", "-o", str(copies[1]))
+    assert "all as they should be" in node.helio("title", "verify", "film")
+    # What the first one had is made anew when it is said that the other will not come back either.
+    node.helio("disk", "remove", gone[0], "--force", "--no-wait")
+    node.helio("disk", "remove", gone[1], "--force")
+    assert volume(node)["lost"] == {"blocks": 0, "titles": []}
+    # All redundancy is there again: of the four that are left any two may go.
+    subprocess.run(["rm", "-rf", places[0], places[5]], check=True)
+    assert "all as they should be" in node.helio("title", "verify", "film")
+    node.helio("title", "export", "film", "-o", str(copies[2]))
+    assert len({copy.read_bytes() for copy in copies}) == 1
+
+
+def test_a_disk_that_left_comes_back_with_what_it_has(
+    node: Node, film: Path, tmp_path: Path
+) -> None:
+    places = [str(tmp_path / f"disk-{letter}") for letter in "abc"]
+    node.helio("volume", "create", "films", *places, "--data", "1", "--parity", "1")
+    node.helio("title", "import", str(film), "--name", "film")
+    node.helio("title", "import", str(film), "--name", "other")
+    node.helio("disk", "remove", places[0], "--force")
+    node.helio("title", "erase", "other")
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        node.helio("volume", "create", "others", places[0])
+    assert "of volume films, with" in caught.value.stderr
+    node.helio("disk", "add", places[0])
+    assert [*titles(node)] == ["film"]  # what was erased meanwhile stays erased
+    assert "all as they should be" in node.helio("title", "verify", "film")
+    node.helio("disk", "remove", places[0])
+    node.helio("disk", "add", places[0], "--erase")
     assert volume(node)["lost"] == {"blocks": 0, "titles": []}
     assert "all as they should be" in node.helio("title", "verify", "film")
 
@@ -160,14 +238,15 @@ def test_a_recording_outlives_a_killed_server(node: Node) -> None:
     assert len(pictures(f"{node.rtsp}/monday", "-rtsp_transport", "tcp")) >= (before - 1.0) * 24
 
 
-def asked(node: Node, path: str) -> str:
-    """What the API says below ``/api/v1/storage``."""
+def asked(node: Node, path: str, body: str = "", method: str = "POST") -> str:
+    """What the API says below ``/api/v1/storage``; a ``body`` is sent by ``method``."""
     key = (node.state / "administrator.key").read_text().strip()
     line = [
         "curl",
         "-sf",
         "-H",
         f"Authorization: Bearer {key}",
+        *(["-X", method, "-H", "Content-Type: application/json", "-d", body] if body else []),
         f"{node.http}/api/v1/storage{path}",
     ]
     return subprocess.run(line, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout

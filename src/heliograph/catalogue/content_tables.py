@@ -166,6 +166,17 @@ class TitleRow(Base):
     revision: Mapped[int] = mapped_column(BigInteger)
 
 
+class StoredTitleRow(Base):
+    """A title that is there because a volume has it."""
+
+    __tablename__ = "stored_titles"
+    __table_args__ = (UniqueConstraint("title_id"),)
+
+    object: Mapped[str] = mapped_column(String(32), primary_key=True)
+    """Id under which the volume keeps it."""
+    title_id: Mapped[int] = mapped_column(ForeignKey("titles.id", ondelete="CASCADE"))
+
+
 class TitleClassRow(Base):
     __tablename__ = "title_classes"
     __table_args__ = (Index(None, "code"),)

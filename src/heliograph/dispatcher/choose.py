@@ -167,6 +167,11 @@ class Dispatcher:
         """Whether there is a title of that name."""
         return name in self.snapshot.entries
 
+    def sends(self, name: str) -> bool:
+        """Whether some server holds the title of that name, be it reachable or not."""
+        route = self.route(name)
+        return route is not None and bool(route.copies)
+
     def barred(self, name: str, client: str) -> Refusal | None:
         """Why a client may not have a title that there is, whoever holds it; None: he may."""
         route = self.route(name)

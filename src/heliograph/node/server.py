@@ -55,6 +55,7 @@ from heliograph.node.options import (
 from heliograph.node.periodic import Periodic
 from heliograph.node.roles import Role, roles_of
 from heliograph.node.settings import Loaded, Settings, diff
+from heliograph.node.storage.listing import Listing
 from heliograph.node.storage.opening import open_storage
 from heliograph.node.storage.serving import admission_of
 from heliograph.node.storage.storage import Storage
@@ -267,6 +268,11 @@ class Server:
             settings, self.state_dir, roles, self.cluster, self.catalogue
         )
         self._undo.append(("storage", self.storage.close))
+        if Role.MANAGER in roles or self.catalogue.home:  # they have the cluster's database
+            volumes = self.storage.states.known
+            listing = Listing(self.storage.shelf, self.catalogue.contents, lambda: volumes)
+            listing.start()
+            self._undo.append(("titles in the catalogue", listing.close))
         self.admission = admission_of(self.storage, settings.storage)
 
     def _start_demo(

@@ -106,7 +106,7 @@ class Redirects:
             first, _, query = first.partition(b"?")
             rest = b"?%b\r\n%b" % (query, rest)
         route = self._routes.get(first) or self._route(first)
-        if route is None:
+        if route is None or not route.copies:  # our volumes may have it
             return None
         try:
             head = self._heads[rest]

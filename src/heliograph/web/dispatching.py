@@ -54,7 +54,7 @@ async def go(name: str, request: Request, context: Context) -> Response:
     (`?key=`) go along to servers of ours.
     """
     dispatcher, wish, peer = context.dispatcher, _wish(request, context), peer_of(request)
-    if dispatcher is None or not dispatcher.knows(name):
+    if dispatcher is None or not dispatcher.sends(name):
         found = await _live(name, wish, request, context)
         found = found or _shelved(name, wish, request, context)
         if found is not None:
@@ -78,7 +78,7 @@ async def playlist(name: str, request: Request, context: Context) -> Response:
     For a channel it is a redirect to its own playlist.
     """
     dispatcher, wish, peer = context.dispatcher, _wish(request, context), peer_of(request)
-    if dispatcher is None or not dispatcher.knows(name):
+    if dispatcher is None or not dispatcher.sends(name):
         alone = Wish((Format.HLS,), wish.page, wish.shown, named=True)
         found = await _live(name, alone, request, context)
         found = found or _shelved(name, alone, request, context)
@@ -116,12 +116,17 @@ async def manifest(name: str, request: Request, context: Context) -> Response:
 def _shelved(name: str, wish: Wish, request: Request, context: WebContext) -> Answer | None:
     """Where a title of our own volumes is played, which is here; None where there is none.
 
-    Whether the client may is said there.
+    Whether the client may see what a channel's rules guard is said there.
     """
     if context.ondemand is None or context.ondemand.shelf.find(name) is None:
         return None
+    dispatcher, peer = context.dispatcher, peer_of(request)
+    barred = None if dispatcher is None else dispatcher.barred(name, peer)
+    if dispatcher is not None and barred is not None:
+        dispatcher.decided(name, barred.status, peer, time.time())
+        return barred.answer(wish)
     suffix = f"?{wish.shown}" if wish.shown else ""
-    where: str | None = None
+    where, chosen = None, ""
     if wish.page and not wish.named:
         where = f"/watch/{name}{suffix}"
     for format in () if where else wish.formats:
@@ -134,13 +139,14 @@ def _shelved(name: str, wish: Wish, request: Request, context: WebContext) -> An
                 where = f"{urls(request, context, name)['rtsp']}{suffix}"
             case _:
                 continue
+        chosen = format
         break
     if where is None:
         answer = refusal(406, "this title is not sent in a format that you take", page=wish.page)
     else:
         answer = redirect(where)
-    if context.dispatcher is not None:
-        context.dispatcher.decided(name, answer.status, peer_of(request), time.time(), "")
+    if dispatcher is not None:
+        dispatcher.decided(name, answer.status, peer, time.time(), chosen)
     return answer
 
 

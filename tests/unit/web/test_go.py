@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from tests.unit.dispatcher.contents import Made
 from tests.unit.web.site import ADMIN, running
@@ -51,6 +53,35 @@ async def test_channels_are_found_where_there_are_no_titles():
         assert (await site.get("/go/nothing")).status_code == 404
         assert (await site.get("/go/film/index.m3u8")).status_code == 404
         assert (await site.get("/steering/film")).status_code == 404
+
+
+class Shelf:
+    """One title of our own volumes."""
+
+    def find(self, name: str) -> object | None:
+        return object() if name == "mine" else None
+
+
+async def test_a_title_of_our_own_is_played_here_by_the_catalogue_s_rules():
+    titles = Made().title("mine", {Format.MP4: ()}).title("other", {Format.MP4: ()})
+    there = {"ondemand": SimpleNamespace(shelf=Shelf(), close=None)}
+    async with running(context={"dispatcher": titles.dispatcher(), **there}) as site:
+        answer = await site.get("/go/mine", headers=HLS)
+        assert (answer.status_code, answer.headers["location"]) == (302, "/hls/mine/index.m3u8")
+        assert (await site.get("/go/mine", headers=BROWSER)).headers["location"] == "/watch/mine"
+        assert (await site.get("/go/mine/index.m3u8")).status_code == 302
+        assert (await site.get("/go/other", headers=HLS)).status_code == 404
+    titles = Made().title("mine", {Format.MP4: ()}, regions=("at",))
+    dispatcher = titles.dispatcher()
+    async with running(context={"dispatcher": dispatcher, **there}) as site:
+        assert (await site.get("/go/mine", headers=HLS)).status_code == 451
+        assert (await site.get("/go/mine/index.m3u8")).status_code == 451
+        assert [one.status for one in dispatcher.decisions] == [451, 451]
+    # Servers that hold it as well are chosen among as for any title.
+    titles = Made().title("mine", {Format.HLS: (1,)})
+    async with running(context={"dispatcher": titles.dispatcher(), **there}) as site:
+        answer = await site.get("/go/mine", headers=HLS)
+        assert answer.headers["location"] == "http://host1.example/mine.m3u8"
 
 
 async def test_a_private_channel_is_told_from_none_only_by_who_may_watch_it():

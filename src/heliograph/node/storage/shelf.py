@@ -61,6 +61,10 @@ class Shelf:
         self._again = False
         self._looking = asyncio.Lock()
         self._listeners: list[Callable[[], None]] = []
+        self.whole: frozenset[str] = frozenset()
+        """Volumes of which these are all titles that there are: all their disks answered."""
+        self.erased: frozenset[ObjectId] = frozenset()
+        """Objects that were removed, as far as volumes still know."""
         self.carries: Callable[[str], bool] = lambda channel: False
         """Whether there is a channel of a name here."""
 
@@ -153,8 +157,11 @@ class Shelf:
 
     async def _look_once(self) -> None:
         fresh: dict[ObjectId, Placed] = {}
+        whole, erased = set(), set()
         for name, holding in [*self._holdings.items()]:
             serials, complete = await holding.volume.catalogue()
+            erased |= {object for object, serial in serials.items() if serial & DELETED}
+            known = True
             for object, serial in serials.items():
                 if serial & DELETED:
                     continue
@@ -163,15 +170,23 @@ class Shelf:
                     fresh[object] = kept
                 elif (found := await self._read(name, holding, object) or kept) is not None:
                     fresh[object] = found
+                else:
+                    known = False
                 if len(fresh) >= MAX_TITLES:
+                    known = False
                     break
+            if complete and known:
+                whole.add(name)
             if not complete:  # some disks are away: what was known of them stays
                 fresh |= {
                     object: placed
                     for object, placed in self._objects.items()
                     if placed.volume == name and object not in serials
                 }
-        if fresh != self._objects:
+        known_now = frozenset(whole), frozenset(erased)
+        other = fresh != self._objects or known_now != (self.whole, self.erased)
+        self.whole, self.erased = known_now
+        if other:
             self._objects = fresh
             self._names = _by_name(fresh.values())
             for listener in self._listeners:
