@@ -19,8 +19,8 @@ from heliograph.vod.promises import Admission, Promise
 #: Seconds without a request after which a viewer has left: players ask again well before the half
 #: minute that they have in hand is over.
 GONE = 60.0
-#: The same of who was told where media are and has not asked for any: it may only have looked.
-BEGIN = 15.0
+#: The same of who got no media yet: it may only have looked. Making the first segment may take 15.
+BEGIN = 30.0
 #: Seconds between two looks for those who left.
 LOOK = 5.0
 #: Viewers at a time: beyond them new ones are turned away.
