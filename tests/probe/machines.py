@@ -37,10 +37,11 @@ class Machine:
         keeps: bool = False,
         roles: Sequence[str] = (),
         redirect: bool = False,
+        cluster: str = "",
         more: str = "",
     ) -> None:
         """``keeps``: the channel ``demo``. ``redirect``: RTSP viewers are sent to units. ``more``:
-        further settings."""
+        further settings, ``cluster`` those of that section."""
         self.peer, self.name = peer, name
         self.http = f"http://{peer.address}:8080"
         self.rtsp = f"rtsp://{peer.address}:8554/demo"
@@ -51,6 +52,7 @@ class Machine:
         self._config.write_text(
             f'[server]\nstate_dir = "{self.state}"\n[cluster]\nenabled = true\nname = "{name}"\n'
             f'host = "{peer.address}"\nscouting = false\nroles = {json.dumps([*roles])}\n'
+            f"{cluster}"
             f"[https]\nenabled = false\n[rtsp]\nredirect = {json.dumps(redirect)}\n{more}{channel}"
         )
         self.program: Program

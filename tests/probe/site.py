@@ -25,9 +25,17 @@ class Site:
     """The machines, and what is wrong with each."""
 
     def __init__(
-        self, links: Network, directory: Path, *, portals: int = 2, units: int = 3, more: str = ""
+        self,
+        links: Network,
+        directory: Path,
+        *,
+        portals: int = 2,
+        units: int = 3,
+        more: str = "",
+        cluster: str = "",
     ) -> None:
-        """``more``: further settings of all machines."""
+        """``more``: further settings of all machines; ``cluster``: of that section."""
+        self._cluster = cluster
         self._directory = directory
         self.links = links
         self.trouble: dict[str, set[str]] = {}
@@ -47,7 +55,15 @@ class Site:
 
     def _machine(self, name: str, roles: Sequence[str], more: str) -> Machine:
         peer = self.links.join()
-        return Machine(peer, self._directory, name, roles=roles, redirect=True, more=more)
+        return Machine(
+            peer,
+            self._directory,
+            name,
+            roles=roles,
+            redirect=True,
+            more=more,
+            cluster=self._cluster,
+        )
 
     def start(self) -> None:
         """Begin the cluster; each machine joins by a token."""
@@ -55,6 +71,8 @@ class Site:
         first.start()
         for machine in others:
             machine.start(*self._join(machine), "--token", first.token())
+        if not self.units:
+            return
         wait_until(lambda: self.up() == {one.name for one in self.units}, PATIENCE, "units are up")
         assert self.portals[0].order("POST", "/channels", {"name": "demo", "key": KEY})[0] == 201
 
