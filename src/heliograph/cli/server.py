@@ -15,10 +15,19 @@ from heliograph.cli.server_status import status
 if TYPE_CHECKING:
     pass
 
-app = new_app("Show, add, drain, remove and scan servers that hold titles.")
+app = new_app("Show, add, change, drain, remove and scan servers that hold titles.")
 app.command("status")(status)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of a server.")]
+ProbeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--probe",
+        metavar="KIND[@SECONDS][:PORT][/PATH]",
+        help="icmp@10, tcp@1:8554, http@0.3:8080/film.mp4; may be repeated. A new server has "
+        "icmp@10 where none is said; one that is changed has these instead of its own.",
+    ),
+]
 SearchOption = Annotated[str, typer.Option("--search", help="Words that all have to be found.")]
 
 #: Seconds that a scan may take: the server gives up before.
@@ -68,14 +77,7 @@ def add(
         int, typer.Option("--max-sessions", min=0, help="At a time; 0: no bound.")
     ] = 0,
     weight: Annotated[float, typer.Option("--weight", help="Its share, above 0.")] = 1.0,
-    probe: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--probe",
-            metavar="KIND[@SECONDS][:PORT][/PATH]",
-            help="icmp@10, tcp@1:8554, http@0.3:8080/film.mp4; may be repeated. Else icmp@10.",
-        ),
-    ] = None,
+    probe: ProbeOption = None,
     server: ServerOption = HERE,
     key: KeyOption = None,
 ) -> None:
@@ -90,12 +92,52 @@ def add(
         "weight": weight,
     }
     if probe:
-        body["probes"] = [
-            {"kind": one.kind, "interval": one.interval, "port": one.port, "path": one.path}
-            for one in map(parse_probe, probe)
-        ]
+        body["probes"] = _probes(probe)
     made = ask("POST", server, "/servers", key, body)
     print(f"{made['name']}: added")
+
+
+@app.command()
+def change(
+    name: NameArgument,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="HOST", help="Name or address to probe.")
+    ] = None,
+    make: Annotated[str | None, typer.Option("--make", help="What software it runs.")] = None,
+    region: Annotated[
+        str | None, typer.Option("--region", help="Where it is, in your words.")
+    ] = None,
+    capacity: Annotated[
+        float | None, typer.Option("--capacity", metavar="MBIT", min=0, help="Mbit/s it can send.")
+    ] = None,
+    max_sessions: Annotated[
+        int | None, typer.Option("--max-sessions", min=0, help="At a time; 0: no bound.")
+    ] = None,
+    weight: Annotated[float | None, typer.Option("--weight", help="Its share, above 0.")] = None,
+    probe: ProbeOption = None,
+    enabled: Annotated[
+        bool | None,
+        typer.Option("--enabled/--disabled", help="Whether it is measured and used at all."),
+    ] = None,
+    server: ServerOption = HERE,
+    key: KeyOption = None,
+) -> None:
+    """Change a server while it is in use; what is not said stays."""
+    said = {
+        "host": host,
+        "make": make,
+        "region": region,
+        "capacity_bps": None if capacity is None else round(capacity * 1e6),
+        "max_sessions": max_sessions,
+        "weight": weight,
+        "probes": _probes(probe) if probe else None,
+        "enabled": enabled,
+    }
+    body = {what: value for what, value in said.items() if value is not None}
+    if not body:
+        raise typer.BadParameter("nothing to change: say at least one option")
+    ask("PATCH", server, _path(name), key, body)
+    print(f"{name}: changed")
 
 
 @app.command()
@@ -159,6 +201,13 @@ def scan(
         f"{found['added']} rows added, {found['changed']} changed, "
         f"{found['unchanged']} as they were, {len(found['rejected'])} rejected"
     )
+
+
+def _probes(texts: list[str]) -> list[dict[str, Any]]:
+    return [
+        {"kind": one.kind, "interval": one.interval, "port": one.port, "path": one.path}
+        for one in map(parse_probe, texts)
+    ]
 
 
 def _path(name: str) -> str:

@@ -95,6 +95,20 @@ def test_orders_are_given(api: tuple[type[Api], str], helio, words: str, asked: 
     assert [(one[0], one[1].removeprefix("/api/v1"), one[3]) for one in api[0].asked] == [asked]
 
 
+def test_of_a_server_is_changed_what_is_said(
+    api: tuple[type[Api], str], helio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--probe", "tcp@0.3:8554", "--capacity", "0", "--disabled")
+    assert helio("server", "change", "one", *more) == OK
+    probe = {"kind": "tcp", "interval": 0.3, "port": 8554, "path": ""}
+    wanted = {"probes": [probe], "capacity_bps": 0, "enabled": False}
+    (asked,) = api[0].asked
+    assert (*asked[:2], asked[3]) == ("PATCH", "/api/v1/servers/one", wanted)
+    assert helio("server", "change", "one") != OK
+    assert "at least one option" in capsys.readouterr().err
+    assert len(api[0].asked) == 1
+
+
 def test_rows_are_added_as_said(api: tuple[type[Api], str], helio) -> None:
     api[0].body = json.dumps(
         {"name": "x", "id": 1, "title": "t", "server": "s", "format": "hls", "go": "/go/x"}

@@ -149,7 +149,10 @@ class ServerQueries(Queries):
                     select(exists().where(FileRow.server_id == row.id))
                 )
                 if has_files and not with_files:
-                    raise ConflictError(f"server {row.name!r} has files", subject=row.name)
+                    raise ConflictError(
+                        f"server {row.name!r} has files: remove them, or say that they go with it",
+                        subject=row.name,
+                    )
                 version = await raise_version(session, self._db)
                 if not has_files:
                     await note_removed(session, "server", [row.id], version)
