@@ -140,7 +140,7 @@ impl Channel {
         self.sources.iter().position(|source| source.id == id)
     }
 
-    /// Notices silence and prepares receiver reports; to be called some forty times a second.
+    /// Notices silence and prepares receiver reports; to be called when that is [`Channel::due`].
     pub fn tick(&mut self, now: u64) {
         self.notice_silence(now);
         if now >= self.reports_due {
@@ -148,5 +148,17 @@ impl Channel {
             self.report_reception(now);
         }
         self.rate.roll(now);
+    }
+
+    /// When a source will have been silent for long enough to be replaced, or reports are due. One
+    /// that speaks up meanwhile is not late either: nobody falls silent sooner.
+    pub fn due(&self, now: u64) -> u64 {
+        let silences = self.sources.iter().filter_map(Source::heard_last);
+        silences
+            .chain([now])
+            .map(|last| last + self.config.silence_us)
+            .chain([self.reports_due])
+            .min()
+            .unwrap_or(now)
     }
 }

@@ -56,6 +56,10 @@ const STANDBY_BYTES: usize = 4 << 20;
 /// A source whose video never shows a keyframe is relayed without one after so long, µs.
 const KEYFRAME_PATIENCE: u64 = 3_000_000;
 
+/// A source that was silent for no longer goes on where it ended, µs: what was lost meanwhile is to
+/// its viewers as any loss, and less than to wait for a keyframe.
+const HICCUP: u64 = 500_000;
+
 /// Clocks of one source's tracks further apart than this are unrelated, µs.
 const MAX_CLOCK_SPREAD: i64 = 10_000_000;
 
@@ -177,6 +181,8 @@ pub struct Source {
     pending: VecDeque<Pending>,
     pending_bytes: usize,
     has_key: bool,
+    /// It fell silent while it was relayed, and nobody has taken over.
+    paused: bool,
 }
 
 /// What became of one packet of a source.
@@ -227,6 +233,7 @@ impl Source {
             pending: VecDeque::new(),
             pending_bytes: 0,
             has_key: false,
+            paused: false,
         }
     }
 
@@ -277,6 +284,9 @@ impl Source {
 
     /// A packet came.
     pub fn heard(&mut self, now: u64) {
+        if self.state == State::Silent && now.saturating_sub(self.last_packet) > HICCUP {
+            self.forget();
+        }
         self.last_packet = now;
         if self.state == State::Silent {
             self.state = State::Standby;
@@ -330,9 +340,7 @@ impl Source {
 
     /// Forgets what belonged to the stream before; the other tracks go on by their own numbers.
     fn restart(&mut self, index: usize) {
-        self.pending.clear();
-        self.pending_bytes = 0;
-        self.has_key = false;
+        self.forget();
         self.clock_offset = None;
         for track in &mut self.tracks {
             track.clock = None;
@@ -382,15 +390,48 @@ impl Source {
         std::mem::take(&mut self.pending)
     }
 
-    /// The source says nothing any more.
+    /// The source says nothing any more; what it kept is still good if that does not last.
     pub fn fall_silent(&mut self) {
         self.state = State::Silent;
         if let Some(numbered) = &mut self.numbered {
             numbered.clear();
         }
+    }
+
+    /// It was relayed, and nobody could take over: it may itself.
+    pub fn pause(&mut self) {
+        if self.numbered.is_none() {
+            // Readers have all that came before: to go on it needs no keyframe.
+            (self.paused, self.has_key) = (true, true);
+        }
+    }
+
+    /// What it kept since it paused, to be relayed first; `None`: it begins anew.
+    pub fn resume(&mut self) -> Option<VecDeque<Pending>> {
+        std::mem::take(&mut self.paused).then(|| {
+            self.state = State::Active;
+            self.has_key = false;
+            self.pending_bytes = 0;
+            std::mem::take(&mut self.pending)
+        })
+    }
+
+    /// Another has taken over.
+    pub fn succeeded(&mut self) {
+        if self.paused {
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
         self.pending.clear();
         self.pending_bytes = 0;
-        self.has_key = false;
+        (self.has_key, self.paused) = (false, false);
+    }
+
+    /// When its newest packet came, unless it is silent.
+    pub fn heard_last(&self) -> Option<u64> {
+        (self.state != State::Silent).then_some(self.last_packet)
     }
 
     /// Another source is relayed from now on.

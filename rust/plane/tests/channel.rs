@@ -274,6 +274,84 @@ fn silence_is_reported_once_and_ends_with_the_next_keyframe() {
 }
 
 #[test]
+fn a_source_that_only_paused_goes_on_where_it_ended() {
+    let mut channel = Channel::new(
+        1,
+        Config {
+            silence_us: 40 * MS,
+            ..config()
+        },
+    );
+    let mut publisher = Publisher::join(&mut channel, 1, 0, 5);
+    publisher.send(&mut channel, IDR, START);
+    channel.tick(START + 10 * MS);
+    assert_eq!(channel.due(START + 10 * MS), START + 40 * MS);
+    channel.tick(START + 40 * MS);
+    assert!(channel.active().is_none());
+    publisher.send(&mut channel, DELTA, START + 60 * MS);
+    assert_eq!(active(&mut channel), [(1, 1), (1, 1)]);
+    let numbers: Vec<u64> = media(&channel).iter().map(|item| item.number).collect();
+    assert_eq!(numbers.len(), 2, "no keyframe is waited for");
+    assert_eq!(numbers[1], numbers[0] + 1);
+    // After longer, something may have been lost that nobody would notice.
+    channel.tick(START + 100 * MS);
+    publisher.send(&mut channel, DELTA, START + 700 * MS);
+    assert!(channel.active().is_none());
+    publisher.send(&mut channel, IDR, START + 740 * MS);
+    assert_eq!(active(&mut channel), [(1, 2)]);
+}
+
+#[test]
+fn a_source_that_paused_begins_anew_after_another() {
+    let mut channel = Channel::new(
+        1,
+        Config {
+            silence_us: 40 * MS,
+            ..config()
+        },
+    );
+    let mut first = Publisher::join(&mut channel, 1, 0, 5);
+    first.send(&mut channel, IDR, START);
+    channel.tick(START + 40 * MS);
+    let mut second = Publisher::join(&mut channel, 2, 1, 6);
+    second.send(&mut channel, IDR, START + 50 * MS);
+    first.send(&mut channel, DELTA, START + 60 * MS);
+    channel.tick(START + 90 * MS); // the second is silent, and of the first no keyframe came
+    assert_eq!(active(&mut channel), [(1, 1), (2, 2)]);
+    assert!(channel.active().is_none());
+    first.send(&mut channel, DELTA, START + 95 * MS);
+    assert!(channel.active().is_none());
+    second.send(&mut channel, DELTA, START + 100 * MS);
+    assert_eq!(active(&mut channel), [(2, 2)]);
+}
+
+#[test]
+fn a_standby_that_paused_still_takes_over_from_its_keyframe() {
+    let mut channel = Channel::new(
+        1,
+        Config {
+            silence_us: 40 * MS,
+            ..config()
+        },
+    );
+    let mut first = Publisher::join(&mut channel, 1, 0, 5);
+    let mut second = Publisher::join(&mut channel, 2, 1, 6);
+    first.send(&mut channel, IDR, START);
+    second.send(&mut channel, IDR, START);
+    first.send(&mut channel, DELTA, START + 30 * MS);
+    channel.tick(START + 40 * MS);
+    second.send(&mut channel, DELTA, START + 60 * MS);
+    channel.tick(START + 70 * MS);
+    assert_eq!(active(&mut channel), [(1, 1), (2, 2)]);
+    let of_second: Vec<_> = media(&channel)
+        .into_iter()
+        .filter(|item| item.epoch == 2)
+        .collect();
+    assert_eq!(of_second.len(), 2);
+    assert!(of_second[0].flags & KEY != 0);
+}
+
+#[test]
 fn sender_reports_keep_sound_and_picture_on_one_clock() {
     let mut channel = Channel::new(1, config());
     channel.add_source(1, 0, vec![video(), audio()]);

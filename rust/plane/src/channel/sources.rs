@@ -2,7 +2,8 @@
 
 use super::{Channel, TrackOut};
 use crate::event::{Event, Id};
-use crate::source::{InputStats, Source, State, TrackSpec};
+use crate::source::{InputStats, Pending, Source, State, TrackSpec};
+use std::collections::VecDeque;
 
 impl Channel {
     /// Announces a source.
@@ -72,6 +73,24 @@ impl Channel {
         if let Some(before) = self.active.and_then(|id| self.index(id)) {
             self.sources[before].stand_by();
         }
+        let id = self.sources[at].id;
+        let own = !self.foreign && self.claimed <= self.epoch;
+        for source in &mut self.sources {
+            if source.id != id || !own {
+                source.succeeded();
+            }
+        }
+        if let Some(pending) = self.sources[at].resume() {
+            self.active = Some(id);
+            self.events.push(Event::SourceActive {
+                channel: self.id,
+                source: id,
+                epoch: self.epoch,
+                layout_changed: false,
+            });
+            self.relay_kept(at, pending);
+            return;
+        }
         if self.sources[at].numbered.is_some() {
             self.activate_numbered(at);
             return;
@@ -88,6 +107,10 @@ impl Channel {
             epoch: self.epoch,
             layout_changed,
         });
+        self.relay_kept(at, pending);
+    }
+
+    fn relay_kept(&mut self, at: usize, pending: VecDeque<Pending>) {
         for packet in pending {
             self.relay(
                 at,
@@ -155,6 +178,9 @@ impl Channel {
                 if self.active == Some(source) {
                     self.active = None;
                     self.choose(now);
+                    if self.active.is_none() {
+                        self.sources[at].pause();
+                    }
                 }
             }
         }

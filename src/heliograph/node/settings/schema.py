@@ -217,7 +217,7 @@ class PlaneSettings(Section):
     """How far a channel's ring reaches back, in ms; it reaches on to the last keyframe."""
     max_ring_bytes: int = Field(default=16 << 20, ge=256 << 10, le=1 << 30)
     """Bytes a channel's ring never exceeds."""
-    silence_ms: int = Field(default=1000, ge=50, le=600_000)
+    silence_ms: int = Field(default=1000, ge=20, le=600_000)
     """An input that delivers nothing for so many ms is silent."""
     coalesce_us: int = Field(default=1500, ge=0, le=100_000)
     """How long a packet may wait for the rest of its frame, in µs."""
@@ -323,7 +323,7 @@ class ChannelSettings(Section):
     """As `access.max_readers_per_channel`, for this channel."""
     max_egress_bps: int | None = Field(default=None, ge=0)
     """Bits a second promised to this channel's readers; 0: no limit."""
-    silence_ms: int | None = Field(default=None, ge=50, le=600_000)
+    silence_ms: int | None = Field(default=None, ge=20, le=600_000)
     """As `plane.silence_ms`, for this channel."""
     return_ms: int = Field(default=-1, ge=-1, le=3_600_000)
     """A better source takes over again once it was well for so many ms; -1: never by itself."""

@@ -100,14 +100,17 @@ impl Worker {
         self.due.retain(|(_, known)| *known != id);
     }
 
-    /// Lets channels notice silence, and sends what they have to report to their sources.
-    pub(super) fn tick(&mut self, now: u64) {
+    /// Lets channels notice silence, and sends what they have to report to their sources; when that
+    /// is due again.
+    pub(super) fn tick(&mut self, now: u64) -> u64 {
+        let mut due = u64::MAX;
         for cell in self.hub.channels() {
             let (reports, moved) = {
                 let mut channel = lock(&cell.state);
                 let head = channel.ring.head();
                 channel.tick(now);
                 self.hub.pass_on(&mut channel);
+                due = due.min(channel.due(now));
                 (
                     std::mem::take(&mut channel.reports),
                     channel.ring.head() != head,
@@ -129,5 +132,6 @@ impl Worker {
                 self.hub.notify(&cell, Some(self.index));
             }
         }
+        due
     }
 }
