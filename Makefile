@@ -187,14 +187,15 @@ fuzz: .cache/python.stamp ## every parser for FUZZ_SECONDS each (300)
 	[ -z "$$failed" ] || { echo "found something in:$$failed (inputs in .cache/fuzz)" >&2; exit 1; }
 
 REPEAT ?= 1
+PROBES ?= tests/probe
 
-probe: setup $(PEERS) ## tests that make networks and kill processes; REPEAT=20: so many times, counted
+probe: setup $(PEERS) ## tests that make networks and kill processes; REPEAT=20: so many times, summed up; PROBES: of these files
 	@$(call say,networks that break and processes that are killed)
 	if [ $(REPEAT) = 1 ]; then
 	  $(VENV)/pytest -m long --ignore=tests/probe </dev/null
-	  $(VENV)/pytest tests/probe </dev/null
+	  $(VENV)/pytest $(PROBES) </dev/null
 	else
-	  $(VENV)/python scripts/repeat.py $(REPEAT) .cache/repeat $(VENV)/pytest tests/probe
+	  $(VENV)/python scripts/repeat.py $(REPEAT) .cache/repeat $(VENV)/pytest $(PROBES)
 	fi
 
 SOAK_SECONDS ?= 3600
