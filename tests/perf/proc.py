@@ -80,15 +80,20 @@ def softirq_thread(core: int) -> int | None:
     return None
 
 
-def cost(pid: int, core: int) -> Cost:
-    """Take a snapshot."""
+def cpu_us(pid: int) -> int:
+    """User and system time of a process tree, µs."""
     ticks = 0
-    softirq = softirq_thread(core)
-    for member in [*tree(pid), *([softirq] if softirq else [])]:
+    for member in tree(pid):
         with contextlib.suppress(OSError):
             ticks += parse_stat(Path(f"/proc/{member}/stat").read_text())
+    return ticks * TICK_US
+
+
+def cost(pid: int, core: int) -> Cost:
+    """Take a snapshot."""
+    softirq = softirq_thread(core)
     return Cost(
-        ticks * TICK_US,
+        cpu_us(pid) + (cpu_us(softirq) if softirq else 0),
         parse_core(Path("/proc/stat").read_text(), core) * TICK_US,
         parse_datagrams(Path("/proc/net/snmp").read_text()),
     )

@@ -19,6 +19,21 @@ const KEEPALIVE_US: u64 = 20_000_000;
 const NTP_EPOCH: u64 = 2_208_988_800;
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Two publishers that take turns, by the machine's clock, so that what is fed by them is measured at
+/// the same time and never at once.
+struct Turns {
+    /// Length of a turn, µs; 0: no turns.
+    length_us: u64,
+    /// 0 or 1.
+    ours: u64,
+}
+
+impl Turns {
+    fn ours_at(&self, at_us: u64) -> bool {
+        self.length_us == 0 || at_us / self.length_us % 2 == self.ours
+    }
+}
+
 enum Path {
     Plain(UdpSocket, libc::sockaddr_in),
     Udp(UdpSocket, libc::sockaddr_in, UdpSocket, SocketAddr),
@@ -196,6 +211,10 @@ pub fn run(args: &Args) -> Result<(), String> {
         path => media::access_units(&std::fs::read(path).map_err(|e| format!("{path}: {e}"))?),
     };
     let seconds: u64 = args.number("seconds", 3600)?;
+    let turns = Turns {
+        length_us: args.number::<u64>("turn-ms", 0)? * 1_000,
+        ours: args.number("turn", 0)?,
+    };
     let log = match args.text("log", "") {
         "" => None,
         path => Some(SentLog::create(path)?),
@@ -215,19 +234,24 @@ pub fn run(args: &Args) -> Result<(), String> {
     let start = sys::now_us();
     let mut sender = sys::Sender::new(64);
     let (mut packets, mut bytes, mut late_us, mut blocked) = (0u64, 0u64, 0u64, 0u64);
+    let mut sent = 0u64;
     let mut keepalive = start + KEEPALIVE_US;
     let mut buffer = Vec::new();
     let mut rest = [0u8; 4096];
     for frame in 0..seconds * shape.fps {
         let due = start + frame * 1_000_000 / shape.fps;
+        if !turns.ours_at(due) {
+            continue;
+        }
         sys::sleep_until(due);
         let now = sys::now_us();
         late_us = late_us.max(now - due);
-        let report = (frame % shape.fps == 0).then(|| sender_report(&source, packets, bytes));
+        let report = (sent % shape.fps == 0).then(|| sender_report(&source, packets, bytes));
         source.next_frame(now);
         if let Some(log) = &log {
-            log.note(frame, now)?;
+            log.note(sent, now)?;
         }
+        sent += 1;
         packets += source.packets.len() as u64;
         bytes += source.packets.iter().map(Vec::len).sum::<usize>() as u64;
         match &path {
@@ -311,4 +335,19 @@ fn send(
         }
     }
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_take_turns_and_one_alone_has_all_of_them() {
+        let turns = |length_us, ours| Turns { length_us, ours };
+        for at in (0..10_000_000).step_by(33_333) {
+            assert_ne!(turns(250_000, 0).ours_at(at), turns(250_000, 1).ours_at(at));
+            assert!(turns(0, 1).ours_at(at));
+        }
+        assert!(turns(250_000, 1).ours_at(250_000));
+    }
 }
