@@ -211,6 +211,15 @@ pub fn receiver_report(ssrc: u32, block: &Block, cname: &str) -> Vec<u8> {
     out
 }
 
+/// A compound receiver report without blocks: what a compound begins with that reports nothing.
+pub fn nothing_received(ssrc: u32, cname: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64);
+    header(&mut out, 0, RECEIVER_REPORT, 1);
+    out.extend_from_slice(&ssrc.to_be_bytes());
+    description(&mut out, ssrc, cname);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,8 @@
 //! ```text
 //! shard       many sessions of one thread: routes, delivers, polls those with work due
 //! session     one peer: its offer, its transport, its tracks
+//! direct      a viewer's media where no bandwidth is estimated: seals, repairs, reports
+//! srtp, keys, feedback, repairs, sent       what that is made of
 //! view        what a viewer is sent: own numbering, kept over changes of layer
 //! layers      which simulcast layer for which estimate         (decision)
 //! feed        which simulcast layer for readers without choice (decision)
@@ -14,16 +16,22 @@
 //! formats, fragment             offers, trickle ICE
 //! ```
 
+pub mod direct;
 pub mod feed;
+pub mod feedback;
 pub mod formats;
 pub mod fragment;
 pub mod keyframes;
+pub mod keys;
 pub mod layers;
 pub mod mux;
 pub mod offer;
 pub mod path;
+pub mod repairs;
+pub mod sent;
 pub mod session;
 pub mod shard;
+pub mod srtp;
 pub mod view;
 
 use std::fmt;

@@ -3,12 +3,14 @@
 //!
 //! Where a publisher sends several renditions, the bandwidth is estimated and packets are paced
 //! ([`super::layers`]), which doubles what a packet costs. Of a single rendition there is nothing to
-//! choose: all goes out as it comes. When the viewer reports that much is lost, the picture is left
-//! out, so that the sound gets through. After a pause the picture is sent again, slowly at first and
-//! then faster, until it keeps up or the reports say that the path fills: so the attempt costs the
-//! sound next to nothing.
+//! choose: all goes out as it comes. When the viewer reports that much is lost, or tells that packets
+//! come slower than they are sent, the picture is left out, so that the sound gets through. After a
+//! pause the picture is sent again, slowly at first and then faster, until it keeps up or the path
+//! fills: so the attempt costs the sound next to nothing.
 //!
 //! Pure: time is an argument, µs; rates are bits a second.
+
+use super::sent::Trend;
 
 /// How often a viewer's reports are looked at, µs.
 pub const REPORT_EVERY: u64 = 300_000;
@@ -27,6 +29,13 @@ const FALLING: f32 = 0.05;
 const LOSS_OF_QUEUE: f32 = 0.08;
 const QUEUE: u64 = 150_000;
 const LOOKS_OF_QUEUE: u32 = 5;
+
+/// Packets that come so many times slower than they are sent fill a queue; one of so many µs that does
+/// not go away, while more comes than goes or so much is lost, is the path's: what came in a burst, or
+/// late once, is through at the next look. A path that became longer is none.
+const STRETCH: f32 = 1.5;
+const FILLING: u64 = 100_000;
+const FULL_LOSS: f32 = 0.2;
 
 /// While the rate climbs, loss and delay, µs, that end the attempt.
 const CLIMB_LOSS: f32 = 0.1;
@@ -75,6 +84,8 @@ pub struct Path {
     before: f32,
     lossy: u32,
     full: u32,
+    /// The queue that was filling at the last look at arrivals, µs.
+    filling: Option<u64>,
     interrupted: bool,
     climb: Option<Climb>,
     /// The rate at which the last climb failed.
@@ -93,9 +104,7 @@ impl Path {
             if loss < CLIMB_LOSS && queue < CLIMB_QUEUE {
                 return false;
             }
-            self.failed_at = Some(climb.rate);
-            self.failures += 1;
-            self.interrupt();
+            self.fail(climb);
             return true;
         }
         if self.interrupted {
@@ -112,6 +121,38 @@ impl Path {
         if !jammed && !at_once && self.lossy < 2 && self.full < LOOKS_OF_QUEUE {
             return false;
         }
+        self.fall(now);
+        true
+    }
+
+    /// The viewer tells when packets came, several times as often as it reports. `true` when the picture
+    /// is to be left out from now on.
+    pub fn arrived(&mut self, now: u64, trend: Trend) -> bool {
+        if let Some(climb) = self.climb {
+            if trend.queue < CLIMB_QUEUE {
+                return false;
+            }
+            self.fail(climb);
+            return true;
+        }
+        let more = trend.stretch >= STRETCH;
+        let before = self.filling.take();
+        if self.interrupted || trend.queue < FILLING {
+            return false;
+        }
+        if let Some(before) = before
+            && trend.queue >= before * 3 / 4
+            && (more || trend.lost >= FULL_LOSS)
+        {
+            self.fall(now);
+            return true;
+        }
+        self.filling = more.then_some(trend.queue);
+        false
+    }
+
+    /// The picture is left out: for the first time, or soon after it came back.
+    fn fall(&mut self, now: u64) {
         let relapsed = |since: u64| now.saturating_sub(since) < RELAPSE;
         if self.level_since.take().is_some_and(relapsed) {
             self.failures += 1;
@@ -119,7 +160,13 @@ impl Path {
             (self.failures, self.failed_at) = (0, None);
         }
         self.interrupt();
-        true
+    }
+
+    /// An attempt has failed.
+    fn fail(&mut self, climb: Climb) {
+        self.failed_at = Some(climb.rate);
+        self.failures += 1;
+        self.interrupt();
     }
 
     fn queue(&mut self, round_trip: u64) -> u64 {
@@ -131,7 +178,7 @@ impl Path {
     }
 
     fn interrupt(&mut self) {
-        (self.lossy, self.full) = (0, 0);
+        (self.lossy, self.full, self.filling) = (0, 0, None);
         (self.interrupted, self.climb) = (true, None);
     }
 
@@ -163,9 +210,7 @@ impl Path {
     /// Gives an attempt up: more waits than should.
     pub fn give_up(&mut self) {
         if let Some(climb) = self.climb {
-            self.failed_at = Some(climb.rate);
-            self.failures += 1;
-            self.interrupt();
+            self.fail(climb);
         }
     }
 
@@ -263,6 +308,35 @@ mod tests {
             None,
             "it is out already"
         );
+    }
+
+    #[test]
+    fn a_queue_that_fills_and_stays_costs_the_picture_at_once() {
+        let trend = |queue, stretch, lost| Trend {
+            queue: queue * MS,
+            stretch,
+            lost,
+        };
+        let mut path = Path::default();
+        assert!(!path.arrived(0, trend(300, 4.0, 0.0)), "filling");
+        assert!(path.arrived(1, trend(400, 1.0, 0.8)), "full");
+        assert!(!path.arrived(2, trend(400, 1.0, 0.8)), "it is out already");
+        let mut path = Path::default();
+        assert!(!path.arrived(0, trend(110, 1.6, 0.0)));
+        assert!(path.arrived(1, trend(170, 1.6, 0.0)), "slowly too");
+
+        let mut path = Path::default();
+        for gust in 0..1_000 {
+            assert!(
+                !path.arrived(gust, trend(300, 4.0, 0.2)),
+                "away for a moment"
+            );
+            assert!(!path.arrived(gust, trend(10, 0.0, 0.0)), "and all there");
+        }
+        assert!(!path.arrived(0, trend(400, 4.0, 0.0)));
+        for _ in 0..1_000 {
+            assert!(!path.arrived(0, trend(400, 1.0, 0.05)), "a detour");
+        }
     }
 
     /// Sends all that may be sent for a while; bits a second.

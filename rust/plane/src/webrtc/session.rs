@@ -10,8 +10,10 @@ mod types;
 
 pub use types::*;
 
+use super::direct::{Direct, Wish};
 use super::formats::Format;
 use super::layers::Chooser;
+use super::mux::{self, Class};
 use super::path::Path;
 use super::view::{Packet, Renumber};
 use super::{Refused, Timeline, fragment};
@@ -97,10 +99,10 @@ pub struct Session {
     incoming: Vec<Incoming>,
     streams: HashMap<Ssrc, (usize, usize)>,
     chooser: Option<Chooser>,
-    /// The path to a viewer for whom no bandwidth is estimated.
-    path: Option<Path>,
-    /// Whether the viewer acknowledges packets (transport-wide feedback).
-    acknowledges: bool,
+    /// The media of a viewer for whom no bandwidth is estimated, and the path to it.
+    direct: Option<(Direct, Path)>,
+    /// When that path is looked at next.
+    look_at: u64,
     desired: u64,
     queue: VecDeque<Output>,
     written: bool,
@@ -182,6 +184,15 @@ impl Session {
         if matches!(self.phase, Phase::Closed | Phase::Closing(_)) {
             return false;
         }
+        if let Some((direct, _)) = &mut self.direct
+            && matches!(mux::classify(data), Class::Rtp | Class::Rtcp)
+        {
+            match direct.receive(now, data) {
+                Some((outputs, wishes)) => self.listen(now, outputs, &wishes),
+                None => self.refused += 1,
+            }
+            return false;
+        }
         let Some(to) = self.candidate_for(transport, from, to) else {
             self.refused += 1;
             return false;
@@ -191,7 +202,7 @@ impl Session {
             return false;
         };
         let input = Input::Receive(self.timeline.instant(now), receive);
-        let stun = super::mux::classify(data) == super::mux::Class::Stun;
+        let stun = mux::classify(data) == Class::Stun;
         let accepted = self.rtc.accepts(&input);
         if stun && !accepted {
             self.refused += 1;
@@ -204,13 +215,39 @@ impl Session {
         }
         self.pump(now);
         if accepted {
-            self.heard = now;
-            if self.phase == Phase::Disconnected {
-                self.phase = Phase::Connected;
-                self.queue.push_back(Output::Connected);
-            }
+            self.hear(now);
         }
         stun
+    }
+
+    /// The peer is there.
+    fn hear(&mut self, now: u64) {
+        self.heard = now;
+        if self.phase == Phase::Disconnected {
+            self.phase = Phase::Connected;
+            self.queue.push_back(Output::Connected);
+        }
+    }
+
+    /// A viewer has said something about its media.
+    fn listen(&mut self, now: u64, outputs: Vec<Output>, wishes: &[Wish]) {
+        self.hear(now);
+        self.queue.extend(outputs);
+        for wish in wishes {
+            match wish {
+                Wish::Keyframe(at) => self.asked_for_keyframe(*at, now),
+                Wish::Estimate(bits) => self.estimated(*bits, now),
+                Wish::Trend(trend) => self.arrived(*trend, now),
+            }
+        }
+    }
+
+    fn estimated(&mut self, bits: u64, now: u64) {
+        self.queue.push_back(Output::Estimate(bits));
+        if let Some(chooser) = &mut self.chooser {
+            chooser.estimate(bits);
+        }
+        self.choose(now);
     }
 
     /// The candidate a datagram came to: behind a NAT its destination is none of them.
@@ -238,6 +275,7 @@ impl Session {
         }
         self.written = false;
         self.next_due = u64::MAX;
+        self.look(now);
         self.check_silence(now);
         self.choose(now);
     }
@@ -267,6 +305,11 @@ impl Session {
             return;
         }
         self.phase = Phase::Closing(why);
+        if why == Closed::ByUs
+            && let Some((direct, _)) = &mut self.direct
+        {
+            self.queue.extend(direct.goodbye());
+        }
         if why != Closed::ByUs || self.rtc.close().is_err() {
             self.rtc.disconnect();
         }
@@ -318,12 +361,15 @@ impl Session {
             match self.rtc.poll_output() {
                 Ok(RtcOutput::Transmit(transmit)) => {
                     self.errors = 0;
+                    let (transport, to) = way(transmit.proto, transmit.destination);
+                    if let Some((direct, _)) = &mut self.direct
+                        && mux::classify(&transmit.contents) == Class::Dtls
+                    {
+                        direct.way = Some((transport, to)); // that is where ICE has led
+                    }
                     self.queue.push_back(Output::Transmit {
-                        transport: match transmit.proto {
-                            Protocol::Udp => Transport::Udp,
-                            _ => Transport::Tcp,
-                        },
-                        to: transmit.destination,
+                        transport,
+                        to,
                         data: transmit.contents.into(),
                     });
                 }
@@ -351,8 +397,15 @@ impl Session {
             .filter(|_| self.phase == Phase::Connected)
             .and_then(Chooser::due)
             .unwrap_or(u64::MAX);
-        let release = self.path.as_ref().and_then(Path::due);
-        rtc.min(phase).min(choice).min(release.unwrap_or(u64::MAX))
+        let direct = self
+            .direct
+            .as_ref()
+            .filter(|_| self.phase == Phase::Connected)
+            .map_or(u64::MAX, |(direct, path)| {
+                let dues = [direct.due(), path.due()];
+                dues.into_iter().flatten().fold(self.look_at, u64::min)
+            });
+        rtc.min(phase).min(choice).min(direct)
     }
 
     fn event(&mut self, event: RtcEvent, now: u64) {
@@ -364,30 +417,33 @@ impl Session {
                 self.choose(now);
             }
             RtcEvent::RtpPacket(packet) => self.media(packet),
-            RtcEvent::KeyframeRequest(request) => self.asked_for_keyframe(request.mid, now),
-            RtcEvent::PeerStats(stats) => {
-                self.reported(stats.egress_loss_fraction, stats.rtt, now);
+            RtcEvent::KeyframeRequest(request) => {
+                let asked = |one: &Outgoing| one.mid == request.mid;
+                if let Some(at) = self.outgoing.iter().position(asked) {
+                    self.asked_for_keyframe(at, now);
+                }
             }
-            // Less exact, and seldom; for those who do not acknowledge packet by packet.
-            RtcEvent::MediaEgressStats(stats)
-                if !self.acknowledges && self.sends_video(stats.mid) =>
-            {
-                self.reported(stats.loss, stats.rtt, now);
+            RtcEvent::PeerStats(stats) => {
+                if let Some((direct, _)) = &mut self.direct
+                    && let Some(pair) = stats.selected_candidate_pair
+                {
+                    direct.way = Some(way(pair.protocol, pair.remote.addr));
+                }
             }
             RtcEvent::EgressBitrateEstimate(
                 BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. },
-            ) => {
-                let estimate = estimate.as_u64();
-                self.queue.push_back(Output::Estimate(estimate));
-                if let Some(chooser) = &mut self.chooser {
-                    chooser.estimate(estimate);
-                }
-                self.choose(now);
-            }
+            ) => self.estimated(estimate.as_u64(), now),
             RtcEvent::Closed if !matches!(self.phase, Phase::Closing(_) | Phase::Closed) => {
                 self.phase = Phase::Closing(Closed::ByPeer);
             }
             _ => {}
         }
+    }
+}
+
+fn way(protocol: Protocol, to: SocketAddr) -> (Transport, SocketAddr) {
+    match protocol {
+        Protocol::Udp => (Transport::Udp, to),
+        _ => (Transport::Tcp, to),
     }
 }

@@ -3,10 +3,11 @@
 use super::{
     Incoming, Phase, PublishOptions, PublishedTrack, ServerOptions, Session, Transport, ViewOptions,
 };
+use crate::webrtc::direct::Direct;
 use crate::webrtc::formats;
 use crate::webrtc::offer::{self, Chosen};
-use crate::webrtc::path::{self, Path};
-use crate::webrtc::{Refused, Timeline, fragment};
+use crate::webrtc::path::Path;
+use crate::webrtc::{Refused, Timeline, fragment, keys};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use str0m::bwe::Bitrate;
@@ -16,6 +17,9 @@ use str0m::format::CodecConfig;
 use str0m::media::Mid;
 use str0m::net::{Protocol, TcpType};
 use str0m::{Candidate, Input, Rtc};
+
+/// How often a session that sends its media itself looks where ICE leads.
+const LOOK_FOR_WAY: Duration = Duration::from_millis(500);
 
 /// What is known of the path that media take.
 #[derive(Clone, Copy, Debug)]
@@ -76,10 +80,14 @@ impl Session {
             .map_or(Steering::Reports, Steering::Estimate);
         let (mut session, answer) =
             Self::negotiate(narrowed, server, &chosen, steering, timeline, now)?;
-        session.acknowledges = acknowledges;
-        session.path = matches!(steering, Steering::Reports).then(Path::default);
+        if let Some((direct, _)) = &mut session.direct {
+            direct.acknowledges = acknowledges;
+        }
         for chosen in &chosen {
-            session.send_as(chosen, options);
+            if !session.send_as(chosen, options) {
+                let why = format!("nothing can be sent in section {}", chosen.mid);
+                return Err(Refused::Malformed(why));
+            }
         }
         session.set_tracks(&options.tracks);
         Ok((session, answer))
@@ -108,13 +116,19 @@ impl Session {
         *config.codec_config() = codecs;
         match steering {
             Steering::None => {}
-            Steering::Reports => {
-                let every = Duration::from_micros(path::REPORT_EVERY);
-                config = config.set_stats_interval(Some(every));
-            }
+            // Statistics tell where ICE leads.
+            Steering::Reports => config = config.set_stats_interval(Some(LOOK_FOR_WAY)),
             Steering::Estimate(rate) => config = config.enable_bwe(Some(Bitrate::bps(rate))),
         }
-        let mut rtc = config.build(timeline.instant(now));
+        let start = timeline.instant(now);
+        let (mut rtc, direct) = match steering {
+            Steering::Reports => {
+                let (rtc, slot) =
+                    keys::kept(|crypto| config.set_crypto_provider(crypto).build(start));
+                (rtc, Some((Direct::new(slot), Path::default())))
+            }
+            _ => (config.build(start), None),
+        };
         for (transport, address) in &server.candidates {
             let candidate = match transport {
                 Transport::Udp => Candidate::host(*address, Protocol::Udp),
@@ -147,8 +161,8 @@ impl Session {
             incoming: Vec::new(),
             streams: HashMap::new(),
             chooser: None,
-            path: None,
-            acknowledges: false,
+            direct,
+            look_at: now,
             desired: 0,
             queue: VecDeque::new(),
             written: false,

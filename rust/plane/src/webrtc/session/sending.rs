@@ -2,16 +2,18 @@
 
 use super::{Outgoing, Output, Phase, Session, ViewOptions, ViewTrack, Waiting};
 use crate::source::Kind;
+use crate::webrtc::direct::{Extensions, Terms};
 use crate::webrtc::layers::{Action, Chooser, Layer};
 use crate::webrtc::offer::Chosen;
-use crate::webrtc::path::Path;
+use crate::webrtc::path;
+use crate::webrtc::sent::Trend;
 use crate::webrtc::view::{Packet, Renumber};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 use str0m::bwe::Bitrate;
 use str0m::media::{Mid, Pt};
-use str0m::rtp::{RtpWrite, StreamTxQueueInfo};
+use str0m::rtp::{Extension, RtpWrite, StreamTxQueueInfo};
 
 /// Packets remembered for retransmission, and for how long: what is repaired later comes after its
 /// picture was due. Payloads are shared with the ring, so a packet costs a viewer about 350 bytes.
@@ -31,7 +33,8 @@ const MAX_QUEUE_AGE: u64 = 2_000_000;
 const MAX_WAITING: usize = 1_024;
 
 impl Session {
-    pub(super) fn send_as(&mut self, chosen: &Chosen, options: &ViewOptions) {
+    /// Has a section send; `false` when it cannot.
+    pub(super) fn send_as(&mut self, chosen: &Chosen, options: &ViewOptions) -> bool {
         let mid = Mid::from(chosen.mid.as_str());
         let repairable = chosen.offered.rtx.is_some();
         let random = RandomState::new().hash_one(&chosen.mid) as u16 & 0x7fff;
@@ -51,11 +54,50 @@ impl Session {
             waiting: VecDeque::new(),
         });
         self.forget_sent(self.outgoing.len() - 1);
+        self.add_direct(chosen)
+    }
+
+    /// Tells whoever seals the media what was agreed on.
+    fn add_direct(&mut self, chosen: &Chosen) -> bool {
+        let mid = Mid::from(chosen.mid.as_str());
+        let Some((direct, _)) = &mut self.direct else {
+            return true;
+        };
+        let extensions = self
+            .rtc
+            .media(mid)
+            .map_or_else(Extensions::default, |media| {
+                let number = |extension| media.remote_extmap().id_of(extension);
+                media.cname().clone_into(&mut direct.cname);
+                Extensions {
+                    mid: number(Extension::RtpMid),
+                    transport: number(Extension::TransportSequenceNumber),
+                    sent: number(Extension::AbsoluteSendTime),
+                }
+            });
+        let mut api = self.rtc.direct_api();
+        let Some(stream) = api.stream_tx_by_mid(mid, None) else {
+            return false;
+        };
+        direct.add(Terms {
+            mid: mid.to_string(),
+            ssrc: *stream.ssrc(),
+            payload_type: chosen.offered.pt,
+            repair: stream.rtx().map(|ssrc| *ssrc).zip(chosen.offered.rtx),
+            clock_rate: chosen.offered.format.clock_rate,
+            video: chosen.kind == Kind::Video,
+            extensions,
+        });
+        true
     }
 
     /// Empties a retransmission cache: repairs of a picture that is no longer shown would take the
     /// place of the sound.
     fn forget_sent(&mut self, at: usize) {
+        if let Some((direct, _)) = &mut self.direct {
+            direct.forget(at);
+            return;
+        }
         let outgoing = &self.outgoing[at];
         let packets = if outgoing.repairable {
             CACHE_PACKETS.min(CACHE_BYTES / MAX_PAYLOAD)
@@ -80,10 +122,6 @@ impl Session {
     fn video(&self) -> Option<usize> {
         let video = |outgoing: &Outgoing| outgoing.kind == Kind::Video;
         self.outgoing.iter().position(video)
-    }
-
-    pub(super) fn sends_video(&self, mid: Mid) -> bool {
-        self.video().is_some_and(|at| self.outgoing[at].mid == mid)
     }
 
     /// The channel's tracks or their rates changed. Formats stay as they were negotiated: tracks of
@@ -179,8 +217,8 @@ impl Session {
         self.set_desired();
     }
 
-    pub(super) fn asked_for_keyframe(&mut self, mid: Mid, now: u64) {
-        if self.sends_video(mid)
+    pub(super) fn asked_for_keyframe(&mut self, at: usize, now: u64) {
+        if self.video() == Some(at)
             && let Some(chooser) = &self.chooser
             && !chooser.paused(now)
             && let Some(track) = chooser.current().or(chooser.target())
@@ -202,19 +240,29 @@ impl Session {
             if !self.admit(at, packet, now) {
                 return;
             }
-            if self.path.as_ref().is_some_and(Path::climbing) {
+            if self
+                .direct
+                .as_ref()
+                .is_some_and(|(_, path)| path.climbing())
+            {
                 self.wait(at, packet, now);
                 return;
             }
         }
-        self.transmit(at, packet);
+        self.transmit(at, packet, now);
     }
 
-    fn transmit(&mut self, at: usize, packet: &Packet) {
+    fn transmit(&mut self, at: usize, packet: &Packet, now: u64) {
         let outgoing = &mut self.outgoing[at];
         let Some((number, timestamp)) = outgoing.numbers.take(packet) else {
             return;
         };
+        if let Some((direct, _)) = &mut self.direct {
+            let output = direct.send(now, at, number, timestamp, packet);
+            self.sent += u64::from(output.is_some());
+            self.queue.extend(output);
+            return;
+        }
         let wall = self.timeline.instant(packet.wall);
         let write = RtpWrite::new(
             outgoing.pt,
@@ -240,7 +288,7 @@ impl Session {
         if packet.key && chooser.keyframe(packet.track, now).is_some() {
             self.outgoing[at].numbers.restart();
             self.queue.push_back(Output::Showing(Some(packet.track)));
-            if let Some(path) = &mut self.path {
+            if let Some((_, path)) = &mut self.direct {
                 path.begin(now);
             }
         }
@@ -271,19 +319,40 @@ impl Session {
         self.choose(now);
     }
 
-    /// What part of what was sent in the last second the viewer has not got.
-    pub(super) fn reported(&mut self, loss: Option<f32>, trip: Option<Duration>, now: u64) {
-        let (Some(path), Some(loss)) = (&mut self.path, loss) else {
+    /// Sends the reports that are due, and looks at what part of what was sent in the last second the
+    /// viewer has not got.
+    pub(super) fn look(&mut self, now: u64) {
+        if self.phase != Phase::Connected {
+            return;
+        }
+        let Some((direct, path)) = &mut self.direct else {
             return;
         };
-        let trip = trip.map(|trip| trip.as_micros() as u64);
-        if path.report(now, loss, trip) && self.showing().is_some() {
+        self.queue.extend(direct.poll(now));
+        if now < self.look_at {
+            return;
+        }
+        self.look_at = now + path::REPORT_EVERY;
+        if let Some((loss, trip)) = direct.look(now)
+            && path.report(now, loss, trip)
+            && self.showing().is_some()
+        {
+            self.give_up_picture(now);
+        }
+    }
+
+    /// How packets have come to the viewer.
+    pub(super) fn arrived(&mut self, trend: Trend, now: u64) {
+        if let Some((_, path)) = &mut self.direct
+            && path.arrived(now, trend)
+            && self.showing().is_some()
+        {
             self.give_up_picture(now);
         }
     }
 
     fn give_up_picture(&mut self, now: u64) {
-        let pause = self.path.as_ref().map_or(0, Path::pause);
+        let pause = self.direct.as_ref().map_or(0, |(_, path)| path.pause());
         self.interrupt(now, pause);
     }
 
@@ -303,7 +372,7 @@ impl Session {
         });
         self.written = true;
         if waiting.len() > MAX_WAITING {
-            if let Some(path) = &mut self.path {
+            if let Some((_, path)) = &mut self.direct {
                 path.give_up();
             }
             self.give_up_picture(now);
@@ -315,11 +384,12 @@ impl Session {
         let Some(at) = self.video() else {
             return;
         };
-        let Some(path) = self.path.as_mut().filter(|path| path.climbing()) else {
+        let path = self.direct.as_mut().map(|(_, path)| path);
+        let Some(path) = path.filter(|path| path.climbing()) else {
             return;
         };
         path.refill(now);
-        while let Some(path) = &mut self.path
+        while let Some((_, path)) = &mut self.direct
             && let Some(first) = self.outgoing[at].waiting.front()
             && path.admits(first.packet.payload.len())
             && let Some(first) = self.outgoing[at].waiting.pop_front()
@@ -327,16 +397,19 @@ impl Session {
             if first.begins {
                 self.outgoing[at].numbers.restart();
             }
-            self.transmit(at, &first.packet);
+            self.transmit(at, &first.packet, now);
         }
         if self.outgoing[at].waiting.is_empty()
-            && let Some(path) = &mut self.path
+            && let Some((_, path)) = &mut self.direct
         {
             path.level(now);
         }
     }
 
     fn backed_up(&mut self, at: usize, now: u64) -> bool {
+        if self.direct.is_some() {
+            return false; // nothing waits
+        }
         let timeline = self.timeline;
         let mid = self.outgoing[at].mid;
         let mut api = self.rtc.direct_api();
