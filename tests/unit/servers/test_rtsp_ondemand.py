@@ -6,6 +6,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 from tests.unit.vod.staged_film import OneShelf, make_film
@@ -293,6 +294,11 @@ async def test_a_title_that_is_barred_from_a_client_is_refused_and_one_held_here
 ):
     class Titles:
         barred = True
+        drained = False
+
+        def instead(self, name: str, place: str, query: str, peer: str) -> str | None:
+            assert place == urlsplit(client.base).netloc
+            return f"rtsp://other/{name}" if self.drained else None
 
         def bar(self, name: str, peer: str) -> None:
             if self.barred:
@@ -308,6 +314,9 @@ async def test_a_title_that_is_barred_from_a_client_is_refused_and_one_held_here
     assert (await client.ask("DESCRIBE"))[0] == 200
     status, fields, _ = await (await cinema.client("elsewhere")).ask("DESCRIBE")
     assert (status, fields["location"]) == (302, "rtsp://other/elsewhere")
+    titles.drained = True
+    status, fields, _ = await client.ask("DESCRIBE")
+    assert (status, fields["location"]) == (302, f"rtsp://other/{FILM[0].name}")
 
 
 async def test_a_spent_budget_is_453_with_the_reason_and_those_who_play_go_on(cinema: Cinema):
