@@ -31,11 +31,12 @@ const QUEUE: u64 = 150_000;
 const LOOKS_OF_QUEUE: u32 = 5;
 
 /// Packets that come so many times slower than they are sent fill a queue; one of so many µs that does
-/// not go away, while more comes than goes or so much is lost, is the path's: what came in a burst, or
-/// late once, is through at the next look. A path that became longer is none.
+/// not go away, while so much is lost, or that grows from look to look, is the path's: what came in a
+/// burst, or late once, is through at the next look. A path that became longer is none.
 const STRETCH: f32 = 1.5;
 const FILLING: u64 = 100_000;
 const FULL_LOSS: f32 = 0.2;
+const LOOKS_OF_FILLING: u32 = 3;
 
 /// While the rate climbs, loss and delay, µs, that end the attempt.
 const CLIMB_LOSS: f32 = 0.1;
@@ -84,8 +85,8 @@ pub struct Path {
     before: f32,
     lossy: u32,
     full: u32,
-    /// The queue that was filling at the last look at arrivals, µs.
-    filling: Option<u64>,
+    /// The queue that was filling at the last look at arrivals, µs, and for how many looks.
+    filling: Option<(u64, u32)>,
     interrupted: bool,
     climb: Option<Climb>,
     /// The rate at which the last climb failed.
@@ -140,14 +141,18 @@ impl Path {
         if self.interrupted || trend.queue < FILLING {
             return false;
         }
-        if let Some(before) = before
-            && trend.queue >= before * 3 / 4
-            && (more || trend.lost >= FULL_LOSS)
-        {
+        let (queue, looks) = before.unwrap_or((0, 0));
+        let looks = if more && trend.queue > queue {
+            looks + 1
+        } else {
+            0
+        };
+        let stays = before.is_some() && trend.queue >= queue * 3 / 4;
+        if stays && (trend.lost >= FULL_LOSS || looks >= LOOKS_OF_FILLING) {
             self.fall(now);
             return true;
         }
-        self.filling = more.then_some(trend.queue);
+        self.filling = more.then_some((trend.queue, looks));
         false
     }
 
@@ -323,7 +328,8 @@ mod tests {
         assert!(!path.arrived(2, trend(400, 1.0, 0.8)), "it is out already");
         let mut path = Path::default();
         assert!(!path.arrived(0, trend(110, 1.6, 0.0)));
-        assert!(path.arrived(1, trend(170, 1.6, 0.0)), "slowly too");
+        assert!(!path.arrived(1, trend(170, 1.6, 0.0)));
+        assert!(path.arrived(2, trend(230, 1.6, 0.0)), "slowly too");
 
         let mut path = Path::default();
         for gust in 0..1_000 {
