@@ -352,7 +352,7 @@ fn round_trip(now: u64, block: &rtcp::Block) -> Option<u64> {
         .wrapping_sub(block.last_report)
         .wrapping_sub(block.delay);
     // Clocks that run apart would make it negative.
-    (since < 1 << 31).then(|| u64::from(since) * 1_000_000 >> 16)
+    (since < 1 << 31).then(|| (u64::from(since) * 1_000_000) >> 16)
 }
 
 /// Bytes that header extensions take at most: three of the long form, one of 16 bytes.
