@@ -246,7 +246,9 @@ pub fn run(args: &Args) -> Result<(), String> {
         sys::sleep_until(due);
         let now = sys::now_us();
         late_us = late_us.max(now - due);
-        let report = (sent % shape.fps == 0).then(|| sender_report(&source, packets, bytes));
+        let report = sent
+            .is_multiple_of(shape.fps)
+            .then(|| sender_report(&source, packets, bytes));
         source.next_frame(now);
         if let Some(log) = &log {
             log.note(sent, now)?;
