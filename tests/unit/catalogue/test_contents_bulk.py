@@ -14,7 +14,7 @@ from heliograph.catalogue.contents import bulk, files, servers, states, titles
 from heliograph.catalogue.contents.exchange import CsvWriter, order, read
 from heliograph.catalogue.contents.fields import Kind, Record
 from heliograph.catalogue.contents.store import ContentStore
-from heliograph.catalogue.contents.values import Condition, ProbeKind, ServerState
+from heliograph.catalogue.contents.values import Condition, Format, ProbeKind, ServerState
 from heliograph.catalogue.values import Actor
 from heliograph.model.errors import BusyError, TooLargeError
 
@@ -102,6 +102,31 @@ async def test_what_cannot_be_taken_is_told_and_keeps_nothing_out(catalogue: Cat
     reasons = dict(outcome.rejected)
     assert reasons["4"] == "channel 'studio' exists already"
     assert reasons["10"] == "no title 'film'"
+
+
+async def test_new_file_without_a_format_has_the_one_its_address_tells(
+    store_of: ContentStore,
+) -> None:
+    file = {"title": "film", "server": "one"}
+    outcome = await store_of.put(
+        [
+            *everything(),
+            Record(Kind.FILE, {**file, "uri": "http://x/film/index.m3u8"}, "1"),
+            Record(Kind.FILE, {**file, "uri": "http://x/film.mp4", "format": "hls"}, "2"),
+            Record(Kind.FILE, {**file, "uri": "http://x/film"}, "3"),
+            Record(Kind.FILE, {"title": "film", "uri": "http://x/no-server.mp4"}, "4"),
+            # Said of one that is there, it changes nothing that is not said.
+            Record(Kind.FILE, {"title": "other", "uri": "rtsp://one.example/other", "size": 9}),
+        ]
+    )
+    assert outcome.rejected == [
+        ("3", "'http://x/film' does not tell its format"),
+        ("4", "server is missing"),
+    ]
+    formats = {file.uri: file.format for file, _, _ in await store_of.list_files(limit=100)}
+    assert formats["http://x/film/index.m3u8"] is Format.HLS
+    assert formats["http://x/film.mp4"] is Format.HLS
+    assert formats["rtsp://one.example/other"] is Format.RTSP
 
 
 async def test_import_is_bounded(store_of: ContentStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from heliograph.catalogue.content_tables import FileRow, ServerRow, TitleRow
 from heliograph.catalogue.contents import fields, files, references, servers, titles
 from heliograph.catalogue.contents.fields import KEYS, NEEDED, Kind, Outcome, Record
 from heliograph.catalogue.contents.files import FileQueries
+from heliograph.catalogue.contents.naming import format_of
 from heliograph.catalogue.contents.queries import chunks, folded
 from heliograph.catalogue.contents.references import ReferenceQueries
 from heliograph.catalogue.contents.revision import begin, raise_version
@@ -316,8 +317,10 @@ async def _put_files(batch: _Batch, kind: Kind, items: list[_Item]) -> None:
                 batch.outcome.changed += 1
             else:
                 batch.outcome.unchanged += 1
-        elif server is None or "format" not in values:
+        elif server is None:
             batch.reject(item, _missing(kind, item))
+        elif not values.setdefault("format", format_of(values["uri"])):
+            batch.reject(item, f"{values['uri'][:80]!r} does not tell its format")
         elif room <= 0:
             batch.reject(item, f"there are {files.MAX_FILES} files already")
         elif counts.get(title, 0) >= files.MAX_OF_TITLE:
