@@ -8,7 +8,7 @@ again when it is asked for the next time.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -291,7 +291,8 @@ class Dispatcher:
         return route.pool
 
     def _new_pool(self, route: Route, formats: tuple[Format, ...]) -> Pool | Refusal:
-        found: Pool | Refusal = _NO_FORMAT if route.copies else _NO_COPY
+        found: Pool | Refusal | None = None
+        unusable: list[Member] = []
         for format in formats:
             held = route.copies.get(format)
             if not held:
@@ -300,7 +301,9 @@ class Dispatcher:
             if usable:
                 found = Pool(route.name, format, usable)
                 break
-            found = _NO_SERVER
+            unusable += [one.server for one in held]
+        if found is None:
+            found = _why_none(unusable) if unusable else _NO_FORMAT if route.copies else _NO_COPY
         if len(route.pools) >= MAX_POOLS:
             route.pools.clear()
         route.pools[formats] = found
@@ -327,6 +330,14 @@ def _barred(route: Route, where: Locality) -> Refusal | None:
     return None if licensed(route.regions, where.region) else _UNLICENSED
 
 
+def _why_none(servers: Collection[Member]) -> Refusal:
+    """Why none of the servers that hold a title is used: somebody's decision is no failure."""
+    withdrawn = sum(server.withdrawn for server in servers)
+    if not withdrawn:
+        return _NOT_REACHED
+    return _WITHDRAWN if withdrawn == len(servers) else _NOT_USED
+
+
 def _has_room(server: Member, fleet: Fleet) -> bool:
     return not server.limit or server.sessions + fleet.scale <= server.limit * fleet.scale
 
@@ -343,5 +354,9 @@ _REFUSED = Refusal(403, "clients of your network are not served")
 _UNLICENSED = Refusal(451, "this title may not be shown where you are")
 _NO_FORMAT = Refusal(406, "this title is not to be had in a format that you take")
 _NO_COPY = Refusal(404, "no server holds this title")
-_NO_SERVER = Refusal(503, "no server that holds this title can be reached now; try again")
+_NOT_REACHED = Refusal(503, "no server that holds this title can be reached now; try again")
+_WITHDRAWN = Refusal(503, "what holds this title is out of service for now; try again later")
+_NOT_USED = Refusal(
+    503, "what holds this title is out of service for now, or cannot be reached; try again"
+)
 _FULL = Refusal(503, "all servers that hold this title are full; try again")

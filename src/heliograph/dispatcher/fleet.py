@@ -39,6 +39,7 @@ class Member:
         "share",
         "usable",
         "weight",
+        "withdrawn",
     )
 
     def __init__(self, server: Server) -> None:
@@ -66,6 +67,8 @@ class Member:
         self.weight = server.weight
         self.limit = server.max_sessions
         """Sessions at a time; 0: no bound."""
+        self.withdrawn = server.drained or not server.enabled
+        """Whether somebody decided that it gets nobody; no matter whether it answers."""
         self.ours = server.make == "heliograph"
         """Whether view tokens are for it."""
 

@@ -89,6 +89,27 @@ def test_drained_and_disabled_servers_get_nobody():
     assert servers(at) == {3: 200}
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "down", "words"),
+    [
+        ({"drained": True}, {"enabled": False}, (), "is out of service for now; try again later"),
+        ({"drained": True}, {}, (2,), "is out of service for now, or cannot be reached"),
+        ({}, {}, (1, 2), "no server that holds this title can be reached now"),
+    ],
+)
+def test_a_refusal_tells_servers_that_were_withdrawn_from_those_not_reached(
+    first, second, down, words
+):
+    made = Made([server(1, **first), server(2, **second)]).title("film", {MP4: (1,), HLS: (2,)})
+    for id in down:
+        made.states[id] = state(id, Condition.DOWN)
+    at = made.dispatcher()
+    found = at.decide("film", Wish((MP4, HLS)), "192.0.2.1", NOW)
+    assert isinstance(found, Refusal)
+    assert found.status == 503
+    assert words in found.text
+
+
 def test_a_server_that_came_back_gets_a_growing_share():
     made = Made(2).title("film", policy="round-robin")
     made.states[1] = state(1, Condition.STARTING, since=moment())
