@@ -21,6 +21,7 @@ from typing import Protocol
 import structlog
 
 from heliograph.bus import Arrived, Bus, Event, Gone, Registration
+from heliograph.bus.options import LEASE
 from heliograph.bus.wire import Json
 from heliograph.catalogue.contents.values import Condition, Probe, Server, ServerState
 from heliograph.dispatcher.monitor.agreement import View, agree
@@ -34,7 +35,7 @@ from heliograph.dispatcher.monitor.health import (
 )
 from heliograph.dispatcher.monitor.saving import Save, Saver
 from heliograph.dispatcher.monitor.tasks import Tasks
-from heliograph.dispatcher.monitor.views import MAX_SERVERS, Told, Views
+from heliograph.dispatcher.monitor.views import FRESH, MAX_SERVERS, Told, Views
 from heliograph.model.errors import HelioError
 
 log = structlog.get_logger(__name__)
@@ -60,6 +61,10 @@ STALL, MAX_STALLS = 0.15, 3
 FIRST_A_SECOND = 200
 #: Seconds by which the machine's clock may drift before the times that states tell follow it.
 CLOCK_STEP = 0.5
+
+#: A process that stood still for so many seconds was called gone by all others, and calls them gone
+#: when it goes on: it waits for what they say as long as a view counts.
+STOOD = LEASE
 
 Changed = Callable[[Mapping[int, ServerState]], None]
 
@@ -153,6 +158,10 @@ class Monitor:
         self._rush = 0
         """Parts that are told without a pause."""
         self._running = False
+        self._ran = time.monotonic()
+        """When this process was last seen to run; at least each ``TICK``."""
+        self._waits_until = 0.0
+        """Until when views of those who are gone are kept, as it stood still itself."""
 
     # --- what owners call -----------------------------------------------------------------------
 
@@ -191,6 +200,7 @@ class Monitor:
     def start(self) -> None:
         """Begin to measure, listen and tell."""
         self._running = True
+        self._ran = time.monotonic()
         self._registrations = [
             self._bus.subscribe(f"{MONITOR}/{self._of}", self._heard),
             self._bus.watch(MONITOR, self._seen),
@@ -429,7 +439,7 @@ class Monitor:
             return
         wanted = ids & self._servers.keys()
         mine = {id: state for id in wanted if (state := self._fleet.state(id)) is not None}
-        views = self._views.fresh(time.monotonic())
+        views = self._views.fresh(self._now())
         own = self._bus.node if self.options.measures else ""
         if own:
             views.append(View(own, self._fleet.doubt, mine))
@@ -454,7 +464,7 @@ class Monitor:
             self.counters["unread"] += 1
             log.debug("view not understood", node=node, error=error.message)
             return
-        self._hear(self._views.hear(node, told, time.monotonic()))
+        self._hear(self._views.hear(node, told, self._now()))
 
     def _seen(self, event: Event) -> None:
         node = event.name.node
@@ -462,14 +472,24 @@ class Monitor:
             return
         if isinstance(event, Arrived):
             self._rush = 1 + len(self._servers) // PART  # so that it need not wait for our view
-        elif isinstance(event, Gone):
+        elif isinstance(event, Gone) and self._now() >= self._waits_until:
             self._hear(self._views.drop(node))
+
+    def _now(self) -> float:
+        """The time; where this process stood still since it was asked, others are waited for."""
+        now = time.monotonic()
+        stood, self._ran = now - self._ran, now
+        if stood > STOOD:
+            log.warning("monitor stood still", seconds=round(stood, 1))
+            self._views.wait(stood)
+            self._waits_until = now + FRESH
+        return now
 
     async def _tick_forever(self) -> None:
         went_on = 0.0
         while True:
             await asyncio.sleep(TICK)
-            now = time.monotonic()
+            now = self._now()
             self._fleet.epoch = _epoch(self._fleet.epoch)
             self._tell(self._fleet.look(now))
             self._hear(self._views.forget(now))

@@ -191,6 +191,11 @@ class Views:
         known = self._heard.pop(node, None)
         return frozenset() if known is None else frozenset(known.states)
 
+    def wait(self, seconds: float) -> None:
+        """For so long nobody could be heard here: that says nothing of those who were to be."""
+        for one in self._heard.values():
+            one.at += seconds
+
     def forget(self, now: float) -> frozenset[int]:
         """Drop views that are not fresh any more; ids of servers they spoke of."""
         stale = [node for node, one in self._heard.items() if now - one.at > self._fresh]
