@@ -172,6 +172,16 @@ async def test_uses_are_told_by_title_and_hour(catalogue: Catalogue) -> None:
     assert {name: uses for (name, _), uses in found.items()} == Counter(one.name for one in late)
 
 
+async def test_time_without_any_use_has_no_lines_and_no_sums(catalogue: Catalogue) -> None:
+    await store(catalogue, batch_of(decisions(20)))
+    before = Span(START - timedelta(days=9), START - timedelta(days=8))
+    reports = catalogue.reports
+    for report in (await reports.titles(before), await reports.clients(before)):
+        assert (report.lines, report.count, set(report.totals.values())) == ([], 0, {0})
+    servers = await reports.servers(before)
+    assert (servers.lines, servers.count, set(servers.totals.values())) == ([], 0, {0})
+
+
 async def test_times_that_make_no_report_are_refused(catalogue: Catalogue) -> None:
     naive = datetime(2026, 1, 1)
     for since, until in ((START, START), (START, START - timedelta(1)), (naive, naive)):
