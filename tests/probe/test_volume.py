@@ -114,6 +114,7 @@ class Three:
         assert found["good"], found["faults"]
 
     def send(self, film: Path, name: str = "film") -> None:
+        """Import a file, and wait until it is a title."""
         machine = self.machines[0]
         assert machine.send_film(name, film)[0] == 202
         wait_until(
