@@ -72,8 +72,9 @@ from heliograph.protocols.sdp import (
 
 #: Seconds a server may take for an answer. Cameras that wake an encoder take three or four.
 RESPONSE_TIMEOUT = 10.0
-#: The same in sessions that several nodes send: another one can be asked instead.
-SHARED_TIMEOUT = 2.0
+#: The same in sessions that several nodes send: another one can be asked instead. Media go on
+#: without any control; nodes that are merely busy are not to lose it.
+SHARED_TIMEOUT = 5.0
 #: Seconds between signs of life in those: nothing else tells that the controlling node is gone.
 SHARED_KEEPALIVE = 5.0
 #: Requests that may wait; a session with ``sdp.MAX_MEDIA`` tracks sets each up.
