@@ -74,6 +74,7 @@ class Feed:
         self._first_stream = first_stream
         self._loop = asyncio.get_running_loop()
         self._control: Control | None = None
+        self._last_control: Control | None = None  # of what was ended
         self._tasks: list[asyncio.Task[None]] = []
         self._own = secrets.randbits(32)
         self._came = asyncio.Event()  # set with each packet
@@ -190,8 +191,8 @@ class Feed:
 
     @property
     def control(self) -> Control | None:
-        """Who controls it; ``None`` before ``open``."""
-        return self._control
+        """Who controls it, or did at last; ``None`` before ``open``."""
+        return self._control or self._last_control
 
     @property
     def _controlled(self) -> Control:
@@ -278,6 +279,7 @@ class Feed:
     async def _disconnect(self) -> None:
         control, self._control = self._control, None
         if control is not None:
+            self._last_control = control
             await control.close()
 
     # --- what comes -------------------------------------------------------------------------------

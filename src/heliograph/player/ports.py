@@ -41,6 +41,7 @@ class MediaPorts:
         self.on_datagram = on_datagram
         """Who takes what comes; may be changed."""
         self._sockets: dict[tuple[int, bool], socket.socket] = {}
+        self._dropped = 0  # of ports that were closed
 
     async def bind(self, track: int, host: str) -> tuple[int, int]:
         """Two neighbouring ports, on one of our addresses."""
@@ -77,8 +78,8 @@ class MediaPorts:
 
     @property
     def dropped(self) -> int:
-        """Packets that found our sockets full."""
-        count = 0
+        """Packets that found our sockets full; stays when they are closed."""
+        count = self._dropped
         for (_, rtcp), held in self._sockets.items():
             if rtcp:
                 continue
@@ -89,6 +90,7 @@ class MediaPorts:
 
     def close(self) -> None:
         """Give all ports back; harmless twice."""
+        self._dropped = self.dropped
         for held in self._sockets.values():
             asyncio.get_running_loop().remove_reader(held)
             held.close()

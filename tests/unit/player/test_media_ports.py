@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 
+import pytest
+
+from heliograph.player import ports as module
 from heliograph.player.ports import MediaPorts
 from heliograph.player.senders import Address
 
@@ -47,3 +50,19 @@ async def test_what_waits_in_all_ports_is_read_in_one_turn() -> None:
         sender.close()
         ports.close()
     ports.close()
+
+
+async def test_what_found_a_port_full_is_known_when_it_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "RECEIVE_BUFFER", 4096)
+    ports = MediaPorts(lambda *_: None)
+    bound = await ports.bind(0, "127.0.0.1")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(100):  # nothing is read meanwhile
+            sender.sendto(bytes(1000), ("127.0.0.1", bound[0]))
+    dropped = ports.dropped
+    assert 0 < dropped < 100
+    ports.close()
+    ports.close()
+    assert ports.dropped == dropped

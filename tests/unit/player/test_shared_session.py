@@ -177,7 +177,8 @@ async def test_without_anybody_who_controls_what_comes_is_played_to_the_end() ->
         async with asyncio.timeout(PATIENCE):
             await task
         control = player.feeds[0].control
-    assert control is None
+    assert control is not None
+    assert (control.moves, control.lost) == (0, True)
     assert any("no node controls it" in remark for remark in player.remarks)
     assert player.pipelines[0].buffer.counters.missing == 0
     assert outputs.window.pictures[0][-1] == cluster.peer.film.pictures[-1]
