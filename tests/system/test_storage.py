@@ -156,7 +156,7 @@ def test_two_disks_of_six_are_lost_at_once_and_made_anew(
     node.helio("title", "import", str(film), "--name", "film")
     copies = [tmp_path / f"copy-{number}.mp4" for number in range(3)]
     node.helio("title", "export", "film", "-o", str(copies[0]))
-    assert all(one["blocks"] for one in volume(node)["disks"])
+    until("blocks on all disks", lambda: all(one["blocks"] for one in volume(node)["disks"]))
     gone = places[1], places[4]
     for place in gone:
         subprocess.run(["rm", "-rf", place], check=True)

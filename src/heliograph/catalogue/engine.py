@@ -15,6 +15,7 @@ seconds, and the first one after the server's return succeeds.
 from __future__ import annotations
 
 import asyncio
+import logging
 import zlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -91,6 +92,20 @@ def unclosed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         log.info("a connection to the database ended without a farewell")
     else:
         loop.default_exception_handler(context)
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    """Whether the pool's trouble with a connection is worth a stack trace.
+
+    Who is cancelled within a transaction leaves a connection behind whose reset is cancelled as
+    well: the pool throws it away and makes another.
+    """
+    return record.exc_info is None or record.exc_info[0] is not asyncio.CancelledError
+
+
+logging.getLogger(f"{AsyncAdaptedQueuePool.__module__}.{AsyncAdaptedQueuePool.__name__}").addFilter(
+    _is_told
+)
 
 
 class Database:
