@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from tests.ports import free_port
 
 from heliograph.bus import Bus, BusOptions
 from heliograph.bus.authority import Authority
@@ -28,14 +28,6 @@ async def until(condition: Callable[[], Any]) -> Any:
         while not (value := condition()):  # noqa: ASYNC110 - of whatever is looked at
             await asyncio.sleep(0.005)
         return value
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 async def settle(*buses: Bus) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 import zenoh
-from tests.contract.bus_site import PATIENCE, ZenohSite, free_port, nodes, settle, until
+from tests.contract.bus_site import PATIENCE, ZenohSite, nodes, settle, until
+from tests.ports import free_port
 
 from heliograph.bus import Bus, BusOptions, Event, Gone, Request
 from heliograph.bus.authority import Authority

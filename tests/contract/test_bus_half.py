@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.contract.bus_site import ZenohSite, free_port, nodes, until
+from tests.contract.bus_site import ZenohSite, nodes, until
+from tests.ports import free_port
 
 from heliograph.bus import Bus, Event
 from heliograph.bus.directory import HALF

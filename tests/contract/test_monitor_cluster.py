@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.bus_site import ZenohSite, free_port, until
+from tests.contract.bus_site import ZenohSite, until
+from tests.ports import free_port
 
 from heliograph.bus.options import LEASE
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from tests.ports import free_port
 
 from heliograph.plane import MeshCast, open_plane
 
@@ -20,12 +20,6 @@ from .test_plane_mesh import Unit, link
 GROUP = "239.255.74.9"
 KEY = b"k" * 16
 names = itertools.count(secrets.randbelow(1 << 31) + 1)
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
-        found.bind(("0.0.0.0", 0))
-        return int(found.getsockname()[1])
 
 
 @dataclass

@@ -15,8 +15,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from tests.ports import free_port
 
-from .peers.heliograph import Server, free_port
+from .peers.heliograph import Server
 from .peers.program import Program, wait_until
 from .peers.proxies import NGINX
 

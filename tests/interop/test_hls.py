@@ -26,8 +26,8 @@ Keep = Callable[[Program], Program]
 #: Pictures without a gap that the player must get, and the seconds in which it must have them.
 PICTURES = 8 * make.RATE
 PATIENCE = 40.0
-#: Seconds of playlists by blocking reload.
-RELOADS = 6.0
+#: Playlists of each rendition that are got by blocking reload.
+RELOADS = 30
 #: Seconds that the newest part's end may be away from now.
 SKEW = 2.0
 
@@ -109,8 +109,7 @@ def test_playlists_keep_their_promises_while_they_are_blocked_for(
     listing = Listing(fetch(media).decode())
     sequences, late = [listing.first], []
     segments: dict[str, str] = {}
-    end = time.monotonic() + RELOADS
-    while time.monotonic() < end:
+    for _ in range(RELOADS):
         msn, part = listing.next
         asked = time.monotonic()
         after = Listing(fetch(f"{media}&_HLS_msn={msn}&_HLS_part={part}").decode())
@@ -130,9 +129,8 @@ def test_playlists_keep_their_promises_while_they_are_blocked_for(
         sequences.append(after.first)
         listing = after
     assert sequences == sorted(sequences)
-    assert len(late) > RELOADS / listing.target / 2, late
     # none came with the patience of the server instead of its part
-    assert max(late) < 5 * listing.target + 1, late
+    assert max(late) < 2 * listing.duration, late
     assert fetch(media.replace("media.m3u8", listing.hint))[4:8] == b"moof"
 
 
@@ -143,9 +141,9 @@ def test_playlists_are_right_by_the_rules_of_hls_parser(
     judge = hls.judge(url, RELOADS, tmp_path)
     run(judge)
     assert judge.wait(PATIENCE) == 0, judge.log[-4000:]
-    judged = json.loads(judge.log)
-    assert judged["media"] > 10, judged
-    assert judged["delta"] > 5, judged
+    judged = json.loads(judge.log.splitlines()[-1])
+    assert judged["delta"] == RELOADS // 3, judged
+    assert judged["media"] == 1 + RELOADS - RELOADS // 3, judged
     assert judged["parts"] > 3, judged
 
 

@@ -20,8 +20,8 @@ Keep = Callable[[Program], Program]
 
 #: Seconds for a browser to send all its layers, and for players to begin.
 PATIENCE = 60.0
-#: Seconds for which playlists are judged.
-RELOADS = 8.0
+#: Reloads of each rendition that are judged.
+RELOADS = 24
 #: Lines of the fake camera's picture, and of half of it.
 FULL, HALF = 720, 360
 

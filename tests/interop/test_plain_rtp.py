@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests.ports import free_port
 
 from .peers import ffmpeg, gstreamer
 from .peers.clip import Clip, make
-from .peers.heliograph import KEY, Server, free_port
+from .peers.heliograph import KEY, Server
 from .peers.program import Program, wait_until
 
 pytestmark = pytest.mark.interop
@@ -61,7 +61,7 @@ def _send(
 ) -> tuple[Program, Path]:
     """Start a sender of plain RTP and wait for its SDP."""
     sdp = directory / "source.sdp"
-    port = free_port(socket.SOCK_DGRAM, pair=True)
+    port = free_port(pair=True)
     sender = ffmpeg.send_rtp(clip.opus, host, port, sdp, directory, namespace=namespace)
 
     def described() -> bool:

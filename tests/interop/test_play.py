@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ports import free_port
 
 from .peers import ffmpeg
 from .peers.clip import PICTURE_BYTES, Clip, make
-from .peers.heliograph import KEY, Server, free_port
+from .peers.heliograph import KEY, Server
 from .peers.program import Program, wait_until
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]

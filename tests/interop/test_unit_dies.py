@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.contract.bus_site import ZenohSite
-from tests.interop.peers.heliograph import free_port
+from tests.ports import free_port
 from tests.unit.live.portal_site import Place, Placer
 from tests.unit.web.site import running
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ports import free_port
 
 from .peers import ffmpeg, webrtc
 from .peers.chromium import Chromium
 from .peers.clip import Clip
-from .peers.heliograph import KEY, Server, free_port
+from .peers.heliograph import KEY, Server
 from .peers.program import Program, wait_until
 
 pytestmark = [pytest.mark.interop, pytest.mark.browser]

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from tests.interop.peers import gstreamer
 from tests.interop.peers.clip import Clip
-from tests.interop.peers.heliograph import free_port
 from tests.interop.peers.network import Network
 from tests.interop.peers.program import Program, wait_until
 from tests.interop.peers.proxies import NGINX
+from tests.ports import free_port
 
 from heliograph.bus.memory import MemoryNetwork
 from heliograph.catalogue.contents.values import Condition, Probe, ProbeKind, Server

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ports import free_port
 
 KEY = "a-key-for-tests"
 #: Seconds anything here may take; a busy machine needs a few.
@@ -31,23 +31,6 @@ def until(what: str, condition: Callable[[], Any], patience: float = PATIENCE) -
             return value
         assert time.monotonic() < deadline, f"not in {patience} s: {what}"
         time.sleep(0.05)
-
-
-#: Ports given away: what was free and is not listened on yet must not be given again.
-_given: set[int] = set()
-
-
-def free_port(pair: bool = False) -> int:
-    """A TCP port nobody listens on; an even one for a pair of UDP ports."""
-    while True:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            port: int = sock.getsockname()[1]
-        port += port % 2 if pair else 0
-        wanted = {port, port + 1} if pair else {port}
-        if not wanted & _given:
-            _given.update(wanted)
-            return port
 
 
 @dataclass

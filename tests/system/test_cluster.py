@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.system.conftest import KEY, PATIENCE, Served, free_port, start, stop, until
+from tests.ports import free_port
+from tests.system.conftest import KEY, PATIENCE, Served, start, stop, until
 
 HELIO = [sys.executable, "-m", "heliograph"]
 

@@ -17,7 +17,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from tests.system.conftest import Served, free_port, start, stop, until
+from tests.ports import free_port
+from tests.system.conftest import Served, start, stop, until
 
 _NGINX = """\
 daemon off;

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import av
 import pytest
+from tests.ports import free_port
 
 from heliograph.cli.probing.session import Probe
 from heliograph.cli.publishing.barcode import read_frame_number
@@ -28,12 +29,6 @@ PATIENCE = 45.0
 SMALL = ("--width", "320", "--height", "180", "--bitrate", "400")
 #: Channels of a server: each test has one to itself.
 CHANNELS = [f"c{number}" for number in range(12)]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Service:

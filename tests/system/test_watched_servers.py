@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.system.conftest import free_port, start, stop, until
+from tests.ports import free_port
+from tests.system.conftest import start, stop, until
 
 PATIENCE = 45.0
 

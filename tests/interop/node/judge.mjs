@@ -1,11 +1,12 @@
-// Follows a channel's LL-HLS for some seconds as a player does, and lets hls-parser judge each
-// playlist by its strict rules: node judge.mjs INDEX_URL SECONDS [uneven]. Says what was judged as
-// JSON. With "uneven", parts that are short as pictures came late are counted only.
+// Follows a channel's LL-HLS as a player does, each rendition for so many reloads, and lets
+// hls-parser judge each playlist by its strict rules: node judge.mjs INDEX_URL RELOADS [uneven].
+// Says what was judged as JSON. With "uneven", parts that are short as pictures came late are
+// counted only.
 import { parse, setOptions } from "hls-parser";
 
 setOptions({ strictMode: true });
 
-const [index, seconds] = [process.argv[2], Number(process.argv[3])];
+const [index, reloads] = [process.argv[2], Number(process.argv[3])];
 const uneven = process.argv[4] === "uneven";
 const judged = { short: 0, multivariant: 0, media: 0, delta: 0, skipped: 0, parts: 0, segments: 0 };
 
@@ -37,15 +38,13 @@ if (!master.isMasterPlaylist || !master.variants[0].codecs) throw new Error("no 
 const sounds = master.variants.flatMap((variant) => variant.audio).map((sound) => sound.uri);
 const uris = new Set([...master.variants.map((variant) => variant.uri), ...sounds]);
 judged.renditions = uris.size;
-const end = Date.now() + seconds * 1000;
 
-/** Follows one media playlist until the end. */
+/** Follows one media playlist. */
 async function follow(uri) {
   const media = new URL(uri, index);
   let listing = judge(await text(media), "media playlist");
   judged.media++;
-  let turn = 0;
-  while (Date.now() < end) {
+  for (let turn = 0; turn < reloads; turn++) {
     // The next part: behind the last one of the segment that is being made.
     const last = listing.segments.at(-1);
     const open = last && !last.uri;
@@ -54,7 +53,7 @@ async function follow(uri) {
     const url = new URL(media);
     url.searchParams.set("_HLS_msn", String(number));
     url.searchParams.set("_HLS_part", String(part));
-    const skip = turn++ % 3 === 2;
+    const skip = turn % 3 === 2;
     if (skip) url.searchParams.set("_HLS_skip", "YES");
     const body = await text(url);
     const after = judge(body, `media playlist ${url.search}`);

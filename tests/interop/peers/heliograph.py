@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+from tests.ports import free_port
 
 from .program import Program, wait_until
 
@@ -16,28 +17,6 @@ KEY = "a-publishers-key"
 
 #: Seconds until the server must be ready: starting Python and FastAPI on a busy machine.
 START_PATIENCE = 45.0
-
-
-#: Ports given away: what was free and is not listened on yet must not be given again.
-_given: set[int] = set()
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, *, pair: bool = False) -> int:
-    """Give a port that nobody has at the moment; with ``pair``, an even one and its next."""
-    while True:
-        with socket.socket(socket.AF_INET, kind) as one, socket.socket(socket.AF_INET, kind) as two:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-            wanted = {port, port + 1} if pair else {port}
-            if wanted & _given or (pair and port % 2):
-                continue
-            if pair:
-                try:
-                    two.bind(("127.0.0.1", port + 1))
-                except OSError:
-                    continue
-            _given.update(wanted)
-            return port
 
 
 def _toml(value: object) -> str:
@@ -66,7 +45,7 @@ class Server(Program):
         self.https_port = free_port()
         self.rtsp_port = free_port()
         self.rtmp_port = free_port()
-        self.rtp_port = free_port(socket.SOCK_DGRAM, pair=True)
+        self.rtp_port = free_port(pair=True)
         sections: dict[str, dict[str, Any]] = {
             "server": {"log_format": "text", "log_level": "info"},
             "http": {"host": host, "port": self.http_port},

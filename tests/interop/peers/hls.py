@@ -42,13 +42,13 @@ _PLAY = """
 """
 
 
-def judge(url: str, seconds: float, directory: Path, *, uneven: bool = False) -> Program:
-    """Follow a channel's playlists and judge them by hls-parser's strict rules.
+def judge(url: str, reloads: int, directory: Path, *, uneven: bool = False) -> Program:
+    """Follow each of a channel's playlists for ``reloads``; judge all by hls-parser's strict rules.
 
     ``uneven``: pictures come when the camera has them, so that some parts are short.
     """
     assert (NODE / "node_modules" / "hls-parser").is_dir(), "make interop installs hls-parser"
-    argv = ["node", str(NODE / "judge.mjs"), url, f"{seconds:g}"]
+    argv = ["node", str(NODE / "judge.mjs"), url, str(reloads)]
     argv += ["uneven"] if uneven else []
     return Program("hls-parser", argv, directory)
 

@@ -14,7 +14,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from .heliograph import free_port
+from tests.ports import free_port
+
 from .network import PREFIX, Peer
 from .program import Program
 

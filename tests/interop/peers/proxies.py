@@ -9,10 +9,11 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.ports import free_port
 
 from heliograph.node.certificates import Names, make
 
-from .heliograph import Server, free_port
+from .heliograph import Server
 from .program import Program, wait_until
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "operate" / "proxy.md"

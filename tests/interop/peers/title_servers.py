@@ -11,9 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.ports import free_port
+
 from .clip import Clip
 from .gstreamer import PYTHON
-from .heliograph import Server, free_port
+from .heliograph import Server
 from .program import Program, wait_until
 from .proxies import NGINX
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.contract.bus_site import free_port, until
+from tests.contract.bus_site import until
+from tests.ports import free_port
 from tests.unit.web.site import ADMIN, Site, running
 
 from heliograph.bus.authority import LIFETIME, Authority

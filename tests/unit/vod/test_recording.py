@@ -456,6 +456,9 @@ async def test_a_journal_that_is_torn_is_good_up_to_there(
     last.write_bytes(data[:-cut])
     (journal,) = journals(tmp_path)
     head = volume.heads[-1] if volume.heads else None
+    # a block is in the journal before it is with the volume: what was torn off was not there yet
+    again, _ = Recorder.again(journal.replay(), head)
+    volume.blocks = {number: one for number, one in volume.blocks.items() if number < again.number}
     recording = await Recording.recover(journal, volume, head, tracks=channel.tracks, away=1.0)
     recording.push(channel.items(2, start=START + 60 * SECOND, epoch=2))
     recording.stop("done")
