@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -64,9 +66,23 @@ def pictures(count: int, width: int, height: int) -> Iterator[VideoFrame]:
         yield frame
 
 
+@contextlib.contextmanager
+def ordinary_priority() -> Iterator[None]:
+    """Come out with the scheduling one had.
+
+    Run by root, SVT-AV1 gives the thread that opens it the highest real-time priority and leaves it
+    there: all that this process starts later would take the machine from everybody else.
+    """
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 def make(path: Path, made: Made = Made()) -> Path:
     """Write a file; its container is that of the name's end."""
-    with av.open(str(path), "w", options=dict(made.options)) as out:
+    with ordinary_priority(), av.open(str(path), "w", options=dict(made.options)) as out:
         videos: list[tuple[Any, Iterator[VideoFrame]]] = []
         if made.video:
             name, options = VIDEO[made.video]
