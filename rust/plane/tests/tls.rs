@@ -229,10 +229,16 @@ fn a_certificate_is_replaced_while_connections_go_on() {
 fn a_port_that_is_shut_lets_open_connections_end() {
     let site = Site::new();
     let (mut client, mut plain) = site.client();
-    site.port.shut();
-    until("nobody listens", || {
-        TcpStream::connect(site.address).is_err()
+    let mut late = site.begin();
+    until("it was accepted", || {
+        site.port.counters.accepted.load(Ordering::Relaxed) == 2
     });
+    site.port.shut();
+    // at once: nobody is let in of whom nobody hears any more
+    assert!(TcpStream::connect(site.address).is_err());
+    late.write_all(b"?").ok();
+    assert!(!late.read(&mut [0]).is_ok_and(|count| count > 0));
+    assert!(site.port.accept(1).is_empty());
     plain.write_all(b"answer").unwrap();
     drop(plain);
     let mut got = Vec::new();

@@ -17,7 +17,7 @@ pub use socket::{
     tcp_listener, udp_socket,
 };
 pub use stream::{
-    acknowledge, adopt_stream, fit_for_media, read, send_buffer, shutdown_write, write,
+    acknowledge, adopt_stream, fit_for_media, read, send_buffer, shutdown, shutdown_write, write,
 };
 
 use std::io;

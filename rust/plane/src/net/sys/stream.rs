@@ -73,6 +73,12 @@ pub fn write(fd: RawFd, data: &[u8]) -> io::Result<usize> {
     }
 }
 
+/// Ends both sides of a connection; of a listening socket: the kernel refuses all who come.
+pub fn shutdown(fd: RawFd) {
+    // SAFETY: no pointers.
+    unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+}
+
 /// Ends the sending side of a connection.
 pub fn shutdown_write(fd: RawFd) {
     // SAFETY: no pointers.

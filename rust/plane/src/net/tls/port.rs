@@ -76,6 +76,8 @@ pub struct TlsPort {
     pub shaking: AtomicUsize,
     pub(super) limits: Limits,
     pub(super) wake: EventFd,
+    /// Until the port is shut; the thread has another descriptor of it.
+    listener: Mutex<Option<OwnedFd>>,
     /// Accept no more.
     pub(super) shut: AtomicBool,
     /// End soon, whatever goes on.
@@ -116,6 +118,7 @@ impl TlsPort {
     ) -> Result<Arc<Self>, NotOpened> {
         let config = configure(chain, key).map_err(NotOpened::Certificate)?;
         let listener = TcpListener::from(sys::duplicate(fd)?);
+        let shuttable = sys::duplicate(fd)?;
         listener.set_nonblocking(true)?;
         let port = Arc::new(Self {
             id,
@@ -124,6 +127,7 @@ impl TlsPort {
             shaking: AtomicUsize::new(0),
             limits,
             wake: EventFd::new()?,
+            listener: Mutex::new(Some(shuttable)),
             shut: AtomicBool::new(false),
             halt: AtomicBool::new(false),
             moved: Mutex::default(),
@@ -180,9 +184,15 @@ impl TlsPort {
         Ok(Some(taken))
     }
 
-    /// Accepts no more. Open connections go on.
+    /// Accepts no more: the kernel refuses who comes after this, and nothing is offered any longer
+    /// but what [`TlsPort::accept`] has now. Open connections go on.
     pub fn shut(&self) {
+        if let Some(listener) = lock(&self.listener).take() {
+            sys::shutdown(listener.as_raw_fd());
+        }
+        let queue = lock(&self.queue); // whoever offers has done so, or sees the flag
         self.shut.store(true, Ordering::SeqCst);
+        drop(queue);
         self.wake.raise();
     }
 
@@ -201,11 +211,12 @@ impl TlsPort {
         Arc::clone(&lock(&self.config))
     }
 
-    /// Offers a secured connection to Python: the cookie of its end; `None` when too many wait.
+    /// Offers a secured connection to Python: the cookie of its end; `None` when too many wait, or
+    /// nobody takes them any longer.
     pub(super) fn offer(&self, key: u64, shared: &Shared, accepted: Accepted) -> Option<u64> {
         let cookie = sys::cookie(accepted.fd.as_raw_fd()).ok()?;
         let mut queue = lock(&self.queue);
-        if queue.len() >= QUEUE {
+        if queue.len() >= QUEUE || self.shut.load(Ordering::SeqCst) {
             return None;
         }
         lock(&self.ends).insert(cookie, (key, Arc::clone(shared)));
