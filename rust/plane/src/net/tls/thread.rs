@@ -156,6 +156,7 @@ impl Server {
                         error.kind(),
                         ErrorKind::Interrupted | ErrorKind::ConnectionAborted
                     ) => {}
+                Err(_) if self.port.shut.load(Ordering::SeqCst) => return,
                 Err(_) => {
                     self.port
                         .counters
