@@ -14,7 +14,10 @@ export declare class FakeApi {
   addAccount(name: string, password: string, role?: string, displayName?: string): unknown;
   addChannel(name: string, owner?: string | null, more?: object): void;
   addTitle(name: string, more?: object): void;
-  readonly contents: { add(kind: string, values: object): unknown };
+  readonly contents: {
+    readonly titles: Map<string, { usable?: number }>;
+    add(kind: string, values: object): unknown;
+  };
   handle(
     method: string,
     target: string,

@@ -112,6 +112,10 @@ export class FakeContents {
     if (kind !== "servers" && kind !== "titles") return row;
     const of = LISTS[kind].one;
     const files = [...this.files.values()].filter((file) => file[of] === row.name).length;
-    return { ...row, files };
+    if (kind === "servers") return { ...row, files };
+    const usable = row.usable ?? files;
+    const held = usable ? "playable" : files ? "unreachable" : "empty";
+    const standing = row.published ? held : "withheld";
+    return { stored: false, standing, ...row, files, usable };
   }
 }

@@ -123,6 +123,47 @@ describe("titles and servers", () => {
     expect(words()).toContain("tides is removed.");
   });
 
+  it("tells of titles whose servers do not answer, as that changes", async () => {
+    const api = serve("ada");
+    const uri = "https://films.example.org/tides.m3u8";
+    for (const name of ["harbour", "pier"]) {
+      api.contents.add("servers", { name, host: "films.example.org" });
+      api.contents.add("files", { title: "tides", server: name, format: "hls", uri });
+    }
+    api.contents.add("titles", { name: "tides" });
+    api.contents.add("titles", { name: "kept", stored: true, standing: "playable" });
+    await show("helio-contents");
+    await choose("tides");
+    expect(words()).toContain("Playable");
+    expect(words()).toContain("2 copies");
+    expect(words()).toContain("on a volume");
+    const states = (...conditions: string[]) => ({
+      states: ["harbour", "pier"].map((server, index) => ({
+        server,
+        since: new Date().toISOString(),
+        response_ms: 3,
+        reason: "",
+        drained: false,
+        condition: conditions[index],
+      })),
+    });
+    await SilentSource.last?.tell("states", states("up", "up"));
+    expect(words()).not.toContain("Down");
+    const tides = api.contents.titles.get("tides") ?? {};
+    tides.usable = 1;
+    await SilentSource.last?.tell("states", states("down", "up"));
+    await settle();
+    expect(words()).toContain("1 of 2 copies");
+    expect(words()).toContain("harbour Down");
+    tides.usable = 0;
+    await SilentSource.last?.tell("states", states("down", "down"));
+    await settle();
+    expect(words()).toContain("No server answers");
+    expect(words()).toContain("0 of 2 copies");
+    await choose("kept");
+    expect(words()).toContain("every node plays it");
+  });
+
   it("refuses a change of what somebody else changed meanwhile", async () => {
     const api = serve("ada");
     api.contents.add("titles", { name: "tides" });

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from heliograph.catalogue.contents.naming import format_of
 from heliograph.catalogue.contents.values import Format
 from heliograph.cli.api import HERE, KeyOption, ServerOption, ask, listed
-from heliograph.cli.console import JsonOption, new_app, print_json, print_table, rate
+from heliograph.cli.console import JsonOption, new_app, print_json, print_table, rate, stderr
 from heliograph.model.errors import MalformedError
 
 app = new_app("Show, add and remove the copies of titles on servers.")
@@ -17,10 +19,12 @@ app = new_app("Show, add and remove the copies of titles on servers.")
 
 @app.command("list")
 def show(
+    title: Annotated[
+        str, typer.Argument(metavar="[TITLE]", help="Only of the title of this name.")
+    ] = "",
     search: Annotated[
         str, typer.Option("--search", help="Words that all are in the address or the title.")
     ] = "",
-    title: Annotated[str, typer.Option("--title", help="Only of this title.")] = "",
     on: Annotated[str, typer.Option("--on", help="Only on this server.")] = "",
     server: ServerOption = HERE,
     key: KeyOption = None,
@@ -31,6 +35,9 @@ def show(
     found = list(listed(server, "/files", key, query))
     if as_json:
         print_json(found)
+        return
+    if not found:
+        stderr().print(_why_none(server, key, title, search or on), soft_wrap=True)
         return
     rows = [
         (
@@ -45,6 +52,17 @@ def show(
     ]
     columns = ("id", "title", "server", "format", "rate", "uri")
     print_table(columns, rows, right=("id", "rate"))
+
+
+def _why_none(server: str, key: Path | None, title: str, narrowed: str) -> str:
+    if narrowed:
+        return "no file is like that"
+    if not title:
+        return "no files yet; helio server scan NAME URL finds those that a server has"
+    found = ask("GET", server, f"/titles/{quote(title, safe='')}", key)
+    if found["stored"]:
+        return f"no server holds {found['name']}, but a volume does: every node plays it"
+    return f"no server holds {found['name']} yet; helio file add {found['name']} SERVER URI"
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
@@ -11,9 +11,6 @@ from heliograph.catalogue.contents.checks import parse_probe
 from heliograph.cli.api import HERE, KeyOption, ServerOption, ask, listed
 from heliograph.cli.console import JsonOption, new_app, print_json, print_table, progress, stderr
 from heliograph.cli.server_status import status
-
-if TYPE_CHECKING:
-    pass
 
 app = new_app("Show, add, change, drain, remove and scan servers that hold titles.")
 app.command("status")(status)
@@ -47,6 +44,10 @@ def show(
     found = list(listed(server, "/servers", key, {"search": search}))
     if as_json:
         print_json(found)
+        return
+    if not found:
+        words = "no server is like that" if search else "no servers yet; helio server add NAME HOST"
+        stderr().print(words, soft_wrap=True)
         return
     rows = [
         (

@@ -9,7 +9,7 @@ import typer
 
 from heliograph.cli import title_media
 from heliograph.cli.api import HERE, KeyOption, ServerOption, ask, listed
-from heliograph.cli.console import JsonOption, duration, new_app, print_json, print_table
+from heliograph.cli.console import JsonOption, duration, new_app, print_json, print_table, stderr
 
 app = new_app("Show, add and remove titles that are played on demand, and their media.")
 app.command("import")(title_media.import_files)
@@ -18,6 +18,15 @@ app.command()(title_media.export)
 app.command()(title_media.record)
 app.command()(title_media.stop)
 app.command()(title_media.erase)
+
+#: What is told of how a title is to be had.
+STANDINGS = {
+    "playable": "playable",
+    "unreachable": "no server answers",
+    "withdrawn": "servers out of service",
+    "empty": "no copy",
+    "withheld": "not published",
+}
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Its logical id.")]
 
@@ -34,6 +43,10 @@ def show(
     if as_json:
         print_json(found)
         return
+    if not found:
+        words = "no title is like that" if search else "no titles yet; helio title import FILE"
+        stderr().print(words, soft_wrap=True)
+        return
     rows = [
         (
             one["name"],
@@ -43,7 +56,7 @@ def show(
             " ".join(one["classes"]),
             " ".join(one["regions"]),
             one["files"],
-            "" if one["published"] else "not published",
+            STANDINGS[one["standing"]],
         )
         for one in found
     ]

@@ -10,12 +10,14 @@ from heliograph.catalogue.contents import checks
 from heliograph.catalogue.contents.states import ResponseSpan
 from heliograph.catalogue.contents.values import (
     Condition,
+    Copies,
     File,
     Format,
     Probe,
     ProbeKind,
     Server,
     ServerState,
+    Standing,
     Title,
 )
 
@@ -122,7 +124,13 @@ class TitleAnswer(BaseModel):
     published: bool = Field(description="Whether it is handed out.")
     created: str | None
     revision: int = Field(description="What `If-Match` names for a change.")
-    files: int = Field(description="How many copies there are.")
+    files: int = Field(description="How many copies there are on servers.")
+    usable: int = Field(description="Those on servers that somebody may be sent to now.")
+    stored: bool = Field(description="Whether a volume holds it, so that every node plays it.")
+    standing: Standing = Field(
+        description="`playable`; `unreachable`: no server that holds it answers; `withdrawn`: all "
+        "that hold it are drained or disabled; `empty`: nobody holds it; `withheld`: not published."
+    )
     go: str = Field(description="Its logical address on this server.")
 
 
@@ -343,7 +351,7 @@ def _state(state: ServerState) -> dict[str, Any]:
     }
 
 
-def title_answer(title: Title, files: int) -> dict[str, Any]:
+def title_answer(title: Title, copies: Copies) -> dict[str, Any]:
     """A ``TitleAnswer``."""
     return {
         "id": title.id,
@@ -358,7 +366,10 @@ def title_answer(title: Title, files: int) -> dict[str, Any]:
         "published": title.published,
         "created": None if title.created is None else title.created.isoformat(),
         "revision": title.revision,
-        "files": files,
+        "files": copies.files,
+        "usable": copies.usable,
+        "stored": copies.stored,
+        "standing": copies.standing(title.published),
         "go": f"/go/{title.name}",
     }
 

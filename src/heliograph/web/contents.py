@@ -6,17 +6,19 @@ somebody else changed the row meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 
 from heliograph.catalogue.contents.queries import MAX_PAGE
 from heliograph.catalogue.contents.store import ContentStore
-from heliograph.catalogue.contents.values import Server, Title
+from heliograph.catalogue.contents.values import Server, ServerState, Title
+from heliograph.dispatcher.conditions import alive
 from heliograph.model.errors import MalformedError
 from heliograph.web import content_answers as models
 from heliograph.web.access import Administering, Administrator, Context
+from heliograph.web.context import WebContext
 from heliograph.web.errors import answers
 
 router = APIRouter(prefix="/api/v1", tags=["contents"], dependencies=[Administrator])
@@ -179,25 +181,36 @@ async def list_responses(
 
 @router.get("/titles", response_model=models.TitlesAnswer, responses=answers(401, 403))
 async def list_titles(
-    store: Store, search: Search = "", after: After = "", limit: Limit = PAGE
+    context: Context, store: Store, search: Search = "", after: After = "", limit: Limit = PAGE
 ) -> dict[str, Any]:
-    """Titles by name."""
+    """Titles by name, and how they are to be had now."""
     found = await store.list_titles(search=search, after=after, limit=limit)
-    copies = await store.count_copies([one.id for one in found])
-    rows = [models.title_answer(one, copies.get(one.id, 0)) for one in found]
+    rows = await _title_answers(context, found)
     return {"titles": rows, "more": found[-1].name if len(found) == limit else None}
 
 
-async def _title(store: ContentStore, title: Title, response: Response) -> dict[str, Any]:
+async def _title_answers(context: WebContext, titles: Sequence[Title]) -> list[dict[str, Any]]:
+    store = context.catalogue.contents
+    if context.monitoring is None:  # others watch, and write down what they find
+        states: Iterable[ServerState] = await store.load_states()
+    else:
+        states = context.monitoring.states.values()
+    answering = [state.server for state in states if alive(state)]
+    copies = await store.count_copies([one.id for one in titles], answering)
+    return [models.title_answer(one, copies[one.id]) for one in titles]
+
+
+async def _title(context: WebContext, title: Title, response: Response) -> dict[str, Any]:
     response.headers["ETag"] = f'"{title.revision}"'
-    copies = await store.count_copies([title.id])
-    return models.title_answer(title, copies.get(title.id, 0))
+    return (await _title_answers(context, [title]))[0]
 
 
 @router.get("/titles/{name}", response_model=models.TitleAnswer, responses=answers(401, 403, 404))
-async def get_title(name: str, store: Store, response: Response) -> dict[str, Any]:
+async def get_title(
+    name: str, context: Context, store: Store, response: Response
+) -> dict[str, Any]:
     """One title."""
-    return await _title(store, await store.get_title(name), response)
+    return await _title(context, await store.get_title(name), response)
 
 
 @router.post(
@@ -207,12 +220,12 @@ async def get_title(name: str, store: Store, response: Response) -> dict[str, An
     responses=answers(400, 401, 403, 404, 409, 413),
 )
 async def add_title(
-    new: models.TitleNew, store: Store, by: Administering, response: Response
+    new: models.TitleNew, context: Context, store: Store, by: Administering, response: Response
 ) -> dict[str, Any]:
     """Add a title; 409 where a title or a channel has the name."""
     made = await store.add_title(new.given(), by=by.actor)
     response.headers["Location"] = f"/api/v1/titles/{made.name}"
-    return await _title(store, made, response)
+    return await _title(context, made, response)
 
 
 @router.patch(
@@ -223,6 +236,7 @@ async def add_title(
 async def change_title(
     name: str,
     change: models.TitleChange,
+    context: Context,
     store: Store,
     by: Administering,
     revision: Revision,
@@ -230,7 +244,7 @@ async def change_title(
 ) -> dict[str, Any]:
     """Change a title; what is left out stays."""
     changed = await store.change_title(name, change.given(), revision=revision, by=by.actor)
-    return await _title(store, changed, response)
+    return await _title(context, changed, response)
 
 
 @router.delete("/titles/{name}", status_code=204, responses=answers(401, 403, 404, 412))

@@ -10,13 +10,16 @@ from tests.unit.catalogue.conftest import Clock, quick_passwords
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.contents import files, references, servers, titles
 from heliograph.catalogue.contents.store import ContentStore
+from heliograph.catalogue.contents.stored import StoredTitle
 from heliograph.catalogue.contents.values import (
     Classification,
+    Copies,
     Format,
     Level,
     Network,
     Probe,
     ProbeKind,
+    Standing,
 )
 from heliograph.catalogue.values import Actor
 from heliograph.model.errors import (
@@ -260,6 +263,34 @@ async def test_title_takes_its_files_along(filled: ContentStore) -> None:
     assert await filled.list_files() == []
     with pytest.raises(NotFoundError):
         await filled.get_title("film")
+
+
+async def test_a_title_is_to_be_had_where_a_server_that_holds_it_answers(
+    filled: ContentStore,
+) -> None:
+    await filled.add_file({**FILM, "server": "two", "uri": "http://two.example/film.mp4"})
+    await filled.add_title({"name": "empty"})
+    await filled.keep_stored([StoredTitle("a" * 32, "kept", "", 6.0)])
+    ids = {name: (await filled.get_title(name)).id for name in ("film", "empty", "kept")}
+    servers = {name: (await filled.get_server(name)).id for name in ("one", "two")}
+
+    async def told(*answering: str) -> tuple[int, int, int, Standing]:
+        found = await filled.count_copies(ids.values(), [servers[name] for name in answering])
+        assert found[ids["empty"]].standing(True) is Standing.EMPTY
+        assert found[ids["kept"]] == Copies(stored=True)
+        assert found[ids["kept"]].standing(True) is Standing.PLAYABLE
+        film = found[ids["film"]]
+        assert film.standing(False) is Standing.WITHHELD
+        return film.files, film.usable, film.withdrawn, film.standing(True)
+
+    assert await told("one", "two") == (2, 2, 0, Standing.PLAYABLE)
+    assert await told("two") == (2, 1, 0, Standing.PLAYABLE)
+    assert await told() == (2, 0, 0, Standing.UNREACHABLE)
+    await filled.change_server("one", {"drained": True})
+    assert await told("one", "two") == (2, 1, 1, Standing.PLAYABLE)
+    assert await told("one") == (2, 0, 1, Standing.UNREACHABLE)
+    await filled.change_server("two", {"enabled": False})
+    assert await told("one", "two") == (2, 0, 2, Standing.WITHDRAWN)
 
 
 async def test_lists_go_on_where_a_page_ended(filled: ContentStore) -> None:

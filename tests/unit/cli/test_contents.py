@@ -77,6 +77,65 @@ def test_servers_are_listed_page_by_page(
     ]
 
 
+def test_titles_are_listed_with_how_they_are_to_be_had(
+    api: tuple[type[Api], str], helio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = {"name": "film", "title": "Film", "duration": 61.0, "level": "", "files": 2}
+    film |= {"classes": ["a", "b"], "regions": []}
+    states = {
+        "playable": "playable",
+        "unreachable": "no server answers",
+        "withdrawn": "servers out of service",
+        "empty": "no copy",
+        "withheld": "not published",
+    }
+    titles = [{**film, "standing": one} for one in states]
+    api[0].body = json.dumps({"titles": titles, "more": None}).encode()
+    assert helio("title", "list") == OK
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert rows[1] == ["film", "Film", "1:01", "", "a b", "", "2", "playable"]
+    assert [row[-1] for row in rows[1:]] == list(states.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("file list", "helio server scan"),
+        ("file list --on one", "no file is like that"),
+        ("file list film", "helio file add film SERVER URI"),
+        ("file list kept", "every node plays it"),
+        ("title list", "helio title import"),
+        ("title list --search x", "no title is like that"),
+        ("server list", "helio server add"),
+        ("server list --search x", "no server is like that"),
+    ],
+)
+def test_where_there_is_nothing_it_is_said_what_to_do(
+    api: tuple[type[Api], str], helio, capsys: pytest.CaptureFixture[str], words: str, told: str
+) -> None:
+    nothing = {"servers": [], "titles": [], "files": [], "more": None}
+    api[0].body = json.dumps(nothing).encode()
+    api[0].by_path = {
+        f"/api/v1/titles/{name}": (200, json.dumps({"name": name, "stored": stored}).encode())
+        for name, stored in (("film", False), ("kept", True))
+    }
+    assert helio(*words.split()) == OK
+    shown = capsys.readouterr()
+    assert (shown.out, told in shown.err) == ("", True)
+    assert helio(*words.split(), "--json") == OK
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_files_of_a_title_that_is_not_there_are_no_empty_list(
+    api: tuple[type[Api], str], helio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = {"error": {"status": 404, "message": "no title 'flim'"}}
+    api[0].status, api[0].body = 404, json.dumps(error).encode()
+    assert helio("file", "list", "flim") == REFUSED
+    assert "no title 'flim'" in capsys.readouterr().err
+    assert [one[1] for one in api[0].asked] == ["/api/v1/files?title=flim&limit=1000"]
+
+
 @pytest.mark.parametrize(
     ("words", "asked"),
     [

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from tests.unit.web.site import ADMIN, Site, running
 
 from heliograph.catalogue.contents.scanning import Page
+from heliograph.catalogue.contents.values import Condition, ServerState
 from heliograph.model.errors import RemoteError
 
 SERVER = {"name": "one", "host": "one.example"}
@@ -59,6 +61,32 @@ async def test_rows_are_added_and_listed(filled: Site) -> None:
     assert (title["title"], title["files"], title["go"]) == ("A Film", 1, "/go/film")
     (file,) = (await filled.get(f"{API}/files?title=film&server=one")).json()["files"]
     assert {name: file[name] for name in FILE} == FILE
+
+
+async def test_titles_tell_how_they_are_to_be_had(filled: Site) -> None:
+    async def told() -> tuple[int, int, str]:
+        (listed,) = (await filled.get(f"{API}/titles")).json()["titles"]
+        assert (await filled.get(f"{API}/titles/film")).json() == listed
+        return listed["files"], listed["usable"], listed["standing"]
+
+    store = filled.catalogue.contents
+    server, now = (await store.get_server("one")).id, datetime.now(UTC)
+    assert await told() == (1, 0, "unreachable")  # not measured yet
+    for condition, usable, standing in (
+        (Condition.UP, 1, "playable"),
+        (Condition.DOWN, 0, "unreachable"),
+        (Condition.STARTING, 1, "playable"),
+    ):
+        now += timedelta(seconds=1)
+        await store.save_states([ServerState(server, condition, 1.0, now, now)])
+        assert await told() == (1, usable, standing)
+    await filled.http.post(f"{API}/servers/one/drain")
+    assert await told() == (1, 0, "withdrawn")
+    await filled.http.patch(f"{API}/titles/film", json={"published": False})
+    assert await told() == (1, 0, "withheld")
+    await filled.http.delete(f"{API}/files/1")
+    changed = await filled.http.patch(f"{API}/titles/film", json={"published": True})
+    assert (changed.json()["standing"], changed.json()["stored"]) == ("empty", False)
 
 
 async def test_pages_are_followed_by_more(filled: Site) -> None:

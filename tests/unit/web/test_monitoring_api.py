@@ -62,6 +62,20 @@ async def site(monitoring: Monitoring) -> AsyncIterator[Site]:
         yield found
 
 
+async def test_titles_are_told_of_by_what_this_monitor_says(
+    site: Site, monitoring: Monitoring
+) -> None:
+    contents = site.catalogue.contents
+    await contents.add_server({"name": "zoo", "host": "192.0.2.1"})
+    await contents.add_title({"name": "film"})
+    file = {"title": "film", "server": "zoo", "format": "mp4", "uri": "http://192.0.2.1/film.mp4"}
+    await contents.add_file(file)
+    for state, standing in ((UP, "playable"), (DOWN, "unreachable")):
+        monitoring.states = {1: state}
+        answer = await site.http.get("/api/v1/titles/film", headers=ADMIN)
+        assert answer.json()["standing"] == standing
+
+
 async def test_states_are_told_by_name(site: Site) -> None:
     answer = (await site.http.get("/api/v1/monitor/states", headers=ADMIN)).json()
     assert [one["server"] for one in answer["states"]] == ["ant", "zoo"]

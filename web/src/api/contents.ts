@@ -49,10 +49,18 @@ export interface TitleValues {
   readonly published: boolean;
 }
 
+/** How a title is to be had now. */
+export type TitleStanding = "playable" | "unreachable" | "withdrawn" | "empty" | "withheld";
+
 export interface Title extends TitleValues {
   readonly revision: number;
-  /** How many copies there are. */
+  /** How many copies there are on servers. */
   readonly files: number;
+  /** Those on servers that somebody may be sent to now. */
+  readonly usable: number;
+  /** Whether a volume holds it, so that every node plays it. */
+  readonly stored: boolean;
+  readonly standing: TitleStanding;
 }
 
 export interface File {
@@ -91,6 +99,7 @@ export interface ServerState {
   /** ISO 8601. */
   readonly since: string;
   readonly reason: string;
+  readonly drained: boolean;
 }
 
 /** Some rows of many. */

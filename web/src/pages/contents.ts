@@ -93,7 +93,11 @@ export class ContentsPage extends LitElement {
   private readonly feed = new EventFeed("/monitor/states/events", ["states"], {
     heard: (_, data) => {
       const { states } = data as { states: readonly ServerState[] };
+      const before = this.states;
       this.states = new Map(states.map((one) => [one.server, one]));
+      const same = (one: ServerState): boolean =>
+        before.get(one.server)?.condition === one.condition;
+      if (before.size !== states.length || !states.every(same)) void this.followTitles();
     },
     // What was heard last stands; the lists themselves tell that the server is away.
     connected: () => {},
@@ -152,7 +156,10 @@ export class ContentsPage extends LitElement {
                   .server=${this.making ? null : this.server}
                   .state=${this.states.get(this.server?.name ?? "")}
                 ></server-detail>`
-              : html`<title-detail .entry=${this.making ? null : this.entry}></title-detail>`
+              : html`<title-detail
+                  .entry=${this.making ? null : this.entry}
+                  .states=${this.states}
+                ></title-detail>`
             : html`<p class="hint">
                 ${
                   servers
@@ -217,6 +224,12 @@ export class ContentsPage extends LitElement {
     }, SAID_MS);
     void this.refresh(name);
   };
+
+  /** Servers are otherwise than before, and so is how titles are to be had. */
+  private async followTitles(): Promise<void> {
+    await this.titles?.again();
+    if (this.entry) this.entry = this.titles?.named(this.entry.name) ?? this.entry;
+  }
 
   /** Read the list anew, and choose the row that was changed. */
   private async refresh(name: string): Promise<void> {

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import and_, case, delete, func, insert, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.content_tables import (
     ClassificationRow,
     FileRow,
     LevelRow,
+    ServerRow,
+    StoredTitleRow,
     TitleClassRow,
     TitleRegionRow,
     TitleRow,
@@ -32,7 +35,7 @@ from heliograph.catalogue.contents.queries import (
     title_row,
 )
 from heliograph.catalogue.contents.revision import begin, note_removed, raise_version
-from heliograph.catalogue.contents.values import Title
+from heliograph.catalogue.contents.values import Copies, Title
 from heliograph.catalogue.tables import ChannelRow
 from heliograph.catalogue.values import SYSTEM, Actor
 from heliograph.model.errors import ConflictError, NotFoundError
@@ -80,14 +83,32 @@ class TitleQueries(Queries):
         async with self._db.read() as session:
             return await session.scalar(select(func.count(TitleRow.id))) or 0
 
-    async def count_copies(self, titles: Collection[int]) -> dict[int, int]:
-        """How many files each of these titles has, by their ids; those without are left out."""
-        found: dict[int, int] = {}
+    async def count_copies(
+        self, titles: Collection[int], answering: Collection[int] = ()
+    ) -> dict[int, Copies]:
+        """What there is of each of these titles, by their ids. ``answering``: ids of the servers
+        that their monitors call alive."""
+        found = dict.fromkeys(titles, Copies())
+        withdrawn = or_(ServerRow.drained, not_(ServerRow.enabled))
+        usable = and_(ServerRow.id.in_(answering), not_(withdrawn))
         async with self._db.read() as session:
             for some in chunks(sorted(titles)):
-                query = select(FileRow.title_id, func.count()).where(FileRow.title_id.in_(some))
-                rows = await session.execute(query.group_by(FileRow.title_id))
-                found |= {title: count for title, count in rows}
+                counted = (
+                    select(
+                        FileRow.title_id,
+                        func.count(),
+                        func.sum(case((usable, 1), else_=0)),
+                        func.sum(case((withdrawn, 1), else_=0)),
+                    )
+                    .join(ServerRow, ServerRow.id == FileRow.server_id)
+                    .where(FileRow.title_id.in_(some))
+                    .group_by(FileRow.title_id)
+                )
+                for title, *counts in await session.execute(counted):
+                    found[title] = Copies(*counts)
+                stored = select(StoredTitleRow.title_id).where(StoredTitleRow.title_id.in_(some))
+                for title in await session.scalars(stored):
+                    found[title] = replace(found[title], stored=True)
         return found
 
     async def add_title(self, given: Mapping[str, Any], *, by: Actor = SYSTEM) -> Title:

@@ -137,6 +137,44 @@ class Title:
     """Grows with each change of the row."""
 
 
+class Standing(StrEnum):
+    """What somebody who asks for a title now would be told, for people."""
+
+    PLAYABLE = "playable"
+    UNREACHABLE = "unreachable"
+    """No server that holds it can be used; of at least one because it does not answer."""
+    WITHDRAWN = "withdrawn"
+    """All servers that hold it are drained or disabled."""
+    EMPTY = "empty"
+    """Nobody holds it."""
+    WITHHELD = "withheld"
+    """It is not published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """What there is of one title."""
+
+    files: int = 0
+    """On servers of whatever make."""
+    usable: int = 0
+    """Those on servers that somebody may be sent to now."""
+    withdrawn: int = 0
+    """Those on servers that are drained or disabled."""
+    stored: bool = False
+    """Whether a volume of ours holds it, so that every node plays it."""
+
+    def standing(self, published: bool) -> Standing:
+        """How the title is to be had."""
+        if not published:
+            return Standing.WITHHELD
+        if self.stored or self.usable:
+            return Standing.PLAYABLE
+        if not self.files:
+            return Standing.EMPTY
+        return Standing.WITHDRAWN if self.withdrawn == self.files else Standing.UNREACHABLE
+
+
 @dataclass(frozen=True, slots=True)
 class File:
     """One copy of a title, on one server, in one format."""

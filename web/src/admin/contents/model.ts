@@ -1,6 +1,7 @@
 /** What the page about titles and servers says, purely. */
 
-import type { Format, Probe, Server, ServerState } from "../../api/contents";
+import type { Format, Probe, Server, ServerState, Title, TitleStanding } from "../../api/contents";
+import { count } from "../../ui/format";
 
 export const FORMATS: readonly (readonly [Format, string])[] = [
   ["hls", "HLS"],
@@ -21,10 +22,29 @@ export const STANDINGS: Readonly<Record<Standing, string>> = {
   unknown: "Not measured yet",
 };
 
-export function standing(server: Server, state: ServerState | undefined): Standing {
+export function standing(
+  server: Pick<Server, "enabled" | "drained">,
+  state: ServerState | undefined,
+): Standing {
   if (!server.enabled) return "off";
   if (server.drained && state?.condition !== "down") return "drained";
   return state?.condition ?? "unknown";
+}
+
+/** How a title is to be had, and the look of the chip that says so. */
+export const TITLE_STANDINGS: Readonly<Record<TitleStanding, readonly [string, string]>> = {
+  playable: ["Playable", "up"],
+  unreachable: ["No server answers", "down"],
+  withdrawn: ["Out of service", "down"],
+  empty: ["No copy", "down"],
+  withheld: ["Withheld", ""],
+};
+
+/** Where a title is, in few words; of how many copies something can be had where not of all. */
+export function held({ files, usable, stored }: Title): string {
+  const copies = `${files && usable < files ? `${usable} of ` : ""}${count(files, "copy", "copies")}`;
+  if (!stored) return copies;
+  return files ? `on a volume, ${copies}` : "on a volume";
 }
 
 /** Words between commas or spaces, each once. */

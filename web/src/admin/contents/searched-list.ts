@@ -82,19 +82,39 @@ export abstract class SearchedList<T extends { readonly name: string }> extends 
       </ul>
       ${
         this.more !== null
-          ? html`<button class="press more" @click=${() => void this.load(true)}>Show more</button>`
+          ? html`<button class="press more" @click=${() => void this.further()}>Show more</button>`
           : nothing
       }`;
   }
 
-  /** Ask anew; what was shown stays until the answer is there. */
-  async load(further = false): Promise<void> {
+  /** Ask anew for the first page; what was shown stays until the answer is there. */
+  load(): Promise<void> {
+    return this.read([], "", 1);
+  }
+
+  /** Ask anew for as many rows as are shown. */
+  again(): Promise<void> {
+    return this.read([], "", Math.max(1, this.found?.length ?? 0));
+  }
+
+  private further(): Promise<void> {
+    const before = this.found ?? [];
+    return this.read(before, this.more ?? "", before.length + 1);
+  }
+
+  /** Have the rows before, and so many in all, as far as there are. */
+  private async read(before: readonly T[], after: string, least: number): Promise<void> {
     const number = ++this.asked;
-    const before = further ? (this.found ?? []) : [];
+    let found = before;
+    let more: string | null = after;
     try {
-      const { rows, more } = await this.ask(this.search, further ? (this.more ?? "") : "");
-      if (number !== this.asked) return;
-      this.found = [...before, ...rows];
+      while (more !== null && found.length < least) {
+        const page: Page<T> = await this.ask(this.search, more);
+        if (number !== this.asked) return;
+        found = [...found, ...page.rows];
+        more = page.more;
+      }
+      this.found = found;
       this.more = more;
       this.trouble = "";
     } catch (error) {

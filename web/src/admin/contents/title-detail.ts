@@ -14,19 +14,22 @@ import {
   removeFile,
   removeTitle,
   type Server,
+  type ServerState,
   type Title,
 } from "../../api/contents";
 import "../../ui/copy-line";
 import { bitrate, bytes, clock, count } from "../../ui/format";
 import { field } from "../../ui/forms";
 import { Detail, nameField } from "./detail";
-import { FORMATS, list, readDuration } from "./model";
+import { FORMATS, list, readDuration, STANDINGS, standing, TITLE_STANDINGS } from "./model";
 
 /** One title with its copies, or a new one. */
 @customElement("title-detail")
 export class TitleDetail extends Detail {
   /** Null: a new one. */
   @property({ attribute: false }) entry: Title | null = null;
+  /** How servers are, by name, as far as monitors told. */
+  @property({ attribute: false }) states: ReadonlyMap<string, ServerState> = new Map();
   @state() private files: readonly File[] | null = null;
   @state() private adding = false;
   @state() private servers: readonly Server[] = [];
@@ -51,7 +54,7 @@ export class TitleDetail extends Detail {
     if (this.editing) return html`<h2>${shown}</h2>${this.form(entry)}`;
     return html`<div class="head">
         <h2>${shown}</h2>
-        ${entry.published ? nothing : html`<span class="chip">Withheld</span>`}
+        ${this.chip(...TITLE_STANDINGS[entry.standing])}
       </div>
       ${entry.description ? html`<p>${entry.description}</p>` : nothing}
       <p class="soft">${this.figures(entry)}</p>
@@ -97,7 +100,13 @@ export class TitleDetail extends Detail {
   private copies(): TemplateResult {
     if (!this.files) return html`<p class="soft" role="status">Reading…</p>`;
     if (!this.files.length) {
-      return html`<p class="soft">None yet: who asks for it is told that it is not here.</p>`;
+      return html`<p class="soft">
+        ${
+          this.entry?.stored
+            ? "On no server: a volume holds it, and every node plays it."
+            : "None yet: who asks for it is told that it is not here."
+        }
+      </p>`;
     }
     const names = new Map(FORMATS);
     return html`<ul class="files">
@@ -109,7 +118,8 @@ export class TitleDetail extends Detail {
         ];
         return html`<li>
           <span
-            ><strong>${file.server}</strong> ${told.filter(Boolean).join(" · ")}
+            ><strong>${file.server}</strong> ${this.condition(file)}
+            ${told.filter(Boolean).join(" · ")}
             <code>${file.uri}</code></span
           >
           <button
@@ -123,6 +133,18 @@ export class TitleDetail extends Detail {
         </li>`;
       })}
     </ul>`;
+  }
+
+  /** How the server of a copy is, where that is not as it should be. */
+  private condition(file: File): TemplateResult | typeof nothing {
+    const state = this.states.get(file.server);
+    if (!state) return nothing;
+    const is = standing({ enabled: true, drained: state.drained }, state);
+    return is === "up" ? nothing : this.chip(STANDINGS[is], is);
+  }
+
+  private chip(words: string, look: string): TemplateResult {
+    return html`<span class="chip ${look}">${words}</span>`;
   }
 
   private adder(): TemplateResult {

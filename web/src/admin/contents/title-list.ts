@@ -1,7 +1,8 @@
 import { html, type TemplateResult } from "lit";
 import { customElement } from "lit/decorators.js";
 import { listTitles, type Page, type Title } from "../../api/contents";
-import { clock, count } from "../../ui/format";
+import { clock } from "../../ui/format";
+import { held, TITLE_STANDINGS } from "./model";
 import { SearchedList } from "./searched-list";
 
 /** Titles that can be played, and how many copies there are. */
@@ -18,13 +19,12 @@ export class TitleList extends SearchedList<Title> {
   }
 
   protected override row(title: Title): TemplateResult {
-    const { name, title: shown, duration, regions, published, files } = title;
+    const { name, title: shown, duration, regions } = title;
+    const [word, chip] = TITLE_STANDINGS[title.standing];
     const told = [name, duration ? clock(duration) : "", regions.join(", ")].filter(Boolean);
     return html`<strong>${shown || name}</strong>
-      <span class="chip ${published ? (files ? "up" : "down") : ""}"
-        >${published ? (files ? "Published" : "No copy") : "Withheld"}</span
-      >
+      <span class="chip ${chip}">${word}</span>
       <small>${told.join(" · ")}</small>
-      <small class="end">${count(files, "copy", "copies")}</small>`;
+      <small class="end">${held(title)}</small>`;
   }
 }
