@@ -286,6 +286,27 @@ class TitleUseRow(Base):
     stalls: Mapped[int] = mapped_column(BigInteger)
 
 
+class ServerUseRow(Base):
+    """What one server, or one of our units, was used for in one hour, and again in one day of UTC:
+    a report reads the days that are in it as a whole, and of the others the hours."""
+
+    __tablename__ = "server_uses"
+    __table_args__ = (CheckConstraint("span IN (3600, 86400)", name="span"),)
+
+    span: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """Seconds that the row stands for, from ``start`` on."""
+    start: Mapped[datetime] = mapped_column(primary_key=True)
+    server_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """0: one of our units."""
+    unit: Mapped[str] = mapped_column(String(16), primary_key=True)
+    """Id of the unit that was played at; empty: a server, or redirects to whichever unit."""
+    redirects: Mapped[int] = mapped_column(BigInteger)
+    plays: Mapped[int] = mapped_column(BigInteger)
+    seconds: Mapped[float] = mapped_column(Float(53))
+    sent_bytes: Mapped[int] = mapped_column(BigInteger)
+    stalls: Mapped[int] = mapped_column(BigInteger)
+
+
 class ClientUseRow(Base):
     """What the clients of one network did on one day."""
 

@@ -6,17 +6,19 @@ import asyncio
 import io
 import re
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import select, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 from tests.unit.catalogue.conftest import GOOD, quick_passwords
 
 from heliograph.catalogue import migrate, steps
 from heliograph.catalogue.catalogue import Catalogue
+from heliograph.catalogue.content_tables import FileUseRow, PlayRow, ServerUseRow
 from heliograph.catalogue.engine import Database
 from heliograph.catalogue.tables import Base
 from heliograph.catalogue.values import Role
@@ -83,6 +85,36 @@ async def test_a_new_database_is_what_the_migrations_would_have_made(
             assert (await session.execute(select(table))).all() == []
     await new.close()
     await old.close()
+
+
+async def test_what_servers_were_used_for_is_found_in_older_statistics(empty: str) -> None:
+    database = Database(empty)
+    await migrate.upgrade(database, "0010")
+    hour = datetime(2026, 3, 1, 23, tzinfo=UTC)
+    redirects = [(hour, 7, 3, "film"), (hour, 8, 3, "other"), (hour + timedelta(1), 0, 0, "demo")]
+    began = hour + timedelta(minutes=30)
+    async with database.write() as session:
+        for at, file, server, name in redirects:
+            row = {"hour": at, "file_id": file, "server_id": server, "name": name, "redirects": 5}
+            await session.execute(insert(FileUseRow).values(row))
+        play = {"id": "a", "name": "demo", "unit": "u", "client": "", "way": "hls", "stalls": 2}
+        play |= {"started": began, "ended": began + timedelta(hours=1), "sent_bytes": 9}
+        await session.execute(insert(PlayRow).values(play))
+    await migrate.upgrade(database)
+    async with database.read() as session:
+        found = sorted(await session.execute(select(*ServerUseRow.__table__.columns)))
+    day, length = hour.replace(hour=0), timedelta(days=1)
+    assert [(*row[:6], round(row[6], 3), *row[7:]) for row in found] == [
+        (3600, hour, 0, "u", 0, 1, 0.0, 0, 0),
+        (3600, hour, 3, "", 10, 0, 0.0, 0, 0),
+        (3600, hour + timedelta(hours=1), 0, "u", 0, 0, 3600.0, 9, 2),
+        (3600, hour + length, 0, "", 5, 0, 0.0, 0, 0),
+        (86400, day, 0, "u", 0, 1, 0.0, 0, 0),
+        (86400, day, 3, "", 10, 0, 0.0, 0, 0),
+        (86400, day + length, 0, "", 5, 0, 0.0, 0, 0),
+        (86400, day + length, 0, "u", 0, 0, 3600.0, 9, 2),
+    ]
+    await database.close()
 
 
 def test_the_last_migration_is_the_one_that_alembic_ends_with() -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter, defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 from tests.unit.catalogue.conftest import Clock
 from tests.unit.dispatcher.traffic import START, counted, decisions, play
 
 from heliograph.catalogue.catalogue import Catalogue
+from heliograph.catalogue.content_tables import ServerUseRow
 from heliograph.catalogue.contents.batches import Addresses, Batch
 from heliograph.catalogue.contents.reports import Span, Step, period_of, periods
 from heliograph.catalogue.contents.statistics import Decision, Play
@@ -150,6 +153,58 @@ async def test_many_plays_agree_with_an_independent_count(catalogue: Catalogue) 
     assert report.totals["sent_bytes"] == sum(word.sent_bytes for word in last.values())
 
 
+async def test_servers_of_any_time_agree_with_a_naive_count(catalogue: Catalogue) -> None:
+    rng = random.Random(7)
+    some = decisions(2000, hours=90)
+    plays = [
+        play(number, rng.uniform(0, 80 * 3600), rng.uniform(1, 9000), unit=f"unit-{number % 3}")
+        for number in range(300)
+    ]
+    for start in range(0, len(some), 500):
+        await store(catalogue, batch_of(some[start : start + 500]))
+    begun = [replace(one, ended=one.started, sent_bytes=0) for one in plays]
+    await store(catalogue, batch_of([], begun))
+    await store(catalogue, batch_of([], plays), "another node")
+    for _ in range(40):
+        first = rng.randint(-30, 100)
+        since = START + timedelta(hours=first, minutes=rng.randint(0, 59))
+        span = Span(since, since + timedelta(hours=rng.choice((1, 7, 23, 24, 25, 48, 71, 120))))
+        hours = span.hours()
+        wanted: dict[str, list[float]] = defaultdict(lambda: [0, 0, 0.0, 0])
+        for one in some:
+            if (
+                one.status == 302
+                and hours.since <= datetime.fromtimestamp(one.at, UTC) < hours.until
+            ):
+                wanted[str(one.server)][0] += 1
+        for one in plays:
+            if hours.since <= one.started < hours.until:
+                wanted[one.unit][1] += 1
+            if hours.since <= one.ended < hours.until:
+                wanted[one.unit][2] += (one.ended - one.started).total_seconds()
+                wanted[one.unit][3] += one.sent_bytes
+        report = await catalogue.reports.servers(span)
+        found = {
+            line.id: [line.redirects, line.plays, line.seconds, line.sent_bytes]
+            for line in report.lines
+        }
+        assert found.keys() == wanted.keys()
+        for id, figures in wanted.items():
+            assert found[id] == pytest.approx(figures, abs=0.01)
+        assert report.totals["redirects"] == sum(one[0] for one in wanted.values())
+
+
+async def test_a_report_of_a_year_reads_days(catalogue: Catalogue) -> None:
+    """Of thousands of hours only those at both ends, which are no whole days."""
+    span = Span(START - timedelta(days=300, hours=5), START + timedelta(days=60))
+    await store(catalogue, batch_of(decisions(500)))
+    async with catalogue._context.database.write() as session:
+        inner = (ServerUseRow.span == 3600, ServerUseRow.start < START + timedelta(days=59))
+        await session.execute(update(ServerUseRow).where(*inner).values(redirects=10_000))
+    report = await catalogue.reports.servers(span)
+    assert report.totals["redirects"] == sum(one.status == 302 for one in decisions(500))
+
+
 async def test_old_statistics_are_removed(catalogue: Catalogue, clock: Clock) -> None:
     await store(catalogue, batch_of(decisions(50), [play(1, 0, 10), play(2, 86_400 * 3, 10)]))
     clock.at = START + timedelta(days=3, hours=1)
@@ -159,6 +214,12 @@ async def test_old_statistics_are_removed(catalogue: Catalogue, clock: Clock) ->
     later = [one for one in decisions(50) if one.at >= (START + timedelta(hours=25)).timestamp()]
     assert report.totals["redirects"] == sum(one.status == 302 for one in later)
     assert report.totals["plays"] == 1
+    # Of servers a day is there as a whole.
+    servers = await catalogue.reports.servers(WHOLE)
+    kept = [one for one in decisions(50) if one.at >= (START + timedelta(hours=12)).timestamp()]
+    assert servers.totals["redirects"] == sum(one.status == 302 for one in kept)
+    by_hours = Span(START - timedelta(hours=23), START + timedelta(hours=74))
+    assert (await catalogue.reports.servers(by_hours)).totals == servers.totals
 
 
 async def test_uses_are_told_by_title_and_hour(catalogue: Catalogue) -> None:

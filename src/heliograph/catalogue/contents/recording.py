@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
 import structlog
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.content_tables import (
@@ -16,6 +16,7 @@ from heliograph.catalogue.content_tables import (
     FileUseRow,
     PlayRow,
     RecorderRow,
+    ServerUseRow,
     TitleUseRow,
 )
 from heliograph.catalogue.contents.adding import Adding, Sheet
@@ -27,7 +28,7 @@ from heliograph.catalogue.contents.batches import (
     hour_start,
     network_of,
 )
-from heliograph.catalogue.contents.statistics import Play
+from heliograph.catalogue.contents.statistics import DAILY, HOURLY, Play
 from heliograph.catalogue.context import Context
 from heliograph.model.errors import MalformedError
 
@@ -52,6 +53,7 @@ class Recording:
         self._titles = Adding(self._db, TitleUseRow, ("name", "hour"))
         self._files = Adding(self._db, FileUseRow, ("hour", "file_id", "server_id", "name"))
         self._clients = Adding(self._db, ClientUseRow, ("network", "day"))
+        self._servers = Adding(self._db, ServerUseRow, ("span", "start", "server_id", "unit"))
 
     async def position(self, recorder: str) -> int:
         """Up to which of its records a recorder is counted; 0 for one that is not known."""
@@ -90,12 +92,15 @@ class Recording:
         titles = self._titles.sheet()
         files = self._files.sheet()
         clients = self._clients.sheet()
+        servers = self._servers.sheet()
         for hour, requests in batch.requests.items():
             at = hour_start(hour)
             for (name, server, file, status), times in requests.items():
                 if status == REDIRECT or server:  # a playlist sends somebody there as well
                     titles[name, at]["redirects"] += times
                     files[at, file, server, name]["redirects"] += times
+                    for span, start in _spans(at):
+                        servers[span, start, server, ""]["redirects"] += times
                 else:
                     titles[name, at]["refusals"] += times
         for day, networks in batch.clients.items():
@@ -104,10 +109,11 @@ class Recording:
         known = await self._plays(session, batch.plays)
         fresh = [play for play in batch.plays.values() if _newer(play, known.get(play.id))]
         for play in fresh:
-            _add_play(play, known.get(play.id), titles, clients)
+            _add_play(play, known.get(play.id), titles, clients, servers)
         await self._titles.add(session, titles)
         await self._files.add(session, files)
         await self._clients.add(session, clients)
+        await self._servers.add(session, servers)
         await self._write_plays(session, fresh)
 
     async def _plays(self, session: AsyncSession, ids: Iterable[str]) -> dict[str, Play]:
@@ -136,17 +142,11 @@ class Recording:
         """Remove single plays, and counts, that are older; how many plays went."""
         now = self._context.now()
         edge = now - uses
-        columns: tuple[Any, ...] = (TitleUseRow.hour, FileUseRow.hour, ClientUseRow.day)
-        for column in columns:
-            oldest = select(column).where(column < edge).order_by(column).limit(1)
-            for _ in range(PRUNE_SLICES):
-                async with self._db.write() as session:
-                    first = await session.scalar(oldest)
-                    if first is not None:
-                        until = min(edge, first + timedelta(hours=1))
-                        await session.execute(delete(column.class_).where(column < until))
-                if first is None:
-                    break
+        await self._prune(TitleUseRow.hour, edge)
+        await self._prune(FileUseRow.hour, edge)
+        await self._prune(ClientUseRow.day, edge)
+        for span in (HOURLY, DAILY):  # a day is there with all its hours, or not at all
+            await self._prune(ServerUseRow.start, _day(edge), ServerUseRow.span == span)
         async with self._db.write() as session:
             await session.execute(delete(RecorderRow).where(RecorderRow.seen < edge))
         gone = 0
@@ -160,12 +160,28 @@ class Recording:
                 break
         return gone
 
+    async def _prune(
+        self,
+        column: Any,  # noqa: ANN401 - a mapped column
+        edge: datetime,
+        *within: ColumnElement[bool],
+    ) -> None:
+        oldest = select(column).where(column < edge, *within).order_by(column).limit(1)
+        for _ in range(PRUNE_SLICES):
+            async with self._db.write() as session:
+                first = await session.scalar(oldest)
+                if first is None:
+                    return
+                until = min(edge, first + timedelta(hours=1))
+                await session.execute(delete(column.class_).where(column < until, *within))
+
 
 def _add_play(
     play: Play,
     known: Play | None,
     titles: Sheet,
     clients: Sheet,
+    servers: Sheet,
 ) -> None:
     """Count what is new of a play: that it began where that was, the rest where it is now."""
     began, now = hour_start(hour_of(play.started)), hour_start(hour_of(play.ended))
@@ -174,15 +190,21 @@ def _add_play(
         titles[play.name, began]["plays"] += 1
         if network:
             clients[network, _day(began)]["plays"] += 1
+        for span, start in _spans(began):
+            servers[span, start, 0, play.unit]["plays"] += 1
     new = {
         "seconds": (play.ended - (known.ended if known else play.started)).total_seconds(),
         "sent_bytes": max(0, play.sent_bytes - (known.sent_bytes if known else 0)),
     }
-    titles[play.name, now]["stalls"] += max(0, play.stalls - (known.stalls if known else 0))
+    stalls = max(0, play.stalls - (known.stalls if known else 0))
+    titles[play.name, now]["stalls"] += stalls
     for name, value in new.items():
         titles[play.name, now][name] += value
         if network:
             clients[network, _day(now)][name] += value
+    for span, start in _spans(now):
+        for name, value in (*new.items(), ("stalls", stalls)):
+            servers[span, start, 0, play.unit][name] += value
 
 
 def _newer(play: Play, known: Play | None) -> bool:
@@ -193,8 +215,13 @@ def _newer(play: Play, known: Play | None) -> bool:
     )
 
 
-def _day(hour: datetime) -> datetime:
-    return hour.replace(hour=0)
+def _day(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _spans(hour: datetime) -> tuple[tuple[int, datetime], ...]:
+    """The rows that a server's use in an hour is counted in: the hour's and its day's."""
+    return (HOURLY, hour), (DAILY, _day(hour))
 
 
 def _play(row: PlayRow) -> Play:

@@ -8,18 +8,18 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Float, Select, and_, cast, func, literal, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.content_tables import (
     ClientUseRow,
-    FileUseRow,
-    PlayRow,
     RecorderRow,
     ServerRow,
+    ServerUseRow,
     TitleRow,
     TitleUseRow,
 )
+from heliograph.catalogue.contents.statistics import DAILY, HOURLY
 from heliograph.catalogue.context import Context, cut
 from heliograph.catalogue.tables import ChannelRow
 from heliograph.model.errors import MalformedError
@@ -33,6 +33,8 @@ MAX_NAMES = 1000
 
 Line = TypeVar("Line")
 
+_DAY = timedelta(days=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 _USED = ("redirects", "refusals", "plays", "seconds", "sent_bytes", "stalls")
 _PLAYED = ("redirects", "plays", "seconds", "sent_bytes", "stalls")
@@ -183,34 +185,19 @@ class Reports:
     async def servers(self, span: Span, *, limit: int = 100) -> Report[ServerLine]:
         """Servers by redirects, and our units by plays, the most used first."""
         span = span.hours()
-        used = (  # added up before they are named: of a million counts a few servers are left
-            select(FileUseRow.server_id, func.sum(FileUseRow.redirects).label("redirects"))
-            .where(*_within(FileUseRow.hour, span))
-            .group_by(FileUseRow.server_id)
-            .subquery()
-        )
-        redirects = select(used.c.server_id, ServerRow.name, used.c.redirects).join(
-            ServerRow, ServerRow.id == used.c.server_id, isouter=True
-        )
-        plays = (
-            select(
-                PlayRow.unit,
-                func.count(),
-                func.sum(self._seconds()),
-                func.sum(PlayRow.sent_bytes),
-                func.sum(PlayRow.stalls),
-            )
-            .where(*_within(PlayRow.started, span))
-            .group_by(PlayRow.unit)
+        query = (
+            select(ServerUseRow.server_id, ServerUseRow.unit, *_sums(ServerUseRow, _PLAYED))
+            .where(_by_days(span))
+            .group_by(ServerUseRow.server_id, ServerUseRow.unit)
         )
         lines: list[ServerLine] = []
         async with self._db.read() as session:
-            for id, name, times in await session.execute(redirects):
-                kind = "server" if id else "units"
-                lines.append(ServerLine(kind, str(id), name or "", int(times), 0, 0.0, 0, 0))
-            for unit, *played in await session.execute(plays):
-                figures = _numbers(_PLAYED, [0, *played])
-                lines.append(ServerLine("unit", unit, "", **figures))
+            called = await session.execute(select(ServerRow.id, ServerRow.name))
+            names: dict[int, str] = {id: name for id, name in called}
+            for id, unit, *used in await session.execute(query):
+                kind = "server" if id else "unit" if unit else "units"
+                name = names.get(id, "")
+                lines.append(ServerLine(kind, unit or str(id), name, **_numbers(_PLAYED, used)))
             missing = await _missing(session, span)
         lines.sort(key=lambda line: (-line.redirects - line.plays, line.kind, line.id))
         totals = {name: sum(getattr(line, name) for line in lines) for name in _PLAYED}
@@ -272,13 +259,6 @@ class Reports:
             async for name, hour, redirects, plays in await session.stream(query):
                 yield name, hour, max(redirects, plays)
 
-    def _seconds(self) -> ColumnElement[float]:
-        """How long a play took."""
-        if self._db.is_sqlite:
-            days = func.julianday(PlayRow.ended) - func.julianday(PlayRow.started)
-            return days * literal(86_400.0)
-        return cast(func.extract("epoch", PlayRow.ended - PlayRow.started), Float(53))
-
 
 def period_of(at: datetime, step: Step) -> datetime:
     """When the period began that a time is in."""
@@ -312,7 +292,24 @@ def _within(
     return found
 
 
-def _sums(kind: type[TitleUseRow | ClientUseRow], names: Sequence[str]) -> list[Any]:
+def _by_days(span: Span) -> ColumnElement[bool]:
+    """The fewest rows of servers' uses that are a time together: its whole days, and hours before
+    and behind these."""
+    first = -(-(span.since - _EPOCH) // _DAY) * _DAY + _EPOCH
+    last = max(first, _midnight(span.until))
+    parts = [(HOURLY, span.since, min(first, span.until)), (DAILY, first, last)]
+    if first < span.until:
+        parts.append((HOURLY, last, span.until))
+    return or_(
+        *(
+            and_(ServerUseRow.span == length, ServerUseRow.start >= since, ServerUseRow.start < end)
+            for length, since, end in parts
+            if since < end
+        )
+    )
+
+
+def _sums(kind: type[TitleUseRow | ClientUseRow | ServerUseRow], names: Sequence[str]) -> list[Any]:
     return [func.coalesce(func.sum(getattr(kind, name)), 0) for name in names]
 
 

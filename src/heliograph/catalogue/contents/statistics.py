@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+#: Seconds that one row of a server's uses stands for.
+HOURLY, DAILY = 3600, 86_400
+
 
 class Decision(NamedTuple):
     """One request that a dispatcher answered; a tuple, as a portal makes tens of thousands a

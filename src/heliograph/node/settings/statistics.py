@@ -18,7 +18,7 @@ class StatisticsSettings(Section):
     retention_days: int = Field(default=366, ge=1, le=3660)
     """Days that counts by hour and day are kept."""
     plays_days: int = Field(default=31, ge=1, le=3660)
-    """Days that single plays are kept; figures of our own units come from these."""
+    """Days that single plays are kept; reports count on without them."""
     half_life_hours: float = Field(default=168.0, ge=0.1, le=10_000)
     """Hours after which a use counts half for the popularity of titles."""
     journal_bytes: int = Field(default=64 << 20, ge=1 << 20, le=1 << 40)
