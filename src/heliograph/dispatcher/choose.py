@@ -30,6 +30,9 @@ MAX_ROUTES = 200_000
 #: Of answers: a playlist or manifest, a redirect, refusals.
 STATUSES = (200, 302, 403, 404, 406, 451, 503)
 
+#: Makes a decision in half of the time that its own constructor takes, for each redirect.
+_tuple = tuple.__new__
+
 Recording = Callable[[Decision], None]
 
 
@@ -220,7 +223,9 @@ class Dispatcher:
         fleet.add(server, found.bps)
         self.chosen[route.policy] += 1
         self.statuses[status] += 1
-        self.record(Decision(now, route.name, server.id, found.file, pool.format, client, status))
+        self.record(
+            _tuple(Decision, (now, route.name, server.id, found.file, pool.format, client, status))
+        )
         return found
 
     def answer(self, name: str, wish: Wish, client: str, now: float) -> Answer:

