@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,9 @@ from tests.perf.servers import ROOT
 
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.contents import exchange
-from heliograph.catalogue.contents.batches import HOUR, REDIRECT, Batch
+from heliograph.catalogue.contents.batches import DAY, HOUR, REDIRECT, Batch
 from heliograph.catalogue.contents.fields import Kind, Record
+from heliograph.catalogue.contents.reports import Span, Step
 from heliograph.dispatcher.statistics.journal import FRAME_ENTRIES
 from heliograph.node.dispatching import Dispatching
 from heliograph.node.settings.dispatcher import DispatcherSettings
@@ -41,6 +43,8 @@ TITLES, QUICK_TITLES, SERVERS, COPIES = 100_000, 5_000, 50, 3
 AT_ONCE = 250
 #: Changes of one title of which the delay is measured.
 CHANGES = 10
+#: Days of use that reports are made of, and networks of clients of each.
+DAYS, QUICK_DAYS, NETWORKS = 365, 14, 100
 #: Deliveries of statistics, each of as many entries as one has.
 DELIVERIES = 20
 #: Seconds from a change in the database to decisions by it, the second between two looks left out:
@@ -72,6 +76,50 @@ def used(dice: random.Random, titles: int, entries: int) -> Batch:
         file = dice.randrange(titles * COPIES)
         counts[f"t{file // COPIES}", file % SERVERS + 1, file + 1, REDIRECT] += 1
     return Batch({int(time.time() // HOUR): counts}, records=counts.total())
+
+
+def used_all_year(titles: int, days: int) -> Iterator[Batch]:
+    """What each server was asked for in each hour, one title and file each, and by whom each day:
+    a batch a day, the last of them yesterday's."""
+    dice, today = random.Random(3), int(time.time() // HOUR) // DAY
+    for day in range(today - days, today):
+        requests: dict[int, Counter[tuple[str, int, int, int]]] = {}
+        for hour in range(day * DAY, (day + 1) * DAY):
+            files = [dice.randrange(titles) * SERVERS + server for server in range(SERVERS)]
+            requests[hour] = Counter(
+                {
+                    (f"t{file // SERVERS}", file % SERVERS + 1, file + 1, REDIRECT): 3
+                    for file in files
+                }
+            )
+        times = DAY * SERVERS * 3
+        clients = Counter({f"10.{one}.0.0/24": times // NETWORKS for one in range(NETWORKS)})
+        yield Batch(requests, {day: clients}, records=times)
+
+
+async def _reports(catalogue: Catalogue, titles: int, days: int) -> dict[str, float]:
+    """Seconds that each report takes of all that time."""
+    at = 0
+    for batch in used_all_year(titles, days):
+        await catalogue.recording.store("year", at, at + batch.records, batch)
+        at += batch.records
+    end = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    reports, span = catalogue.reports, Span(end - timedelta(days=days, hours=-5), end)
+    asked = {
+        "servers": lambda: reports.servers(span),
+        "titles": lambda: reports.titles(span),
+        "clients": lambda: reports.clients(span),
+        "periods": lambda: reports.periods(span, Step.DAY),
+    }
+    found = {}
+    for name, ask in asked.items():
+        began = time.monotonic()
+        report = await ask()
+        found[f"report {name} s"] = time.monotonic() - began
+        wanted = days * DAY * SERVERS * 3
+        missing = 0 if name == "clients" else 5 * SERVERS * 3  # the first hours of the first day
+        assert report.totals["redirects"] == wanted - missing, name
+    return found
 
 
 class Meter:
@@ -147,6 +195,7 @@ async def measure(titles: int, directory: Path) -> dict[str, float]:
             for batch in batches:
                 await catalogue.recording.store("bench", at, at + batch.records, batch)
                 at += batch.records
+        meter.found |= await _reports(catalogue, titles, DAYS if titles == TITLES else QUICK_DAYS)
     finally:
         await catalogue.close()
     return meter.found
@@ -180,6 +229,19 @@ def catalogue(plan: Plan) -> Result:
         _figure("memory at the most, with two snapshots", found["statistics peak"], "MiB"),
         _figure("counts written, CPU", found["statistics cpu"] / entries * 1e6, "µs each"),
         _figure("counts written a second", entries / found["statistics s"], "1/s"),
+        *(
+            _figure(
+                f"report of {DAYS if titles == TITLES else QUICK_DAYS} days by {what}",
+                found[f"report {name} s"],
+                "s",
+            )
+            for name, what in (
+                ("servers", "server"),
+                ("titles", "title"),
+                ("clients", "client network"),
+                ("periods", "day"),
+            )
+        ),
     ]
     return Result(
         "catalogue",
@@ -188,7 +250,9 @@ def catalogue(plan: Plan) -> Result:
         (
             f"Imported {AT_ONCE} records a transaction, as the command does, without HTTP. A "
             "dispatcher looks each second whether something changed; that second is not included. "
-            f"Counts of use come {FRAME_ENTRIES} at a time, each of another title or file.",
+            f"Counts of use come {FRAME_ENTRIES} at a time, each of another title or file. Reports "
+            f"are of {SERVERS} servers, each used each hour for a title by chance, and {NETWORKS} "
+            "networks of clients.",
         ),
     )
 
