@@ -39,6 +39,11 @@ class Peer:
                 "ip", "netns", "exec", self.name, "iptables", "-A", chain, "-p", "udp", "-j", "DROP"
             )
 
+    def block(self) -> None:
+        """Drop everything, both ways, without a word."""
+        for chain in ("INPUT", "OUTPUT"):
+            _run("ip", "netns", "exec", self.name, "iptables", "-A", chain, "-j", "DROP")
+
     def unblock(self) -> None:
         """Let everything pass again."""
         _run("ip", "netns", "exec", self.name, "iptables", "-F")
@@ -68,6 +73,14 @@ class Peer:
     def mend(self) -> None:
         """Put it back."""
         _run("ip", "-n", self._server, "link", "set", self._link, "up")
+
+    def leave(self) -> None:
+        """Take this side's interface down: whoever sends is told so at once."""
+        _run("ip", "-n", self.name, "link", "set", "eth0", "down")
+
+    def come_back(self) -> None:
+        """Take it up again."""
+        _run("ip", "-n", self.name, "link", "set", "eth0", "up")
 
 
 class Network:
