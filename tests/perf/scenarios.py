@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tests.perf import proc, search
 from tests.perf.browser import first_frame
 from tests.perf.catalogue import catalogue
+from tests.perf.dead_servers import dead_servers
 from tests.perf.figures import Figure, Result, at_least, at_most, compare, middle
 from tests.perf.manager import manager
 from tests.perf.pacing import pacing
@@ -298,7 +299,15 @@ def _beside_silence(plan: Plan, server: Server, count: int) -> list[Trial]:
 
 
 #: Scenarios that need none of the servers and no load generator of ours.
-WITHOUT_SERVER = ("catalogue", "manager", "policies", "redirect", "storage", "storage-remote")
+WITHOUT_SERVER = (
+    "catalogue",
+    "dead-servers",
+    "manager",
+    "policies",
+    "redirect",
+    "storage",
+    "storage-remote",
+)
 
 SCENARIOS: dict[str, Callable[[Plan], Result]] = {
     "relay-udp-pps": relay_udp_pps,
@@ -316,6 +325,7 @@ SCENARIOS: dict[str, Callable[[Plan], Result]] = {
     "policies": policies,
     "redirect": redirect,
     "catalogue": catalogue,
+    "dead-servers": dead_servers,
     "storage": storage,
     "pacing": pacing,
     "titles": titles,

