@@ -2,8 +2,8 @@
 //! framed once for the wire, shared by all.
 
 use crate::codec::{AccessUnit, Assembler};
+use crate::media::{Kind, TrackSpec};
 use crate::ring::{DISCONTINUITY, Item, KEY, RTCP, Ring};
-use crate::source::{Kind, TrackSpec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

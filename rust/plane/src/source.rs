@@ -1,54 +1,14 @@
 //! One source of a channel: its tracks' numbering, its clock, and, while it stands by, its packets
 //! since the last keyframe, so that it can take over at once.
 
-use crate::codec::{Codec, starts_keyframe};
+use crate::codec::starts_keyframe;
 use crate::event::Id;
 use crate::frames::ClockMap;
+use crate::media::TrackSpec;
 use crate::numbered::{NumberedSource, Seen};
 use crate::numbering::{Arrival, Numbering};
 use crate::rtp::Header;
 use std::collections::VecDeque;
-
-/// What a track is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Pictures: lost first by a reader that lags.
-    Video,
-    /// Sound: lost last.
-    Audio,
-    /// Anything else; treated as sound.
-    Data,
-}
-
-/// One elementary stream as its publisher announced it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrackSpec {
-    /// Index within the channel.
-    pub id: u8,
-    /// What it is for.
-    pub kind: Kind,
-    /// The payload format.
-    pub codec: Codec,
-    /// Timestamp units a second.
-    pub clock_rate: u32,
-    /// RTP payload type.
-    pub payload_type: u8,
-    /// NAL units sent out of band, without start codes.
-    pub parameter_sets: Vec<Vec<u8>>,
-}
-
-impl TrackSpec {
-    /// Whether a reader of `self` can go on with `other`.
-    pub fn same_format(&self, other: &Self) -> bool {
-        (self.id, self.kind, &self.codec, self.clock_rate)
-            == (other.id, other.kind, &other.codec, other.clock_rate)
-    }
-
-    /// Whether readers of this track must begin at a marked packet.
-    pub fn has_keyframes(&self) -> bool {
-        self.kind == Kind::Video && self.codec.has_keyframes()
-    }
-}
 
 /// A standby's packets are kept up to this many bytes: 10 s at 3 Mbit/s, or one large keyframe.
 const STANDBY_BYTES: usize = 4 << 20;

@@ -3,9 +3,9 @@
 use _plane::channel::{Channel, Config, Reject};
 use _plane::codec::Codec;
 use _plane::event::Event;
+use _plane::media::{Kind, TrackSpec};
 use _plane::ring::{Item, KEY, RTCP};
 use _plane::rtp;
-use _plane::source::{Kind, TrackSpec};
 use std::sync::Arc;
 
 const MS: u64 = 1_000;

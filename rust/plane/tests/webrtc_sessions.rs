@@ -3,7 +3,7 @@
 mod webrtc_support;
 
 use _plane::codec::Codec;
-use _plane::source::Kind;
+use _plane::media::Kind;
 use _plane::webrtc::Refused;
 use _plane::webrtc::formats::Format;
 use _plane::webrtc::session::{Closed, PublishOptions, Transport};

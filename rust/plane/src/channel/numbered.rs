@@ -6,11 +6,12 @@
 use super::{Channel, Reject, TrackOut};
 use crate::event::{Event, Id};
 use crate::frames::ClockMap;
+use crate::media::{Kind, TrackSpec};
 use crate::numbered::{Numbered, Seen, Verdict};
 use crate::ring::{Item, KEY, RTCP};
 use crate::rtcp::{self, Report};
 use crate::rtp;
-use crate::source::{Kind, Source, State, TrackSpec};
+use crate::source::{Source, State};
 
 /// Numbers a successor leaves out: readers elsewhere may have seen packets of the epoch before that
 /// never came here, and a player drops what has a number it saw. It is a quarter of a second at

@@ -2,8 +2,8 @@
 
 use super::{Channel, TrackOut};
 use crate::frames::{FrameLog, newest_keyframe};
+use crate::media::{Kind, TrackSpec};
 use crate::ring::{Item, RTCP, Ring};
-use crate::source::{Kind, TrackSpec};
 use std::sync::Arc;
 
 /// A keyframe younger than this is good to begin with, µs.

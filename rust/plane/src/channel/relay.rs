@@ -4,9 +4,10 @@ use super::reports::REPORT_INTERVAL;
 use super::{Channel, Reject};
 use crate::event::Id;
 use crate::frames::ClockMap;
+use crate::media::Kind;
 use crate::ring::{Item, KEY, MARKER, RTCP};
 use crate::rtp;
-use crate::source::{Kind, Taken};
+use crate::source::Taken;
 
 impl Channel {
     /// One RTP packet of a source's track.

@@ -3,8 +3,9 @@
 use super::{Channel, Reject};
 use crate::event::Id;
 use crate::frames::ClockMap;
+use crate::media::Kind;
 use crate::rtcp::{self, Block, Report};
-use crate::source::{Held, Kind, TrackIn};
+use crate::source::{Held, TrackIn};
 
 /// Between two sender reports of a track and two receiver reports to a source, µs (RFC 3550 §6.2).
 pub(super) const REPORT_INTERVAL: u64 = 5_000_000;

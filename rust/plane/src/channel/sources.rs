@@ -2,7 +2,8 @@
 
 use super::{Channel, TrackOut};
 use crate::event::{Event, Id};
-use crate::source::{InputStats, Pending, Source, State, TrackSpec};
+use crate::media::TrackSpec;
+use crate::source::{InputStats, Pending, Source, State};
 use std::collections::VecDeque;
 
 impl Channel {

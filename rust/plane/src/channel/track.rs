@@ -2,9 +2,10 @@
 
 use super::reports::CNAME;
 use crate::frames::ClockMap;
+use crate::media::TrackSpec;
 use crate::numbered::Seen;
 use crate::rtcp;
-use crate::source::{MAX_HELD_ERROR, TrackSpec};
+use crate::source::MAX_HELD_ERROR;
 use std::hash::{BuildHasher, RandomState};
 
 /// From the last packet of an epoch to the first of the next, at least, µs: files count time no

@@ -5,6 +5,7 @@ use crate::channel::Channel;
 use crate::clock;
 use crate::event::Id;
 use crate::lock;
+use crate::media::TrackSpec;
 use crate::mesh::cast::Outgoing;
 use crate::mesh::control::Refused;
 use crate::mesh::link::Counters;
@@ -14,7 +15,6 @@ use crate::net::mesh::{
     CastCounters, MeshPort, Multicast, NotHeard, PortCounters, Route, ServeCounters, Terms,
 };
 use crate::net::worker::Command;
-use crate::source::TrackSpec;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

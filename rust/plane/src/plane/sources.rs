@@ -2,8 +2,8 @@
 
 use super::{ChannelCell, Gone, Plane};
 use crate::event::Id;
+use crate::media::TrackSpec;
 use crate::net::worker::count;
-use crate::source::TrackSpec;
 use crate::{clock, lock};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

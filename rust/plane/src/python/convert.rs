@@ -2,8 +2,8 @@
 
 use crate::codec::Codec;
 use crate::event::Event;
+use crate::media::{Kind, TrackSpec};
 use crate::plane::Gone;
-use crate::source::{Kind, TrackSpec};
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};

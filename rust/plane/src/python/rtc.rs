@@ -3,8 +3,8 @@
 use super::convert::kind_of;
 use crate::codec::Codec;
 use crate::event::Id;
+use crate::media::Kind;
 use crate::plane::{self, rtc::NotOpened};
-use crate::source::Kind;
 use crate::webrtc::Refused;
 use crate::webrtc::formats::Format;
 use crate::webrtc::session::{PublishOptions, PublishedTrack, ViewOptions, ViewTrack};

@@ -4,7 +4,7 @@
 //! `str0m`'s to judge.
 
 use crate::codec::Codec;
-use crate::source::Kind;
+use crate::media::Kind;
 use std::cmp::Ordering;
 use std::fmt;
 use str0m::format::{Codec as RtcCodec, CodecConfig, FormatParams};

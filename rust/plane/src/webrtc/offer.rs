@@ -3,7 +3,7 @@
 use super::Refused;
 use super::formats::{self, Format, MAX_OFFER, Offered, Section};
 use super::session::{PublishOptions, ViewOptions};
-use crate::source::Kind;
+use crate::media::Kind;
 
 /// A section, and the format chosen for it.
 #[derive(Clone, Debug)]

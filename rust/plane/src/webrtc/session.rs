@@ -17,7 +17,7 @@ use super::mux::{self, Class};
 use super::path::Path;
 use super::view::{Packet, Renumber};
 use super::{Refused, Timeline, fragment};
-use crate::source::Kind;
+use crate::media::Kind;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use str0m::bwe::BweKind;

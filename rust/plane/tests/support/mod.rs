@@ -2,8 +2,8 @@
 
 use _plane::channel::Config;
 use _plane::codec::Codec;
+use _plane::media::{Kind, TrackSpec};
 use _plane::rtp;
-use _plane::source::{Kind, TrackSpec};
 
 /// Nothing unusual.
 pub fn config() -> Config {

@@ -2,7 +2,7 @@
 
 use super::START;
 use _plane::codec::Codec;
-use _plane::source::Kind;
+use _plane::media::Kind;
 use _plane::webrtc::formats::Format;
 use _plane::webrtc::session::{ViewOptions, ViewTrack};
 use _plane::webrtc::view::Packet;

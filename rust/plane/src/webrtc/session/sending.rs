@@ -1,7 +1,7 @@
 //! The viewer's side of a session: ring packets out, renditions chosen.
 
 use super::{Outgoing, Output, Phase, Session, ViewOptions, ViewTrack, Waiting};
-use crate::source::Kind;
+use crate::media::Kind;
 use crate::webrtc::direct::{Extensions, Terms};
 use crate::webrtc::layers::{Action, Chooser, Layer};
 use crate::webrtc::offer::Chosen;

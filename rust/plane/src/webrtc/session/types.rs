@@ -1,7 +1,7 @@
 //! What sessions are made with, and what they say.
 
 use crate::codec::Codec;
-use crate::source::Kind;
+use crate::media::Kind;
 use crate::webrtc::formats::Format;
 use std::net::SocketAddr;
 use std::sync::Arc;
