@@ -19,13 +19,12 @@ from typing import Any
 
 import structlog
 
+from heliograph.live.connections.compose import Connection
 from heliograph.live.links import Links, MeshLink
-from heliograph.protocols.mesh import KEY_BYTES, Cast, Hears
+from heliograph.protocols.mesh import Cast, Hears
 
 log = structlog.get_logger(__name__)
 
-#: Receivers from which on one stream for all is less than one for each.
-ENOUGH = 2
 #: Seconds in which somebody has to hear a cast; after that it is ended for ``PAUSE``, doubled each
 #: time.
 TRIAL = 5.0
@@ -57,14 +56,14 @@ class _Channel:
     """A channel that may be cast."""
 
     plane_channel: int
-    enough: int
+    connection: Connection
     members: dict[tuple[MeshLink, int], int] = field(default_factory=dict)
     """Subscriptions that can receive it, and the name of the cast that each hears; 0: none."""
     cast: _Sent | None = None
     before: _Sent | None = None
     """The one that ``cast`` takes the place of, for a moment."""
     stale: bool = False
-    """Somebody who has left knows the key."""
+    """Somebody who has left knows the key, or it is to be sealed otherwise."""
     heard_at: float = 0.0
     """When somebody heard it last."""
     held_until: float = 0.0
@@ -115,12 +114,16 @@ class Casts:
     # what this node sends
 
     def join(
-        self, link: MeshLink, wire: int, channel: str, plane_channel: int, enough: int = ENOUGH
+        self, link: MeshLink, wire: int, channel: str, plane_channel: int, connection: Connection
     ) -> None:
-        """A neighbour subscribed anew, and can receive casts; a cast begins at ``enough``."""
+        """A neighbour subscribed anew, and can receive casts; ``connection``: how the channel is
+        to travel."""
         known = self._channels.get(channel)
         if known is None:
-            known = self._channels[channel] = _Channel(plane_channel, enough)
+            known = self._channels[channel] = _Channel(plane_channel, connection)
+        elif known.connection != connection:
+            known.connection = connection
+            known.stale = True
         known.members[link, wire] = 0
         if known.cast is not None:
             self._offer(known.cast, link, wire)
@@ -168,7 +171,7 @@ class Casts:
         for name, channel in list(self._channels.items()):
             cast, before = channel.cast, channel.before
             if cast is None:
-                if len(channel.members) >= channel.enough and now >= channel.held_until:
+                if len(channel.members) >= channel.connection.enough and now >= channel.held_until:
                     self._begin(name, channel, now)
                 continue
             age = now - cast.since
@@ -186,7 +189,8 @@ class Casts:
     def _begin(self, name: str, channel: _Channel, now: float) -> None:
         assert self._groups is not None
         number = secrets.randbelow((1 << 32) - 1) + 1
-        key, group = secrets.token_bytes(KEY_BYTES), self._groups.group(number)
+        seal = channel.connection.link(self._links.options.kind).seal
+        key, group = secrets.token_bytes(seal.key_bytes), self._groups.group(number)
         try:
             plane_cast = self._links.port.cast(
                 number,

@@ -13,7 +13,7 @@ import binascii
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -28,13 +28,12 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import (
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from heliograph.live.connections.compose import USUAL_LINK, LinkKind
 from heliograph.model.errors import ForbiddenError, MalformedError
 from heliograph.model.nodes import NodeId, check_node_id, node_id
 
 VERSION = 1
 
-#: Bytes of a key: AES-128-GCM, which processors have instructions for.
-KEY_BYTES = 16
 #: Links are named by 32 bits.
 MAX_LINK = (1 << 32) - 1
 
@@ -52,8 +51,8 @@ class Terms:
     """How datagrams that it receives name the link, 32 bits."""
     port: int
     """Where its mesh port listens."""
-    tcp: bool = False
-    """Whether the link goes by TCP; what the answer says of it is not asked."""
+    kind: LinkKind = USUAL_LINK
+    """What the link is made of: as who greets says; the answer says it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,7 @@ class Pending:
 
     peer: NodeId
     """Whom it is for."""
+    kind: LinkKind
     share: X25519PrivateKey = field(repr=False)
     signature: bytes
 
@@ -82,22 +82,22 @@ def greet(key: Ed25519PrivateKey, peer: NodeId, terms: Terms) -> tuple[Pending, 
     share = X25519PrivateKey.generate()
     value = _say(key, peer, terms, share)
     signature = key.sign(_GREETING + _signed(value))
-    return Pending(peer, share, signature), {**value, "signature": _text(signature)}
+    return Pending(peer, terms.kind, share, signature), {**value, "signature": _text(signature)}
 
 
 def answer(
     key: Ed25519PrivateKey, value: Mapping[str, Any], terms: Terms
 ) -> tuple[Agreed, dict[str, Any]]:
-    """The link that a greeting asks for, and the answer to it.
+    """The link that a greeting asks for, and the answer to it. ``terms.kind`` counts for nothing.
 
-    ``MalformedError`` for what is no greeting, ``ForbiddenError`` for one that is not signed by
-    the node it names, or was meant for another.
+    ``MalformedError`` for what is no greeting, or asks for a link that is not sealed,
+    ``ForbiddenError`` for one that is not signed by the node it names, or was meant for another.
     """
     peer, share, signature, theirs = _hear(value, _own(key), _GREETING, b"")
     mine = X25519PrivateKey.generate()
-    said = _say(key, peer, terms, mine)
+    said = _say(key, peer, replace(terms, kind=theirs.kind), mine)
     own = key.sign(_ANSWER + signature + _signed(said))
-    receive, send = _keys(mine, share, signature + own)
+    receive, send = _keys(mine, share, signature + own, theirs.kind)
     return Agreed(peer, theirs, send, receive), {**said, "signature": _text(own)}
 
 
@@ -106,7 +106,9 @@ def settle(key: Ed25519PrivateKey, pending: Pending, value: Mapping[str, Any]) -
     peer, share, signature, theirs = _hear(value, _own(key), _ANSWER, pending.signature)
     if peer != pending.peer:
         raise ForbiddenError(f"{peer} answered for {pending.peer}", subject=peer)
-    send, receive = _keys(pending.share, share, pending.signature + signature)
+    if theirs.kind != pending.kind:
+        raise ForbiddenError(f"the answer is for a link by {theirs.kind}", subject=peer)
+    send, receive = _keys(pending.share, share, pending.signature + signature, theirs.kind)
     return Agreed(peer, theirs, send, receive)
 
 
@@ -124,7 +126,7 @@ def _say(
         "share": _text(share.public_key().public_bytes_raw()),
         "link": terms.link,
         "port": terms.port,
-        "tcp": terms.tcp,
+        "connection": str(terms.kind),
     }
 
 
@@ -139,7 +141,9 @@ def _hear(
         signature = _bytes(value["signature"], 64)
         meant = check_node_id(value["for"])
         terms = Terms(
-            _integer(value["link"], MAX_LINK), _integer(value["port"], 65_535), value["tcp"] is True
+            _integer(value["link"], MAX_LINK),
+            _integer(value["port"], 65_535),
+            LinkKind.parse(str(value["connection"])),
         )
         signed = _signed({name: value[name] for name in value if name != "signature"})
     except (KeyError, TypeError, ValueError) as error:
@@ -154,15 +158,18 @@ def _hear(
     return peer, share, signature, terms
 
 
-def _keys(mine: X25519PrivateKey, share: bytes, signatures: bytes) -> tuple[bytes, bytes]:
+def _keys(
+    mine: X25519PrivateKey, share: bytes, signatures: bytes, kind: LinkKind
+) -> tuple[bytes, bytes]:
     """The keys from who greeted to who answered, and back."""
     try:
         secret = mine.exchange(X25519PublicKey.from_public_bytes(share))
     except ValueError:  # a share that gives the same secret to everybody
         raise MalformedError(_PROTOCOL, "a share that is no secret") from None
     salt = hashlib.sha256(signatures).digest()
-    both = HKDF(SHA256(), 2 * KEY_BYTES, salt, _KEYS).derive(secret)
-    return both[:KEY_BYTES], both[KEY_BYTES:]
+    size = kind.seal.key_bytes
+    both = HKDF(SHA256(), 2 * size, salt, _KEYS).derive(secret)
+    return both[:size], both[size:]
 
 
 def _signed(value: Mapping[str, Any]) -> bytes:

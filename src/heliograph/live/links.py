@@ -19,8 +19,9 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from heliograph.bus import Bus, Request
+from heliograph.live.connections.compose import USUAL_LINK, LinkKind
+from heliograph.live.connections.groups import Groups
 from heliograph.live.greeting import MAX_LINK, Agreed, Terms, answer, greet, settle
-from heliograph.live.groups import Groups
 from heliograph.model.errors import (
     BusyError,
     HelioError,
@@ -51,16 +52,16 @@ MAX_LINKS = 1_000
 #: Seconds for a greeting to be answered, and then for the first datagram to come.
 GREETING_TIMEOUT = 1.0
 
-#: A node, and whether the link to it is by TCP.
-_Way = tuple[str, bool]
+#: A node, and what the link to it is made of.
+_Way = tuple[str, LinkKind]
 
 
 @dataclass(frozen=True, slots=True)
 class LinkOptions:
     """How links are kept."""
 
-    tcp: bool = False
-    """By TCP instead of UDP: where UDP does not pass."""
+    kind: LinkKind = USUAL_LINK
+    """What links are made of that this node opens, where a channel does not say."""
     keepalive_ms: int = 50
     silence_ms: int = 200
     """A neighbour that says nothing for so long is silent."""
@@ -79,7 +80,7 @@ class MeshLink:
     plane_link: int
     ours: bool
     """Whether this node opened it, and is the client."""
-    tcp: bool = False
+    kind: LinkKind
     up: bool = False
     closed: bool = False
     _wires: dict[int, str] = field(default_factory=dict)
@@ -101,7 +102,7 @@ class MeshLink:
     def main(self) -> bool:
         """Whether it is this node's usual link to the neighbour; others carry single channels that
         are to go another way."""
-        return self.ours and self.tcp == self.links.options.tcp
+        return self.ours and self.kind == self.links.options.kind
 
     @contextlib.contextmanager
     def _as_long_as_it_is(self) -> Iterator[None]:
@@ -187,8 +188,8 @@ class MeshLink:
             counters = {} if self.closed else dict(self.links.port.stats(self.plane_link))
         except KeyError:
             counters = {}
-        known = {"node": self.node, "ours": self.ours, "up": self.up, "tcp": self.tcp}
-        return known | counters
+        known = {"node": self.node, "ours": self.ours, "up": self.up}
+        return known | {"connection": str(self.kind)} | counters
 
 
 class Links:
@@ -235,13 +236,13 @@ class Links:
     def __iter__(self) -> Iterator[MeshLink]:
         return iter(list(self._links.values()))
 
-    def to(self, node: str, tcp: bool | None = None) -> MeshLink | None:
+    def to(self, node: str, kind: LinkKind | None = None) -> MeshLink | None:
         """The link that this node opened to another, if there is one; the main one, or that of a
         kind."""
-        return self._ours.get(self._way(node, tcp))
+        return self._ours.get(self._way(node, kind))
 
-    def _way(self, node: str, tcp: bool | None) -> _Way:
-        return node, self.options.tcp if tcp is None else tcp
+    def _way(self, node: str, kind: LinkKind | None) -> _Way:
+        return node, kind or self.options.kind
 
     def any(self, node: str) -> MeshLink | None:
         """Any link to a node: ours, or one that it opened."""
@@ -261,10 +262,10 @@ class Links:
 
     # opening
 
-    def open(self, node: str, tcp: bool | None = None) -> None:
+    def open(self, node: str, kind: LinkKind | None = None) -> None:
         """Open a link, to be its client; ``on_up`` follows, or ``on_failed`` if it is the main one
         and not of another kind."""
-        way = self._way(node, tcp)
+        way = self._way(node, kind)
         link = self._ours.get(way)
         if link is not None:
             if link.up:
@@ -274,10 +275,10 @@ class Links:
             self._greetings[way] = task
 
     async def _greet(self, way: _Way) -> None:
-        node, tcp = way
+        node, kind = way
         self.counters["greetings_sent"] += 1
         try:
-            self._ours[way] = await self._agree(node, tcp)
+            self._ours[way] = await self._agree(node, kind)
             return
         except HelioError as error:
             log.warning("neighbour not reached", node=node, error=error.message)
@@ -286,14 +287,14 @@ class Links:
         finally:
             del self._greetings[way]
         self.counters["greetings_failed"] += 1
-        if tcp == self.options.tcp:
+        if kind == self.options.kind:
             self.on_failed(node)
 
-    async def _agree(self, node: str, tcp: bool) -> MeshLink:
+    async def _agree(self, node: str, kind: LinkKind) -> MeshLink:
         addresses = self._where(node)
         if not addresses:
             raise RemoteError(f"nobody knows where node {node} is", subject=node)
-        terms = Terms(self._name(), self.port.port, tcp)
+        terms = Terms(self._name(), self.port.port, kind)
         pending, greeting = greet(self._key, check_node_id(node), terms)
         value = await self._bus.call(node, GREET, greeting, GREETING_TIMEOUT)
         if not isinstance(value, dict):
@@ -301,7 +302,7 @@ class Links:
         agreed = settle(self._key, pending, value)
         host = addresses[0]
         peer = f"[{host}]" if ":" in host else host
-        return self._add(agreed, terms, f"{peer}:{agreed.terms.port}", terms.tcp)
+        return self._add(agreed, terms, f"{peer}:{agreed.terms.port}")
 
     async def _greeted(self, request: Request) -> dict[str, Any]:
         """A neighbour wants to be a client of this node."""
@@ -316,24 +317,23 @@ class Links:
             self.counters["greetings_refused"] += 1
             raise
         self.counters["greetings_answered"] += 1
-        self._add(agreed, terms, "", agreed.terms.tcp, ours=False)
+        self._add(agreed, terms, "", ours=False)
         return said
 
-    def _add(
-        self, agreed: Agreed, terms: Terms, peer: str, tcp: bool, *, ours: bool = True
-    ) -> MeshLink:
+    def _add(self, agreed: Agreed, terms: Terms, peer: str, *, ours: bool = True) -> MeshLink:
+        kind = agreed.terms.kind
         plane_link = self.port.link(
             terms.link,
             agreed.terms.link,
             peer,
             agreed.send_key,
             agreed.receive_key,
-            tcp=tcp,
+            tcp=kind.carrier.tcp,
             connect=ours,
             keepalive_ms=self.options.keepalive_ms,
             silence_ms=self.options.silence_ms,
         )
-        link = MeshLink(self, agreed.peer, plane_link, ours, tcp)
+        link = MeshLink(self, agreed.peer, plane_link, ours, kind)
         self._links[plane_link] = link
         self._loop.on_mesh(plane_link, lambda event: self._happened(link, event))
         self._wait(link, GREETING_TIMEOUT)  # for its first datagram
@@ -354,8 +354,8 @@ class Links:
         self._calm(link)
         self._loop.forget_mesh(link.plane_link)
         del self._links[link.plane_link]
-        if self._ours.get((link.node, link.tcp)) is link:
-            del self._ours[link.node, link.tcp]
+        if self._ours.get((link.node, link.kind)) is link:
+            del self._ours[link.node, link.kind]
         self.port.close_link(link.plane_link)
         log.info("mesh link ended", node=link.node, ours=link.ours, reason=reason)
         self.on_end(link)

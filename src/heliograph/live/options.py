@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from heliograph.live.admission import Access, Limits
+from heliograph.live.connections.compose import ANYHOW, Connection
 from heliograph.model.errors import MalformedError, TooLargeError
 
 #: Characters of a title: it stands on one line of a page and of an SDP.
@@ -30,33 +31,6 @@ class Transport(StrEnum):
     """UDP, and TCP where nothing comes."""
     UDP = "udp"
     TCP = "tcp"
-
-
-class Connection(StrEnum):
-    """How a channel travels between the nodes of a cluster."""
-
-    AUTO = "auto"
-    """As the nodes are set: by multicast where both have it and several nodes want the channel,
-    else by their links."""
-    UDP = "udp"
-    TCP = "tcp"
-    MULTICAST = "multicast"
-    """From the first node on that wants the channel, where both have it; UDP elsewhere."""
-
-    @property
-    def casts(self) -> bool:
-        """Whether it may go by multicast."""
-        return self in (Connection.AUTO, Connection.MULTICAST)
-
-    @property
-    def tcp(self) -> bool | None:
-        """Whether its links are to go by TCP; None: as the node is set."""
-        return {Connection.UDP: False, Connection.TCP: True}.get(self)
-
-    @property
-    def enough(self) -> int:
-        """Nodes that make multicast worth its while."""
-        return 1 if self is Connection.MULTICAST else 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +73,7 @@ class ChannelOptions:
     """Networks (CIDR) that readers come from; empty: any."""
     multicast: bool = True
     """Whether readers may ask for multicast, where the server offers it."""
-    connection: Connection = Connection.AUTO
+    connection: Connection = ANYHOW
     """How it travels between nodes."""
     pulls: tuple[PullOptions, ...] = ()
     depth_ms: int = 3000
@@ -133,9 +107,11 @@ class ChannelOptions:
     def to_json(self) -> dict[str, Any]:
         """The options as JSON values, defaults left out."""
         plain = ChannelOptions()
-        return {
-            name: value for name, value in asdict(self).items() if value != getattr(plain, name)
-        }
+        given = asdict(self) | {"connection": self.connection}
+        found = {name: value for name, value in given.items() if value != getattr(plain, name)}
+        if "connection" in found:
+            found["connection"] = str(self.connection)
+        return found
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ChannelOptions:
@@ -154,7 +130,7 @@ class ChannelOptions:
             if "conflict" in given:
                 given["conflict"] = Conflict(given["conflict"])
             if "connection" in given:
-                given["connection"] = Connection(given["connection"])
+                given["connection"] = Connection.parse(str(given["connection"]))
         except (TypeError, ValueError) as error:
             raise MalformedError("channel options", str(error)) from None
         for name, value in given.items():

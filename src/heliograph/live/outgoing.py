@@ -91,8 +91,9 @@ class Outgoing:
             link.stop(asked.wire)
         outflow.media = asked.ready
         if asked.ready and asked.multicast and asked.multicast == self._casts.port:
-            enough = channel.options.connection.enough
-            self._casts.join(link, asked.wire, channel.name, channel.plane_channel, enough)
+            self._casts.join(
+                link, asked.wire, channel.name, channel.plane_channel, channel.options.connection
+            )
         else:
             self._casts.leave(link, asked.wire, channel.name)
         if known is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Set
 
+from heliograph.live.connections.compose import LinkKind
 from heliograph.live.links import Links, MeshLink
 from heliograph.live.registry import Channels
 
@@ -23,7 +24,7 @@ class Ways:
     def __init__(self, links: Links, channels: Channels) -> None:
         self._links = links
         self._channels = channels
-        self._held: dict[tuple[str, bool], float] = {}
+        self._held: dict[tuple[str, LinkKind], float] = {}
         """Links that are not to be tried before."""
 
     def best(self, channel: str, node: str) -> MeshLink | None:
@@ -32,8 +33,8 @@ class Ways:
         if main is None or not main.up:
             return None
         found = self._channels.find(channel)
-        kind = None if found is None else found.options.connection.tcp
-        if kind is None or kind == main.tcp:
+        kind = main.kind if found is None else found.options.connection.link(main.kind)
+        if kind == main.kind:
             return main
         beside = self._links.to(node, kind)
         if beside is not None:
@@ -46,7 +47,7 @@ class Ways:
 
     def ended(self, link: MeshLink) -> None:
         """One beside the main one has ended."""
-        self._held[link.node, link.tcp] = asyncio.get_running_loop().time() + RETRY
+        self._held[link.node, link.kind] = asyncio.get_running_loop().time() + RETRY
 
     def tick(self, used: Set[MeshLink]) -> None:
         """End links beside main ones by which nothing comes, or whose main one is gone."""

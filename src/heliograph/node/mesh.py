@@ -76,7 +76,7 @@ class Mesh:
         self.port = port.port
         self._bus = bus
         options = LinkOptions(
-            tcp=settings.tcp,
+            kind=settings.kind,
             keepalive_ms=settings.keepalive_ms,
             silence_ms=settings.silence_ms,
             multicast=groups,

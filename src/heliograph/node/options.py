@@ -8,11 +8,11 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from heliograph.live.admission import Limits
+from heliograph.live.connections.compose import Connection
 from heliograph.live.keys import new_key
 from heliograph.live.options import (
     ChannelOptions,
     Conflict,
-    Connection,
     LiveOptions,
     PullOptions,
     Transport,
@@ -153,7 +153,7 @@ def _channel(settings: Settings, channel: ChannelSettings, made_key: str) -> Cha
         ),
         view_from=_networks(access.view_from if channel.view_from is None else channel.view_from),
         multicast=channel.multicast,
-        connection=Connection(channel.connection),
+        connection=Connection.parse(channel.connection),
         pulls=tuple(
             PullOptions(source.url, source.priority, Transport(source.transport))
             for source in channel.sources

@@ -32,8 +32,8 @@ MAX_NODES = 1_000
 MAX_TRACKS = 256
 #: The number that names a channel on a link has 16 bits.
 MAX_WIRE = (1 << 16) - 1
-#: Bytes of the key of a cast.
-KEY_BYTES = 16
+#: Bytes of the key of a cast: AES-128-GCM, ChaCha20-Poly1305.
+KEY_SIZES = (16, 32)
 #: Characters of a reason told to people.
 MAX_REASON = 500
 
@@ -290,7 +290,7 @@ def _flag(value: object) -> bool:
 
 def _key(value: object) -> bytes:
     key = base64.b64decode(_text(value), validate=True)
-    if len(key) != KEY_BYTES:
+    if len(key) not in KEY_SIZES:
         raise ValueError
     return key
 

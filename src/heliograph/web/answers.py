@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from heliograph.catalogue.values import ViewAccess
 from heliograph.live.channel import Channel
+from heliograph.live.connections.compose import AUTO, Connection
 from heliograph.live.identity import Identity
-from heliograph.live.options import MAX_KEY, MAX_TITLE, ChannelOptions, Conflict, Connection
+from heliograph.live.options import MAX_KEY, MAX_TITLE, ChannelOptions, Conflict
 from heliograph.live.states import State
 from heliograph.web.context import WebContext
 
@@ -129,7 +130,7 @@ class ChannelSettings(BaseModel):
     publish_from: list[str]
     view_from: list[str]
     multicast: bool
-    connection: Connection
+    connection: str
 
 
 class ChannelManaged(ChannelAnswer):
@@ -167,8 +168,11 @@ class ChannelChange(BaseModel):
     publish_from: list[str] = Field([], max_length=64, description="Networks (CIDR); empty: any.")
     view_from: list[str] = Field([], max_length=64, description="Networks (CIDR); empty: any.")
     multicast: bool = Field(True, description="Whether readers may ask for multicast.")
-    connection: Connection = Field(
-        Connection.AUTO, description="How it travels between the nodes of a cluster."
+    connection: str = Field(
+        AUTO,
+        max_length=64,
+        description="How it travels between the nodes of a cluster: kinds over each other, such as "
+        "`crypto/multicast/udp`; what is left out is as each node is set.",
     )
 
     def rights(self) -> dict[str, Any]:
@@ -181,6 +185,8 @@ class ChannelChange(BaseModel):
         for name in ("publish_from", "view_from"):
             if name in given:
                 given[name] = tuple(given[name])
+        if "connection" in given:
+            given["connection"] = Connection.parse(given["connection"])
         return given
 
 
@@ -278,6 +284,7 @@ def managed_answer(
     """A ``ChannelManaged``."""
     options = channel.options
     settings = {name: getattr(options, name) for name in ChannelSettings.model_fields}
+    settings["connection"] = str(options.connection)
     return {**channel_answer(request, context, channel, identity), "settings": settings}
 
 

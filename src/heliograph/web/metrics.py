@@ -217,12 +217,13 @@ class ServerCollector(Collector):
         for name, value in sorted(found["counters"].items()):
             yield CounterMetricFamily(f"helio_mesh_{name}", "Counter of the mesh.", value)
         for name, text in _MESH:
-            labels = ["node", "way", "by"]
-            family = CounterMetricFamily(f"helio_mesh_link_{name}", text, labels=labels)
+            family = CounterMetricFamily(
+                f"helio_mesh_link_{name}", text, labels=["node", "way", "by"]
+            )
             for link in found["links"]:
                 way = "from" if link["ours"] else "to"
-                by = "tcp" if link.get("tcp") else "udp"
-                family.add_metric([link["node"], way, by], link.get(name, 0))
+                labels = [link["node"], way, link["connection"]]
+                family.add_metric(labels, link.get(name, 0))
             yield family
         for way, counted in (("sent", _CAST_SENT), ("received", _CAST_HEARD)):
             for name, text in counted:

@@ -12,9 +12,9 @@ from ipaddress import IPv4Network
 import pytest
 from tests.unit.live.mesh_site import NAME, Node, OnAir, Viewer, nodes, until
 
-from heliograph.live.groups import Groups
+from heliograph.live.connections.compose import Connection, LinkKind
+from heliograph.live.connections.groups import Groups
 from heliograph.live.links import LinkOptions
-from heliograph.live.options import Connection
 from heliograph.protocols.mesh import Cast
 
 
@@ -86,15 +86,15 @@ async def test_one_receiver_alone_is_served_by_its_link():
 
 
 async def test_a_channel_may_go_by_multicast_from_the_first_receiver_on():
-    async with watched(2, connection=Connection.MULTICAST) as ((first, _), _, viewers):
+    async with watched(2, connection=Connection.parse("multicast")) as ((first, _), _, viewers):
         await heard(first, 1)
         await more(viewers)
         assert all(map(whole, viewers))
 
 
-@pytest.mark.parametrize("connection", [Connection.UDP, Connection.TCP])
-async def test_a_channel_that_is_to_go_by_links_does(connection: Connection):
-    async with watched(connection=connection) as ((first, *_), _, viewers):
+@pytest.mark.parametrize("connection", ["udp", "crypto/tcp"])
+async def test_a_channel_that_is_to_go_by_links_does(connection: str):
+    async with watched(connection=Connection.parse(connection)) as ((first, *_), _, viewers):
         await more(viewers)
         assert sent(first) == []
 
@@ -193,19 +193,22 @@ def test_casts_are_spread_over_the_addresses():
 
 async def test_a_channel_that_is_to_go_by_tcp_does_and_by_the_main_link_without():
     async with nodes(2) as (first, one):
-        first.keep(connection=Connection.TCP)
+        first.keep(connection=Connection.parse("tcp"))
         air = OnAir(first.publish())
         await until(one.has)
         viewer = one.watch()
 
         def carried(tcp: bool) -> bool:
             inflow = one.reflector._incoming._feeds[NAME].inflows.get(first.node)
-            return inflow is not None and inflow.link.tcp is tcp and inflow.delivering
+            return inflow is not None and inflow.link.kind.carrier.tcp is tcp and inflow.delivering
 
         await until(lambda: carried(True))
-        assert {(link.tcp, link.main) for link in one.links} == {(True, False), (False, True)}
+        assert {(str(link.kind), link.main) for link in one.links} == {
+            ("crypto/tcp", False),
+            ("crypto/udp", True),
+        }
         await more([viewer])
-        beside = one.links.to(first.node, True)
+        beside = one.links.to(first.node, LinkKind.parse("crypto/tcp"))
         assert beside is not None
         one.links.end(beside, "cut")
         await until(lambda: carried(False))

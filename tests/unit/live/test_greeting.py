@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from heliograph.live.greeting import KEY_BYTES, Terms, answer, greet, settle
+from heliograph.live.connections.compose import LinkKind
+from heliograph.live.greeting import Terms, answer, greet, settle
 from heliograph.model.errors import ForbiddenError, MalformedError
 from heliograph.model.nodes import node_id
+
+CHACHA_TCP = LinkKind.parse("chacha/tcp")
 
 
 def key() -> Ed25519PrivateKey:
@@ -23,15 +27,17 @@ def id_of(one: Ed25519PrivateKey):
     return node_id(one.public_key().public_bytes_raw())
 
 
-def test_both_have_the_same_two_keys_the_other_way_round():
-    pending, greeting = greet(ANN, id_of(BOB), Terms(1, 7450, tcp=True))
+@pytest.mark.parametrize(("kind", "size"), [("crypto/udp", 16), ("chacha/tcp", 32)])
+def test_both_have_the_same_two_keys_the_other_way_round(kind: str, size: int):
+    made_of = LinkKind.parse(kind)
+    pending, greeting = greet(ANN, id_of(BOB), Terms(1, 7450, made_of))
     bobs, said = answer(BOB, greeting, Terms(9, 7451))
     anns = settle(ANN, pending, said)
     assert (anns.send_key, anns.receive_key) == (bobs.receive_key, bobs.send_key)
     assert anns.send_key != anns.receive_key
-    assert len(anns.send_key) == KEY_BYTES
-    assert (anns.peer, anns.terms) == (id_of(BOB), Terms(9, 7451))
-    assert (bobs.peer, bobs.terms) == (id_of(ANN), Terms(1, 7450, tcp=True))
+    assert len(anns.send_key) == len(anns.receive_key) == size
+    assert (anns.peer, anns.terms) == (id_of(BOB), Terms(9, 7451, made_of))
+    assert (bobs.peer, bobs.terms) == (id_of(ANN), Terms(1, 7450, made_of))
 
 
 def test_every_link_has_keys_of_its_own():
@@ -44,7 +50,8 @@ def test_every_link_has_keys_of_its_own():
 def test_keys_are_not_shown():
     _, greeting = greet(ANN, id_of(BOB), Terms(1, 7450))
     agreed, _ = answer(BOB, greeting, Terms(9, 7451))
-    assert "key" not in repr(agreed)
+    assert "send_key" not in repr(agreed)
+    assert "receive_key" not in repr(agreed)
 
 
 def test_a_greeting_for_another_is_refused():
@@ -69,11 +76,19 @@ def test_an_answer_to_another_greeting_is_refused():
         settle(ANN, pending, said)
 
 
-@pytest.mark.parametrize("name", ["for", "share", "link", "port", "tcp", "key"])
+def test_an_answer_for_a_link_of_another_kind_is_refused():
+    pending, greeting = greet(ANN, id_of(BOB), Terms(1, 7450))
+    _, said = answer(BOB, greeting, Terms(9, 7451, CHACHA_TCP))
+    assert said["connection"] == "crypto/udp"
+    with pytest.raises(ForbiddenError, match="crypto/udp"):
+        settle(ANN, replace(pending, kind=CHACHA_TCP), said)
+
+
+@pytest.mark.parametrize("name", ["for", "share", "link", "port", "connection", "key"])
 def test_whatever_is_changed_on_the_way_is_noticed(name):
     _, greeting = greet(ANN, id_of(BOB), Terms(1, 7450))
     changed = copy.deepcopy(greeting)
-    _, other = greet(EVE, id_of(EVE), Terms(2, 7451, tcp=True))
+    _, other = greet(EVE, id_of(EVE), Terms(2, 7451, CHACHA_TCP))
     changed[name] = other[name]
     with pytest.raises(ForbiddenError):
         answer(BOB, changed, Terms(9, 7451))
@@ -91,6 +106,10 @@ def test_whatever_is_changed_on_the_way_is_noticed(name):
         {"link": 1 << 32},
         {"port": True},
         {"key": None},
+        {"connection": "udp"},
+        {"connection": "plain/udp"},
+        {"connection": "crypto/multicast/udp"},
+        {"connection": None},
     ],
     ids=str,
 )

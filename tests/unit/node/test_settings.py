@@ -314,6 +314,21 @@ class TestCluster:
         with pytest.raises(SettingsError, match=r"cluster\.join\[0\]|cluster\.join"):
             load(env={}, options={"cluster.join": ("--join", [place])}, default_files=())
 
+    def test_links_are_of_a_kind_that_is_sealed(self):
+        settings = load(env={}, sets=("mesh.connection=chacha/tcp",), default_files=()).settings
+        assert str(settings.mesh.kind) == "chacha/tcp"
+        for wrong in ("udp", "plain/udp", "crypto/multicast/udp"):
+            with pytest.raises(SettingsError, match=r"mesh\.connection: must be like"):
+                load(env={}, sets=(f"mesh.connection={wrong}",), default_files=())
+
+    def test_a_channel_may_leave_out_what_is_to_be_as_the_node_is_set(self):
+        channels = 'channels=[{name="a",connection="chacha/multicast"}]'
+        (channel,) = load(env={}, sets=(channels,), default_files=()).settings.channels
+        assert channel.connection == "chacha/multicast"
+        wrong = channels.replace("chacha/multicast", "udp/chacha")
+        with pytest.raises(SettingsError, match=r"channels\[0\]\.connection: .*below udp"):
+            load(env={}, sets=(wrong,), default_files=())
+
     def test_its_port_is_its_own_where_there_is_a_network(self):
         load(env={}, sets=("cluster.port=8080",), default_files=())
         with pytest.raises(SettingsError, match=r"cluster\.port"):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.web.site import ADMIN, AUDIO, KEY, VIDEO, running
 
+from heliograph.live.connections.compose import Connection
 from heliograph.live.options import ChannelOptions, LiveOptions
 
 
@@ -110,6 +111,21 @@ async def test_change_leaves_what_it_does_not_name():
         changed = (await site.http.patch(path, json={"private": True}, headers=ADMIN)).json()
         assert (changed["title"], changed["private"]) == ("Y", True)
         assert changed["settings"]["view_key"] == "view"
+
+
+async def test_how_a_channel_travels_is_composed_by_name():
+    async with running() as site:
+        await site.http.post("/api/v1/channels", json={"name": "yard"}, headers=ADMIN)
+        path = "/api/v1/channels/yard"
+        wish = {"connection": "crypto/multicast/tcp"}
+        changed = (await site.http.patch(path, json=wish, headers=ADMIN)).json()
+        assert changed["settings"]["connection"] == "crypto/multicast/tcp"
+        options = site.channels.get("yard").options
+        assert options.connection == Connection.parse("crypto/multicast/tcp")
+        for wrong in ("plain/udp", "udp/crypto", ""):
+            wish = {"connection": wrong}
+            assert (await site.http.patch(path, json=wish, headers=ADMIN)).status_code == 400
+        assert site.channels.get("yard").options == options
 
 
 async def test_deleted_channel_ends_its_viewers():

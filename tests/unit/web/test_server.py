@@ -209,10 +209,11 @@ async def test_unexpected_fault_is_told_without_details():
 async def test_metrics_of_mesh_links_name_the_neighbour():
     class View:
         def describe(self):
+            udp, tcp = {"connection": "crypto/udp"}, {"connection": "crypto/tcp"}
             links = [
-                {"node": "a" * 16, "ours": True, "up": True, "repaired": 3},
-                {"node": "a" * 16, "ours": True, "up": True, "tcp": True, "repaired": 4},
-                {"node": "b" * 16, "ours": False, "up": False},
+                {"node": "a" * 16, "ours": True, "up": True, "repaired": 3, **udp},
+                {"node": "a" * 16, "ours": True, "up": True, "repaired": 4, **tcp},
+                {"node": "b" * 16, "ours": False, "up": False, **udp},
             ]
             casts = [{"channel": "demo", "node": "a" * 16, "lost": n} for n in (1, 2)]
             casts = {"sent": [], "received": casts}
@@ -225,7 +226,7 @@ async def test_metrics_of_mesh_links_name_the_neighbour():
         text = (await site.get("/metrics", headers=ADMIN)).text
         assert 'helio_mesh_links{state="up"} 2.0' in text
         assert 'helio_mesh_links{state="silent"} 1.0' in text
-        for by, count in (("udp", 3.0), ("tcp", 4.0)):
+        for by, count in (("crypto/udp", 3.0), ("crypto/tcp", 4.0)):
             labels = f'by="{by}",node="{"a" * 16}",way="from"'
             assert f"helio_mesh_link_repaired_total{{{labels}}} {count}" in text
         assert 'helio_mesh_cast_lost_total{channel="demo"} 3.0' in text

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from heliograph.live.groups import Groups
+from heliograph.live.connections.compose import LinkKind
+from heliograph.live.connections.groups import Groups
 from heliograph.manager.service_address import VirtualAddress
-from heliograph.model.errors import SettingsError
+from heliograph.model.errors import MalformedError, SettingsError
 from heliograph.node.settings.base import Address, Port, Section, fail
 
 Role = Literal["portal", "manager", "unit", "storage"]
@@ -121,8 +122,9 @@ class MeshSettings(Section):
     """Port for UDP, and for TCP; 0: any that is free for both."""
     public_addresses: Annotated[tuple[Address, ...], Field(strict=False, max_length=8)] = ()
     """Addresses other nodes reach this one by; else those of its interfaces."""
-    tcp: bool = False
-    """Whether the links that this node opens go by TCP: where UDP does not pass."""
+    connection: str = Field(default="crypto/udp", max_length=64)
+    """What the links are made of that this node opens: `crypto` (AES) or `chacha` (ChaCha20, where
+    the processor has no instructions for AES) over `udp`, or over `tcp` where UDP does not pass."""
     multicast: str = Field(default="", max_length=64)
     """IPv4 multicast address, or network of them, and UDP port, such as `239.255.74.0/24:7451`, at
     which this node and others of the same setting send each other channels by one stream for all
@@ -145,6 +147,15 @@ class MeshSettings(Section):
             raise fail("must be at least twice mesh.keepalive_ms", "silence_ms")
         return self
 
+    @field_validator("connection")
+    @classmethod
+    def _check_connection(cls, text: str) -> str:
+        try:
+            LinkKind.parse(text)
+        except MalformedError as error:
+            raise fail(f"must be like 'crypto/udp': {error.reason}") from None
+        return text
+
     @field_validator("multicast")
     @classmethod
     def _check_multicast(cls, text: str) -> str:
@@ -154,6 +165,11 @@ class MeshSettings(Section):
             except ValueError as error:
                 raise fail(f"must be like '239.255.74.0/24:7451': {error}") from None
         return text
+
+    @property
+    def kind(self) -> LinkKind:
+        """What links are made of."""
+        return LinkKind.parse(self.connection)
 
     @property
     def groups(self) -> Groups | None:

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from heliograph.live.connections.compose import Connection
+from heliograph.model.errors import MalformedError
 from heliograph.node.settings.base import (
     ANYWHERE,
     Address,
@@ -333,9 +335,10 @@ class ChannelSettings(Section):
     """As `plane.tcp_interval_ms`, for this channel."""
     multicast: bool = False
     """Whether RTSP readers may ask for multicast."""
-    connection: Literal["auto", "udp", "tcp", "multicast"] = "auto"
-    """How it travels between nodes: `auto` is as `mesh.tcp` says, or by multicast where both nodes
-    have `mesh.multicast` and at least two want the channel; `multicast` is so from the first on."""
+    connection: str = Field(default="auto", max_length=64)
+    """How it travels between nodes: kinds over each other, such as `crypto/multicast/udp`. What is
+    left out is as `mesh.connection` says; `auto` is all of that, and multicast where both nodes
+    have `mesh.multicast` and at least two want the channel; with `multicast` from the first on."""
     on_conflict: Literal["refuse", "replace"] | None = None
     """As `access.publish_conflict`, for this channel."""
     publish_from: Networks | None = None
@@ -344,6 +347,15 @@ class ChannelSettings(Section):
     """As `access.view_from`, for this channel."""
     sources: Annotated[tuple[SourceSettings, ...], Field(strict=False)] = ()
     """Sources the server fetches by itself, see below."""
+
+    @field_validator("connection")
+    @classmethod
+    def _check_connection(cls, text: str) -> str:
+        try:
+            Connection.parse(text)
+        except MalformedError as error:
+            raise fail(error.reason) from None
+        return text
 
 
 class Settings(Section):
