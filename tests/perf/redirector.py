@@ -34,7 +34,7 @@ from heliograph.dispatcher.choose import Dispatcher, Options
 from heliograph.dispatcher.snapshot import Snapshot
 from heliograph.dispatcher.statistics.journal import Run
 from heliograph.dispatcher.statistics.recorder import Recorder
-from heliograph.node.server import GC_THRESHOLDS
+from heliograph.node.process import GC_THRESHOLDS
 from heliograph.servers.dispatching import Redirects
 from heliograph.servers.forwarded import Trust
 from heliograph.servers.http import HttpOptions, HttpServer

@@ -43,7 +43,7 @@ def command(
 ) -> None:
     """Run the server until it is interrupted; SIGHUP reads the channels' settings anew."""
     gc.disable()  # loading makes no garbage, and looking for some took a sixth of the start
-    from heliograph.node.server import run
+    from heliograph.node.process import run
 
     gc.freeze()
     gc.enable()

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
-import resource
-import signal
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
-import uvloop
 
 from heliograph import __version__
 from heliograph.catalogue.catalogue import Catalogue
-from heliograph.catalogue.engine import unclosed
-from heliograph.live.channel import Channel
 from heliograph.live.chat_exchange import ChatExchange
 from heliograph.live.chat_rooms import Chats
 from heliograph.live.gate import Gate
@@ -26,7 +18,6 @@ from heliograph.live.hls import Hls
 from heliograph.live.keys import administrator_key
 from heliograph.live.offers import OfferLimits
 from heliograph.live.options import ChannelOptions
-from heliograph.live.pull import Pull
 from heliograph.live.registry import Channels
 from heliograph.live.roster import Roster
 from heliograph.live.transcoding import Transcodes
@@ -53,6 +44,7 @@ from heliograph.node.options import (
     rtsp_options,
 )
 from heliograph.node.periodic import Periodic
+from heliograph.node.pulls import Pulls, same_ring
 from heliograph.node.roles import Role, roles_of
 from heliograph.node.settings import Loaded, Settings, diff
 from heliograph.node.storage.listing import Listing
@@ -90,10 +82,6 @@ HOUSEKEEPING_S = 3600.0
 #: Seconds between two looks for rights that have ended: what a view token opened ends within a
 #: minute of it.
 UPKEEP_S = 20.0
-#: Descriptors asked for: the connections that the settings allow by default, and files beside them.
-DESCRIPTORS = 65_536
-#: Allocations until the young are looked at, and how many such looks until the older are.
-GC_THRESHOLDS = 20_000, 20, 50
 
 
 class Server:
@@ -119,6 +107,7 @@ class Server:
         self.admission: Admission
         """Promises streams of titles, by whatever way they are played."""
         self.channels: Channels
+        self.pulls: Pulls
         self.roster: Roster
         self.rtsp: RtspServer | None = None
         """None: this node carries no media."""
@@ -129,7 +118,6 @@ class Server:
         """None: switched off."""
         self.certificate: Keeper | None = None
         """Of HTTPS."""
-        self._pulls: dict[str, list[Pull]] = {}
         self._demo: Demo | None = None
         self._undo: list[tuple[str, Callable[[], Awaitable[None] | None]]] = []
 
@@ -247,10 +235,11 @@ class Server:
         self._undo.append(("hls", context.hls.close))  # who waits is told before http stops
         self._undo.append(("streams", context.streams.close))
         self._undo.append(("renditions", context.renditions.close))
+        self.pulls = Pulls(loop, lambda name: name in gate.closed)
+        self._undo.append(("pulls", self.pulls.close))
         if self.carries:
             for channel in self.channels:
-                self._pull(channel)
-        self._undo.append(("pulls", self._stop_pulls))
+                self.pulls.start(channel)
         if settings.demo:
             self._start_demo(roles, configured)
         if self.mesh is not None:  # neighbours go elsewhere before anything stops
@@ -436,25 +425,6 @@ class Server:
         ends = self.certificate.current.not_after.timestamp()
         return {**self.https.counters(), "certificate_ends": ends}
 
-    def _pull(self, channel: Channel) -> None:
-        gate = self.roster.gate
-
-        def held() -> bool:
-            return channel.name in gate.closed
-
-        pulls = [
-            Pull(channel, options, self.channels.loop, held=held)
-            for options in channel.options.pulls
-        ]
-        self._pulls[channel.name] = pulls
-        for pull in pulls:
-            pull.start()
-
-    async def _stop_pulls(self) -> None:
-        pulls = [pull for several in self._pulls.values() for pull in several]
-        self._pulls.clear()
-        await asyncio.gather(*(pull.stop() for pull in pulls))
-
     async def stop(self) -> None:
         """Stop every part, the newest first; bounded, and one failure stops nothing else."""
         self.ready = False
@@ -482,12 +452,16 @@ class Server:
             return
         gone = [channel.name for channel in changes.removed]
         changed = [after.name for _, after in changes.changed]
-        anew = [name for name in changed if not _same_ring(self.channels, name, configured[name])]
+        anew = [
+            name
+            for name in changed
+            if not same_ring(self.channels.get(name).options, configured[name])
+        ]
         for name in (*gone, *anew):
-            await asyncio.gather(*(pull.stop() for pull in self._pulls.pop(name, [])))
+            await self.pulls.stop(name)
             await self.roster.withdraw(name)
         for name in (*(channel.name for channel in changes.added), *anew):
-            self._pull(await self.roster.configure(name, configured[name]))
+            self.pulls.start(await self.roster.configure(name, configured[name]))
         for name in set(changed) - set(anew):
             channel = self.channels.get(name)
             self.channels.change(channel, configured[name], channel.standing)
@@ -504,94 +478,3 @@ class Server:
             removed=len(changes.removed),
             changed=len(changes.changed),
         )
-
-
-def _same_ring(channels: Channels, name: str, options: ChannelOptions) -> bool:
-    """Whether a channel can take new options without being closed and opened again.
-
-    What its ring was made with, and what is pulled, cannot change while it runs.
-    """
-    fixed = {
-        name: getattr(options, name)
-        for name in (
-            "pulls",
-            "depth_ms",
-            "max_bytes",
-            "silence_ms",
-            "return_ms",
-            "coalesce_us",
-            "tcp_interval_ms",
-            "lag_ms",
-        )
-    }
-    return replace(channels.get(name).options, **fixed) == channels.get(name).options
-
-
-def raise_descriptor_limit() -> int:
-    """Allow as many open connections as the machine lets us; the limit in force."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
-    if soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
-def run(load: Callable[[], Loaded], started: Callable[[Server], None]) -> None:
-    """Serve until SIGINT or SIGTERM; SIGHUP reads the channels' settings anew.
-
-    ``started`` is called once everything listens. Raises ``HelioError`` when it cannot start.
-    """
-    settings = load().settings
-    server_settings = settings.server
-    logs.configure(
-        level=server_settings.log_level,
-        format=server_settings.log_format,
-        file=server_settings.log_file,
-        file_bytes=server_settings.log_file_bytes,
-        file_keep=server_settings.log_file_keep,
-    )
-    if not settings.http.port and not settings.rtsp.port and settings.server.public_host:
-        raise SettingsError("server.public_host needs fixed ports: http.port and rtsp.port are 0")
-    raise_descriptor_limit()
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, load, started))
-    finally:
-        logs.close()
-
-
-def _spare_the_collector() -> None:
-    """Keep full collections rare: over ten thousand sessions one holds the event loop for a quarter
-    of a second and finds next to nothing, as a session that ends unties itself."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-
-
-async def _serve(
-    settings: Settings, load: Callable[[], Loaded], started: Callable[[Server], None]
-) -> None:
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(unclosed)
-    stop = asyncio.Event()
-    reloads: set[asyncio.Task[None]] = set()
-    server = Server(settings)
-
-    def reload() -> None:
-        task = loop.create_task(server.reload(load))
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
-
-    await server.start()
-    _spare_the_collector()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, reload)
-    started(server)
-    try:
-        await stop.wait()
-        log.info("stopping")
-    finally:
-        await server.stop()
-    log.info("stopped")

@@ -9,7 +9,6 @@ One connection has at most one session, and a session lives on the connection th
 from __future__ import annotations
 
 import hmac
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -18,11 +17,11 @@ from heliograph.model.errors import (
     BusyError,
     HelioError,
     MalformedError,
-    PeerError,
     UnauthorizedError,
     WrongStateError,
 )
 from heliograph.protocols.rtsp.addressing import Addressing, aggregate_target, read_announcement
+from heliograph.protocols.rtsp.answers import allow, answer, detail_of, retry_after
 from heliograph.protocols.rtsp.auth import Authenticator, Verdict
 from heliograph.protocols.rtsp.events import (
     AnnounceRequested,
@@ -501,14 +500,10 @@ class ServerSession:
         request = self._current
         assert request is not None
         status = status or status_of(error, request.method)
-        headers: list[tuple[str, str]] = []
+        headers = retry_after(error)
         if isinstance(error, UnauthorizedError):
             headers.extend(self._guard.challenges(self._now, digest=digest))
-        if isinstance(error, BusyError) and error.retry_after is not None:
-            headers.append(("Retry-After", str(math.ceil(error.retry_after))))
-        # Players show the reason to people, so it says more than the status; not of our own faults.
-        detail = error.message if isinstance(error, PeerError) else ""
-        self._respond(status, headers, detail=detail)
+        self._respond(status, headers, detail=detail_of(error))
 
     def _respond(
         self,
@@ -523,22 +518,16 @@ class ServerSession:
         request = self._current
         assert request is not None
         self._guard.end(request, self._now)
-        fields = [("CSeq", request.headers.get("cseq") or "0"), ("Server", self._server)]
+        fields = [("Server", self._server)]
         if status == 455:
-            allowed = [m for m in METHODS if (self.state, m) in TRANSITIONS]
-            fields.append(("Allow", ", ".join(allowed)))
+            fields.append(allow(self.state))
         if self.session_id is not None and status != 454:
             header = SessionHeader(self.session_id, self._timeout)
             fields.append(("Session", header.id if end else header.serialize()))
         if status == 200:
             fields += self._notes.items()
             self._notes.clear()
-        reason = REASONS.get(status, "Error")
-        if detail := "".join(c for c in detail if c.isprintable())[:120]:
-            reason = f"{reason}: {detail}"
-        version = "2.0" if request.version.startswith("2") else "1.0"
-        response = Response(status, reason, Headers([*fields, *headers]), body, version)
-        self._out += response.serialize()
+        self._out += answer(request, status, [*fields, *headers], body, detail).serialize()
         self._current = self._pending_event = None
         if end:
             self._forget_session()
