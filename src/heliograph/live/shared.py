@@ -19,28 +19,25 @@ import json
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
-from heliograph.bus import Announcement, Arrived, Bus, Changed, Gone, Name, Request
+from heliograph.bus import Announcement, Arrived, Bus, Changed, Gone, Request
 from heliograph.live import documents
+from heliograph.live.announced import CHANNEL, INGEST, Entrance, Kept
 from heliograph.live.channel import Channel
 from heliograph.live.placing import home_of
 from heliograph.live.publish import PublishKind
 from heliograph.live.reflector import Reflector
 from heliograph.live.registry import Channels
+from heliograph.live.rereads import Rereads
 from heliograph.live.states import LiveEvent
 from heliograph.live.trees import Branch, Place, grow
 from heliograph.model.errors import HelioError, MalformedError, NotFoundError
 
 log = structlog.get_logger(__name__)
 
-CHANNEL = "channel"
-"""Kind of the announcement of a node that keeps a channel."""
-INGEST = "ingest"
-"""Kind of the announcement of a node at which a channel enters."""
 DOCUMENT = "channel.document"
 """The bus's method that gives a channel's document."""
 
@@ -65,8 +62,6 @@ KEEP = 30.0
 #: Unix time from which epochs are counted, the beginning of 2024, and epochs a second: no process
 #: is back sooner, no publisher comes more often, and 32 bits last until 2058.
 BEGINNING, EPOCHS = 1_704_067_200, 4
-#: Seconds in which changes of a shared database are gathered, to be read at once.
-GATHER = 0.05
 
 
 class SharedChannels:
@@ -93,16 +88,14 @@ class SharedChannels:
         """Our own channels, as others see them."""
         self._digests: dict[str, str] = {}
         self._entering: dict[str, Announcement] = {}
-        self._ingests: dict[str, dict[str, _Entrance]] = {}
+        self._ingests: dict[str, dict[str, Entrance]] = {}
         """Where channels of a name enter, by node."""
-        self._home, self._read = home, read
-        self._keepers: dict[str, dict[str, _Kept]] = {}
+        self._home = home
+        self._rereads = None if read is None else Rereads(read)
+        self._keepers: dict[str, dict[str, Kept]] = {}
         """Nodes that keep channels of a name, other than this one; whoever spoke last is first."""
         self._learnt: dict[str, str] = {}
         """Digests of the channels that are open here because others keep them."""
-        self._stale: set[str] = set()
-        """Channels of the shared database that others have changed."""
-        self._reading: asyncio.Task[None] | None = None
         self._fetching: dict[str, asyncio.Task[None]] = {}
         self._closing: dict[str, asyncio.TimerHandle] = {}
         self._preferred: dict[str, str] = {}
@@ -125,10 +118,11 @@ class SharedChannels:
             registration.close()
         for timer in self._closing.values():
             timer.cancel()
-        tasks = [*self._fetching.values(), *filter(None, [self._reading])]
-        for task in tasks:
+        for task in (fetching := list(self._fetching.values())):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*fetching, return_exceptions=True)
+        if self._rereads is not None:
+            await self._rereads.close()
 
     # what this node has
 
@@ -300,16 +294,17 @@ class SharedChannels:
         if node == self._bus.node:
             return
         before = self._keepers.pop(name, {})
-        told = before.pop(node, None) or _Kept.read(event.name)
+        told = before.pop(node, None) or Kept.read(event.name)
         if not isinstance(event, Gone):
-            told = _Kept.read(event.name)
+            told = Kept.read(event.name)
             before = {node: told, **before}
         if before:
             self._keepers[name] = before
         channel = self._channels.find(name)
         if self._home and told.home == self._home:
-            if isinstance(event, Gone) or told.digest != self._digests.get(name):
-                self._read_again(name)
+            news = isinstance(event, Gone) or told.digest != self._digests.get(name)
+            if news and self._rereads is not None:
+                self._rereads.note(name)
         elif channel is not None and channel.elsewhere and channel.home == told.home:
             self._still_kept(name, channel)
         other = channel is not None and home_of(self._bus, channel) != told.home
@@ -326,33 +321,6 @@ class SharedChannels:
         timer = self._closing.pop(name, None)
         if timer is not None:
             timer.cancel()
-
-    def _read_again(self, name: str) -> None:
-        """Another node changed a channel of the database that is shared with it."""
-        if self._read is None:
-            return
-        self._stale.add(name)
-        if self._reading is None:
-            self._reading = asyncio.get_running_loop().create_task(
-                self._read_stale(self._read), name="channels of the shared database"
-            )
-
-    async def _read_stale(self, read: Callable[[Collection[str]], Awaitable[None]]) -> None:
-        pause = RETRY
-        try:
-            while self._stale:
-                await asyncio.sleep(GATHER)
-                names, self._stale = self._stale, set()
-                try:
-                    await read(names)
-                    pause = RETRY
-                except HelioError as error:
-                    self._stale |= names
-                    log.warning("channels not read again", error=error.message)
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, MOST_RETRY)
-        finally:
-            self._reading = None
 
     def _look(self, name: str) -> None:
         """See what others keep under a name."""
@@ -433,7 +401,7 @@ class SharedChannels:
         if isinstance(event, Gone):
             ingests.pop(node, None)
         else:
-            ingests[node] = _Entrance.read(event.name)
+            ingests[node] = Entrance.read(event.name)
         if not ingests:
             del self._ingests[name]
         self._follow(name)
@@ -461,40 +429,6 @@ class SharedChannels:
         found = dict.fromkeys(sources if first is None else (first, *sources))
         self._reflector.want(
             name, [node for node in found if node != self._bus.node], at_once=at_once
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """What a node says of a channel that it keeps."""
-
-    home: str
-    digest: str
-
-    @classmethod
-    def read(cls, name: Name) -> _Kept:
-        value = name.value if isinstance(name.value, dict) else {}
-        home, digest = value.get("home"), value.get("digest")
-        return cls(
-            home if isinstance(home, str) else name.node,
-            digest if isinstance(digest, str) else "",
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Entrance:
-    """What a node says of a channel that enters there."""
-
-    epoch: int
-    home: str
-
-    @classmethod
-    def read(cls, name: Name) -> _Entrance:
-        value = name.value if isinstance(name.value, dict) else {}
-        epoch, home = value.get("epoch"), value.get("home")
-        return cls(
-            epoch if isinstance(epoch, int) and 0 <= epoch < 1 << 32 else 0,
-            home if isinstance(home, str) else "",
         )
 
 

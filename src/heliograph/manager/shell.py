@@ -21,7 +21,7 @@ from heliograph.bus import Announcement, Bus, Event, Gone, Registration
 from heliograph.bus.wire import Json
 from heliograph.catalogue.desired import Desired
 from heliograph.catalogue.leases import Lease, Leases
-from heliograph.live.shared import CHANNEL, INGEST
+from heliograph.live.announced import CHANNEL, INGEST
 from heliograph.manager import decisions as d
 from heliograph.manager import transitions as t
 from heliograph.manager import wire

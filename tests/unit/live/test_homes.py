@@ -161,7 +161,7 @@ async def test_a_unit_goes_on_with_another_portal_when_one_dies(
 async def test_channels_stay_while_the_database_is_away_and_are_read_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heliograph.live.shared.RETRY", 0.05)
+    monkeypatch.setattr("heliograph.live.rereads.RETRY", 0.05)
     async with cluster(tmp_path) as (one, other, _):
         await one.roster.create(NAME, OPTIONS)
         await until(lambda: other.channels.find(NAME))
