@@ -7,10 +7,10 @@ import "../chat/helio-chat";
 import type { AirState } from "../live/air";
 import "../live/channel-title";
 import { CHANNEL_NAME } from "../live/choice";
+import { deviceFields } from "../live/device-fields";
 import { canShareScreen } from "../live/devices";
 import { forgetKey, rememberKey, takeKey } from "../live/key";
-import { dividable, QUALITIES, SIZES, type Size } from "../live/quality";
-import { NONE, Studio } from "../live/studio";
+import { Studio } from "../live/studio";
 import { serverTrouble, type Trouble } from "../live/words";
 import "../ui/copy-line";
 import { bitrate, clock, milliseconds, percent } from "../ui/format";
@@ -158,7 +158,7 @@ export class LivePage extends LitElement {
             signin=${signInPath(location.pathname)}
           ></helio-chat>
         </div>
-        ${this.fields()}
+        ${deviceFields(this.studio)}
       </div>
     `;
   }
@@ -236,55 +236,6 @@ export class LivePage extends LitElement {
           : nothing
       }
       <div class="level" role="img" aria-label="Level of the microphone"><i></i></div>
-    </div>`;
-  }
-
-  private fields(): TemplateResult {
-    const { studio } = this;
-    const { camera, microphone, size, source, smaller } = studio.chosen;
-    const value = (event: Event): string => (event.target as HTMLSelectElement).value;
-    const { cameras, microphones } = studio.devices;
-    return html`<div class="fields">
-      <label
-        >Camera
-        <select
-          data-value=${used(cameras, camera, studio.video)}
-          @change=${(event: Event) => void studio.chooseCamera(value(event))}
-        >
-          ${options(cameras, "Camera", "No picture")}
-        </select>
-      </label>
-      <label
-        >Microphone
-        <select
-          data-value=${used(microphones, microphone, studio.audio)}
-          @change=${(event: Event) => void studio.chooseMicrophone(value(event))}
-        >
-          ${options(microphones, "Microphone", "No sound")}
-        </select>
-      </label>
-      <label
-        >Picture
-        <select
-          data-value=${size}
-          @change=${(event: Event) => void studio.chooseSize(value(event) as Size)}
-        >
-          ${SIZES.map((one) => html`<option value=${one}>${QUALITIES[one].name}</option>`)}
-        </select>
-      </label>
-      <label class="tick">
-        <input
-          type="checkbox"
-          .checked=${smaller}
-          ?disabled=${!dividable(size, source)}
-          @change=${(event: Event) =>
-            void studio.chooseSmaller((event.target as HTMLInputElement).checked)}
-        />
-        <span
-          >Half the size, too
-          <small class="hint">For viewers on slow lines; more work for this computer.</small></span
-        >
-      </label>
     </div>`;
   }
 
@@ -465,37 +416,6 @@ export class LivePage extends LitElement {
   private readonly leaving = (event: BeforeUnloadEvent): void => {
     if (this.studio.state !== "off") event.preventDefault();
   };
-}
-
-/** Browsers give ids and names after a permission only. */
-const known = (devices: readonly MediaDeviceInfo[]): readonly MediaDeviceInfo[] =>
-  devices.filter((device) => device.deviceId);
-
-/** Which of the options is in use. */
-function used(
-  devices: readonly MediaDeviceInfo[],
-  chosen: string,
-  track: MediaStreamTrack | null,
-): string {
-  if (chosen === NONE || known(devices).length === 0) return chosen === NONE ? NONE : "";
-  const ids = devices.map((device) => device.deviceId);
-  const wanted = chosen || track?.getSettings().deviceId || "";
-  return ids.includes(wanted) ? wanted : (ids[0] ?? "");
-}
-
-function options(devices: readonly MediaDeviceInfo[], what: string, none: string): TemplateResult {
-  const named = known(devices);
-  return html`
-    ${
-      named.length
-        ? named.map(
-            (device, i) =>
-              html`<option value=${device.deviceId}>${device.label || `${what} ${i + 1}`}</option>`,
-          )
-        : html`<option value="">${what}</option>`
-    }
-    <option value=${NONE}>${none}</option>
-  `;
 }
 
 /** The last part of `/live/NAME`, empty where there is none or it can be no name. */
