@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from tests.ports import free_port
@@ -58,6 +59,7 @@ http {{
     listen 127.0.0.1:{port};
     root {root};
     limit_rate $kib;
+    location = /connections {{ stub_status; access_log off; }}
     location ~ ^/r[0-9]+/ {{ rewrite ^/r[0-9]+/(.*)$ /$1 break; }}
   }}
 }}
@@ -75,6 +77,12 @@ class Nginx(Program):
         config.write_text(CONFIG.format(here=self.access.parent, port=self.port, root=root))
         argv = [NGINX, "-c", str(config), "-p", str(directory), "-g", "daemon off;"]
         super().__init__(f"nginx-{number}", argv, directory)
+
+    def idle(self) -> bool:
+        """Whether every play has ended, and stands in the log: nginx writes it there first."""
+        with urlopen(f"http://127.0.0.1:{self.port}/connections", timeout=PATIENCE) as answer:
+            active, _, _ = answer.read().decode().partition("\n")
+        return active.strip() == "Active connections: 1"  # this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +194,7 @@ def test_no_server_carries_a_quarter_more_than_the_mean_one(
     statuses = asyncio.run(crowd(portal.http_port, FILLING + MEASURED))
     assert set(statuses) == {"302"}
     begin, end = began + FILLING, began + FILLING + MEASURED
-    time.sleep(1)  # nginx notes that viewers have gone
+    wait_until(lambda: all(one.idle() for one in servers), PATIENCE, "all viewers have gone")
     logs = [[Sent.parse(line) for line in one.access.read_text().splitlines()] for one in servers]
 
     def uneven(begin: float, end: float) -> float:
