@@ -6,6 +6,7 @@ import "../admin/server-figures";
 import { signInPath, WithSession } from "../api/session";
 import { sayStyles } from "../ui/cards";
 import { forms } from "../ui/forms";
+import { pageHeading } from "../ui/headings";
 import { ridge, shared } from "../ui/shared";
 import "../ui/site-header";
 
@@ -15,6 +16,7 @@ export class AdminPage extends LitElement {
   static override styles = [
     shared,
     forms,
+    pageHeading,
     sayStyles,
     css`
       :host {
@@ -23,10 +25,6 @@ export class AdminPage extends LitElement {
       }
       h1 {
         margin: 1.2rem 0;
-        font-size: clamp(1.7rem, 4.5vw, 2.3rem);
-        font-weight: 680;
-        letter-spacing: -0.025em;
-        line-height: 1.15;
       }
       h2 {
         margin: 0 0 1rem;

@@ -8,13 +8,6 @@ export const pageStyles = css`
     display: block;
     padding-bottom: 2rem;
   }
-  h1 {
-    margin: 0.3rem 0 0;
-    font-size: clamp(1.5rem, 3vw, 1.9rem);
-    font-weight: 680;
-    letter-spacing: -0.025em;
-    line-height: 1.15;
-  }
   .soft {
     font-size: 0.85rem;
     color: var(--ink-soft);
@@ -112,13 +105,6 @@ export const pageStyles = css`
   }
   .steps copy-line {
     margin-top: 0.4rem;
-  }
-  .toast {
-    transition: opacity 0.2s;
-  }
-  .toast.none {
-    opacity: 0;
-    pointer-events: none;
   }
   @media (max-width: 68rem) {
     .top {

@@ -25,9 +25,11 @@ import { sayStyles } from "../ui/cards";
 import "../ui/copy-line";
 import { bitrate, count, percent } from "../ui/format";
 import { forms } from "../ui/forms";
-import { tabStyles, toastStyles } from "../ui/panes";
+import { wideHeading } from "../ui/headings";
+import { tabStyles, tabs } from "../ui/panes";
 import { ridge, shared } from "../ui/shared";
 import "../ui/site-header";
+import { Toast, toastStyles } from "../ui/toast";
 import { pageStyles } from "./cluster-styles";
 
 type Tab = "units" | "channels" | "log";
@@ -39,8 +41,6 @@ const TABS: readonly [Tab, string][] = [
 ];
 /** Between two attempts while there is no cluster to be asked. */
 const RETRY_MS = 10_000;
-/** How long it is told what was done. */
-const SAID_MS = 8_000;
 
 /** What the stream tells of a command that takes a while. */
 interface ProgressNews {
@@ -53,7 +53,15 @@ interface ProgressNews {
 /** The page `/cluster`. */
 @customElement("helio-cluster")
 export class ClusterPage extends LitElement {
-  static override styles = [shared, forms, sayStyles, tabStyles, toastStyles, pageStyles];
+  static override styles = [
+    shared,
+    forms,
+    sayStyles,
+    tabStyles,
+    toastStyles,
+    wideHeading,
+    pageStyles,
+  ];
 
   @state() private view: ClusterView | null = null;
   @state() private managers: readonly Manager[] = [];
@@ -66,7 +74,6 @@ export class ClusterPage extends LitElement {
   @state() private unit = "";
   @state() private channel = "";
   @state() private ask: Ask | null = null;
-  @state() private said = "";
   @state() private tab: Tab = "units";
   @state() private progress: ReadonlyMap<string, Progress> = new Map();
   /** What units had when their drain began. */
@@ -74,7 +81,7 @@ export class ClusterPage extends LitElement {
   private readonly history = new History();
   private at = 0;
   private timer = 0;
-  private saidTimer = 0;
+  private readonly toast = new Toast(this);
   private started = false;
   private readonly session = new WithSession(this);
   private readonly feed = new EventFeed(
@@ -92,7 +99,6 @@ export class ClusterPage extends LitElement {
     super.disconnectedCallback();
     this.feed.stop();
     clearTimeout(this.timer);
-    clearTimeout(this.saidTimer);
     this.started = false;
   }
 
@@ -123,7 +129,7 @@ export class ClusterPage extends LitElement {
             ></cluster-dialog>`
           : nothing
       }
-      <p class="toast ${this.said ? "" : "none"}" role="status">${this.said}</p>`;
+      ${this.toast.render()}`;
   }
 
   private nobodyElse(): TemplateResult {
@@ -256,18 +262,9 @@ export class ClusterPage extends LitElement {
     const unit = units.get(this.unit) ?? null;
     const channel = view.channels.find((one) => one.name === this.channel) ?? null;
     const shown = unit ?? channel;
-    return html`<div class="tabs" role="group" aria-label="What is shown">
-        ${TABS.map(
-          ([tab, name]) => html`<button
-            aria-pressed=${this.tab === tab}
-            @click=${() => {
-              this.tab = tab;
-            }}
-          >
-            ${name}
-          </button>`,
-        )}
-      </div>
+    return html`${tabs(TABS, this.tab, (tab) => {
+      this.tab = tab;
+    })}
       <div class="panes show-${this.tab}">
         <unit-list
           .units=${view.units}
@@ -337,21 +334,13 @@ export class ClusterPage extends LitElement {
     if (ask.kind === "drain" && done && !done.done && done.progress) {
       this.follow(ask.unit.id, done.progress as Progress);
     } else if (ask.kind === "close" && done && !done.done) {
-      this.say(`${ask.channel.title || ask.channel.name} is being closed.`);
+      this.toast.say(`${ask.channel.title || ask.channel.name} is being closed.`);
     } else {
-      this.say(said);
+      this.toast.say(said);
     }
     if (ask.kind === "delete") this.channel = "";
     if (ask.kind === "remove") this.unit = "";
   };
-
-  private say(said: string): void {
-    this.said = said;
-    clearTimeout(this.saidTimer);
-    this.saidTimer = window.setTimeout(() => {
-      this.said = "";
-    }, SAID_MS);
-  }
 
   private follow(unit: string, progress: Progress): void {
     if (!this.progress.has(unit)) this.most.set(unit, left(progress));
@@ -361,7 +350,7 @@ export class ClusterPage extends LitElement {
   private closing(name: string, done: boolean, progress: Closing | null): void {
     const shown = this.view?.channels.find((one) => one.name === name)?.title || name;
     const left = progress ? count(progress.units, "unit", "units") : "";
-    this.say(done ? `${shown} is closed.` : `${shown} is being closed: ${left} to go.`);
+    this.toast.say(done ? `${shown} is closed.` : `${shown} is being closed: ${left} to go.`);
   }
 
   private unfollow(unit: string): void {
@@ -413,7 +402,8 @@ export class ClusterPage extends LitElement {
         else if (done) {
           const unit = this.view?.units.find((one) => one.id === subject);
           this.unfollow(subject);
-          if (unit) this.say(`${unit.name} has nothing any more: it may be removed or stopped.`);
+          if (unit)
+            this.toast.say(`${unit.name} has nothing any more: it may be removed or stopped.`);
         }
       }
     }

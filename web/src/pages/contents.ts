@@ -14,9 +14,10 @@ import { EventFeed } from "../api/events";
 import { WithSession } from "../api/session";
 import { sayStyles } from "../ui/cards";
 import { forms } from "../ui/forms";
-import { tabbedPageStyles, tabStyles, toastStyles } from "../ui/panes";
+import { tabbedPageStyles, tabStyles, tabs } from "../ui/panes";
 import { shared } from "../ui/shared";
 import "../ui/site-header";
+import { Toast, toastStyles } from "../ui/toast";
 
 type Tab = "titles" | "servers" | "rules";
 
@@ -25,8 +26,6 @@ const TABS: readonly [Tab, string][] = [
   ["servers", "Servers"],
   ["rules", "Regions and ratings"],
 ];
-/** How long it is told what was done. */
-const SAID_MS = 8_000;
 
 const tabOf = (hash: string): Tab => TABS.find(([tab]) => `#${tab}` === hash)?.[0] ?? "titles";
 
@@ -84,10 +83,9 @@ export class ContentsPage extends LitElement {
   /** A form for a new row is open. */
   @state() private making = false;
   @state() private states: ReadonlyMap<string, ServerState> = new Map();
-  @state() private said = "";
   @query("server-list") private readonly servers!: ServerList | null;
   @query("title-list") private readonly titles!: TitleList | null;
-  private saidTimer = 0;
+  private readonly toast = new Toast(this);
   private started = false;
   private readonly session = new WithSession(this);
   private readonly feed = new EventFeed("/monitor/states/events", ["states"], {
@@ -107,7 +105,6 @@ export class ContentsPage extends LitElement {
     super.disconnectedCallback();
     this.feed.stop();
     this.started = false;
-    clearTimeout(this.saidTimer);
   }
 
   override willUpdate(): void {
@@ -127,19 +124,10 @@ export class ContentsPage extends LitElement {
     if (!current.administrator) return stranger(current.account !== null, "/admin/contents");
     return html`<div class="top">
         <h1>Titles and servers</h1>
-        <div class="tabs" role="group" aria-label="What is shown">
-          ${TABS.map(
-            ([tab, name]) => html`<button
-              aria-pressed=${this.tab === tab}
-              @click=${() => this.show(tab)}
-            >
-              ${name}
-            </button>`,
-          )}
-        </div>
+        ${tabs(TABS, this.tab, (tab) => this.show(tab))}
       </div>
       ${this.tab === "rules" ? html`<contents-rules></contents-rules>` : this.panes()}
-      ${this.said ? html`<p class="toast" role="status">${this.said}</p>` : nothing}`;
+      ${this.toast.render()}`;
   }
 
   private panes(): TemplateResult {
@@ -217,11 +205,7 @@ export class ContentsPage extends LitElement {
 
   private readonly changed = (event: CustomEvent<Changed>): void => {
     const { said, name } = event.detail;
-    this.said = said;
-    clearTimeout(this.saidTimer);
-    this.saidTimer = window.setTimeout(() => {
-      this.said = "";
-    }, SAID_MS);
+    this.toast.say(said);
     void this.refresh(name);
   };
 

@@ -9,6 +9,7 @@ import { pictureStyles } from "../ui/cards";
 import "../ui/copy-line";
 import { bitrate, clock, count, day, duration, secondsSince } from "../ui/format";
 import { forms } from "../ui/forms";
+import { pageHeading } from "../ui/headings";
 import { lockIcon } from "../ui/icons";
 import { ridge, shared, stateChip } from "../ui/shared";
 import "../ui/site-header";
@@ -27,6 +28,7 @@ export class ChannelList extends LitElement {
   static override styles = [
     shared,
     forms,
+    pageHeading,
     pictureStyles,
     css`
       :host {
@@ -35,10 +37,6 @@ export class ChannelList extends LitElement {
       }
       h1 {
         margin: 1.2rem 0 1rem;
-        font-size: clamp(1.7rem, 4.5vw, 2.4rem);
-        font-weight: 680;
-        letter-spacing: -0.025em;
-        line-height: 1.15;
       }
       .bar {
         display: flex;

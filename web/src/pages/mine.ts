@@ -8,6 +8,7 @@ import "../mine/channel-card";
 import "../mine/channel-form";
 import { sayStyles } from "../ui/cards";
 import { forms } from "../ui/forms";
+import { pageHeading } from "../ui/headings";
 import { ridge, shared } from "../ui/shared";
 import "../ui/site-header";
 
@@ -20,6 +21,7 @@ export class MinePage extends LitElement {
   static override styles = [
     shared,
     forms,
+    pageHeading,
     sayStyles,
     css`
       :host {
@@ -36,10 +38,6 @@ export class MinePage extends LitElement {
       }
       h1 {
         margin: 0;
-        font-size: clamp(1.7rem, 4.5vw, 2.3rem);
-        font-weight: 680;
-        letter-spacing: -0.025em;
-        line-height: 1.15;
       }
       h2 {
         margin: 0 0 1rem;

@@ -9,10 +9,6 @@ export const pageStyles = css`
   }
   h1 {
     margin: 1.2rem 0;
-    font-size: clamp(1.7rem, 4.5vw, 2.3rem);
-    font-weight: 680;
-    letter-spacing: -0.025em;
-    line-height: 1.15;
   }
   h2 {
     margin: 0;

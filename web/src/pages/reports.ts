@@ -26,6 +26,7 @@ import { signInPath, WithSession } from "../api/session";
 import { sayStyles } from "../ui/cards";
 import { bytes, duration } from "../ui/format";
 import { forms, wrong } from "../ui/forms";
+import { pageHeading } from "../ui/headings";
 import { ridge, shared } from "../ui/shared";
 import "../ui/site-header";
 import { pageStyles } from "./reports-styles";
@@ -46,7 +47,7 @@ const FILED = "10000";
 /** The page `/admin/reports`: what was asked for and played. */
 @customElement("helio-reports")
 export class ReportsPage extends LitElement {
-  static override styles = [shared, forms, sayStyles, pageStyles];
+  static override styles = [shared, forms, sayStyles, pageHeading, pageStyles];
 
   @state() private span: Span = { from: 0, to: 0 };
   /** Which of `SPANS` it is; -1: days that were chosen. */

@@ -22,9 +22,10 @@ import {
 } from "../api/storage";
 import { sayStyles } from "../ui/cards";
 import { forms, wrong } from "../ui/forms";
-import { tabbedPageStyles, tabStyles, toastStyles } from "../ui/panes";
+import { tabbedPageStyles, tabStyles, tabs } from "../ui/panes";
 import { ridge, shared } from "../ui/shared";
 import "../ui/site-header";
+import { Toast, toastStyles } from "../ui/toast";
 import { pageStyles } from "./storage-styles";
 
 type Tab = "volumes" | "titles";
@@ -33,8 +34,6 @@ const TABS: readonly [Tab, string][] = [
   ["volumes", "Volumes"],
   ["titles", "Titles"],
 ];
-/** How long it is told what was done. */
-const SAID_MS = 8_000;
 /** Between two looks at titles; what changes otherwise is looked at once. */
 const TITLES_MS = 10_000;
 
@@ -61,8 +60,7 @@ export class StoragePage extends LitElement {
   @state() private connected = true;
   /** Why there is no view, or it is not the newest. */
   @state() private trouble = "";
-  @state() private said = "";
-  private saidTimer = 0;
+  private readonly toast = new Toast(this);
   private started = false;
   private readonly session = new WithSession(this);
   private readonly feed = new EventFeed("/storage/events", ["view", "trouble"], {
@@ -94,7 +92,6 @@ export class StoragePage extends LitElement {
     this.feed.stop();
     this.follow(false);
     this.started = false;
-    clearTimeout(this.saidTimer);
   }
 
   override willUpdate(): void {
@@ -116,16 +113,7 @@ export class StoragePage extends LitElement {
     if (!current.administrator) return stranger(current.account !== null, "/admin/storage");
     return html`<div class="top">
         <h1>Storage</h1>
-        <div class="tabs" role="group" aria-label="What is shown">
-          ${TABS.map(
-            ([tab, name]) => html`<button
-              aria-pressed=${this.tab === tab}
-              @click=${() => this.show(tab)}
-            >
-              ${name}
-            </button>`,
-          )}
-        </div>
+        ${tabs(TABS, this.tab, (tab) => this.show(tab))}
       </div>
       ${wrong(this.trouble)}
       ${
@@ -145,7 +133,7 @@ export class StoragePage extends LitElement {
             ></storage-dialog>`
           : nothing
       }
-      ${this.said ? html`<p class="toast" role="status">${this.said}</p>` : nothing}`;
+      ${this.toast.render()}`;
   }
 
   private panes(): TemplateResult | typeof nothing {
@@ -257,11 +245,7 @@ export class StoragePage extends LitElement {
   private readonly closed = (event: CustomEvent<string | null>): void => {
     this.ask = null;
     if (event.detail === null) return;
-    this.said = event.detail;
-    clearTimeout(this.saidTimer);
-    this.saidTimer = window.setTimeout(() => {
-      this.said = "";
-    }, SAID_MS);
+    this.toast.say(event.detail);
     void this.load();
     void this.titlesPoll.now();
     void this.recordingsPoll.now();

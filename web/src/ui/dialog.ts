@@ -1,4 +1,4 @@
-import { css } from "lit";
+import { css, html, type TemplateResult } from "lit";
 
 /** How dialogs look that lie above a page. */
 export const dialogs = css`
@@ -20,3 +20,17 @@ export const dialogs = css`
     overflow-wrap: anywhere;
   }
 `;
+
+/** What a dialog's form ends in: do it, or leave it; where it is dangerous the latter is at hand. */
+export const choice = (
+  press: string,
+  busy: boolean,
+  danger: boolean | undefined,
+  cancel: () => void,
+): TemplateResult =>
+  html`<div class="row">
+    <button class="press main ${danger ? "danger" : ""}" ?disabled=${busy}>${press}</button>
+    <button class="press" type="button" ?autofocus=${danger ?? false} @click=${cancel}>
+      Cancel
+    </button>
+  </div>`;

@@ -175,3 +175,21 @@ export function field(form: HTMLFormElement, name: string): string {
   const value = String(new FormData(form).get(name) ?? "");
   return name.includes("password") ? value : value.trim();
 }
+
+/** A name that is part of addresses. */
+export const nameInput = (name: string, label: string, value: string, hint = ""): TemplateResult =>
+  html`<label
+    >${label}
+    <input
+      name=${name}
+      required
+      maxlength="64"
+      pattern="[A-Za-z0-9][A-Za-z0-9._\\-]*"
+      title="Letters, digits, dots, hyphens or underscores"
+      autocapitalize="none"
+      autocomplete="off"
+      spellcheck="false"
+      .value=${value}
+    />
+    ${hint ? html`<span class="hint">${hint}</span>` : nothing}
+  </label>`;

@@ -1,6 +1,7 @@
-/** Styles of pages that show one of several things at a time, and tell what was done. */
+/** Pages that show one of several things at a time. */
 
-import { css } from "lit";
+import { type CSSResultGroup, css, html, type TemplateResult } from "lit";
+import { wideHeading } from "./headings";
 
 export const tabStyles = css`
   .tabs {
@@ -26,38 +27,14 @@ export const tabStyles = css`
   }
 `;
 
-export const toastStyles = css`
-  .toast {
-    position: fixed;
-    z-index: 6;
-    left: 50%;
-    bottom: 1.5rem;
-    max-width: calc(100vw - 2rem);
-    margin: 0;
-    padding: 0.75rem 1.2rem;
-    border-radius: 12px;
-    background: var(--ink);
-    color: var(--surface);
-    font-size: 0.92rem;
-    font-weight: 550;
-    box-shadow: var(--shadow);
-    transform: translateX(-50%);
-  }
-`;
-
 /** Of wide pages whose head is a name and tabs. */
-export const tabbedPageStyles = css`
+export const tabbedPageStyles: CSSResultGroup = [
+  wideHeading,
+  css`
   :host {
     --frame: 84rem;
     display: block;
     padding-bottom: 4rem;
-  }
-  h1 {
-    margin: 0.3rem 0 0;
-    font-size: clamp(1.5rem, 3vw, 1.9rem);
-    font-weight: 680;
-    letter-spacing: -0.025em;
-    line-height: 1.15;
   }
   .top {
     display: flex;
@@ -79,4 +56,18 @@ export const tabbedPageStyles = css`
       padding: 0 0.5rem;
     }
   }
-`;
+`,
+];
+
+/** The things a page can show, each with its name; one of them is shown. */
+export const tabs = <T extends string>(
+  all: readonly (readonly [T, string])[],
+  shown: T,
+  show: (tab: T) => void,
+): TemplateResult =>
+  html`<div class="tabs" role="group" aria-label="What is shown">
+    ${all.map(
+      ([tab, name]) =>
+        html`<button aria-pressed=${shown === tab} @click=${() => show(tab)}>${name}</button>`,
+    )}
+  </div>`;

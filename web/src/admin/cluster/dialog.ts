@@ -16,9 +16,9 @@ import {
   type UnitView,
 } from "../../api/cluster";
 import "../../ui/copy-line";
-import { dialogs } from "../../ui/dialog";
+import { choice, dialogs } from "../../ui/dialog";
 import { count } from "../../ui/format";
-import { field, forms, wrong } from "../../ui/forms";
+import { field, forms, nameInput, wrong } from "../../ui/forms";
 import { shared } from "../../ui/shared";
 import { reason } from "../reason";
 
@@ -186,19 +186,7 @@ export class ClusterDialog extends LitElement {
     return html`<form @submit=${this.submit}>
       <p>${words.text}</p>
       ${this.fields()} ${wrong(this.trouble)}
-      <div class="row">
-        <button class="press main ${words.danger ? "danger" : ""}" ?disabled=${this.busy}>
-          ${words.press}
-        </button>
-        <button
-          class="press"
-          type="button"
-          ?autofocus=${words.danger ?? false}
-          @click=${() => this.dialog.close()}
-        >
-          Cancel
-        </button>
-      </div>
+      ${choice(words.press, this.busy, words.danger, () => this.dialog.close())}
     </form>`;
   }
 
@@ -214,19 +202,7 @@ export class ClusterDialog extends LitElement {
     const { ask } = this;
     switch (ask.kind) {
       case "create":
-        return html`<label
-            >Name, part of its addresses
-            <input
-              name="name"
-              required
-              maxlength="64"
-              pattern="[A-Za-z0-9][A-Za-z0-9._\\-]*"
-              title="Letters, digits, dots, hyphens or underscores"
-              autocapitalize="none"
-              autocomplete="off"
-              spellcheck="false"
-            />
-          </label>
+        return html`${nameInput("name", "Name, part of its addresses", "")}
           <label>Title <input name="title" maxlength="100" placeholder="The name" autocomplete="off" /></label>`;
       case "extend":
         return html`${this.number(MAX_GROUPS)}

@@ -115,21 +115,3 @@ export abstract class Detail extends LitElement {
     </div>`;
   }
 }
-
-/** A field whose name stays once it is given. */
-export const nameField = (value: string, hint: string): TemplateResult =>
-  html`<label
-    >Name
-    <input
-      name="name"
-      required
-      maxlength="64"
-      pattern="[A-Za-z0-9][A-Za-z0-9._\\-]*"
-      title="Letters, digits, dots, hyphens or underscores"
-      autocapitalize="none"
-      autocomplete="off"
-      spellcheck="false"
-      .value=${value}
-    />
-    <span class="hint">${hint}</span>
-  </label>`;

@@ -11,8 +11,8 @@ import {
   type ServerValues,
 } from "../../api/contents";
 import { bitrate, count, duration, milliseconds, secondsSince } from "../../ui/format";
-import { field } from "../../ui/forms";
-import { Detail, nameField } from "./detail";
+import { field, nameInput } from "../../ui/forms";
+import { Detail } from "./detail";
 import { probeLine, readProbes, STANDINGS, standing } from "./model";
 
 /** One server, or a new one. */
@@ -118,7 +118,7 @@ export class ServerDetail extends Detail {
   private form(server: Server | null): TemplateResult {
     const probes = server ? server.probes.map(probeLine).join("\n") : "icmp@10";
     return html`<form @submit=${(event: SubmitEvent) => void this.submit(event, server)}>
-      ${nameField(server?.name ?? "", "How you call it.")}
+      ${nameInput("name", "Name", server?.name ?? "", "How you call it.")}
       <label
         >Host
         <input

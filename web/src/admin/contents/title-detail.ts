@@ -19,8 +19,8 @@ import {
 } from "../../api/contents";
 import "../../ui/copy-line";
 import { bitrate, bytes, clock, count } from "../../ui/format";
-import { field } from "../../ui/forms";
-import { Detail, nameField } from "./detail";
+import { field, nameInput } from "../../ui/forms";
+import { Detail } from "./detail";
 import { FORMATS, list, readDuration, STANDINGS, standing, TITLE_STANDINGS } from "./model";
 
 /** One title with its copies, or a new one. */
@@ -192,7 +192,7 @@ export class TitleDetail extends Detail {
 
   private form(entry: Title | null): TemplateResult {
     return html`<form @submit=${(event: SubmitEvent) => void this.submit(event, entry)}>
-      ${nameField(entry?.name ?? "", "Part of its address: /go/NAME.")}
+      ${nameInput("name", "Name", entry?.name ?? "", "Part of its address: /go/NAME.")}
       <label>Title <input name="title" maxlength="200" .value=${entry?.title ?? ""} /></label>
       <label
         >Description

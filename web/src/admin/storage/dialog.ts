@@ -12,19 +12,12 @@ import {
   removeVolume,
   replaceDisk,
 } from "../../api/storage";
-import { dialogs } from "../../ui/dialog";
-import { field, forms, wrong } from "../../ui/forms";
+import { choice, dialogs } from "../../ui/dialog";
+import { field, forms, nameInput, wrong } from "../../ui/forms";
 import { shared } from "../../ui/shared";
 import { reason } from "../reason";
 import { type Ask, forceWords, wordsOf } from "./asks";
-import {
-  diskFields,
-  nameInput,
-  protectionFields,
-  readDisks,
-  readVolume,
-  volumeSelect,
-} from "./fields";
+import { diskFields, protectionFields, readDisks, readVolume, volumeSelect } from "./fields";
 import { readAmount } from "./model";
 
 const MB = 1e6;
@@ -143,19 +136,7 @@ export class StorageDialog extends LitElement {
         <datalist id="nodes">${this.nodes.map((name) => html`<option value=${name}></option>`)}</datalist>
         ${wrong(this.trouble)}
         ${this.busy ? html`<p class="hint" role="status">${this.wait()}</p>` : nothing}
-        <div class="row">
-          <button class="press main ${words.danger ? "danger" : ""}" ?disabled=${this.busy}>
-            ${force ? "It is gone: remove it" : words.press}
-          </button>
-          <button
-            class="press"
-            type="button"
-            ?autofocus=${words.danger ?? false}
-            @click=${() => this.dialog.close()}
-          >
-            Cancel
-          </button>
-        </div>
+        ${choice(force ? "It is gone: remove it" : words.press, this.busy, words.danger, () => this.dialog.close())}
       </form>
     </dialog>`;
   }

@@ -122,24 +122,6 @@ export function readVolume(form: HTMLFormElement): VolumeNew | string {
   return { name: field(form, "name"), data, parity, disks };
 }
 
-/** Name of something new. */
-export const nameInput = (name: string, label: string, value: string, hint = ""): TemplateResult =>
-  html`<label
-    >${label}
-    <input
-      name=${name}
-      required
-      maxlength="64"
-      pattern="[A-Za-z0-9][A-Za-z0-9._\\-]*"
-      title="Letters, digits, dots, hyphens or underscores"
-      autocapitalize="none"
-      autocomplete="off"
-      spellcheck="false"
-      .value=${value}
-    />
-    ${hint ? html`<span class="hint">${hint}</span>` : ""}
-  </label>`;
-
 /** Which volume; nothing to choose where there is one or none. */
 export const volumeSelect = (volumes: readonly string[]): TemplateResult | string =>
   volumes.length < 2
