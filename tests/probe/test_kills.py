@@ -37,6 +37,8 @@ SECONDS, MOVE = 40, 4_000_000
 PATIENCE = 120.0
 #: Seconds after which a change that moves nothing more has ended, or will not go further.
 STILL = 4.0
+#: Seconds after a start until nothing is left of an import that the kill ended.
+SOON = 15.0
 #: Seconds of pictures that a kill may cost a recording (docs/operate/storage.md).
 LACKING = 1.0
 RATE = 25
@@ -105,6 +107,14 @@ class Site:
             if str(disk) not in (but, self.other):
                 found |= {str(one) for one in (disk / "blocks").rglob("*-0?")}
         return found
+
+    def others(self) -> int:
+        """Blocks on the disk of ``other``."""
+        return sum(1 for _ in Path(self.other, "blocks").rglob("*-0?"))
+
+    def others_are(self, count: int) -> bool:
+        """Whether it has so many."""
+        return self.others() == count
 
     def held(self, volume: str) -> int:
         return sum(one["blocks"] or 0 for one in self.volume(volume)["disks"])
@@ -313,18 +323,45 @@ def test_a_film_is_imported_whole_or_not_at_all(site: Site) -> None:
     took = time.monotonic() - begun
     assert site.digest("other") == site.sum
     site.ask("DELETE", "/titles/other")
+    until("it is erased", lambda: site.others_are(0), PATIENCE)
+    whole = 0
     for number, part in enumerate(moments(max(1, KILLS // 5), turn)):
         name = f"other{number}"
         killed(site, functools.partial(site.send, name, "other"), after(part * took))
         there = name in site.titles()
         print(f"import: killed after {part * took:.2f} of {took:.2f} s, {'there' * there}")
         if not there:
+            until("nothing stays of it", functools.partial(site.others_are, whole), SOON)
             site.send(name, "other")
             site.whole_title(name)
         assert site.titles()[name]["volume"] == "other"
         assert site.digest(name) == site.sum
         site.verified(name)
+        whole = site.others()
     assert site.digest("film") == site.sum
+
+
+def test_a_disk_leaves_though_an_import_into_its_volume_was_killed(site: Site) -> None:
+    turn = random.Random(SEED + 3)
+    for number in range(max(1, KILLS // 10)):
+        leaving = Change(site, "remove", turn)
+        come = len(site.files("")) + turn.randint(4, site.blocks // 2)
+        killed(
+            site,
+            functools.partial(site.send, f"half{number}", "films"),
+            lambda come=come: len(site.files("")) >= come,  # type: ignore[misc]
+        )
+        if f"half{number}" in site.titles():
+            pytest.fail("it was imported before the kill")
+        begun = time.monotonic()
+        leaving.order()
+        leaving.check()
+        print(
+            f"import killed with half its blocks, disk gone after {time.monotonic() - begun:.1f} s"
+        )
+        more = Change(site, "add", turn)
+        more.order()
+        more.check()
 
 
 def frames(url: str, *options: str) -> list[str]:

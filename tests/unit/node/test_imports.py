@@ -27,6 +27,9 @@ class Writer:
         self.blocks = 0
         self.manifest: Manifest | None = None
 
+    async def claim(self) -> None:
+        assert self.blocks == 0
+
     async def put(self, block: bytes) -> None:
         self.blocks += 1
 

@@ -13,6 +13,7 @@ from heliograph.node.storage.disks import LocalDisks
 from heliograph.storage.sharing import SharedBlocks
 from heliograph.storage.values import BlockKey, DiskId
 from heliograph.storage.volume import encoding
+from heliograph.storage.volume.claims import Claims
 from heliograph.storage.volume.progress import Event, Lost
 from heliograph.storage.volume.reconciler import Reconciler
 from heliograph.storage.volume.state import VolumeState
@@ -35,6 +36,7 @@ class Holding:
         disks: LocalDisks,
         peers: Peers,
         blocks: SharedBlocks,
+        claims: Claims,
         refresh: Callable[[], Awaitable[VolumeState]],
         told: Callable[[str, Event], None],
     ) -> None:
@@ -44,7 +46,9 @@ class Holding:
         self._disks = disks
         self._told = told
         self.local = LocalStore(node, disks.of(state.name).values())
-        self.volume = Volume(node, state, self.local, peers, refresh=refresh, shared=blocks)
+        self.volume = Volume(
+            node, state, self.local, peers, refresh=refresh, shared=blocks, claims=claims
+        )
         self.reconciler: Reconciler | None = None
         """None: none of its disks is here."""
         self.followed = state.version

@@ -17,6 +17,7 @@ from heliograph.model.errors import ConflictError
 from heliograph.node.periodic import Periodic
 from heliograph.node.storage.disks import LocalDisks
 from heliograph.node.storage.peers import Connected
+from heliograph.node.storage.runs import Runs
 from heliograph.node.storage.states import States
 from heliograph.storage.sharing import SharedBlocks
 from heliograph.storage.volume.progress import Event, Settled
@@ -62,6 +63,7 @@ class Holdings:
         self.all: dict[str, Holding] = {}
         """By name of the volume."""
         self.states = States(bus, volumes, self._told)
+        self._runs = Runs(bus)
         self._here: dict[str, Announcement] = {}
         self._done: dict[str, int] = {}
         self._updates: dict[str, asyncio.Task[None]] = {}
@@ -69,6 +71,7 @@ class Holdings:
 
     async def start(self) -> None:
         """Begin with what the disks of this node know of their volumes."""
+        self._runs.start()
         for state in await self._disks.states():
             self.states.take(state)
         await self.states.start()
@@ -82,6 +85,7 @@ class Holdings:
         await self._looks.stop()
         for announcement in self._here.values():
             announcement.close()
+        self._runs.close()
 
     async def stop_following(self) -> None:
         """Stay with the states that are known."""
@@ -180,6 +184,7 @@ class Holdings:
             self._disks,
             self._connected.of(name),
             self._blocks,
+            self._runs.claims(),
             newest,
             self._happened,
         )

@@ -280,6 +280,7 @@ class Imports:
     async def _import(self, found: Import) -> None:
         volume = self._volume(found.volume)
         writer = volume.writer()
+        await writer.claim()
         options = ImportOptions(
             found.name,
             title=found.title or Path(found.file).stem or found.name,

@@ -15,7 +15,7 @@ from heliograph.model.errors import HelioError, NotFoundError
 from heliograph.model.nodes import NodeId
 from heliograph.node.periodic import Periodic
 from heliograph.storage.values import ObjectId
-from heliograph.storage.volume.heads import DELETED
+from heliograph.storage.volume.heads import DELETED, exists
 from heliograph.vod.encoding import decode_manifest
 from heliograph.vod.manifest import BlockSource, Manifest
 
@@ -163,7 +163,7 @@ class Shelf:
             erased |= {object for object, serial in serials.items() if serial & DELETED}
             known = True
             for object, serial in serials.items():
-                if serial & DELETED:
+                if not exists(serial):
                     continue
                 kept = self._objects.get(object)
                 if kept is not None and kept.serial >= serial:

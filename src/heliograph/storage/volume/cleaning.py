@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from heliograph.model.errors import HelioError, NotFoundError
+from heliograph.model.errors import HelioError, MalformedError, NotFoundError
 from heliograph.model.nodes import NodeId
 from heliograph.storage.errors import CorruptError
 from heliograph.storage.values import BlockKey, DiskId, ObjectId
+from heliograph.storage.volume.claims import CLAIMED, Claim
 from heliograph.storage.volume.filling import Catalogue, Filler, Known
 from heliograph.storage.volume.heads import DELETED
 from heliograph.storage.volume.planning import surplus
@@ -26,7 +27,8 @@ from heliograph.storage.volume.stores import Held
 from heliograph.storage.volume.volume import Volume
 from heliograph.storage.volume.work import Work
 
-#: Seconds for which nothing of an object without head has come to a disk: its writer is dead.
+#: Seconds for which nothing of an object without head has come to a disk: its writer is dead, of
+#: whom nothing else is known.
 ORPHAN_AGE = 3600.0
 #: Seconds for which it is remembered that an object was deleted, after its last block is gone.
 TOMBSTONE_AGE = 3600.0
@@ -52,7 +54,7 @@ class Cleaner:
     _tidy: dict[tuple[DiskId, ObjectId], int] = field(default_factory=dict)
     """By disk and object: the head's serial by which nothing was there too much."""
     _seen: dict[tuple[DiskId | None, ObjectId], _Seen] = field(default_factory=dict)
-    """Headless objects by disk, and tombstones; no more than there are objects on the disks."""
+    """Unfinished objects by disk, and tombstones; no more than there are objects on the disks."""
 
     def forget(self) -> None:
         """Look at every object again in the next pass."""
@@ -112,6 +114,10 @@ class Cleaner:
             else:
                 self.work.wait_for(f"object {object} is still being written")
             return
+        if serial == CLAIMED:
+            if not await self._given_up(disk, object):
+                await self._take_along(disk, object)
+            return
         if serial & DELETED:
             return
         known = await self.filler.known(object, serial)
@@ -130,6 +136,17 @@ class Cleaner:
                 return
             await self._push(disk, key)
 
+    async def _take_along(self, disk: DiskId, object: ObjectId) -> None:
+        """Bring what somebody is writing, and had put on a disk before that was to leave, to where
+        it is to be by now."""
+        local = self.volume.reach.local
+        assert local is not None
+        held = _Held(self.volume, object)
+        for key in await local.members(disk, object):
+            home = self.volume.reach.plan.home(key)
+            if home is not None and not await held.has(home.node, home.id, key):
+                await self._push(disk, key)
+
     async def _object(
         self,
         disk: DiskId,
@@ -145,6 +162,10 @@ class Cleaner:
             met.add((disk, object))
             if await self._orphaned(disk, object):
                 self.work.removed += await self._remove(disk, await local.members(disk, object))
+            return
+        if serial == CLAIMED:
+            met.add((disk, object))
+            await self._given_up(disk, object)
             return
         if self._tidy.get((disk, object)) == serial:
             return
@@ -213,6 +234,22 @@ class Cleaner:
         self.work.moved += 1
         return True
 
+    async def _given_up(self, disk: DiskId, object: ObjectId) -> bool:
+        """Remove an object that is only claimed, if nobody writes it any more; whether it was."""
+        volume = self.volume
+        try:
+            head = await volume.newest(object)
+            try:
+                dead = volume.reach.claims.dead(object, Claim.of(head))
+            except MalformedError:
+                dead = False
+            if head.serial != CLAIMED or not (dead or await self._orphaned(disk, object)):
+                return False
+            return await volume.disown(object)
+        except HelioError as error:
+            self.work.fault(error)
+            return False
+
     async def _orphaned(self, disk: DiskId, object: ObjectId) -> bool:
         """Whether nothing of an object without head has come for so long that nothing will."""
         listings, complete = await self.volume.reach.everywhere(lambda store: store.held(object))
@@ -226,7 +263,7 @@ class Cleaner:
         if not self._unchanged((disk, object), most, self.orphan_age):
             return False
         try:  # the catalogue is as old as this pass: there may be a head by now
-            await self.volume.head(object)
+            return (await self.volume.newest(object)).serial == CLAIMED
         except NotFoundError:
             return True
         except HelioError as error:

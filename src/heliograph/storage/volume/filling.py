@@ -13,7 +13,7 @@ from heliograph.model.errors import HelioError, NotFoundError
 from heliograph.storage.errors import LostError
 from heliograph.storage.values import BlockKey, DiskId, ObjectId
 from heliograph.storage.volume import heads
-from heliograph.storage.volume.heads import DELETED, Head
+from heliograph.storage.volume.heads import DELETED, Head, exists
 from heliograph.storage.volume.planning import Codes, data_members, lacking
 from heliograph.storage.volume.progress import Lost, Mended
 from heliograph.storage.volume.state import DiskEntry
@@ -47,7 +47,7 @@ class Catalogue:
     """The objects of the volume as they were listed at the beginning of a pass."""
 
     serials: dict[ObjectId, int]
-    """Of the newest heads, deleted objects' included."""
+    """Of the newest heads, those of deleted objects and claims included."""
     copies: dict[ObjectId, dict[DiskId, int]]
     """By object: serials of the heads by disk."""
     complete: bool
@@ -111,7 +111,7 @@ class Filler:
             del self._whole[gone]
         found = []
         for object, serial in catalogue.serials.items():
-            if serial & DELETED or self._whole.get(object) == (state.version, serial):
+            if not exists(serial) or self._whole.get(object) == (state.version, serial):
                 continue
             known = await self.known(object, serial)
             if known is None:
@@ -178,7 +178,7 @@ class Filler:
     async def _head(self, object: ObjectId, serial: int) -> tuple[int, bytes]:
         if serial & DELETED:
             return serial, heads.encode(Head(serial, 0, 0, False, b""))
-        head = await self.volume.head(object)
+        head = await self.volume.newest(object)
         return head.serial, heads.encode(head)
 
     def _mine(self) -> list[DiskEntry]:

@@ -7,6 +7,8 @@
     8  u64 blocks | u64 bytes of all blocks
    24  the document, opaque here
 
+A serial of 0 says no more than that somebody writes the object (``claims``).
+
 A deleted object leaves a head of this form without a document behind, whose serial is above all
 others (``DELETED``): a disk that was away must not bring the object back.
 """
@@ -47,9 +49,15 @@ class Head:
     """Its owner's; a title's manifest."""
 
     @property
-    def deleted(self) -> bool:
-        """Whether the object is no more."""
-        return bool(self.serial & DELETED)
+    def exists(self) -> bool:
+        """Whether it is of an object that has begun, and is not deleted."""
+        return exists(self.serial)
+
+
+def exists(serial: int) -> bool:
+    """Whether there is an object whose newest head has that serial: it has begun, and is not
+    deleted."""
+    return serial > 0 and not serial & DELETED
 
 
 def encode(head: Head) -> bytes:

@@ -13,6 +13,7 @@ import structlog
 from heliograph.model.errors import HelioError, UnreachableError
 from heliograph.model.nodes import NodeId
 from heliograph.storage.values import BlockKey, DiskId
+from heliograph.storage.volume.claims import Claims
 from heliograph.storage.volume.planning import Plan
 from heliograph.storage.volume.state import DiskEntry, VolumeState
 from heliograph.storage.volume.stores import LocalStore, Peers, Store
@@ -82,14 +83,19 @@ class Reach:
         local: LocalStore | None,
         peers: Peers,
         refresh: Callable[[], Awaitable[VolumeState]] | None = None,
+        claims: Claims | None = None,
     ) -> None:
-        """``local`` is None on a node without disks; ``refresh`` gives the newest state."""
+        """``local`` is None on a node without disks; ``refresh`` gives the newest state.
+
+        ``claims``: what this run of the node writes.
+        """
         self.node = node
         self.local = local
         self.peers = peers
         self.counters = Counters()
         self.state = state
         self.plan = Plan(state)
+        self.claims = claims or Claims(node)
         self._refresh = refresh
         self._asking = asyncio.Lock()
         self._asked = -math.inf

@@ -20,8 +20,9 @@ from heliograph.storage.errors import LostError
 from heliograph.storage.sharing import SharedBlocks
 from heliograph.storage.values import BlockKey, DiskId, ObjectId, check_object, new_object
 from heliograph.storage.volume import encoding, heads
+from heliograph.storage.volume.claims import CLAIMED, Claims
 from heliograph.storage.volume.fetching import GRACE, LEISURE, Fetcher
-from heliograph.storage.volume.heads import DELETED, Head
+from heliograph.storage.volume.heads import Head, exists
 from heliograph.storage.volume.planning import data_members
 from heliograph.storage.volume.reach import Counters, Reach
 from heliograph.storage.volume.state import VolumeState
@@ -57,6 +58,7 @@ class Volume:
         *,
         refresh: Callable[[], Awaitable[VolumeState]] | None = None,
         shared: SharedBlocks | None = None,
+        claims: Claims | None = None,
     ) -> None:
         """``local``: this node's disks, None where it has none.
 
@@ -64,8 +66,10 @@ class Volume:
 
         ``refresh`` gives the newest state from whoever keeps it; it is asked when what is known
         here turns out to be outdated.
+
+        ``claims``: what this run of the node writes; None: nobody knows of other runs.
         """
-        self.reach = Reach(node, state, local, peers, refresh)
+        self.reach = Reach(node, state, local, peers, refresh, claims)
         self.fetcher = Fetcher(self.reach)
         self.shared = SharedBlocks(0) if shared is None else shared
         """What ``source`` reads goes through it."""
@@ -104,8 +108,8 @@ class Volume:
         Blocks behind that head are removed. ``NotFoundError``: there is no such object;
         ``ConflictError``: it is finished.
         """
-        head = await self._newest(object, certain=True)
-        if head.deleted:
+        head = await self.newest(object, certain=True)
+        if not head.exists:
             raise NotFoundError(f"no object {object}", subject=object)
         if not head.open:
             raise ConflictError(f"object {object} is finished", subject=object)
@@ -148,11 +152,24 @@ class Volume:
 
         ``NotFoundError``: there is none.
         """
-        head = await self._newest(object)
-        if head.deleted:
+        head = await self.newest(object)
+        if not head.exists:
             raise NotFoundError(f"no object {object}", subject=object)
         await delete_head(self.reach, object, head.serial)
         await self.reach.everywhere(lambda store: store.forget(object))
+
+    async def disown(self, object: ObjectId) -> bool:
+        """Remove what a dead writer left of an object that it had claimed; False: it finished it.
+
+        ``UnreachableError``: not all nodes answered; ``NotFoundError``: there is no claim.
+        """
+        head = await self.newest(object, certain=True)
+        if head.exists:
+            return False
+        if head.serial == CLAIMED:
+            await delete_head(self.reach, object, CLAIMED)
+        await self.reach.everywhere(lambda store: store.forget(object))
+        return True
 
     # Reading
 
@@ -210,13 +227,16 @@ class Volume:
 
         ``UnreachableError``: no node that answered has one, and not all answered.
         """
-        head = await self._newest(object)
-        if head.deleted:
+        head = await self.newest(object)
+        if not head.exists:
             raise NotFoundError(f"no object {object}", subject=object)
         return head
 
-    async def _newest(self, object: ObjectId, certain: bool = False) -> Head:
-        """``certain``: ``UnreachableError`` unless all nodes answered."""
+    async def newest(self, object: ObjectId, certain: bool = False) -> Head:
+        """The same, also of what is only claimed, or deleted.
+
+        ``certain``: ``UnreachableError`` unless all nodes answered.
+        """
         check_object(object)
         answers, complete = await self.reach.everywhere(lambda store: store.head(object))
         found = max((one for one in answers if one is not None), default=None)
@@ -229,10 +249,10 @@ class Volume:
     async def objects(self) -> dict[ObjectId, int]:
         """All objects that nodes which answer know of, with the serials of their heads."""
         found, _ = await self.catalogue()
-        return {one: serial for one, serial in found.items() if not serial & DELETED}
+        return {one: serial for one, serial in found.items() if exists(serial)}
 
     async def catalogue(self) -> tuple[dict[ObjectId, int], bool]:
-        """The same with deleted ones, and whether every disk was asked."""
+        """The same with deleted ones and claims, and whether every disk was asked."""
         listings, complete = await self.reach.everywhere(lambda store: store.heads())
         return newest_serials(listings), complete and all(one.complete for one in listings)
 

@@ -24,6 +24,7 @@ from heliograph.model.errors import (
 from heliograph.storage.parity import encode
 from heliograph.storage.values import BlockKey, ObjectId
 from heliograph.storage.volume import heads
+from heliograph.storage.volume.claims import CLAIMED
 from heliograph.storage.volume.heads import DELETED, Head
 from heliograph.storage.volume.reach import Reach, limited
 
@@ -60,6 +61,7 @@ class Writer:
         self._group: _Group | None = None
         self._running: list[_Group] = []
         self._protected = self.blocks
+        self._claimed = False
 
     @property
     def protected(self) -> int:
@@ -73,6 +75,19 @@ class Writer:
             self._group = _Group((self.blocks - len(payloads)) // scheme.data)
             self._group.payloads = payloads
             self._protected = self.blocks - len(payloads)
+
+    async def claim(self) -> None:
+        """Say, before the first block, who writes: what comes is removed as soon as this run of the
+        node is known to have ended. ``ResourceError``: that could not be written."""
+        self._check_open()
+        self._claimed = True
+        claims = self._reach.claims
+        claims.writing.add(self.object)
+        try:
+            await put_head(self._reach, self.object, CLAIMED, heads.encode(claims.own.head()))
+        except BaseException:  # some disk may have it: it is taken for a dead writer's from now on
+            self._end()
+            raise
 
     async def put(self, payload: bytes) -> None:
         """Take the next block; waits while two groups are under way.
@@ -115,20 +130,24 @@ class Writer:
             self._close_group(self._group)
         await self._settle()
         await self._put_head(document, growing=False)
-        self.closed = True
+        self._end()
 
     async def abort(self) -> None:
         """Stop, and remove what was written of an object that has no head yet."""
         if self.closed:
             return
-        self.closed = True
+        self._end()
         groups = [*self._running, *([self._group] if self._group else [])]
         await asyncio.gather(*(group.end() for group in groups))
         if not self.serial:
-            if self._tried:
+            if self._tried or self._claimed:
                 with contextlib.suppress(HelioError):  # reconcilers make up for it
                     await delete_head(self._reach, self.object, self._tried)
             await self._reach.everywhere(lambda store: store.forget(self.object))
+
+    def _end(self) -> None:
+        self.closed = True
+        self._reach.claims.writing.discard(self.object)
 
     def _close_group(self, group: _Group) -> None:
         group.start(self._protect(group))

@@ -14,6 +14,7 @@ from heliograph.storage.disks.disk import Block, Disk
 from heliograph.storage.reading import DiskReader
 from heliograph.storage.values import BlockKey, Code, DiskId, ObjectId, Scheme
 from heliograph.storage.volume import changes, encoding
+from heliograph.storage.volume.claims import Claim, Claims
 from heliograph.storage.volume.planning import Plan
 from heliograph.storage.volume.progress import Event
 from heliograph.storage.volume.reconciler import Reconciler
@@ -52,7 +53,9 @@ class Node:
     def start(self) -> None:
         """With the disks that it has, and the newest state that is on them or given."""
         self.store = LocalStore(self.id, self.readers.values())
-        self.volume = Volume(self.id, self.cluster.state, self.store, self.cluster.peers(self.id))
+        peers = self.cluster.peers(self.id)
+        self.claims = Claims(self.id, ended=self._ended)
+        self.volume = Volume(self.id, self.cluster.state, self.store, peers, claims=self.claims)
         self.reconciler = Reconciler(
             self.volume,
             listener=self.events.append,
@@ -61,6 +64,10 @@ class Node:
             orphan_age=100.0,
             tombstone_age=100.0,
         )
+
+    def _ended(self, claim: Claim) -> bool:
+        node = self.cluster.nodes[claim.node]
+        return node.claims.run != claim.run or not node.up
 
     def attach(self, disk: Disk) -> None:
         """Another disk, from now on."""

@@ -129,7 +129,7 @@ def test_an_unknown_policy_is_refused() -> None:
 def test_a_head_is_read_as_it_was_written() -> None:
     head = Head(7, 3, 999, True, b"manifest")
     assert heads.decode(7, heads.encode(head)) == head
-    assert not head.deleted
+    assert head.exists
     for data in (b"", b"HGVH" + bytes(20), b"HGVH\x02" + bytes(30), b"HGVH\x01\x02" + bytes(30)):
         with pytest.raises(MalformedError):
             heads.decode(1, data)

@@ -1,0 +1,61 @@
+"""When a start of a node counts as ended, with all that it was writing."""
+
+from __future__ import annotations
+
+import asyncio
+
+from heliograph.bus import Bus
+from heliograph.bus.memory import MemoryNetwork
+from heliograph.model.nodes import NodeId
+from heliograph.node.storage.runs import GONE, RUN, Runs
+from heliograph.storage.values import new_object
+
+
+async def seen(bus: Bus, count: int) -> None:
+    """Wait until a node sees so many runs."""
+    news = asyncio.Event()
+    with bus.watch(RUN, lambda event: news.set()):
+        async with asyncio.timeout(5):
+            while len(bus.present(RUN)) != count:
+                news.clear()
+                await news.wait()
+
+
+async def test_a_run_has_ended_when_its_node_shows_another_or_none_for_long() -> None:
+    network = MemoryNetwork()
+    now = 0.0
+    here = Runs(await network.bus(NodeId("a" * 16)), lambda: now)
+    there = Runs(await network.bus(NodeId("b" * 16)))
+    bus = here._bus
+    here.start()
+    there.start()
+    await seen(bus, 2)
+    claim = there.claims().own
+    assert not here.ended(claim)
+    there.close()
+    await seen(bus, 1)
+    assert not here.ended(claim)  # a short cut looks like this, too
+    now += GONE - 1
+    assert not here.ended(claim)
+    there.start()
+    await seen(bus, 2)
+    assert not here.ended(claim)
+    there.close()
+    await seen(bus, 1)
+    assert not here.ended(claim)  # counted anew
+    now += GONE
+    assert here.ended(claim)
+    again = Runs(there._bus)
+    again.start()
+    await seen(bus, 2)
+    assert again.run != there.run
+    assert Runs(bus, lambda: now).ended(claim)  # at once, whoever asks
+
+
+async def test_what_this_run_does_not_write_nobody_writes() -> None:
+    runs = Runs(await MemoryNetwork().bus(NodeId("a" * 16)))
+    claims, object = runs.claims(), new_object()
+    assert claims.dead(object, claims.own)
+    claims.writing.add(object)
+    assert not claims.dead(object, claims.own)
+    assert claims.dead(object, Runs(runs._bus).claims().own)  # of the start before this one
