@@ -28,7 +28,7 @@ OPTIONS = RecordOptions("film", object=ObjectId("0" * 32), block=4096)
 _folder = tempfile.TemporaryDirectory()
 atexit.register(_folder.cleanup)
 _recorder = Recorder.begin(OPTIONS, TRACKS, 0.0)
-_journal = Journal.create(Path(_folder.name), _recorder.base, OPTIONS.block)
+_journal = Journal.create(Path(_folder.name), _recorder.base, OPTIONS.block, OPTIONS.volume)
 _journal.begin(State(0, 0, 0, _recorder.written))
 _journal.close()
 _units = _journal.path / "00000000.units"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -90,17 +89,14 @@ class Recordings:
         root: Path,
         channels: Channels,
         volume: Callable[[str], Volume],
-        volumes: Callable[[], list[str]],
         taken: Callable[[str], bool],
         wrote: Callable[[str], None],
     ) -> None:
-        """``root``: where journals are kept. ``volume`` gives a volume by its name, ``volumes``
-        all their names; ``taken`` says whether there is a title of a name; ``wrote`` is told the
-        volume with a title that grew."""
+        """``root``: where journals are kept. ``volume`` gives a volume by its name; ``taken`` says
+        whether there is a title of a name; ``wrote`` is told the volume with a title that grew."""
         self._root = root
         self._channels = channels
         self._volume = volume
-        self._volumes = volumes
         self._taken = taken
         self._wrote = wrote
         self._all: dict[str, _Entry] = {}
@@ -141,6 +137,7 @@ class Recordings:
             title=title or found.options.title or channel,
             source=f"{RECORDED if found.open_to_all else GUARDED}{channel}",
             block=writes.state.scheme.block,
+            volume=writes.state.name,
             max_seconds=max_seconds,
             max_bytes=max_bytes,
         )
@@ -237,22 +234,18 @@ class Recordings:
         from heliograph.storage.volume.writing import GrowingWriter
 
         replay = await asyncio.to_thread(journal.replay)
-        object = replay.title.object
-        for name in self._volumes():
-            volume = self._volume(name)
-            with contextlib.suppress(NotFoundError):
-                head = await volume.head(object)
-                try:
-                    writer = await volume.reopen(object)
-                except ConflictError:  # it was finished; only the journal was left
-                    await asyncio.to_thread(journal.delete)
-                    return
-                manifest = await asyncio.to_thread(decode_manifest, head.document)
-                break
-        else:
-            volume, manifest = self._volume(""), None
+        object, name = replay.title.object, replay.volume
+        volume = self._volume(name)
+        manifest = None
+        try:
+            head = await volume.head(object)
+            writer = await volume.reopen(object)
+            manifest = await asyncio.to_thread(decode_manifest, head.document)
+        except ConflictError:  # it was finished; only the journal was left
+            await asyncio.to_thread(journal.delete)
+            return
+        except NotFoundError:  # killed before its first head
             writer = volume.writer(object)
-        name = volume.state.name
         sink = _Sink(GrowingWriter(writer), lambda: self._wrote(name))
         recording = await Recording.recover(journal, sink, manifest)
         entry = _Entry(replay.title.name, replay.title.source, name, recording=recording)

@@ -328,7 +328,6 @@ class Storage:
             self._state_dir / "recordings",
             channels,
             self.volume,
-            lambda: [*self.holdings],
             lambda name: self.shelf.find(name) is not None,
             self._wrote,
         )

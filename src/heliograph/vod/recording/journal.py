@@ -6,8 +6,9 @@ A recording's journal is a directory named after its object: ``title`` says what
 of the writer of blocks; the same units make the same blocks again. Once the volume's manifest has
 a block, the files before the next one are deleted.
 
-``title``: JSON in one line, the manifest without blocks behind it. Units: ``HGJ1``, a header, then
-records of length, CRC-32, and body. Numbers are big endian. A record that is torn ends the file.
+``title``: JSON in one line (bytes of a block, the volume), the manifest without blocks behind it.
+Units: ``HGJ1``, a header, then records of length, CRC-32, and body. Numbers are big endian. A
+record that is torn ends the file.
 """
 
 from __future__ import annotations
@@ -65,10 +66,12 @@ class Journal:
         self._full: list[int] = []  # descriptors of files that get no more, and are not synced
 
     @classmethod
-    def create(cls, root: Path, title: Manifest, block: int) -> Journal:
-        """Begin one; ``title`` without blocks."""
+    def create(cls, root: Path, title: Manifest, block: int, volume: str) -> Journal:
+        """Begin one; ``title`` without blocks, which go to ``volume``."""
         journal = cls(root / title.object)
-        head = json.dumps({"block": block}).encode() + b"\n" + encode_manifest(title)
+        head = (
+            json.dumps({"block": block, "volume": volume}).encode() + b"\n" + encode_manifest(title)
+        )
         with _disk(journal.path):
             journal.path.mkdir(parents=True)
             temporary = journal.path / ".title"
@@ -150,11 +153,14 @@ class Journal:
             )
         line, _, rest = data.partition(b"\n")
         try:
-            block = json.loads(line)["block"]
+            fields = json.loads(line)
+            block, volume = fields["block"], fields["volume"]
         except (ValueError, KeyError, TypeError) as error:
             raise MalformedError("journal", "its title is not readable") from error
         if type(block) is not int or not 4096 <= block <= MAX_BLOCK:
             raise MalformedError("journal", "blocks of a size that cannot be")
+        if not isinstance(volume, str):
+            raise MalformedError("journal", "a volume that cannot be")
         title = decode_manifest(rest)
         tracks = len(title.tracks)
         state = None
@@ -165,7 +171,7 @@ class Journal:
             else:
                 state = head[0]
         self.bytes = sum((self.path / f"{one:08}.units").stat().st_size for one in self._files)
-        return Replay(title, block, state, self._units(tracks))
+        return Replay(title, block, volume, state, self._units(tracks))
 
     def _read(self, number: int, limit: int = MAX_FILE) -> bytes:
         with _disk(self.path), (self.path / f"{number:08}.units").open("rb") as file:

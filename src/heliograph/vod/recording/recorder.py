@@ -74,6 +74,8 @@ class Replay(NamedTuple):
     """What is recorded, without blocks."""
     block: int
     """Bytes of a block, at most."""
+    volume: str
+    """Where it goes."""
     state: State | None
     """Before the first unit; None where there is none."""
     units: Iterator[RecordedUnit | State]

@@ -94,7 +94,9 @@ class Recording:
         """Begin to record ``tracks`` (``recordable``'s); the journal is under ``root``."""
         made = time.time() if created is None else created
         recorder = Recorder.begin(options, tracks, made)
-        journal = await asyncio.to_thread(Journal.create, root, recorder.base, options.block)
+        journal = await asyncio.to_thread(
+            Journal.create, root, recorder.base, options.block, options.volume
+        )
         return cls(
             recorder,
             Timeline(tracks),

@@ -50,6 +50,8 @@ class RecordOptions:
     object: ObjectId = field(default_factory=new_object)
     block: int = DEFAULT_BLOCK
     """Bytes of a block, at most, as the volume's scheme has it."""
+    volume: str = ""
+    """Where it goes: the journal says so to whoever finishes it."""
     max_seconds: float = 0.0
     """Of media; 0: no limit."""
     max_bytes: int = 0
