@@ -557,3 +557,37 @@ def test_a_node_that_stopped_short_sends_what_is_left_before_it_goes_on(
     harness.event(SenderEnded, sender=sender)
     totals = [struct.unpack_from("!I", packet, 17)[0] for packet in packets]
     assert totals == [*range(len(TITLE))]
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_packets_of_a_node_go_ahead_where_there_is_room(
+    harness: Harness, viewer: Viewer, room: bool
+) -> None:
+    plane = harness.plane
+    plane.limit_ahead(100_000_000 if room else 0)
+    sender = plane.open_sender(TRACKS, node=(3, 1), ahead_us=2_000_000)
+    endpoint = plane.bind_udp("127.0.0.1", 0)[0]
+    plane.sender_to_udp(sender, endpoint, viewer.to())
+    for one in BLOCKS:
+        plane.sender_feed(sender, one)
+    plane.sender_end(sender)
+    begin = plane.monotonic_us() + 50_000
+    plane.sender_start(sender, 0, at_us=begin)
+    ahead: list[tuple[float, float]] = []  # by how much, and when since the start; s
+
+    def all_came() -> bool:
+        viewer.receive()
+        at = (plane.monotonic_us() - begin) / 1e6
+        for packet in viewer.packets[len(ahead) :]:
+            due = TITLE[struct.unpack_from("!I", packet, 17)[0]].due_us / 1e6
+            ahead.append((due - at, at))
+        return len(viewer.packets) >= len(TITLE)
+
+    harness.until(all_came)
+    totals = [struct.unpack_from("!I", packet, 17)[0] for packet in viewer.packets]
+    assert totals == [*range(len(TITLE))]
+    assert [struct.unpack_from("!I", packet, 23)[0] for packet in viewer.packets] == totals
+    assert all(by <= max(at, 0.0) / 2 + 0.003 for by, at in ahead)  # half as fast again, no faster
+    assert (max(by for by, _ in ahead) > 0.05) is room
+    harness.event(SenderEnded, sender=sender)
+    assert (plane.monotonic_us() - begin) >= LENGTH_US  # it is over by the clock

@@ -295,7 +295,7 @@ impl Plane {
     }
 
     #[pyo3(signature = (tracks, *, cname = "", low_us = 3_000_000, max_bytes = 32 << 20,
-                        node = None, keep_us = 2_000_000))]
+                        node = None, keep_us = 2_000_000, ahead_us = 0))]
     fn open_sender(
         &self,
         tracks: Vec<sender::Spec>,
@@ -304,8 +304,16 @@ impl Plane {
         max_bytes: usize,
         node: Option<(u16, u8)>,
         keep_us: u64,
+        ahead_us: u64,
     ) -> PyResult<Id> {
-        sender::open(&self.0, tracks, cname, low_us, max_bytes, node, keep_us)
+        let plane = &self.0;
+        sender::open(
+            plane, tracks, cname, low_us, max_bytes, node, keep_us, ahead_us,
+        )
+    }
+
+    fn limit_ahead(&self, bits: u64) {
+        self.0.limit_ahead(bits);
     }
 
     fn sender_to_udp(

@@ -10,6 +10,10 @@ const NOW: u64 = 1_000_000_000;
 const KEEP: u64 = 500_000;
 
 fn node(number: u16) -> Sender {
+    node_ahead(number, 0)
+}
+
+fn node_ahead(number: u16, ahead_us: u64) -> Sender {
     let track = |track, clock_rate| TrackSpec {
         track,
         ssrc: 7 + u32::from(track),
@@ -22,6 +26,7 @@ fn node(number: u16) -> Sender {
         number,
         extension: 14,
         keep_us: KEEP,
+        ahead_us,
     };
     let tracks = [track(0, 90_000), track(1, 48_000)];
     let mut sender = Sender::new(&tracks, "", 3_000_000, 1 << 20, Some(node)).unwrap();
@@ -231,4 +236,76 @@ fn what_a_node_stopped_short_of_is_sent_when_it_goes_on() {
     );
     let count = u32::from_be_bytes(title(0, END)[8..12].try_into().unwrap());
     assert_eq!(all.last(), Some(&(count - 1)));
+}
+
+/// Sends ahead whenever it may, in steps of a millisecond: when each packet went, and when it was due.
+fn sent_ahead(sender: &mut Sender, from: u64, until: u64) -> Vec<(u64, u64)> {
+    let mut went = Vec::new();
+    for now in (from..until).step_by(1_000) {
+        let mut batch = Batch::default();
+        sender.take(now, usize::MAX, &mut batch);
+        went.extend((0..batch.len()).map(|_| (now, now)));
+        while let Some((due, opens)) = sender.ahead()
+            && opens <= now
+        {
+            batch.clear();
+            sender.take_ahead(now, &mut batch);
+            assert!(batch.len() > 0);
+            went.extend((0..batch.len()).map(|_| (now, due)));
+        }
+    }
+    went
+}
+
+#[test]
+fn it_gets_ahead_by_half_and_no_further_than_allowed() {
+    let mut sender = node_ahead(1, 100_000);
+    for n in 0..10 {
+        let block = Block::parse(Box::new(title(n * END, END))).unwrap();
+        sender.feed(block).unwrap();
+    }
+    sender.start(&play(0, NOW), NOW).unwrap();
+    let went = sent_ahead(&mut sender, NOW, NOW + 2 * END);
+    let lead = |(at, due): &(u64, u64)| due - at;
+    for one in &went {
+        assert!(lead(one) <= ((one.0 - NOW) / 2).min(100_000));
+    }
+    let later = went.iter().filter(|one| one.0 > NOW + 300_000);
+    assert!(later.clone().count() > 50);
+    assert!(later.map(lead).all(|lead| lead > 98_000));
+    assert_eq!(sender.counters.late_max_us, 0);
+}
+
+#[test]
+fn what_waited_until_it_was_due_has_to_get_ahead_anew() {
+    let mut sender = node_ahead(1, 200_000);
+    for n in 0..10 {
+        let block = Block::parse(Box::new(title(n * END, END))).unwrap();
+        sender.feed(block).unwrap();
+    }
+    sender.start(&play(0, NOW), NOW).unwrap();
+    sent_ahead(&mut sender, NOW, NOW + END);
+    // Nobody had room for it, for longer than it was ahead.
+    let dry = NOW + END + 500_000;
+    taken(&mut sender, dry);
+    let went = sent_ahead(&mut sender, dry + 1_000, dry + 200_000);
+    assert!(went.iter().all(|(at, due)| due - at <= (at - dry) / 2));
+    assert!(went.iter().any(|(at, due)| due - at > 50_000));
+}
+
+#[test]
+fn nothing_goes_ahead_unless_it_is_asked_for_and_plays() {
+    let mut sender = fed(1, 0);
+    sender.start(&play(0, NOW), NOW).unwrap();
+    taken(&mut sender, NOW);
+    assert_eq!(sender.ahead(), None);
+    let mut sender = node_ahead(1, 200_000);
+    let block = Block::parse(Box::new(title(0, END))).unwrap();
+    sender.feed(block).unwrap();
+    assert_eq!(sender.ahead(), None);
+    sender.start(&play(0, NOW + 50_000), NOW).unwrap();
+    taken(&mut sender, NOW);
+    assert_eq!(sender.ahead().map(|(_, opens)| opens), Some(NOW + 50_000)); // not before it begins
+    sender.pause(NOW + 60_000);
+    assert_eq!(sender.ahead(), None);
 }

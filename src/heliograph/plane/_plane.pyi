@@ -192,6 +192,7 @@ class Plane:
         max_bytes: int = ...,
         node: tuple[int, int] | None = None,
         keep_us: int = 2_000_000,
+        ahead_us: int = 0,
     ) -> int:
         """Open a sender for one viewer; idle until it has a destination, blocks and a start.
 
@@ -203,9 +204,14 @@ class Plane:
         ``node``: (node number 0–65535, id 1–14 of an RTP header extension): packets carry
         docs/wire/bipartite.md's extension, sequence numbers and timestamps are the session's
         plus the title's own, whatever is sent from elsewhere, the clock given by ``at_us`` never
-        slips, and packets are kept for ``keep_us`` for ``sender_resend``. ``ValueError``: a track
-        twice, or a value out of its range.
+        slips, and packets are kept for ``keep_us`` for ``sender_resend``. By UDP they may go
+        ``ahead_us`` before they are due, where ``limit_ahead`` leaves room: those of all senders
+        that are due first, and of one at most half as many again as are due. ``ValueError``: a
+        track twice, or a value out of its range.
         """
+    def limit_ahead(self, bits: int) -> None:
+        """Let all senders together send so many bits a second, all headers counted, while packets
+        go before they are due; 0, as at the start: none does. What is due is sent in any case."""
     def sender_to_udp(
         self, sender: int, endpoint: int, destinations: list[tuple[int, str, int, int]]
     ) -> None:

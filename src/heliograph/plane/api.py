@@ -100,7 +100,9 @@ class Senders(Protocol):
         max_bytes: int = 32 << 20,
         node: tuple[int, int] | None = None,
         keep_us: int = 2_000_000,
+        ahead_us: int = 0,
     ) -> int: ...
+    def limit_ahead(self, bits: int) -> None: ...
     def sender_to_udp(
         self, sender: int, endpoint: int, destinations: list[tuple[int, str, int, int]]
     ) -> None: ...

@@ -1,5 +1,6 @@
 //! The shell around the channels: sockets, threads, system calls.
 
+pub mod budget;
 pub mod conn;
 pub mod endpoint;
 pub mod fanout;

@@ -14,6 +14,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+mod ahead;
+
 /// Packets are sent on this grid, µs: what falls due within a millisecond, of many viewers, goes
 /// down together.
 const GRID: u64 = 1_000;
@@ -77,6 +79,8 @@ struct Row {
     cell: Arc<SenderCell>,
     way: Way,
     due: Option<u64>,
+    /// From when on its next packet may go before it is due, and when that is due.
+    ahead: Option<(u64, u64)>,
 }
 
 /// The senders.
@@ -84,6 +88,7 @@ struct Row {
 pub struct Senders {
     rows: HashMap<Id, Row>,
     due: BTreeSet<(u64, Id)>,
+    ahead: ahead::Ahead,
     batches: Vec<Batch>,
     framed: Vec<u8>,
 }
@@ -97,8 +102,13 @@ impl Senders {
     /// Serves one.
     pub fn add(&mut self, cell: Arc<SenderCell>, way: Way) {
         let id = cell.id;
-        let due = None;
-        self.rows.insert(id, Row { cell, way, due });
+        let row = Row {
+            cell,
+            way,
+            due: None,
+            ahead: None,
+        };
+        self.rows.insert(id, row);
         self.call(id, 0);
     }
 
@@ -107,6 +117,9 @@ impl Senders {
         let row = self.rows.remove(&id)?;
         if let Some(due) = row.due {
             self.due.remove(&(due, id));
+        }
+        if let Some(ahead) = row.ahead {
+            self.ahead.remove(id, ahead);
         }
         if farewell {
             let said = lock(&row.cell.state).goodbye(now);
@@ -138,7 +151,8 @@ impl Senders {
 
     /// When one of them wants to be run.
     pub fn due(&self) -> Option<u64> {
-        self.due.first().map(|(due, _)| *due)
+        let due = self.due.first().map(|(due, _)| *due);
+        due.into_iter().chain(self.ahead.due()).min()
     }
 
     /// Runs those that are due; connections that are to be watched until they can be written.
@@ -172,6 +186,7 @@ impl Senders {
                 self.run_datagrams(together, headers, hub, clock::now());
             }
         }
+        self.run_ahead(headers, hub, clock::now());
         blocked
     }
 
@@ -180,6 +195,7 @@ impl Senders {
         batches.resize_with(ids.len().max(batches.len()), Batch::default);
         let mut calls = Vec::with_capacity(ids.len());
         let mut farewells = Vec::new();
+        let mut aheads = Vec::with_capacity(ids.len());
         for ((_, id), batch) in ids.iter().zip(&mut batches) {
             batch.clear();
             let Some(row) = self.rows.get(id) else {
@@ -192,6 +208,7 @@ impl Senders {
                 farewells.push((*id, sender.goodbye(now)));
             }
             let next = sender.due();
+            aheads.push((*id, sender.ahead()));
             drop(sender);
             let full = batch.bytes() >= BURST;
             let least = if full { now + BURST_INTERVAL } else { now + 1 };
@@ -205,6 +222,9 @@ impl Senders {
         }
         for (id, next) in calls {
             self.call(id, next);
+        }
+        for (id, next) in aheads {
+            self.place_ahead(id, next);
         }
         batches.iter_mut().for_each(Batch::clear); // blocks that are done are let go
         self.batches = batches;
@@ -382,4 +402,5 @@ fn sent(hub: &Hub, tally: &Tally) {
     hub.totals
         .bytes_out
         .fetch_add(tally.bytes, Ordering::Relaxed);
+    hub.budget.spend(tally.packets, tally.bytes);
 }

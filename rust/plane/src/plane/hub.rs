@@ -5,6 +5,7 @@ use super::{ChannelCell, ReportPath};
 use crate::channel::Channel;
 use crate::event::{Events, Id};
 use crate::lock;
+use crate::net::budget::Budget;
 use crate::net::endpoint::Route;
 use crate::net::mesh::MeshPort;
 use crate::net::rtc::RtcPort;
@@ -56,6 +57,8 @@ pub struct Hub {
     pub workers: Vec<WorkerHandle>,
     /// Counters.
     pub totals: Totals,
+    /// What paced senders may send before it is due.
+    pub budget: Budget,
     pub(super) tables: Mutex<Tables>,
     next_id: AtomicU64,
     next_worker: AtomicUsize,
@@ -77,6 +80,7 @@ impl Hub {
             events: Events::new(events)?,
             workers: handles?,
             totals: Totals::default(),
+            budget: Budget::default(),
             tables: Mutex::default(),
             next_id: AtomicU64::new(1),
             next_worker: AtomicUsize::new(0),

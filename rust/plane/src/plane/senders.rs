@@ -99,6 +99,12 @@ impl Plane {
         }
     }
 
+    /// What paced senders send together, in bits a second with all headers, while packets go
+    /// before they are due; 0: none does.
+    pub fn limit_ahead(&self, bits: u64) {
+        self.hub.budget.limit(bits, clock::now());
+    }
+
     /// Sends by datagram.
     pub fn sender_to_udp(&self, id: Id, endpoint: Id, to: &[UdpTarget]) -> Result<(), Gone> {
         let cell = self.sender(id)?;

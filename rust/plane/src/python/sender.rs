@@ -31,6 +31,7 @@ impl From<NotDone> for PyErr {
     }
 }
 
+#[allow(clippy::too_many_arguments)] // as Python names them
 pub(super) fn open(
     plane: &plane::Plane,
     tracks: Vec<Spec>,
@@ -39,6 +40,7 @@ pub(super) fn open(
     max_bytes: usize,
     node: Option<(u16, u8)>,
     keep_us: u64,
+    ahead_us: u64,
 ) -> PyResult<Id> {
     let tracks: Vec<TrackSpec> = tracks
         .into_iter()
@@ -57,6 +59,7 @@ pub(super) fn open(
         number,
         extension,
         keep_us,
+        ahead_us,
     });
     Ok(plane.open_sender(&tracks, cname, low_us, max_bytes, node)?)
 }

@@ -4,6 +4,7 @@
 //! packets go out now and when it wants to be asked again; sockets and clocks are the caller's. Media
 //! time, the plane's clock and RTP's timestamps are held together by a [`timeline::Timeline`].
 
+mod ahead;
 pub mod batch;
 pub mod block;
 mod keep;

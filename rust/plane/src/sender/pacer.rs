@@ -1,5 +1,6 @@
 //! The sender itself: what it is told, what is due, how it is numbered.
 
+use super::ahead::Lead;
 use super::batch::Batch;
 use super::block::{Block, KEY, MAX_US};
 use super::keep::{Kept, Sent};
@@ -43,6 +44,7 @@ pub struct Sender {
     pub(super) low_told: bool,
     pub(super) dry: bool,
     kept: Kept,
+    pub(super) lead: Lead,
     pub(super) resends: VecDeque<Sent>,
     /// Not told yet.
     pub notices: Vec<Notice>,
@@ -96,6 +98,7 @@ impl Sender {
             low_told: false,
             dry: false,
             kept: Kept::default(),
+            lead: Lead::new(node.map_or(0, |node| node.ahead_us)),
             resends: VecDeque::new(),
             notices: Vec::new(),
             counters: Counters::default(),
@@ -180,6 +183,7 @@ impl Sender {
             rate: start.rate,
             scale: start.scale,
         });
+        self.lead.restart(start.at);
         self.keys_only = start.keys_only;
         self.until_us = start.until_us;
         for track in &mut self.tracks {
@@ -351,6 +355,7 @@ impl Sender {
                 break;
             }
             if self.wants(&next) {
+                self.lead.restart(now); // it was not ahead
                 self.send(due, now, batch);
             }
             self.queue.advance();
@@ -359,7 +364,7 @@ impl Sender {
     }
 
     /// Sends the packet that is next.
-    fn send(&mut self, due: u64, now: u64, batch: &mut Batch) {
+    pub(super) fn send(&mut self, due: u64, now: u64, batch: &mut Batch) {
         let (Some(next), Some(time)) = (self.queue.first(), &mut self.time) else {
             return;
         };

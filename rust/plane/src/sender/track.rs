@@ -34,6 +34,8 @@ pub struct Node {
     pub extension: u8,
     /// How long packets are kept to be sent again, µs.
     pub keep_us: u64,
+    /// How far before they are due packets may go, µs.
+    pub ahead_us: u64,
 }
 
 /// A track and how far it is.

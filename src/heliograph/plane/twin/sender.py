@@ -16,6 +16,8 @@ from heliograph.plane.twin.block import FIRST, KEY, MARKER, Block, Record, parse
 MAX_BEHIND_US = 1_000_000
 #: Between two sender reports of a track, µs.
 REPORT_US = 5_000_000
+#: How fast a sender gets ahead of what is due.
+PACE = 0.5
 #: Factors that ``rate`` and ``scale`` may be.
 FASTEST = 64.0
 
@@ -88,6 +90,12 @@ class Sender:
     way: Way | None = None
     takes: Callable[[], bool] = lambda: True
     """Whether the way takes something now."""
+    roomy: Callable[[], bool] = lambda: False
+    """Whether packets may go before they are due."""
+    ahead_us: int = 0
+    """By how much, µs."""
+    lead: tuple[float, int] = (0.0, 0)
+    """How much may go before it is due, µs, and since when."""
     reaches: frozenset[int] = frozenset()
     """Tracks that have a destination."""
     conn: int | None = None
@@ -173,6 +181,7 @@ class Sender:
         self.time = Timeline(from_us, line, at, from_us, rate, scale)
         self.keys_only, self.until_us, self.wanted = keys_only, until_us, tracks
         self.playing, self.ended, self.settled = True, False, False
+        self.lead = 0.0, at
         self.low_told = self.dry = False
         clock = self.time
         return [
@@ -294,12 +303,22 @@ class Sender:
                 continue
             record = block.records[0]
             due = self.time.wall(record.due_us)
-            if due > now or (self.until_us is not None and record.due_us >= self.until_us):
+            early = due > now and not self._may_lead(due, now)
+            if early or (self.until_us is not None and record.due_us >= self.until_us):
                 break
+            if self.wants(record):
+                self.lead = max(0, due - now), now
             self.blocks[0] = replace(block, records=block.records[1:])
             if self.wants(record):
                 self._send(record, due, now)
         self._tell(now)
+
+    def _may_lead(self, due: int, now: int) -> bool:
+        """Whether what is due then may go now."""
+        assert self.time is not None
+        had, since = self.lead
+        most = self.ahead_us / max(1.0, self.time.rate * self.time.scale)
+        return self.roomy() and due - now <= min(most, had + PACE * max(0, now - since))
 
     def _resumed(self, now: int) -> None:
         """Count how long packets that were due waited."""
@@ -310,7 +329,7 @@ class Sender:
     def _send(self, record: Record, due: int, now: int) -> None:
         assert self.time is not None
         assert self.way is not None
-        late = now - due
+        late = max(0, now - due)
         if late > MAX_BEHIND_US and self.node is None:
             self.counters["slipped_us"] += late - MAX_BEHIND_US
             self.time.at += late - MAX_BEHIND_US

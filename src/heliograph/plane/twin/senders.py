@@ -28,6 +28,7 @@ class Senders(Network):
         max_bytes: int = 32 << 20,
         node: tuple[int, int] | None = None,
         keep_us: int = 2_000_000,
+        ahead_us: int = 0,
     ) -> int:
         outs = {track: Out(*rest) for track, *rest in tracks}
         if not outs or len(outs) != len(tracks):
@@ -37,8 +38,16 @@ class Senders(Network):
         if node is not None and not (0 <= node[0] < 1 << 16 and 1 <= node[1] <= 14):
             raise ValueError("node number and extension id: 0 to 65535, 1 to 14")
         sender = Sender(self._id(), outs, self._emit, cname, low_us, max_bytes, node, keep_us)
+        sender.ahead_us = 0 if node is None else ahead_us
+        sender.roomy = lambda: self.ahead_bits > 0
         self.senders[sender.id] = sender
         return sender.id
+
+    ahead_bits = 0
+    """What senders may send together while packets go ahead; the twin does not count."""
+
+    def limit_ahead(self, bits: int) -> None:
+        self.ahead_bits = bits
 
     def sender_to_udp(
         self, sender: int, endpoint: int, destinations: Sequence[tuple[int, str, int, int]]
