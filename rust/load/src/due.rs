@@ -1,7 +1,8 @@
 //! Packets of titles: how late each comes against its time stamp, and whether it is the right one.
 //!
 //! A packet is due when its track's clock says so. Where that clock stands is told by the earliest
-//! packet there was: nothing comes before it is due, so all lateness is above that of the best.
+//! packet there was: nothing comes before it is due, so all lateness is above that of the best. Several
+//! nodes may send before it is due; they tell the clock.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -60,6 +61,8 @@ pub struct Due {
     clock: u32,
     stamp: Option<i64>,
     base_us: i64,
+    /// A stamp and when it is due, µs, where the server told.
+    told: Option<(u32, u64)>,
     begin: Option<i64>,
     newest: i64,
     pending: Vec<(u16, u64)>,
@@ -76,9 +79,15 @@ impl Due {
         }
     }
 
-    /// How late a packet is, µs, against the earliest there was.
+    /// How late a packet is, µs: against the clock that was told, else the earliest there was.
     pub fn late_us(&mut self, head: &[u8], at_us: u64) -> Option<u64> {
         let stamp = u32::from_be_bytes(head.get(4..8)?.try_into().ok()?);
+        if let Some((first, due_us)) = self.told {
+            // What leads up to the start is due with it.
+            let after = i64::from(stamp.wrapping_sub(first).cast_signed()).max(0);
+            let due_us = due_us + after as u64 * 1_000_000 / u64::from(self.clock);
+            return Some(at_us.saturating_sub(due_us));
+        }
         let stamp = match self.stamp {
             None => i64::from(stamp),
             // Signed distance: stamps go round, and pictures may go back a little.
@@ -115,6 +124,11 @@ impl Due {
         for (sequence, digest) in std::mem::take(&mut self.pending) {
             self.place(sequence, digest);
         }
+    }
+
+    /// The answer said when a stamp is due.
+    pub fn due(&mut self, stamp: u32, due_us: u64) {
+        self.told = Some((stamp, due_us));
     }
 
     fn place(&mut self, sequence: u16, digest: u64) {

@@ -15,6 +15,8 @@ use crate::titles::{self, Counts, Titles};
 use crate::track::{Seen, Track};
 use crate::window::{Step, Window};
 
+mod farewell;
+
 /// Handshakes under way at once: enough to keep a server busy, few enough not to be its load.
 const HANDSHAKES: usize = 32;
 /// Keepalive period: the usual session time-out is 60 s (RFC 2326 12.37).
@@ -207,7 +209,9 @@ impl Load {
             }
             State::Play => {
                 reader.state = State::Playing;
-                reader.counts.playing(message, &reader.controls);
+                reader
+                    .counts
+                    .playing(message, &reader.controls, sys::now_us());
                 self.handshakes -= 1;
                 self.playing += 1;
                 reader.keepalive_us = sys::now_us() + KEEPALIVE_US;
@@ -481,13 +485,7 @@ pub fn run(args: &Args) -> Result<(), String> {
             Step::Begin => load.restart(),
             Step::End(seconds, cpu_us) => {
                 load.measuring = false;
-                for index in 0..load.readers.len() {
-                    let url = load.url(index).plain.clone();
-                    let reader = &mut load.readers[index];
-                    if reader.state == State::Playing {
-                        reader.request("TEARDOWN", &url, "");
-                    }
-                }
+                load.farewell();
                 load.report(seconds, cpu_us)?.print();
                 return Ok(());
             }

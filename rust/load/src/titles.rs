@@ -1,5 +1,6 @@
 //! What readers of titles want and count besides: several titles at many places, lateness, content.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::args::Args;
@@ -18,6 +19,7 @@ pub struct Titles {
     length_s: f64,
     late_us: u64,
     supported: String,
+    ahead_us: u64,
     record: String,
     check: Option<Digests>,
     lateness: Samples,
@@ -33,6 +35,8 @@ pub struct Counts {
     tracks: Vec<Due>,
     late: u64,
     granted: bool,
+    /// What each node sent: its first and newest number since the window began, and how many came.
+    nodes: BTreeMap<u16, (u32, u32, u64)>,
 }
 
 impl Titles {
@@ -49,6 +53,7 @@ impl Titles {
             length_s: args.number("length", 0.0)?,
             late_us: args.number("late-us", 20_000)?,
             supported: args.text("supported", "").to_owned(),
+            ahead_us: (args.number("ahead", 0.0)? * 1e6) as u64,
             record: args.text("record", "").to_owned(),
             check,
             lateness: Samples::new(),
@@ -76,6 +81,9 @@ impl Titles {
         if !self.supported.is_empty() {
             let _ = write!(text, "Supported: {}\r\n", self.supported);
         }
+        if self.ahead_us > 0 {
+            let _ = write!(text, "Bipartite: ahead={}\r\n", self.ahead_us);
+        }
         text
     }
 
@@ -91,6 +99,9 @@ impl Titles {
         let Some(late_us) = due.late_us(head, at_us) else {
             return;
         };
+        if window {
+            to.node(head);
+        }
         self.tick.add(late_us);
         let late = u64::from(late_us > self.late_us);
         self.tick_late += late;
@@ -128,10 +139,11 @@ impl Titles {
         to: Object,
         readers: impl Iterator<Item = &'a Counts>,
     ) -> Result<Object, String> {
-        let (mut with_late, mut wrong, mut missing, mut granted) = (0, 0, 0, 0);
+        let (mut with_late, mut wrong, mut missing, mut granted, mut gone) = (0, 0, 0, 0, 0);
         for (index, reader) in readers.enumerate() {
             with_late += u64::from(reader.late > 0);
             granted += u64::from(reader.granted);
+            gone += reader.lost();
             if index == 0 && !self.record.is_empty() {
                 let seen = reader.tracks.iter().map(|track| track.seen.clone());
                 Digests(seen.collect()).write(&self.record)?;
@@ -147,6 +159,7 @@ impl Titles {
             .int("late", self.late)
             .int("readers_late", with_late)
             .int("granted", granted)
+            .int("nodes_lost", gone)
             .int("wrong", wrong)
             .int("missing", missing)
             .object("lateness", self.lateness.summary()))
@@ -160,6 +173,7 @@ impl Counts {
             tracks: rtsp::clocks(sdp).into_iter().map(Due::new).collect(),
             late: 0,
             granted: false,
+            nodes: BTreeMap::new(),
         }
     }
 
@@ -168,8 +182,33 @@ impl Counts {
         self.granted |= message.header("Supported").is_some();
     }
 
-    /// Takes the answer to PLAY: where each track's numbers begin (RFC 2326 12.33).
-    pub fn playing(&mut self, message: &Message<'_>, controls: &[(String, bool)]) {
+    /// Counts a packet by its node's own number (docs/wire/bipartite.md), if it has one.
+    fn node(&mut self, head: &[u8]) {
+        if head.len() < 28 || head[0] & 0x1F != 0x10 || head[12..16] != [0xBE, 0xDE, 0, 3] {
+            return;
+        }
+        let node = u16::from_be_bytes([head[21], head[22]]);
+        let sent = u32::from_be_bytes([head[23], head[24], head[25], head[26]]);
+        let known = self.nodes.entry(node).or_insert((sent, sent, 0));
+        if sent.wrapping_sub(known.1).cast_signed() > 0 {
+            known.1 = sent;
+        }
+        known.2 += 1;
+    }
+
+    /// Packets that nodes sent in the window and that did not come.
+    fn lost(&self) -> u64 {
+        let missing = |(first, last, came): &(u32, u32, u64)| {
+            (u64::from(last.wrapping_sub(*first)) + 1).saturating_sub(*came)
+        };
+        self.nodes.values().map(missing).sum()
+    }
+
+    /// Takes the answer to PLAY: where each track's numbers begin (RFC 2326 12.33), and when.
+    pub fn playing(&mut self, message: &Message<'_>, controls: &[(String, bool)], now: u64) {
+        let due_us = message
+            .header("Bipartite")
+            .and_then(|told| due_us(told, now));
         for part in message.header("RTP-Info").unwrap_or("").split(",url=") {
             let url = part.trim_start_matches("url=").split(';').next();
             let track = controls.iter().position(|(control, _)| {
@@ -178,13 +217,30 @@ impl Counts {
             let sequence = part
                 .split(';')
                 .find_map(|word| word.trim().strip_prefix("seq=")?.parse().ok());
-            if let (Some(track), Some(sequence)) = (track, sequence)
-                && let Some(due) = self.tracks.get_mut(track)
-            {
+            let stamp = part
+                .split(';')
+                .find_map(|word| word.trim().strip_prefix("rtptime=")?.parse().ok());
+            let due = track.and_then(|track| self.tracks.get_mut(track));
+            if let (Some(due), Some(sequence)) = (due, sequence) {
                 due.begin(sequence);
+                if let (Some(due_us), Some(stamp)) = (due_us, stamp) {
+                    due.due(stamp, due_us);
+                }
             }
         }
     }
+}
+
+/// When what PLAY asked for is due by our clock, µs, by the header of several nodes.
+fn due_us(told: &str, now: u64) -> Option<u64> {
+    let after = |name: &str| told.split(name).nth(1);
+    let number = |text: &str| {
+        let digits = text.split(|c: char| !c.is_ascii_digit()).next();
+        digits.and_then(|digits| digits.parse::<i64>().ok())
+    };
+    let clock = number(after("clock=")?)?;
+    let at = number(after("line=\"")?.split('@').nth(1)?)?;
+    u64::try_from(now as i64 + at - clock).ok()
 }
 
 /// The addresses of an option, separated by commas.
@@ -226,7 +282,7 @@ mod tests {
         counts.set_up(&message);
         assert!(!counts.granted);
         let controls = ["rtsp://h/x/track=1", "rtsp://h/x/track=2"];
-        counts.playing(&message, &controls.map(|one| (one.to_owned(), false)));
+        counts.playing(&message, &controls.map(|one| (one.to_owned(), false)), 0);
         for (track, sequence) in [(0, 7u16), (1, 9)] {
             let mut packet = vec![0x80, 96];
             packet.extend(sequence.to_be_bytes());
@@ -234,5 +290,32 @@ mod tests {
             counts.tracks[track].note(&packet);
             assert_eq!(counts.tracks[track].seen.len(), 1);
         }
+    }
+
+    #[test]
+    fn packets_of_nodes_are_missed_by_their_own_numbers_and_late_by_the_clock() {
+        let titles = titles("--due --ahead 4");
+        assert!(titles.headers().contains("Bipartite: ahead=4000000"));
+        let text = b"RTSP/1.0 200 OK\r\nRTP-Info: url=rtsp://h/1;seq=7;rtptime=90000\r\nBipartite: \
+            clock=5000000, nodes=\"0=10.0.0.1:1/2-3\", ahead=4, line=\"77@5200000*1.000000\"\r\n\r\n";
+        let message = Message::parse(text).unwrap();
+        let mut counts = Counts::new("m=video\r\na=rtpmap:96 H264/90000\r\n");
+        counts.playing(&message, &[("rtsp://h/1".to_owned(), false)], 1_000_000);
+        let mut titles = titles;
+        for (node, sent, stamp, at) in [
+            (0u16, u32::MAX, 90_000u32, 1_200_000),
+            (1, 5, 270_000, 1_300_000), // due two seconds after the start: early
+            (0, 1, 180_000, 2_230_000), // number 0 of that node is lost; 30 ms late
+            (1, 6, 280_000, 1_300_000),
+        ] {
+            let mut packet = vec![0x90, 96, 0, 7];
+            packet.extend(stamp.to_be_bytes());
+            packet.extend([0, 0, 0, 0, 0xBE, 0xDE, 0, 3, 0x19, 0, 0, 0, 0]);
+            packet.extend(node.to_be_bytes());
+            packet.extend(sent.to_be_bytes());
+            packet.push(0);
+            titles.packet(&mut counts, 0, &packet, at, true);
+        }
+        assert_eq!((counts.lost(), counts.late), (1, 1));
     }
 }
