@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-#: Packets kept at once: 45 Mbit/s in packets of 1 200 bytes for 6 s, in a power of two.
-DEFAULT_SLOTS = 32_768
+#: Packets kept at once: 45 Mbit/s in packets of 1 200 bytes for 13 s, in a power of two.
+DEFAULT_SLOTS = 65_536
 
 
 class Put(Enum):

@@ -23,6 +23,7 @@ from heliograph.protocols import rtcp
 from heliograph.protocols.bipartite import extension_ids
 from heliograph.protocols.rtsp import Range
 from heliograph.protocols.rtsp.events import ClientEvent, NodesTold, Playing, Ready, TakenOver
+from heliograph.protocols.rtsp.sharing import AHEAD_US, Nodes
 from heliograph.protocols.rtsp.targets import without_credentials
 from heliograph.protocols.sdp import SessionDescription
 
@@ -80,6 +81,7 @@ class Feed:
         self._came = asyncio.Event()  # set with each packet
         self._description = SessionDescription()
         self._senders: Senders | None = None
+        self._told: tuple[Nodes, float] | None = None  # and when
         self.incoming = Incoming((), receiver, origin=origin, title=True)
         """What came of its packets."""
         self.udp = udp
@@ -101,6 +103,18 @@ class Feed:
     def live(self) -> bool:
         """Whether it is a channel: no seeking, no pausing."""
         return self.duration is None
+
+    @property
+    def ahead(self) -> float:
+        """Seconds of media that may come before they are due."""
+        return AHEAD_US / 1e6 if self._share and self.udp and not self.live else 0.0
+
+    def due(self, now: float) -> float | None:
+        """Media time that has to be here by now; ``None`` where the server does not tell."""
+        nodes, at = self._told or (None, 0.0)
+        if nodes is None or nodes.line is None:
+            return None
+        return nodes.line.position(nodes.clock + round((now - at) * 1e6)) / 1e6
 
     # --- session ----------------------------------------------------------------------------------
 
@@ -289,8 +303,10 @@ class Feed:
         match event:
             case Ready():
                 self._set_up(client, event)
-            case NodesTold(nodes) if self.shared is not None:
-                self.shared.told(nodes)
+            case NodesTold(nodes):
+                self._told = nodes, self._loop.time()
+                if self.shared is not None:
+                    self.shared.told(nodes)
             case TakenOver():
                 self.url = client.session.url
                 self._remark(f"control went on at {client.peer}")

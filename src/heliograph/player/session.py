@@ -207,6 +207,7 @@ class Player:
         raw = self._writer is not None and self._writer.raw
         for feed in self.feeds:
             room = self._capacity(feed) + (LIVE_SLACK if feed.live else 0.0) + 2 * DECODE_LEAD
+            room += feed.ahead
             for stream in feed.streams:
                 wanted = self._options.decode or raw
                 if stream.track.kind is Kind.VIDEO:
@@ -417,9 +418,13 @@ class Player:
         self._live_levels = (smoothed, since)
 
     def level(self, feed: Feed) -> float:
-        """Seconds in the emptiest buffer of a feed's streams that are not silent."""
+        """Seconds in the emptiest buffer of a feed's streams that are not silent; what came before
+        it was due is not counted, as nodes may stop that at any time."""
         levels = [self.pipelines[s.index].buffer.level for s in feed.streams]
-        return max(levels) if levels and min(levels) == 0.0 else min(levels, default=0.0)
+        level = max(levels) if levels and min(levels) == 0.0 else min(levels, default=0.0)
+        now = self._loop.time()
+        due = feed.due(now)
+        return level if due is None else min(level, max(0.0, due - self._clock.position(now)))
 
     def _over(self, now: float, began: float | None) -> bool:
         position = self._clock.position(now)

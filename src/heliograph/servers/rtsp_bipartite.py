@@ -18,12 +18,14 @@ from heliograph.protocols.rtsp.events import (
     SessionShown,
     SetupRequested,
 )
+from heliograph.protocols.rtsp.headers import parse_tokens
+from heliograph.protocols.rtsp.sharing import parse_ahead
 from heliograph.servers.rtsp_ondemand import TitleClient, wish_of
 from heliograph.servers.rtsp_service import LEFT
 from heliograph.servers.rtsp_transports import choose
 from heliograph.vod.bipartite.conductor import Conductor, Wanted
 from heliograph.vod.bipartite.ensemble import Ensemble
-from heliograph.vod.bipartite.order import Member, Order, nodes_header
+from heliograph.vod.bipartite.order import MAX_AHEAD_US, Member, Order, nodes_header
 from heliograph.vod.manifest import Manifest
 from heliograph.vod.playing import Started, Viewer
 
@@ -39,7 +41,9 @@ HEADER = "Bipartite"
 
 def wanted_by(ensemble: Ensemble | None, at: RtspConnection, event: SetupRequested) -> bool:
     """Whether a player asks for a title to be sent by several nodes, and they can."""
-    if ensemble is None or not ensemble.usable or FEATURE not in at.session.supported:
+    if ensemble is None or not ensemble.usable:
+        return False
+    if FEATURE not in parse_tokens(at.session.shown("supported")):  # RFC 7826 section 18.51
         return False
     first = event.transports[0]
     return not first.is_tcp and not first.multicast
@@ -85,12 +89,13 @@ class BipartiteClient(TitleClient):
         elif order.controller != self._ensemble.node:
             self._at.let_go("another node has control")
         elif order.present != self._members:
-            self._name(order.present)
+            self._name(order)
 
-    def _name(self, members: Sequence[Member]) -> None:
-        """Tell the player who sends, with the next answer."""
-        self._members = tuple(members)
-        self._at.session.note(HEADER, nodes_header(members, self._ensemble.clocks.now_us()))
+    def _name(self, order: Order) -> None:
+        """Tell the player who sends what when, with the next answer."""
+        self._members = order.present
+        now = self._ensemble.clocks.now_us()
+        self._at.session.note(HEADER, nodes_header(order.present, now, order.ahead_us, order))
 
     # requests
 
@@ -104,7 +109,8 @@ class BipartiteClient(TitleClient):
         if transport.is_tcp:
             raise UnsupportedError("several nodes send by UDP only", subject="transport")
         if self._conductor is None:
-            self._conductor = Conductor(self._ensemble, "", manifest, self._at.local)
+            ahead = min(parse_ahead(self._at.session.shown(HEADER)), MAX_AHEAD_US)
+            self._conductor = Conductor(self._ensemble, "", manifest, self._at.local, ahead)
         if self._conductor.order is not None:
             raise WrongStateError("the title is played already")
         self._manifest = manifest
@@ -119,7 +125,8 @@ class BipartiteClient(TitleClient):
             raise WrongStateError("the session is over")
         chosen = replace(transport, ssrc=conductor.ssrc(event.track))
         session.note("Supported", FEATURE)
-        session.note(HEADER, nodes_header(members, self._ensemble.clocks.now_us()))
+        now = self._ensemble.clocks.now_us()
+        session.note(HEADER, nodes_header(members, now, conductor.ahead_us))
         session.setup_ok(chosen, seekable=True)
         conductor.session = session.session_id or ""
 
@@ -146,7 +153,7 @@ class BipartiteClient(TitleClient):
         order = None if self._conductor is None else self._conductor.order
         if order is None:
             raise WrongStateError("the session is over")
-        self._name(order.present)
+        self._name(order)
         self._played(event, manifest, started)
 
     def pause(self, event: PauseRequested) -> None:
@@ -157,7 +164,13 @@ class BipartiteClient(TitleClient):
         conductor.touch()
         point = pause_point(event.range, manifest.duration_us / 1e6)
         paused = conductor.pause(None if point is None else round(point * 1e6))
-        self._at.later(event, paused, lambda at: self._at.session.pause_ok())
+        self._at.later(event, paused, lambda at: self._paused())
+
+    def _paused(self) -> None:
+        order = None if self._conductor is None else self._conductor.order
+        if order is not None:
+            self._name(order)
+        self._at.session.pause_ok()
 
     # a session that another node had control of
 
@@ -182,7 +195,7 @@ class BipartiteClient(TitleClient):
         self._conductor = Conductor(self._ensemble, order.id, manifest, self._at.local)
         self._conductor.touch()
         self._ensemble.watch(order.id, self._told)
-        self._name(order.present)
+        self._name(order)
         transports = {
             lane.track: Transport(client_port=(lane.rtp, lane.rtcp), ssrc=lane.ssrc)
             for lane in order.lanes

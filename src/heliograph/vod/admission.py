@@ -40,6 +40,8 @@ class Budgets:
     """Bytes a second that each disk gives to viewers, its reserve for repairs left out."""
     network_bps: float | None = None
     """Bits a second that the node may send to viewers."""
+    ahead_bps: int = 0
+    """Bits a second up to which it sends what is not due yet, where several nodes send a title."""
     packets: float | None = None
     """Packets a second that the node's cores may send."""
     streams: int | None = None

@@ -63,6 +63,11 @@ class Admission:
         self._ahead = ahead_us
         self._rates: dict[tuple[ObjectId, int], float] = {}
 
+    @property
+    def ahead_bps(self) -> int:
+        """Bits a second up to which the node sends what is not due yet."""
+        return self._budgets().ahead_bps
+
     def promise(
         self,
         manifest: Manifest,

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from heliograph.model.errors import MalformedError
 from heliograph.model.nodes import NodeId
+from heliograph.protocols.rtsp.sharing import Line, parse_nodes
 from heliograph.storage.values import ObjectId
+from heliograph.vod.bipartite.conductor import reachable
 from heliograph.vod.bipartite.order import (
     MARGIN_US,
+    MAX_AHEAD_US,
     Lane,
     Member,
     Order,
@@ -77,6 +80,8 @@ WRONG: list[dict[str, object]] = [
     {"end_us": "never"},
     {"state": "ended"},
     {"media_us": 1 << 62},
+    {"ahead_us": -1},
+    {"ahead_us": MAX_AHEAD_US + 1},
     {"at_us": -1},
     {"speed": 0.1},
     {"speed": "fast"},
@@ -159,6 +164,28 @@ def test_deaths_are_noted_by_one_node() -> None:
 
 def test_the_header_names_who_sends() -> None:
     order = ORDER.without("a", ORDER.at_us)
-    assert nodes_header(order.members, 17) == (
-        'clock=17, nodes="1=[fd00::2]:8554/8000-8001;2=10.0.0.1:8554/8000-8001"'
-    )
+    nodes = 'clock=17, nodes="1=[fd00::2]:8554/8000-8001;2=10.0.0.1:8554/8000-8001"'
+    assert nodes_header(order.members, 17, 0) == f"{nodes}, ahead=0"
+    line = 'line="5000000@1700000000000000*1.500000"'
+    assert nodes_header(order.members, 17, 4_000, order) == f"{nodes}, ahead=4000, {line}"
+    paused = nodes_header(order.members, 17, 0, replace(order, state="paused"))
+    assert parse_nodes(paused).line == Line(5_000_000, 1_700_000_000_000_000, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "local", "peer", "found"),
+    [
+        (["10.1.0.2", "10.2.0.2"], "10.2.0.1", "10.2.0.9", "10.2.0.2"),
+        (["10.1.0.2", "10.2.0.2"], "10.2.0.1", "192.0.2.9", "10.2.0.2"),  # over a router
+        (["fd00::2", "10.1.0.2"], "10.2.0.1", "10.2.0.9", "10.1.0.2"),
+        (["fd00::2", "fd01::2"], "fd01::1", "fd01::9", "fd01::2"),
+        (["10.1.0.2", "127.0.0.1"], "127.0.0.1", "127.0.0.1", "10.1.0.2"),
+        (["127.0.0.1"], "127.0.0.1", "127.0.0.1", "127.0.0.1"),
+        (["127.0.0.1", "10.9.0.2"], "126.0.0.1", "126.0.0.2", "10.9.0.2"),
+        (["fd00::2"], "10.2.0.1", "10.2.0.9", None),
+    ],
+)
+def test_a_node_is_named_by_the_address_that_the_player_reaches(
+    hosts: list[str], local: str, peer: str, found: str | None
+) -> None:
+    assert reachable(hosts, local, peer) == found

@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 #: Share of what a disk was measured to read, of one large file after the other, that is promised:
 #: blocks lie apart, and repairs want some.
 PROMISED = 0.6
+#: Share of the network up to which packets are sent before they are due, where nothing else is
+#: told: the rest is for all else that leaves the node.
+AHEAD = 0.97
 
 
 def admission_of(storage: Storage, settings: StorageSettings) -> Admission:
     """Promises streams by what the disks of all volumes and this node's network can give."""
+
+    ahead = settings.ahead_bps
+    if ahead is None:
+        ahead = round(AHEAD * settings.network_bps)
 
     def budgets() -> Budgets:
         disks = {
@@ -31,7 +38,7 @@ def admission_of(storage: Storage, settings: StorageSettings) -> Admission:
             for one in holding.state.disks
             if one.state is not DiskState.LOST
         }
-        return Budgets(disks, network_bps=settings.network_bps)
+        return Budgets(disks, network_bps=settings.network_bps, ahead_bps=ahead)
 
     def shares(manifest: Manifest) -> Mapping[DiskId, float]:
         placed = storage.shelf.placed(manifest.name)

@@ -113,7 +113,8 @@ class Sending:
         rtsp: RtspServer,
         observe: Observer,
     ) -> None:
-        self._rtsp = rtsp
+        self._rtsp, self._loop = rtsp, loop
+        self._admission = admission
         library = Together(storage, admission)
         self.ensemble = Ensemble(bus, library, loop, lambda: rtsp.endpoint, observe=observe)
         self._upkeep = Periodic(
@@ -125,6 +126,9 @@ class Sending:
         if self._rtsp.endpoint:
             found = [one.rpartition(":")[0].strip("[]") for one in candidates(host)]
             self.ensemble.open(Place(tuple(found), self._rtsp.port, *self._rtsp.rtp_ports))
+            self._loop.plane.limit_ahead(
+                0 if self._admission is None else self._admission.ahead_bps
+            )
             self._upkeep.start()
 
     async def close(self) -> None:

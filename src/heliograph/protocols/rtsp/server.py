@@ -47,7 +47,6 @@ from heliograph.protocols.rtsp.headers import (
     SessionHeader,
     Transport,
     parse_session,
-    parse_tokens,
     parse_transports,
 )
 from heliograph.protocols.rtsp.messages import (
@@ -445,10 +444,9 @@ class ServerSession:
         self._pending_event = None
         self._try(request)
 
-    @property
-    def supported(self) -> frozenset[str]:
-        """Feature tags that the waiting request says its sender has (RFC 7826 §18.51)."""
-        return frozenset(parse_tokens(self._require().headers.joined("supported") or ""))
+    def shown(self, name: str) -> str:
+        """A header of the waiting request, all its lines; empty where it has none."""
+        return self._require().headers.joined(name) or ""
 
     def note(self, name: str, value: str) -> None:
         """Have a header go with the next answer that grants something; the newest value counts."""

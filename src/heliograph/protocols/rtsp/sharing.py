@@ -16,6 +16,9 @@ from heliograph.protocols.rtsp.messages import Headers
 
 #: The feature tag that client and server show in ``Supported``.
 TAG = "heliograph.bipartite"
+#: What a player takes before it is due, µs, beside what its buffer holds anyway: enough for a node
+#: that is asked for more than its share for a while.
+AHEAD_US = 4_000_000
 #: Nodes of one session; a volume's blocks lie on no more.
 MAX_NODES = 64
 
@@ -23,6 +26,7 @@ _NODE = re.compile(
     r"(\d{1,5})=(\[[0-9A-Fa-f:.]{2,45}\]|[0-9.]{7,15}):(\d{1,5})/(\d{1,5})-(\d{1,5})", re.ASCII
 )
 _CLOCK = re.compile(r"\d{1,18}", re.ASCII)
+_LINE = re.compile(r"(\d{1,18})@(\d{1,18})\*(\d{1,3}\.\d{1,6})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,25 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """Which media time is due when."""
+
+    media: int
+    """Media time that is due at ``at``, µs."""
+    at: int
+    """By the common clock, µs; before that nothing moves."""
+    speed: float
+    """Media time in a second; 0: it stands."""
+
+    def position(self, clock: int) -> float:
+        """Media time that is due by the common clock, µs."""
+        return self.media + max(clock - self.at, 0) * self.speed
+
+    def __str__(self) -> str:
+        return f"{self.media}@{self.at}*{self.speed:.6f}"
+
+
+@dataclass(frozen=True, slots=True)
 class Nodes:
     """The header: who sends a session."""
 
@@ -53,28 +76,60 @@ class Nodes:
     """The common clock when it was written, in µs since 1970."""
     nodes: tuple[Node, ...]
     """1–64, each number once."""
+    ahead: int = 0
+    """How far before they are due packets may come, µs."""
+    line: Line | None = None
+    """When they are due; None before PLAY."""
 
     def serialize(self) -> str:
         """The header's value."""
-        return f'clock={self.clock}, nodes="{";".join(map(str, self.nodes))}"'
+        line = "" if self.line is None else f', line="{self.line}"'
+        nodes = ";".join(map(str, self.nodes))
+        return f'clock={self.clock}, nodes="{nodes}", ahead={self.ahead}{line}'
 
 
 def parse_nodes(value: str) -> Nodes:
     """Read a ``Bipartite`` header; parameters of other names are passed over."""
     clock: int | None = None
     nodes: tuple[Node, ...] = ()
+    ahead, line = 0, None
     for part in split_quoted(value, ","):
         name, _, argument = part.partition("=")
         match name.strip().lower():
             case "clock":
-                if not _CLOCK.fullmatch(argument.strip()):
-                    raise MalformedError("rtsp", f"Bipartite clock {argument[:40]!r}")
-                clock = int(argument)
+                clock = _number("clock", argument)
             case "nodes":
                 nodes = tuple(_nodes(unquote(argument.strip())))
+            case "ahead":
+                ahead = _number("ahead", argument)
+            case "line":
+                line = _line(unquote(argument.strip()))
     if clock is None or not nodes:
         raise MalformedError("rtsp", f"Bipartite {value[:80]!r}")
-    return Nodes(clock, nodes)
+    return Nodes(clock, nodes, ahead, line)
+
+
+def parse_ahead(value: str) -> int:
+    """Read a request's ``Bipartite`` header: how far before they are due packets are taken, µs; 0
+    where it does not say."""
+    for part in split_quoted(value, ","):
+        name, _, argument = part.partition("=")
+        if name.strip().lower() == "ahead":
+            return _number("ahead", argument)
+    return 0
+
+
+def _number(name: str, text: str) -> int:
+    if not _CLOCK.fullmatch(text.strip()):
+        raise MalformedError("rtsp", f"Bipartite {name} {text[:40]!r}")
+    return int(text)
+
+
+def _line(text: str) -> Line:
+    match = _LINE.fullmatch(text)
+    if match is None:
+        raise MalformedError("rtsp", f"Bipartite line {text[:80]!r}")
+    return Line(int(match[1]), int(match[2]), float(match[3]))
 
 
 def _nodes(text: str) -> Iterator[Node]:
@@ -116,7 +171,7 @@ class Sharing:
     @property
     def wanted(self) -> tuple[tuple[str, str], ...]:
         """Headers to ask with."""
-        return (("Supported", TAG),) if self.offered else ()
+        return (("Supported", TAG), ("Bipartite", f"ahead={AHEAD_US}")) if self.offered else ()
 
     def learn(
         self, method: str, sent: tuple[tuple[str, str], ...], headers: Headers, *, again: bool

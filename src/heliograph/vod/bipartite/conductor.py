@@ -40,11 +40,19 @@ class Wanted:
 class Conductor:
     """Made when tracks are set up; with ``of`` for a session that goes on."""
 
-    def __init__(self, ensemble: Ensemble, session: str, manifest: Manifest, local: str) -> None:
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        session: str,
+        manifest: Manifest,
+        local: str,
+        ahead_us: int = 0,
+    ) -> None:
         """``session``: its id, 32 hexadecimal digits. ``local``: the address of this node at which
-        the player came."""
+        the player came. ``ahead_us``: how far before they are due the player takes packets."""
         self.session = session
         self.manifest = manifest
+        self.ahead_us = ahead_us
         self._ensemble = ensemble
         self._local = local
         self._ssrcs: dict[int, int] = {}
@@ -109,9 +117,7 @@ class Conductor:
     def _host(self, node: NodeId, place: Place, peer: str) -> str | None:
         if node == self._ensemble.node:
             return self._local
-        version = ipaddress.ip_address(peer).version
-        same = (one for one in place.hosts if ipaddress.ip_address(one).version == version)
-        return next(same, None)
+        return reachable(place.hosts, self._local, peer)
 
     # what the player asks for
 
@@ -210,6 +216,7 @@ class Conductor:
             media_us=start,
             at_us=at,
             speed=speed,
+            ahead_us=self.ahead_us,
         )
 
     def _wanted(self, wish: Wish, order: Order | None) -> int:
@@ -300,6 +307,23 @@ class Conductor:
 
     async def _end(self, order: Order) -> None:
         await self._ensemble.spread(replace(order, version=order.version + 1, state="closed"))
+
+
+def reachable(hosts: Sequence[str], local: str, peer: str) -> str | None:
+    """Which of another node's addresses a player reaches; None: it has none of the player's family.
+
+    ``local``: our own address that the player reached: nodes of a site are in the same networks, so
+    it is the one that has most leading bits in common with ours. ``hosts``: best first. A loopback
+    address is the player's own, so it is named only where there is no other.
+    """
+    version = ipaddress.ip_address(peer).version
+    found = [one for one in map(ipaddress.ip_address, hosts) if one.version == version]
+    found = [one for one in found if not one.is_loopback] or found
+    here = ipaddress.ip_address(local)
+    if here.version != version or here.is_loopback:
+        return str(found[0]) if found else None
+    near = min(found, key=lambda one: (int(one) ^ int(here)).bit_length(), default=None)
+    return None if near is None else str(near)
 
 
 def _tracks(order: Order) -> list[int]:

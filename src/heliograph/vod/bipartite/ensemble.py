@@ -41,6 +41,9 @@ ORDER = "bipartite.order"
 CONFIRM = 0.3
 #: Times that a node is told an order, seconds for its answer, and between two times.
 ATTEMPTS, TIMEOUT, AGAIN = 3, 1.0, 0.2
+#: Times that it is told of a session's end while it is there: it would send for a minute to a
+#: player that is gone, and to whoever has its ports by then.
+ENDING_ATTEMPTS = 30
 #: Sessions that this node knows at once: some 100 KB each beside their blocks.
 MAX_PARTS = 4096
 #: Sessions that are over and remembered, so that a late order does not begin them again.
@@ -212,9 +215,12 @@ class Ensemble:
     async def _tell(self, node: NodeId, order: Order, refused: dict[NodeId, HelioError]) -> None:
         """Tell one node, again if need be; one that cannot be told sends no more."""
         error: HelioError | None = None
-        for attempt in range(ATTEMPTS):
+        ends = order.state == "closed"
+        for attempt in range(ENDING_ATTEMPTS if ends else ATTEMPTS):
             if attempt:
                 await asyncio.sleep(AGAIN)
+                if ends and node not in self.places():
+                    break
                 newest = self.order(order.id)
                 if newest is not None and newest.rank > order.rank:
                     return

@@ -30,8 +30,10 @@ class ShareFeeder:
         log: Any,  # noqa: ANN401 - structlog's loggers have no common type
         *,
         failed: Callable[[str], None],
+        ahead_us: int = 0,
     ) -> None:
-        """``failed``: told why nothing more can be fed."""
+        """``failed``: told why nothing more can be fed. ``ahead_us``: by how much packets go before
+        they are due, at most."""
         self._manifest = manifest
         self._reader = BlockReader(source)
         self.counters = self._reader.counters
@@ -40,6 +42,7 @@ class ShareFeeder:
         self._sender = sender
         self._log = log
         self._failed = failed
+        self._ahead_us = ahead_us
         self._has: Callable[[int], bool] = lambda block: False
         self._task: asyncio.Task[None] | None = None
         self._reads: dict[int, asyncio.Task[None]] = {}
@@ -121,7 +124,8 @@ class ShareFeeder:
         return None
 
     def _horizon(self) -> int:
-        return self.position_us + round(self.window.us * max(self._speed, 1.0))
+        ahead = self.window.us * max(self._speed, 1.0) + self._ahead_us
+        return self.position_us + round(ahead)
 
     def _begin_reads(self) -> float:
         """Ask for the blocks that are in the window; seconds until the next one will be."""

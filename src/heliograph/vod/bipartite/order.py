@@ -25,6 +25,8 @@ MAX_MEMBERS = 64
 #: Media time before the moment when a death was noticed from which the dead node's blocks are sent
 #: by others: presence tells of a killed process at once, of a silent machine within so much.
 MARGIN_US = 2_000_000
+#: Most that packets go before they are due, µs: nodes read so much more ahead.
+MAX_AHEAD_US = 5_000_000
 #: What a session does. Its end is no order: each node sees it by its clock.
 STATES = ("playing", "paused", "closed")
 
@@ -99,6 +101,8 @@ class Order:
     at_us: int
     """By the clock of ``controller``."""
     speed: float
+    ahead_us: int = 0
+    """How far before they are due the player takes packets, µs."""
 
     @property
     def rank(self) -> tuple[int, str, int]:
@@ -188,6 +192,7 @@ def _check(order: Order) -> None:
     if order.end_us is not None:
         _whole("end", order.end_us, order.start_us, MAX_TIME_US)
     _check_speed(order.speed)
+    _whole("ahead", order.ahead_us, 0, MAX_AHEAD_US)
     for lane in order.lanes:
         _check_lane(lane)
     for member in order.members:
@@ -239,13 +244,19 @@ def _malformed(reason: str) -> MalformedError:
     return MalformedError("order", reason)
 
 
-def nodes_header(members: Iterable[Member], now_us: int) -> str:
-    """The header ``Bipartite``: who sends, and the controller's clock."""
+def nodes_header(
+    members: Iterable[Member], now_us: int, ahead_us: int, order: Order | None = None
+) -> str:
+    """The header ``Bipartite``: who sends, the controller's clock, how far ahead, and by the order
+    which media time is due when."""
 
     def place(one: Member) -> str:
         host = f"[{one.host}]" if ":" in one.host else one.host
         return f"{one.number}={host}:{one.rtsp}/{one.rtp}-{one.rtcp}"
 
-    return (
-        f'clock={now_us}, nodes="{";".join(place(one) for one in members if one.until_us is None)}"'
-    )
+    nodes = ";".join(place(one) for one in members if one.until_us is None)
+    line = ""
+    if order is not None:
+        speed = order.speed if order.state == "playing" else 0.0
+        line = f', line="{order.media_us}@{order.at_us}*{speed:.6f}"'
+    return f'clock={now_us}, nodes="{nodes}", ahead={ahead_us}{line}'

@@ -153,6 +153,7 @@ class Part:
             lanes,
             cname=f"{secrets.token_hex(8)}@heliograph",
             node=(me.number, order.extension),
+            ahead_us=order.ahead_us,
         )
         to = [(lane.track, order.peer, lane.rtp, lane.rtcp) for lane in order.lanes]
         try:
@@ -163,7 +164,13 @@ class Part:
         self._site.loop.on_sender(sender, self._on_sender)
         self._sender, self._number = sender, me.number
         self._feeder = ShareFeeder(
-            self.manifest, self._source, self._plane, sender, self._log, failed=self.close
+            self.manifest,
+            self._source,
+            self._plane,
+            sender,
+            self._log,
+            failed=self.close,
+            ahead_us=order.ahead_us,
         )
         self._log.info("part of a title began", number=me.number, members=len(order.present))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,16 @@ from heliograph.protocols.rtsp import (
 )
 from heliograph.protocols.rtsp import events as e
 from heliograph.protocols.rtsp.client import SHARED_KEEPALIVE, SHARED_TIMEOUT
-from heliograph.protocols.rtsp.sharing import MAX_NODES, TAG, Node, Nodes, parse_nodes
+from heliograph.protocols.rtsp.sharing import (
+    AHEAD_US,
+    MAX_NODES,
+    TAG,
+    Line,
+    Node,
+    Nodes,
+    parse_ahead,
+    parse_nodes,
+)
 
 VALUE = 'clock=1767614400000000, nodes="0=10.1.1.1:8554/8000-8001;7=[fd00::2]:554/9000-9001"'
 NODES = Nodes(
@@ -38,7 +48,12 @@ BIPARTITE = ("Bipartite", VALUE)
 
 def test_the_header_tells_who_sends() -> None:
     assert parse_nodes(VALUE) == NODES
-    assert NODES.serialize() == VALUE
+    assert parse_nodes(NODES.serialize()) == NODES
+    line = replace(NODES, ahead=3_000_000, line=Line(7_000_000, 1_767_614_400_200_000, 1.5))
+    assert parse_nodes(line.serialize()) == line
+    assert line.line is not None
+    assert line.line.position(line.clock) == 7_000_000  # it has not begun to move
+    assert line.line.position(line.clock + 1_200_000) == 8_500_000
     assert parse_nodes("x=1, " + VALUE.replace("clock", "Clock")) == NODES
 
 
@@ -58,12 +73,22 @@ def test_the_header_tells_who_sends() -> None:
         'clock=1, nodes="0=224.1.1.1:8554/8000-8001"',
         'clock=1, nodes="0=0.0.0.0:8554/8000-8001"',
         'clock=1, nodes="0=10.1.1.1:1/2-3;0=10.1.1.2:1/2-3"',
+        'clock=1, nodes="0=10.1.1.1:1/2-3", ahead=-1',
+        'clock=1, nodes="0=10.1.1.1:1/2-3", line="1@2"',
+        'clock=1, nodes="0=10.1.1.1:1/2-3", line="1@2*nan"',
         'clock=1, nodes="' + ";".join(f"{n}=10.1.1.1:1/2-3" for n in range(MAX_NODES + 1)) + '"',
     ],
 )
 def test_a_header_that_does_not_tell_it_is_malformed(value: str) -> None:
     with pytest.raises(MalformedError):
         parse_nodes(value)
+
+
+def test_a_request_says_what_is_taken_before_it_is_due() -> None:
+    assert parse_ahead(f"ahead={AHEAD_US}") == AHEAD_US
+    assert parse_ahead("") == parse_ahead("other=5") == 0
+    with pytest.raises(MalformedError):
+        parse_ahead("ahead=much")
 
 
 class Dialogue:
