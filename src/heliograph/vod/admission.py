@@ -5,18 +5,19 @@ rate at which its blocks have to be read so that none is late when reading may b
 read-ahead: a peak shorter than that costs nothing. It is spread over the disks as its blocks are.
 The *network* carries packets when they are due, so there peaks meet by chance: what many streams
 need together is told by their means and variances (a stream between 0 and its peak with mean m
-varies by m (peak - m) at most), and the sum of the peaks always suffices. *CPU* is counted in
-packets.
+varies by m (peak - m) at most), and the sum of the peaks always suffices. Where several nodes send
+a stream in turns, and may send ahead of time, ``ahead`` tells. *CPU* is counted in packets.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from heliograph.model.errors import BusyError
 from heliograph.storage.values import DiskId
+from heliograph.vod.ahead import COUNTED, Turns, needed
 from heliograph.vod.manifest import BlockEntry, Manifest
 
 #: Subject of the refusals: RTSP answers 453 for it.
@@ -62,6 +63,17 @@ class Demand:
     """Packets a second."""
     shares: Mapping[DiskId, float] = field(default_factory=dict)
     """Part of its bytes on each disk; together 1."""
+    slow: float | None = None
+    """What of its variance on the network does not even out by going ahead, bits² a second²; None:
+    all."""
+    drift: float = 0.0
+    jump: float = 0.0
+    """How far it strays from its mean: see ``ahead``."""
+
+    @property
+    def variance(self) -> float:
+        """Of the bits a second on the network, when due; at most."""
+        return self.mean_bps * max(self.peak_bps - self.mean_bps, 0.0)
 
     def times(self, rate: float) -> Demand:
         """The same stream sent ``rate`` times as fast."""
@@ -71,14 +83,22 @@ class Demand:
             self.peak_bps * rate,
             self.packets * rate,
             self.shares,
+            None if self.slow is None else self.slow * rate**2,
+            self.drift * rate**2,
+            self.jump * rate**2,
         )
 
-    def part(self, part: float, disks: Collection[DiskId]) -> Demand:
+    def part(self, turns: Turns, disks: Collection[DiskId], slow: float) -> Demand:
         """What a node of several takes that sends a part of it, from some of the disks: by turns
-        it sends as much as one that sends all, and nothing."""
+        it sends as much as one that sends all, and nothing. ``slow``: of the title, as of
+        ``slow_share``."""
         shares = {disk: share for disk, share in self.shares.items() if disk in disks}
-        mean = self.mean_bps * part
-        return Demand(self.read, mean, max(self.peak_bps, mean), self.packets * part, shares)
+        mean = self.mean_bps * turns.part
+        one = Demand(self.read, mean, max(self.peak_bps, mean), self.packets * turns.part, shares)
+        if turns.ahead < COUNTED:
+            return one
+        drift, jump = turns.strays(self.mean_bps)
+        return replace(one, slow=slow * self.mean_bps**2 * turns.part, drift=drift, jump=jump)
 
 
 @dataclass(slots=True)
@@ -91,12 +111,25 @@ class Promised:
     mean_bps: float = 0.0
     peak_bps: float = 0.0
     variance: float = 0.0
-    """Of the bits a second on the network."""
+    """Of the bits a second on the network, when they are due."""
+    slow: float = 0.0
+    drift: float = 0.0
+    jump: float = 0.0
+    """As of demands."""
     packets: float = 0.0
 
     def network_bps(self) -> float:
         """Bits a second that the network has to carry in all but 1 of 10 000 seconds."""
-        return _together(self.mean_bps, self.variance, self.peak_bps)
+        steady = self.mean_bps + DEVIATIONS * math.sqrt(self.slow)
+        ahead = needed(steady, self.drift, self.jump, DEVIATIONS)
+        due = self.mean_bps + DEVIATIONS * math.sqrt(self.variance)
+        return min(ahead, due, self.peak_bps)
+
+    def with_one(self, demand: Demand) -> Promised:
+        """The sums with one stream more; disks are left out."""
+        sums = replace(self, disks={})
+        sums.add(replace(demand, shares={}))
+        return sums
 
     def add(self, demand: Demand, sign: int = 1) -> None:
         """Count a stream; ``sign`` -1: count it no more."""
@@ -109,16 +142,12 @@ class Promised:
         mean, peak = demand.mean_bps, demand.peak_bps
         self.mean_bps = max(self.mean_bps + sign * mean, 0.0)
         self.peak_bps = max(self.peak_bps + sign * peak, 0.0)
-        self.variance = max(self.variance + sign * _variance(mean, peak), 0.0)
+        self.variance = max(self.variance + sign * demand.variance, 0.0)
+        slow = demand.variance if demand.slow is None else demand.slow
+        self.slow = max(self.slow + sign * slow, 0.0)
+        self.drift = max(self.drift + sign * demand.drift, 0.0)
+        self.jump = max(self.jump + sign * demand.jump, 0.0)
         self.packets = max(self.packets + sign * demand.packets, 0.0)
-
-
-def _variance(mean: float, peak: float) -> float:
-    return mean * max(peak - mean, 0.0)
-
-
-def _together(mean: float, variance: float, peak: float) -> float:
-    return min(mean + DEVIATIONS * math.sqrt(variance), peak)
 
 
 def check(budgets: Budgets, promised: Promised, demand: Demand) -> None:
@@ -138,15 +167,11 @@ def check(budgets: Budgets, promised: Promised, demand: Demand) -> None:
                 f" {_mega(taken)} promised, {_mega(wanted)} asked for"
             )
     if budgets.network_bps is not None:
-        needed = _together(
-            promised.mean_bps + demand.mean_bps,
-            promised.variance + _variance(demand.mean_bps, demand.peak_bps),
-            promised.peak_bps + demand.peak_bps,
-        )
-        if needed > budgets.network_bps:
+        wanted = promised.with_one(demand).network_bps()
+        if wanted > budgets.network_bps:
             raise _spent(
                 f"the network carries no more: {_mega(budgets.network_bps)} Mbit/s,"
-                f" {_mega(promised.network_bps())} promised, {_mega(needed)} with this stream"
+                f" {_mega(promised.network_bps())} promised, {_mega(wanted)} with this stream"
             )
     if budgets.packets is not None and promised.packets + demand.packets > budgets.packets:
         raise _spent(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from heliograph.model.errors import BusyError
 from heliograph.storage.values import DiskId, ObjectId
 from heliograph.vod.admission import Budgets, Demand, Promised, check, demand_of, smoothed_rate
+from heliograph.vod.ahead import Turns, slow_share
 from heliograph.vod.manifest import Manifest
 
 #: Titles whose smoothed rate is remembered: to find one takes some ms.
@@ -61,7 +62,7 @@ class Admission:
         self._budgets = budgets
         self._shares = shares
         self._ahead = ahead_us
-        self._rates: dict[tuple[ObjectId, int], float] = {}
+        self._rates: dict[tuple[ObjectId, int], tuple[float, float]] = {}
 
     @property
     def ahead_bps(self) -> int:
@@ -74,16 +75,16 @@ class Admission:
         tracks: Sequence[int],
         *,
         disks: Collection[DiskId] | None = None,
-        part: float = 1.0,
+        turns: Turns | None = None,
     ) -> Promise:
         """Promise a stream of those tracks; ``BusyError`` tells which budget is spent.
 
-        ``disks``, ``part``: of a stream that several nodes send, the disks that are this node's,
-        and what part of it this node sends.
+        ``disks``, ``turns``: of a stream that several nodes send, the disks that are this node's,
+        and how it is shared out.
         """
         demand = self._demand(manifest, tracks)
-        if disks is not None:
-            demand = demand.part(part, disks)
+        if disks is not None and turns is not None:
+            demand = demand.part(turns, disks, self._measure(manifest)[1])
         self._check(demand)
         self.promised.add(demand)
         return Promise(self, demand)
@@ -116,15 +117,20 @@ class Admission:
             raise
 
     def _demand(self, manifest: Manifest, tracks: Sequence[int]) -> Demand:
+        rate, _ = self._measure(manifest)
+        return demand_of(manifest, tracks, self._ahead, self._shares(manifest), read=rate)
+
+    def _measure(self, manifest: Manifest) -> tuple[float, float]:
+        """Its smoothed rate, and how that varies."""
         count = len(manifest.blocks)
         if manifest.live:  # what is recorded grows: anew after a few hundredths
             shift = max(0, count.bit_length() - 6)
             count = count >> shift << shift
         key = manifest.object, count
-        rate = self._rates.get(key)
-        if rate is None:
-            rate = smoothed_rate(manifest.blocks, self._ahead)
+        found = self._rates.get(key)
+        if found is None:
+            found = smoothed_rate(manifest.blocks, self._ahead), slow_share(manifest.blocks)
             if len(self._rates) >= MAX_RATES:
                 del self._rates[next(iter(self._rates))]
-            self._rates[key] = rate
-        return demand_of(manifest, tracks, self._ahead, self._shares(manifest), read=rate)
+            self._rates[key] = found
+        return found

@@ -43,7 +43,7 @@ class Shelf:
         return Layout(1, tuple(NODES), lambda block: NODES[block % 2])
 
     def promise(
-        self, manifest: Manifest, tracks: Sequence[int], nodes: Sequence[NodeId]
+        self, manifest: Manifest, tracks: Sequence[int], nodes: Sequence[NodeId], ahead_us: int
     ) -> Promise | None:
         return None
 

@@ -54,7 +54,7 @@ class Shelf:
         return Layout(version or 1, tuple(NODES), lambda block: NODES[block % 3])
 
     def promise(
-        self, manifest: Manifest, tracks: Sequence[int], nodes: Sequence[NodeId]
+        self, manifest: Manifest, tracks: Sequence[int], nodes: Sequence[NodeId], ahead_us: int
     ) -> Promise | None:
         return None if self.admission is None else self.admission.promise(manifest, tracks)
 

@@ -16,6 +16,7 @@ from heliograph.node.storage.storage import Storage
 from heliograph.plane import PlaneLoop
 from heliograph.servers.rtsp import RtspServer
 from heliograph.storage.values import BlockKey
+from heliograph.vod.ahead import Turns
 from heliograph.vod.bipartite.ensemble import Ensemble, Layout, Place
 from heliograph.vod.manifest import BlockSource, Manifest
 from heliograph.vod.promises import Admission, Promise
@@ -72,7 +73,7 @@ class Together:
         return Layout(wanted, nodes, home)
 
     def promise(
-        self, manifest: Manifest, tracks: Sequence[int], nodes: Sequence[NodeId]
+        self, manifest: Manifest, tracks: Sequence[int], nodes: Sequence[NodeId], ahead_us: int
     ) -> Promise | None:
         """This node's part of a stream that those nodes send."""
         if self._admission is None:
@@ -86,7 +87,10 @@ class Together:
         # What lies at nodes that are away is sent by all others in turn.
         part = by_node.get(mine, 0.0) + max(1.0 - sum(by_node.values()), 0.0) / max(len(nodes), 1)
         disks = {disk.id for disk in state.disks_of(mine)}
-        return self._admission.promise(manifest, tracks, disks=disks, part=part)
+        ahead = ahead_us / 1e6 if self._admission.ahead_bps else 0.0
+        seconds = manifest.duration_us / 1e6 / max(len(manifest.blocks), 1)
+        turns = Turns(part, seconds, state.scheme.data, ahead)
+        return self._admission.promise(manifest, tracks, disks=disks, turns=turns)
 
     def _keep(self, volume: str, plan: Plan) -> None:
         self._plans[volume, plan.state.version] = plan

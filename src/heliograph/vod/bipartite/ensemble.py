@@ -74,9 +74,10 @@ class Library(Protocol):
         volume is not known here; ``WrongStateError``: nor is that version, or not any more."""
 
     def promise(
-        self, manifest: Manifest, tracks: Sequence[int], nodes: Sequence[NodeId]
+        self, manifest: Manifest, tracks: Sequence[int], nodes: Sequence[NodeId], ahead_us: int
     ) -> Promise | None:
-        """This node's part of a stream that those nodes send; None: nothing is short.
+        """This node's part of a stream that those nodes send, ``ahead_us`` ahead of time at most;
+        None: nothing is short.
         ``BusyError`` tells which budget is spent."""
 
 
@@ -288,7 +289,7 @@ class Ensemble:
         if order.member(self.node) is not None:
             tracks = [lane.track for lane in order.lanes]
             nodes = [one.node for one in order.present]
-            promise = self.library.promise(manifest, tracks, nodes)
+            promise = self.library.promise(manifest, tracks, nodes, order.ahead_us)
         try:
             source = self.library.source(manifest)
             part = Part(self._site, order, manifest, source, layout.home, promise, self._ended)
