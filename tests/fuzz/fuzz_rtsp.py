@@ -24,7 +24,7 @@ from heliograph.protocols.rtsp import (
     headers,
 )
 from heliograph.protocols.rtsp.auth import parse_authorization, parse_challenges
-from heliograph.protocols.rtsp.sharing import parse_nodes
+from heliograph.protocols.rtsp.sharing import parse_ahead, parse_nodes
 from heliograph.protocols.rtsp.targets import parse_target
 
 SDP = "v=0\r\nm=video 0 RTP/AVP 32\r\na=control:trackID=0\r\nm=audio 0 RTP/AVP 0\r\na=control:1\r\n"
@@ -37,6 +37,7 @@ VALUES = (
     parse_authorization,
     parse_target,
     parse_nodes,
+    parse_ahead,
 )
 
 

@@ -152,7 +152,9 @@ class Player:
     def _take(self, found: dict[str, str]) -> None:
         if "bipartite" not in found:
             return
-        shown = re.fullmatch(r'clock=(\d+), nodes="([^"]*)"', found["bipartite"])
+        shown = re.fullmatch(
+            r'clock=(\d+), nodes="([^"]*)", ahead=0(?:, line="[0-9@*.]+")?', found["bipartite"]
+        )
         assert shown is not None, found["bipartite"]
         self.clock = int(shown[1])
         self.nodes = {}

@@ -11,8 +11,11 @@ from tests.unit.vod.staged_film import Source, make_film
 
 from heliograph.bus.memory import MemoryNetwork
 from heliograph.model.nodes import NodeId
+from heliograph.protocols.rtsp.sharing import parse_nodes
 from heliograph.servers.rtsp_ondemand import RtspOnDemand
+from heliograph.vod.bipartite.conductor import LEAD_US
 from heliograph.vod.bipartite.ensemble import Ensemble, Layout, Place
+from heliograph.vod.bipartite.order import MAX_AHEAD_US
 from heliograph.vod.manifest import BlockSource, Manifest
 from heliograph.vod.promises import Promise
 
@@ -98,7 +101,7 @@ async def test_who_can_is_told_the_nodes_and_who_cannot_gets_an_ordinary_session
         assert sdp.count(b"a=extmap:1 urn:heliograph:bipartite\r\n") == 2
         client, (first, second) = await set_up(one, **CAN)
         assert first["supported"] == second["supported"] == "heliograph.bipartite"
-        clock, nodes = first["bipartite"].split(", ")
+        clock, nodes, ahead = first["bipartite"].split(", ")
         assert abs(int(clock.removeprefix("clock=")) - ensemble(one).clocks.now_us()) < 10_000_000
         places = [
             f"{number}=127.0.0.1:{site.server.port}/{rtp}-{rtcp}"
@@ -106,6 +109,7 @@ async def test_who_can_is_told_the_nodes_and_who_cannot_gets_an_ordinary_session
             for rtp, rtcp in [site.server.rtp_ports]
         ]
         assert nodes == f'nodes="{";".join(places)}"'
+        assert ahead == "ahead=0"
         assert "ssrc=" in first["transport"]
         for without in ({}, {"Supported": "play.basic"}):
             _, (plain, _) = await set_up(one, **without)
@@ -117,6 +121,32 @@ async def test_who_can_is_told_the_nodes_and_who_cannot_gets_an_ordinary_session
         status, answer, _ = await tcp.ask("SETUP", f"{url(one)}/trackID=0", Transport=lanes, **CAN)
         assert status == 200
         assert "bipartite" not in answer
+
+
+async def test_a_player_is_told_when_media_are_due_and_how_early_they_come() -> None:
+    async with two() as (one, other):
+        client, (first, _) = await set_up(one, **CAN, Bipartite="ahead=3000000")
+        told = parse_nodes(first["bipartite"])
+        assert (told.ahead, told.line) == (3_000_000, None)
+        _, answer, _ = await client.ask("PLAY", url(one), Range="npt=5-", Speed="1.5")
+        told = parse_nodes(answer["bipartite"])
+        assert told.line is not None
+        assert (told.line.media, told.line.speed) == (4_000_000, 1.5)
+        assert 0 < told.line.at - told.clock <= LEAD_US
+        orders = [ensemble(site).order(client.session) for site in (one, other)]
+        assert [order.ahead_us for order in orders] == [3_000_000] * 2
+        status, answer, _ = await client.ask("PAUSE", url(one))
+        assert status == 200
+        paused = parse_nodes(answer["bipartite"]).line
+        assert paused is not None
+        assert paused.speed == 0
+        _, (greedy, _) = await set_up(one, **CAN, Bipartite="ahead=60000000")
+        assert parse_nodes(greedy["bipartite"]).ahead == MAX_AHEAD_US
+        late = await one.client()
+        late.base = url(one)
+        bad = {"Transport": UDP, **CAN, "Bipartite": "ahead=soon"}
+        status, _, _ = await late.ask("SETUP", f"{late.base}/trackID=0", **bad)
+        assert status == 400
 
 
 async def test_another_server_goes_on_with_the_session_it_is_shown() -> None:
@@ -137,7 +167,10 @@ async def test_another_server_goes_on_with_the_session_it_is_shown() -> None:
         assert await client.ended() == b""  # without a word
         status, answer, _ = await moved.ask("PAUSE")
         assert status == 200
-        assert "bipartite" not in answer  # nothing changed
+        told = parse_nodes(answer["bipartite"])
+        assert [one.number for one in told.nodes] == [0, 1]
+        assert told.line is not None
+        assert told.line.speed == 0
         status, answer, _ = await moved.ask("PLAY", Speed="2.0", Scale="4.0")
         assert status == 200
         assert (answer["speed"], answer["scale"]) == ("2.000", "1.000")
