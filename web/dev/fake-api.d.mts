@@ -17,6 +17,7 @@ export declare class FakeApi {
   readonly contents: {
     readonly titles: Map<string, { usable?: number }>;
     add(kind: string, values: object): unknown;
+    import(part: object): unknown;
   };
   handle(
     method: string,

@@ -152,6 +152,10 @@ export class FakeApi {
       administrator();
       return this.account(what.split(" ")[0], path[1], body, who);
     }
+    if (path.join("/") === "contents/import") {
+      administrator();
+      return { status: 200, headers: {}, body: this.contents.import(body) };
+    }
     if (this.contents.has(path[0])) {
       administrator();
       const [method] = what.split(" ");

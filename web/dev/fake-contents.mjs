@@ -66,6 +66,7 @@ export class FakeContents {
     const { key, one } = LISTS[kind];
     const name = rest.join("/");
     if (method === "GET" && !name) return this.list(kind, query);
+    if (rest[1] === "scan") return { status: 200, body: this.scan(rest[0], body) };
     if (method === "POST") return { status: 201, body: this.add(kind, body) };
     if (method === "PUT") {
       this[kind].set(name, { [key]: name, ...body });
@@ -89,6 +90,42 @@ export class FakeContents {
     const changed = { ...row, ...body, revision: ++this.revision };
     this[kind].set(changed[key], changed);
     return { status: 200, body: this.described(kind, changed) };
+  }
+
+  /** Rows in order of CSV without quotes, or objects; those that are no titles are refused. */
+  import({ text, records }) {
+    const [head, ...lines] = (text ?? "").trimEnd().split("\n");
+    const columns = head.split(",");
+    const rows = (records ?? lines).map((one, at) =>
+      typeof one === "object"
+        ? one
+        : {
+            place: `line ${at + 2}`,
+            ...Object.fromEntries(one.split(",").map((cell, nth) => [columns[nth], cell])),
+          },
+    );
+    const taken = { added: 0, changed: 0, unchanged: 0, rejected: [] };
+    for (const { kind, place, ...values } of rows) {
+      if (kind !== "title") taken.rejected.push({ place, reason: `kind is none of title` });
+      else if (this.titles.has(values.name)) taken.unchanged++;
+      else {
+        this.add("titles", values);
+        taken.added++;
+      }
+    }
+    return taken;
+  }
+
+  /** Every listing has two films. */
+  scan(server, { url, dry_run }) {
+    const found = ["tides", "dunes"].map((name) => ({ name, uri: `${url}${name}.mp4` }));
+    const taken = { added: 0, changed: 0, unchanged: 0, rejected: [] };
+    for (const { name, uri } of dry_run ? [] : found) {
+      this.add("titles", { name });
+      this.add("files", { title: name, server, format: "mp4", uri });
+      taken.added += 2;
+    }
+    return { ...taken, found, pages: 1, failed: [], cut: "" };
   }
 
   list(kind, query) {

@@ -2,6 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { list, probeLine, readDuration, readProbes, standing } from "../src/admin/contents/model";
+import { BYTES, cut, type Part, ROWS } from "../src/admin/contents/parts";
 import type { Server, ServerState } from "../src/api/contents";
 import "../src/pages/contents";
 import { everything, fill, press, SilentSource, serve, settle, show, words } from "./fake-server";
@@ -196,6 +197,56 @@ describe("titles and servers", () => {
     expect(rows()).toBe(10);
   });
 
+  it("looks through a server, and registers what it holds", async () => {
+    const api = serve("ada");
+    api.contents.add("servers", { name: "harbour", host: "films.example.org" });
+    await show("helio-contents");
+    await press("Servers");
+    await choose("harbour");
+    const url = "http://films.example.org/films/";
+    await fill({ url });
+    await press("Only look");
+    expect(words()).toContain("2 files on 1 page");
+    expect(words()).toContain(`${url}tides.mp4`);
+    expect(words()).toContain("0 files");
+    await fill({ url });
+    await press("Register");
+    expect(words()).toContain("4 rows added, 0 changed.");
+    expect(words()).not.toContain("0 files");
+    await fill({ url });
+    await press("Register");
+    expect(words()).toContain("exists already");
+  });
+
+  it("imports a file in parts and tells what was not taken", async () => {
+    const api = serve("ada");
+    const sent = vi.spyOn(api.contents, "import");
+    await show("helio-contents");
+    await press("Import and export");
+    expect(
+      everything()
+        .filter((one) => one.hasAttribute("download"))
+        .map((one) => one.getAttribute("href")),
+    ).toEqual(["csv", "json"].map((format) => `/api/v1/contents/export?format=${format}`));
+    const bring = async (name: string, text: string): Promise<void> => {
+      const input = everything().find((one) => one.getAttribute("type") === "file");
+      const files = [new File([text], name)];
+      Object.defineProperty(input, "files", { value: files, configurable: true });
+      input?.closest("form")?.dispatchEvent(new Event("submit", { cancelable: true }));
+      await settle();
+    };
+    const lines = Array.from({ length: 300 }, (_, at) => `title,film-${at}\n`);
+    await bring("a.csv", `kind,name\nsmell,x\n${lines.join("")}`);
+    expect(sent).toHaveBeenCalledTimes(2);
+    expect(words()).toContain("a.csv: 300 rows added, 0 changed, 0 as before, 1 not taken.");
+    expect(words()).toContain("line 2");
+    await bring("b.json", '[{"kind": "title", "name": "tides"}, 7]');
+    expect(words()).toContain("b.json: 1 row added, 0 changed, 0 as before, 1 not taken.");
+    expect(words()).toContain("item 2");
+    await bring("c.csv", "name,host\na,b\n");
+    expect(words()).toContain("The first line names no column “kind”.");
+  });
+
   it("keeps regions, ratings and subjects", async () => {
     serve("ada");
     await show("helio-contents");
@@ -214,6 +265,67 @@ describe("titles and servers", () => {
     (drop as HTMLButtonElement).click();
     await settle();
     expect(words()).toContain("nowhere in particular");
+  });
+});
+
+describe("parts of a file", () => {
+  const text = (part?: Part): string => (part ? (part.body as { text: string }).text : "");
+
+  it("are of CSV with quotes, in the order in which rows can be made", () => {
+    const file =
+      'title;kind;name;description\r\nfilm;file;;\r\n;title;film;"two ""lines"";\nof it"\r\n' +
+      ';;;\r\n;title;disc;5" of it\r\n;smell;x;\n;server;one;';
+    const { parts, rows, rejected } = cut(`\ufeff${file}`);
+    expect([parts.length, rows, rejected]).toEqual([1, 5, []]);
+    expect(text(parts[0])).toBe(
+      "title;kind;name;description\r\n;server;one;\n" +
+        ';title;film;"two ""lines"";\nof it"\r\n;title;disc;5" of it\r\n' +
+        "film;file;;\r\n;smell;x;\n",
+    );
+    const place = (at: number): string | undefined => parts[0]?.place(`line ${at}`);
+    expect([2, 3, 5, 6, 7].map(place)).toEqual([8, 3, 6, 2, 7].map((line) => `line ${line}`));
+    expect(parts[0]?.place("csv")).toBe("csv");
+  });
+
+  it("are as small as requests have to be", () => {
+    const lines = Array.from({ length: 600 }, (_, at) => `title,t${at},\n`);
+    expect(cut(`kind,name,description\n${lines.join("")}`).parts.map((part) => part.rows)).toEqual([
+      ROWS,
+      ROWS,
+      100,
+    ]);
+    const long = Array.from({ length: 10 }, (_, at) => ({
+      kind: "title",
+      name: `t${at}`,
+      description: "ü".repeat(6000),
+    }));
+    const { parts } = cut(JSON.stringify(long));
+    expect(parts.reduce((sum, { rows }) => sum + rows, 0)).toBe(10);
+    for (const { body } of parts) {
+      expect(new TextEncoder().encode(JSON.stringify(body)).length).toBeLessThan(BYTES + 100);
+    }
+  });
+
+  it("are of objects, one a line, too", () => {
+    const { parts, rejected } = cut(
+      '{"kind": "file", "title": "a"}\n\n{"kind\n{"kind": "title"}\n[]',
+    );
+    expect(parts.map(({ body }) => body)).toEqual([
+      {
+        records: [
+          { kind: "title", place: "line 4" },
+          { kind: "file", title: "a", place: "line 1" },
+        ],
+      },
+    ]);
+    expect(rejected.map(({ place }) => place)).toEqual(["line 3", "line 5"]);
+  });
+
+  it("are none of what is no file of contents", () => {
+    expect(() => cut("[1, 2")).toThrow("This is no JSON");
+    expect(() => cut("name\nx\n")).toThrow("no column “kind”");
+    expect(() => cut("")).toThrow("no column “kind”");
+    expect(cut("kind,name\n").parts).toEqual([]);
   });
 });
 

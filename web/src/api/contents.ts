@@ -154,6 +154,49 @@ export const addFile = (values: {
 }): Promise<File> => request("POST", "/files", values);
 export const removeFile = (id: number): Promise<null> => request("DELETE", at("files", id));
 
+/** A row that was not taken. */
+export interface Rejected {
+  /** Where it was written. */
+  readonly place: string;
+  readonly reason: string;
+}
+
+interface Taken {
+  readonly added: number;
+  readonly changed: number;
+  readonly unchanged: number;
+  readonly rejected: readonly Rejected[];
+}
+
+export interface Scan extends Taken {
+  /** What it found; `name` is that of the title. */
+  readonly found: readonly { readonly name: string; readonly uri: string }[];
+  readonly pages: number;
+  /** Pages that could not be read. */
+  readonly failed: readonly Rejected[];
+  /** Which bound ended it; empty: none. */
+  readonly cut: string;
+}
+
+/** A part of a file: CSV with its first line, or objects that may say their `place`. */
+export type ImportPart = { readonly text: string } | { readonly records: readonly object[] };
+
+/** What one part may take: other writers may come before it. */
+const IMPORT_TIMEOUT_MS = 60_000;
+/** The server gives up before. */
+const SCAN_TIMEOUT_MS = 90_000;
+
+export const importPart = (part: ImportPart & { readonly source: string }): Promise<Taken> =>
+  request("POST", "/contents/import", part, undefined, IMPORT_TIMEOUT_MS);
+/** @param dry only tell what would be registered */
+export const scanServer = (name: string, url: string, dry: boolean): Promise<Scan> =>
+  request("POST", `${at("servers", name)}/scan`, { url, dry_run: dry }, undefined, SCAN_TIMEOUT_MS);
+/** Where everything is to be had as a file. */
+export const EXPORTS = (["csv", "json"] as const).map((format) => ({
+  format,
+  path: `/api/v1/contents/export?format=${format}`,
+}));
+
 export const listNetworks = async (): Promise<readonly Network[]> =>
   (await request<{ networks: Network[] }>("GET", "/networks?limit=500")).networks;
 export const putNetwork = ({ cidr, ...rest }: Network): Promise<Network> =>

@@ -1,6 +1,7 @@
 import { css, html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, query, state } from "lit/decorators.js";
 import type { Changed } from "../admin/contents/detail";
+import "../admin/contents/exchange";
 import "../admin/contents/rules";
 import "../admin/contents/server-detail";
 import "../admin/contents/server-list";
@@ -19,12 +20,13 @@ import { shared } from "../ui/shared";
 import "../ui/site-header";
 import { Toast, toastStyles } from "../ui/toast";
 
-type Tab = "titles" | "servers" | "rules";
+type Tab = "titles" | "servers" | "rules" | "exchange";
 
 const TABS: readonly [Tab, string][] = [
   ["titles", "Titles"],
   ["servers", "Servers"],
   ["rules", "Regions and ratings"],
+  ["exchange", "Import and export"],
 ];
 
 const tabOf = (hash: string): Tab => TABS.find(([tab]) => `#${tab}` === hash)?.[0] ?? "titles";
@@ -126,8 +128,14 @@ export class ContentsPage extends LitElement {
         <h1>Titles and servers</h1>
         ${tabs(TABS, this.tab, (tab) => this.show(tab))}
       </div>
-      ${this.tab === "rules" ? html`<contents-rules></contents-rules>` : this.panes()}
+      ${this.pane()}
       ${this.toast.render()}`;
+  }
+
+  private pane(): TemplateResult {
+    if (this.tab === "rules") return html`<contents-rules></contents-rules>`;
+    if (this.tab === "exchange") return html`<contents-exchange></contents-exchange>`;
+    return this.panes();
   }
 
   private panes(): TemplateResult {

@@ -13,6 +13,7 @@ import {
 import { bitrate, count, duration, milliseconds, secondsSince } from "../../ui/format";
 import { field, nameInput } from "../../ui/forms";
 import { Detail } from "./detail";
+import "./scan";
 import { probeLine, readProbes, STANDINGS, standing } from "./model";
 
 /** One server, or a new one. */
@@ -65,6 +66,11 @@ export class ServerDetail extends Detail {
       <section>
         <h3>Files</h3>
         ${this.held(server)}
+        <server-scan
+          name=${server.name}
+          host=${server.host}
+          @scanned=${(event: CustomEvent<string>) => this.tell(event.detail, server.name)}
+        ></server-scan>
       </section>`;
   }
 
@@ -87,10 +93,7 @@ export class ServerDetail extends Detail {
   }
 
   private held(server: Server): TemplateResult {
-    if (!server.files) {
-      return html`<p class="soft">None yet. Its directory can be read:</p>
-        <p class="soft"><code>helio server scan ${server.name} URL</code></p>`;
-    }
+    if (!server.files) return html`<p class="soft">None yet.</p>`;
     return html`<ul class="files">
         ${this.files.map(
           (file) => html`<li><span>${file.title}<code>${file.uri}</code></span></li>`,

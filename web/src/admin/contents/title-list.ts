@@ -11,7 +11,7 @@ export class TitleList extends SearchedList<Title> {
   protected readonly words = {
     add: "Add a title",
     hint: "Search name or title",
-    empty: "No title yet. Add one, or import a list: helio catalogue import FILE.",
+    empty: "No title yet. Add one, or import a list.",
   };
 
   protected override ask(search: string, after: string): Promise<Page<Title>> {
