@@ -165,6 +165,23 @@ describe("titles and servers", () => {
     expect(words()).toContain("every node plays it");
   });
 
+  it("begins at the top of a row where that has the place of the list, and goes back", async () => {
+    const api = serve("ada");
+    api.contents.add("titles", { name: "tides" });
+    vi.stubGlobal("matchMedia", () => ({ matches: true }));
+    vi.stubGlobal("scrollY", 700);
+    const scrolled = vi.fn();
+    vi.stubGlobal("scrollTo", scrolled);
+    const into = vi.spyOn(Element.prototype, "scrollIntoView").mockReturnValue();
+    await show("helio-contents");
+    await choose("tides");
+    expect(into).toHaveBeenCalledOnce();
+    vi.stubGlobal("scrollY", 0);
+    await press("Back to all");
+    expect(into).toHaveBeenCalledOnce();
+    expect(scrolled).toHaveBeenCalledExactlyOnceWith(0, 700);
+  });
+
   it("refuses a change of what somebody else changed meanwhile", async () => {
     const api = serve("ada");
     api.contents.add("titles", { name: "tides" });

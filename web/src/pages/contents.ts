@@ -28,6 +28,8 @@ const TABS: readonly [Tab, string][] = [
   ["rules", "Regions and ratings"],
   ["exchange", "Import and export"],
 ];
+/** Where a row is shown in the place of its list; as the styles below have it. */
+const NARROW = "(max-width: 56rem)";
 
 const tabOf = (hash: string): Tab => TABS.find(([tab]) => `#${tab}` === hash)?.[0] ?? "titles";
 
@@ -66,9 +68,7 @@ export class ContentsPage extends LitElement {
         .panes > .beside {
           position: static;
         }
-        .panes.open > .beside {
-          order: -1;
-        }
+        .panes.open > :not(.beside),
         .panes:not(.open) > .beside {
           display: none;
         }
@@ -85,6 +85,10 @@ export class ContentsPage extends LitElement {
   /** A form for a new row is open. */
   @state() private making = false;
   @state() private states: ReadonlyMap<string, ServerState> = new Map();
+  /** How far the list was scrolled when a row was chosen that is shown in its place. */
+  private scrolled = 0;
+  private wasOpen = false;
+  @query(".panes") private readonly shown!: HTMLElement | null;
   @query("server-list") private readonly servers!: ServerList | null;
   @query("title-list") private readonly titles!: TitleList | null;
   private readonly toast = new Toast(this);
@@ -115,6 +119,23 @@ export class ContentsPage extends LitElement {
     this.feed.start();
   }
 
+  /** On a narrow screen a row has the place of the list: it begins at its top, and the list is
+   * where it was when it is back. */
+  override updated(): void {
+    const open = this.open;
+    if (open === this.wasOpen) return;
+    this.wasOpen = open;
+    if (!matchMedia(NARROW).matches) return;
+    if (open) this.shown?.scrollIntoView();
+    else scrollTo(0, this.scrolled);
+  }
+
+  /** A row is shown, or the form of a new one. */
+  private get open(): boolean {
+    if (this.tab !== "servers" && this.tab !== "titles") return false;
+    return this.making || (this.tab === "servers" ? this.server : this.entry) !== null;
+  }
+
   override render(): TemplateResult {
     return html`<site-header></site-header>
       <main class="frame">${this.content()}</main>`;
@@ -140,7 +161,7 @@ export class ContentsPage extends LitElement {
 
   private panes(): TemplateResult {
     const servers = this.tab === "servers";
-    const open = this.making || (servers ? this.server : this.entry) !== null;
+    const { open } = this;
     return html`<div class="panes ${open ? "open" : ""}">
       <section class="card">${servers ? this.serverList() : this.titleList()}</section>
       <section class="card beside" @changed=${this.changed} @left=${this.left}>
@@ -173,6 +194,7 @@ export class ContentsPage extends LitElement {
       chosen=${this.making ? "" : (this.server?.name ?? "")}
       .states=${this.states}
       @chosen=${(event: CustomEvent<Server | null>) => {
+        this.scrolled = scrollY;
         this.server = event.detail;
         this.making = false;
       }}
@@ -184,6 +206,7 @@ export class ContentsPage extends LitElement {
     return html`<title-list
       chosen=${this.making ? "" : (this.entry?.name ?? "")}
       @chosen=${(event: CustomEvent<Title | null>) => {
+        this.scrolled = scrollY;
         this.entry = event.detail;
         this.making = false;
       }}
@@ -198,6 +221,7 @@ export class ContentsPage extends LitElement {
   }
 
   private readonly make = (): void => {
+    this.scrolled = scrollY;
     this.making = true;
   };
 

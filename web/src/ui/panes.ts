@@ -6,6 +6,7 @@ import { wideHeading } from "./headings";
 export const tabStyles = css`
   .tabs {
     display: flex;
+    flex-wrap: wrap;
     gap: 0.3rem;
     padding: 0.25rem;
     border-radius: 12px;
@@ -19,6 +20,7 @@ export const tabStyles = css`
     font-size: 0.92rem;
     font-weight: 600;
     color: var(--ink-soft);
+    white-space: nowrap;
   }
   .tabs button[aria-pressed="true"] {
     background: var(--surface);

@@ -30,6 +30,7 @@ export class ContentsExchange extends LitElement {
     css`
       :host {
         grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr));
+        align-items: start;
       }
       .soft {
         margin-bottom: 1rem;
@@ -39,7 +40,18 @@ export class ContentsExchange extends LitElement {
         accent-color: var(--sun);
       }
       input[type="file"] {
-        padding-top: 0.6rem;
+        padding: 0.3rem;
+      }
+      input::file-selector-button {
+        min-height: 2.1rem;
+        margin-right: 0.7rem;
+        padding: 0 0.9rem;
+        border: 1px solid var(--line);
+        border-radius: 8px;
+        background: var(--surface);
+        color: inherit;
+        font: inherit;
+        font-weight: 600;
       }
     `,
   ];
@@ -71,10 +83,10 @@ export class ContentsExchange extends LitElement {
         </p>
         <form @submit=${(event: SubmitEvent) => void this.submit(event)}>
           <label>File <input type="file" name="file" required accept=".csv,.tsv,.txt,.json" /></label>
-          ${wrong(this.trouble)} ${this.told()}
           <div class="row">
             <button class="press main" ?disabled=${this.busy}>Import</button>
           </div>
+          ${wrong(this.trouble)} ${this.told()}
         </form>
       </section>
       <section class="card">
@@ -149,5 +161,7 @@ export class ContentsExchange extends LitElement {
       };
       this.progress = told;
     }
+    const at = ({ place }: Rejected): number => Number(/\d+$/.exec(place)?.[0] ?? 0);
+    this.progress = { ...told, rejected: told.rejected.toSorted((a, b) => at(a) - at(b)) };
   }
 }

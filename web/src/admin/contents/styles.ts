@@ -110,6 +110,9 @@ export const detailStyles = css`
     margin: 0 0 0.6rem;
     font-size: 1rem;
   }
+  p {
+    margin: 0;
+  }
   .head {
     display: flex;
     flex-wrap: wrap;
@@ -117,7 +120,6 @@ export const detailStyles = css`
     gap: 0.5rem 0.8rem;
   }
   .soft {
-    margin: 0;
     font-size: 0.87rem;
     color: var(--ink-soft);
     overflow-wrap: anywhere;
