@@ -134,11 +134,14 @@ class Dispatcher:
     def replace(self, snapshot: Snapshot, now: float) -> None:
         """Decide by another snapshot from now on. ``now``: seconds since 1970."""
         other = snapshot.servers is not self.snapshot.servers
+        same = snapshot.doors == self.snapshot.doors
         self.snapshot = snapshot
         if other:
             self._before, self.routes = self.routes, {}
             self._networks = None if snapshot.networks.empty else snapshot.networks
             self.fleet.replace(snapshot.servers)
+        if not same:  # what was known of titles names nodes that are gone
+            self.routes, self._before = {}, {}
         self.fleet.observe(snapshot.states, now)
 
     def observe(self, states: Mapping[int, ServerState], now: float) -> None:
@@ -174,6 +177,20 @@ class Dispatcher:
         """Whether some server holds the title of that name, be it reachable or not."""
         route = self.route(name)
         return route is not None and bool(route.copies)
+
+    def stored(self, name: str) -> bool:
+        """Whether our volumes have the title of that name, so that nodes of ours serve it."""
+        entry = self.snapshot.entries.get(name)
+        return entry is not None and entry.stored > 0
+
+    def answers(self, name: str) -> bool:
+        """Whether the title of that name can be had, or somebody decided that it cannot: of some
+        server that holds it more is known than that it is not to be reached."""
+        return any(
+            one.server.usable or one.server.withdrawn
+            for held in self.copies(name).values()
+            for one in held
+        )
 
     def barred(self, name: str, client: str) -> Refusal | None:
         """Why a client may not have a title that there is, whoever holds it; None: he may."""
@@ -269,7 +286,7 @@ class Dispatcher:
             self.routes[name] = known
             return known
         best: dict[Format, dict[int, File]] = {}
-        for file in entry.files:
+        for file in self.snapshot.held(entry):
             held = best.get(file.format)
             if held is None:
                 held = best[file.format] = {}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from heliograph.catalogue.contents.values import Condition, Server, ServerState
 from heliograph.dispatcher.conditions import alive
+from heliograph.dispatcher.doors import MAKE
 
 #: Seconds in which what a decision committed decays to 37 %: people stay some minutes.
 DECAY_S = 300.0
@@ -69,7 +70,7 @@ class Member:
         """Sessions at a time; 0: no bound."""
         self.withdrawn = server.drained or not server.enabled
         """Whether somebody decided that it gets nobody; no matter whether it answers."""
-        self.ours = server.make == "heliograph"
+        self.ours = server.make == MAKE
         """Whether view tokens are for it."""
 
 

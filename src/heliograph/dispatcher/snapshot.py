@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from heliograph.catalogue.contents.values import Contents, File, Server, ServerState, Title
+from heliograph.dispatcher import doors as own
 from heliograph.dispatcher.conditions import Networks
+from heliograph.dispatcher.doors import Door
 
 #: Rows that are taken at a time: a millisecond of work.
 STEP = 500
@@ -18,6 +20,9 @@ class Entry:
 
     title: Title
     files: tuple[File, ...] = ()
+    """On servers of the catalogue."""
+    stored: int = 0
+    """Bits a second that a player of it draws, where our volumes have it: all nodes serve it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,9 @@ class Snapshot:
     states: Mapping[int, ServerState] = field(default_factory=dict)
     """What monitors say, by the server's id."""
     files: int = 0
-    """Copies of all titles."""
+    """Copies of all titles on servers of the catalogue."""
+    doors: Mapping[int, Door] = field(default_factory=dict)
+    """Nodes of ours that serve what our volumes have, by the server's id."""
 
     @classmethod
     def of(cls, contents: Contents) -> Snapshot:
@@ -48,11 +55,24 @@ class Snapshot:
         """The same contents with what monitors say now."""
         return replace(self, states=states)
 
+    def with_doors(self, doors: Iterable[Door]) -> Snapshot:
+        """The same contents with the nodes of ours that are there now."""
+        return replace(self, doors=own.by_server(doors, self.servers))
 
-def building(contents: Contents, before: Snapshot | None = None) -> Iterator[Snapshot | None]:
+    def held(self, entry: Entry) -> Sequence[File]:
+        """All copies of a title, those of nodes of ours with the id 0."""
+        if not entry.stored or not self.doors:
+            return entry.files
+        return (*entry.files, *own.copies(entry.title, entry.stored, self.doors))
+
+
+def building(
+    contents: Contents, before: Snapshot | None = None, stored: Mapping[str, int] | None = None
+) -> Iterator[Snapshot | None]:
     """Index contents in steps of a millisecond: None after each, the snapshot in the end.
 
     Titles that are as they were ``before`` keep their entries, so that what is known of them stays.
+    ``stored``: titles that our volumes have, with the bits a second that a player draws.
     """
     known = {} if before is None else before.entries
     servers = {server.id: server for server in contents.servers}
@@ -69,8 +89,9 @@ def building(contents: Contents, before: Snapshot | None = None) -> Iterator[Sna
             held = tuple(files.get(title.id, ()))
             total += len(held)
             entry = known.get(title.name)
-            if entry is None or entry.title != title or entry.files != held:
-                entry = Entry(title, held)
+            bps = 0 if stored is None else stored.get(title.name, 0)
+            if entry is None or (entry.title, entry.files, entry.stored) != (title, held, bps):
+                entry = Entry(title, held, bps)
             entries[title.name] = entry
         if count % STEP == 0:
             yield None

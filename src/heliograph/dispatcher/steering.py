@@ -135,7 +135,7 @@ def _held(dispatcher: Dispatcher, name: str, servers: Iterable[Member]) -> dict[
     found: dict[Member, list[File]] = {one: [] for one in servers}
     members = dispatcher.fleet.members
     entry = dispatcher.snapshot.entries.get(name)
-    for file in () if entry is None else entry.files:
+    for file in () if entry is None else dispatcher.snapshot.held(entry):
         server = members.get(file.server)
         if file.format is Format.HLS and server in found:
             found[server].append(file)

@@ -12,8 +12,10 @@ from typing import Protocol
 
 import structlog
 
+from heliograph.catalogue.contents.stored import StoredTitle
 from heliograph.catalogue.contents.values import Contents, Format, ServerState
 from heliograph.dispatcher.choose import Dispatcher, Options, Recording
+from heliograph.dispatcher.doors import Door
 from heliograph.dispatcher.keeping import lines, parse
 from heliograph.dispatcher.snapshot import STEP, Snapshot, building
 from heliograph.model.errors import HelioError
@@ -46,6 +48,22 @@ class Source(Protocol):
 
     async def load_states(self) -> Sequence[ServerState]:
         """What monitors found last."""
+        ...
+
+    async def stored(self) -> Mapping[str, StoredTitle]:
+        """Titles that are there because our volumes have them, by object."""
+        ...
+
+
+class Nodes(Protocol):
+    """The cluster's nodes, as they serve titles: ``storage.doors.Doors``."""
+
+    def all(self) -> Sequence[Door]:
+        """Those to which players may be sent."""
+        ...
+
+    def titles(self) -> Mapping[str, tuple[str, int]]:
+        """What our volumes have: by object the title's name, and bits a second of its player."""
         ...
 
 
@@ -91,6 +109,11 @@ class Dispatching:
         self._keep_from = 0.0
         self._contents: Contents | None = None
         """As the database gave them last; None: it did not yet."""
+        self._nodes: Nodes | None = None
+        self._stored: Mapping[str, StoredTitle] = {}
+        """As the database gave them with the contents."""
+        self._taken: Mapping[str, int] = {}
+        """Titles of volumes that the snapshot has."""
         self._unkept = False
         """Whether the copy on the disk is older."""
         self._away = False
@@ -124,6 +147,16 @@ class Dispatching:
         known = _watched(self.dispatcher.snapshot.states, self.dispatcher.snapshot)
         self.dispatcher.observe({**known, **states}, self._clock())
 
+    def send_to(self, nodes: Nodes) -> None:
+        """Send players to these nodes for what our volumes have. To be called once."""
+        self._nodes = nodes
+        self.nodes_changed()
+
+    def nodes_changed(self) -> None:
+        """Other nodes are there: players are sent to no other from now on."""
+        doors = () if self._nodes is None else self._nodes.all()
+        self.dispatcher.replace(self.dispatcher.snapshot.with_doors(doors), self._clock())
+
     def age(self) -> float:
         """Seconds since the database said that the snapshot is right; infinite: never."""
         return time.monotonic() - self._confirmed if self._confirmed else float("inf")
@@ -140,6 +173,8 @@ class Dispatching:
             version = await self._source.version()
             if version != self.dispatcher.snapshot.version:
                 await self._read()
+            elif self._contents is not None and self._held() != self._taken:
+                await self._take(self._contents, self.dispatcher.snapshot.states)
         except HelioError as error:
             self.counters["snapshot_failures"] += 1
             if not self._away:
@@ -153,6 +188,7 @@ class Dispatching:
     async def _read(self) -> None:
         began = time.monotonic()
         contents = await self._source.load(self._contents)
+        self._stored = await self._source.stored()
         states = self.dispatcher.snapshot.states
         if not states:  # until the monitor says more
             states = {state.server: state for state in await self._source.load_states()}
@@ -170,14 +206,26 @@ class Dispatching:
         )
 
     async def _take(self, contents: Contents, states: Mapping[int, ServerState]) -> None:
-        steps = building(contents, self.dispatcher.snapshot)
+        held = self._held()
+        steps = building(contents, self.dispatcher.snapshot, held)
         while (made := next(steps)) is None:  # noqa: ASYNC110 - nothing is waited for
             await asyncio.sleep(0)  # requests come first
         newest = _watched(self.dispatcher.snapshot.states or states, made)
-        self.dispatcher.replace(made.with_states(newest), self._clock())
+        doors = () if self._nodes is None else self._nodes.all()
+        self.dispatcher.replace(made.with_states(newest).with_doors(doors), self._clock())
+        self._taken = held
         self.counters["snapshots"] += 1
         while self.dispatcher.carry(STEP):  # noqa: ASYNC110 - nothing is waited for
             await asyncio.sleep(0)
+
+    def _held(self) -> dict[str, int]:
+        """Titles that our volumes have, as the catalogue has them; bits a second by name."""
+        found = {} if self._nodes is None else self._nodes.titles()
+        return {
+            name: bps
+            for object, (name, bps) in found.items()
+            if object in self._stored and self._stored[object].name == name
+        }
 
     async def _tick(self) -> None:
         now = self._clock()

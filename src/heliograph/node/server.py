@@ -47,9 +47,10 @@ from heliograph.node.periodic import Periodic
 from heliograph.node.pulls import Pulls, same_ring
 from heliograph.node.roles import Role, roles_of
 from heliograph.node.settings import Loaded, Settings, diff
+from heliograph.node.storage.doors import Doors
 from heliograph.node.storage.listing import Listing
 from heliograph.node.storage.opening import open_storage
-from heliograph.node.storage.serving import admission_of
+from heliograph.node.storage.serving import admission_of, own_door
 from heliograph.node.storage.storage import Storage
 from heliograph.node.storage.together import Sending
 from heliograph.node.titles import Titles
@@ -249,6 +250,7 @@ class Server:
             self.steering.serve()
             if dispatching is not None:
                 dispatching.loads = self.steering.managers.loads
+            self._open_doors()
         self.ready = True
 
     async def _open_storage(self, roles: Collection[Role]) -> None:
@@ -257,12 +259,21 @@ class Server:
             settings, self.state_dir, roles, self.cluster, self.catalogue
         )
         self._undo.append(("storage", self.storage.close))
-        if Role.MANAGER in roles or self.catalogue.home:  # they have the cluster's database
+        if self.titles.writes:
             volumes = self.storage.states.known
             listing = Listing(self.storage.shelf, self.catalogue.contents, lambda: volumes)
             listing.start()
             self._undo.append(("titles in the catalogue", listing.close))
         self.admission = admission_of(self.storage, settings.storage)
+
+    def _open_doors(self) -> None:
+        port = None if self.rtsp is None else self.rtsp.port
+        own = own_door(self.settings, self.http.port, port)
+        servers = self.catalogue.contents if self.titles.writes else None
+        sends = self.settings.rtsp.redirect
+        doors = Doors(self.cluster.bus, self.storage.shelf, servers, own=own, sends=sends)
+        self._undo.append(("nodes that serve titles", doors.close))
+        doors.start(self.titles.send_to(doors))
 
     def _start_demo(
         self, roles: Collection[Role], configured: Mapping[str, ChannelOptions]
@@ -294,7 +305,8 @@ class Server:
             ensemble=together.ensemble,
         )
         if self.titles.dispatching is not None:
-            self.rtsp.titles = RtspTitles(self.titles.dispatching.dispatcher)
+            dispatcher = self.titles.dispatching.dispatcher
+            self.rtsp.titles = RtspTitles(dispatcher, here=node_name(settings))
         await self.rtsp.start()
         self._undo.append(("rtsp", self.rtsp.stop))
         together.start(str(settings.rtsp.host))

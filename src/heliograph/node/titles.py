@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.node.cluster import Cluster
-from heliograph.node.dispatching import Dispatching
+from heliograph.node.dispatching import Dispatching, Nodes
 from heliograph.node.monitoring import Monitoring
 from heliograph.node.periodic import Periodic
 from heliograph.node.roles import Role
@@ -31,14 +31,14 @@ class Titles:
         catalogue: Catalogue,
     ) -> None:
         """``ResourceError`` where there is no journal to be made in ``state_dir``."""
-        # Managers have the cluster's database, and so has who shares it with them.
-        writes = Role.MANAGER in roles or bool(catalogue.home)
+        self.writes = Role.MANAGER in roles or bool(catalogue.home)
+        """Whether this node has the cluster's database: managers, and who shares it with them."""
         self.statistics = Statistics(
             settings.statistics,
             state_dir,
             cluster.node,
             cluster.bus,
-            catalogue if writes else None,
+            catalogue if self.writes else None,
         )
         self.dispatching: Dispatching | None = None
         """None: this node is no portal."""
@@ -70,6 +70,13 @@ class Titles:
             await self.monitoring.start()
             if self.dispatching is not None:
                 self.monitoring.follow(self.dispatching.observe)
+
+    def send_to(self, nodes: Nodes) -> Callable[[], None]:
+        """Send players to nodes of ours; what comes back is to be called when these are others."""
+        if self.dispatching is None:
+            return lambda: None
+        self.dispatching.send_to(nodes)
+        return self.dispatching.nodes_changed
 
     def configure(self, settings: Settings) -> None:
         """Go on by other settings."""

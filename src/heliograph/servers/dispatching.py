@@ -108,6 +108,7 @@ class Redirects:
         route = self._routes.get(first) or self._route(first)
         if route is None or not route.copies:  # our volumes may have it
             return None
+        stored = route.entry.stored
         try:
             head = self._heads[rest]
         except KeyError:
@@ -117,6 +118,8 @@ class Redirects:
         if trusted:
             peer = resolve(peer, scheme, head.forwarded, self._trust).client
         wish = head.wish
+        if stored and ((wish.page and not wish.named) or not dispatcher.answers(route.name)):
+            return None  # our page, or served here
         self.answered += 1
         found = dispatcher.decide_for(route, wish, peer[0], self._clock())
         if type(found) is Refusal:

@@ -299,13 +299,23 @@ class RtspConnection(asyncio.Protocol):
 
     def _find(self, event: DescribeRequested | SetupRequested) -> Service | None:
         """Who serves a path; None: the client wants a title of other servers, and is redirected to
-        one of them, as where the one that this node holds is on a server to be left."""
+        one of them, as where the one that this node holds is on a server to be left, or is better
+        had from another node."""
         service, path = self.server.ondemand, event.target.path
         if self.server.channels.find(path) is not None:
             return self.live
         title = None if service is None else service.find(path)
         door = self.door.title if title is None else self.door.instead
         address = door(event.target)
+        begins = isinstance(event, DescribeRequested) and address is None
+        # What was shown to a channel's gate does not go along to another server.
+        if (
+            service is not None
+            and title is not None
+            and begins
+            and not service.shelf.channel(title)
+        ):
+            address = self.door.best(event.target)
         if service is not None and title is not None and address is None:
             if isinstance(event, SetupRequested) and not title.live:
                 ensemble = service.ensemble

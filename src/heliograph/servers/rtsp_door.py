@@ -66,6 +66,12 @@ class Door:
             return None
         return self._titles.instead(target.path, target.host, target.query, self.peer)
 
+    def best(self, target: Target) -> str | None:
+        """The same of one that other nodes have as well; errors as of ``RtspTitles.best``."""
+        if self._titles is None:
+            return None
+        return self._titles.best(target.path, target.query, self.peer)
+
     def bar(self, name: str) -> None:
         """``ForbiddenError`` where the catalogue bars a title of that name from the client."""
         if self._titles is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from heliograph.catalogue.contents.values import Format
 from heliograph.dispatcher.answers import location, wish_of
 from heliograph.dispatcher.choose import Dispatcher, Refusal
+from heliograph.dispatcher.doors import SENT
 from heliograph.model.errors import (
     BusyError,
     ForbiddenError,
@@ -26,10 +27,13 @@ PORT = 554
 class RtspTitles:
     """What an RTSP server asks for paths that are no channels."""
 
-    def __init__(self, dispatcher: Dispatcher, clock: Callable[[], float] = time.time) -> None:
-        """``clock``: seconds since 1970."""
+    def __init__(
+        self, dispatcher: Dispatcher, clock: Callable[[], float] = time.time, here: str = ""
+    ) -> None:
+        """``clock``: seconds since 1970. ``here``: this node's name, among servers as well."""
         self._dispatcher = dispatcher
         self._clock = clock
+        self._here = here
 
     def find(self, name: str, query: str, peer: str) -> str | None:
         """The address to which a client at ``peer`` is sent; None: there is no such title.
@@ -52,12 +56,32 @@ class RtspTitles:
         Errors as of ``find``, without those of want of a server.
         """
         held = self._dispatcher.copies(name).get(Format.RTSP, ())
-        here = [one for one in held if _place(one.uri) == _place(f"rtsp://{place}")]
+        asked = _place(f"rtsp://{place}")
+        here = [one for one in held if _place(one.uri) == asked or one.server.name == self._here]
         if not here or any(one.server.usable or not one.server.alive for one in here):
             return None
         if not any(one.server.usable for one in held):
             return None
         return self.find(name, query, peer)
+
+    def best(self, name: str, query: str, peer: str) -> str | None:
+        """The address for a client who begins with a title that this node and others have; None: he
+        is served here, as one who was sent here is.
+
+        Errors as of ``find``, without those of want of a server.
+        """
+        if not self._dispatcher.stored(name) or SENT in parse_qs(query, keep_blank_values=True):
+            return None
+        held = self._dispatcher.copies(name).get(Format.RTSP, ())
+        if not any(one.server.usable for one in held):
+            return None
+        wish = wish_of("", query, (Format.RTSP,))
+        found = self._dispatcher.decide(name, wish, peer, self._clock())
+        if isinstance(found, Refusal):
+            raise _error(found, name)
+        if found.server.name == self._here:
+            return None
+        return location(found.uri, wish.shown if found.server.ours else "")
 
     def bar(self, name: str, peer: str) -> None:
         """``ForbiddenError`` where a title that is known may not be had by a client at ``peer``,

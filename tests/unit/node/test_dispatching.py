@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from tests.unit.dispatcher.contents import Made, server
 
-from heliograph.catalogue.contents.values import Condition, Contents, ServerState
+from heliograph.catalogue.contents.stored import StoredTitle
+from heliograph.catalogue.contents.values import Condition, Contents, Format, ServerState
 from heliograph.dispatcher.answers import Wish
+from heliograph.dispatcher.doors import Door
 from heliograph.model.errors import HelioError, ResourceError
 from heliograph.node import dispatching
 from heliograph.node.dispatching import FILE, Dispatching
@@ -25,6 +27,7 @@ class Source:
         self.made = made
         self.away = False
         self.loads = 0
+        self.rows: dict[str, StoredTitle] = {}
 
     def _check(self) -> None:
         if self.away:
@@ -42,6 +45,10 @@ class Source:
     async def load_states(self) -> list[ServerState]:
         self._check()
         return [*self.made.states.values()]
+
+    async def stored(self) -> dict[str, StoredTitle]:
+        self._check()
+        return self.rows
 
 
 @pytest.fixture
@@ -194,4 +201,45 @@ async def test_what_units_say_that_they_send_counts_as_their_servers_load(
     members = one.dispatcher.fleet.members
     await until(lambda: one.dispatcher.fleet.committed(members[1])[0] >= 4.9e6)
     assert one.dispatcher.fleet.committed(members[2])[0] == 0
+    await one.close()
+
+
+class Nodes:
+    """Nodes of ours and what volumes have."""
+
+    def __init__(self, *names: str) -> None:
+        self.doors = [Door(one, f"http://{one}:80", f"rtsp://{one}:554") for one in names]
+        self.held: dict[str, tuple[str, int]] = {}
+
+    def all(self) -> list[Door]:
+        return self.doors
+
+    def titles(self) -> dict[str, tuple[str, int]]:
+        return self.held
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_volumes_have_is_sent_for_to_the_nodes_that_are_there(tmp_path: Path):
+    servers = [server(1, make="heliograph"), server(2, make="heliograph"), server(3)]
+    made = Made(servers).title("film", {Format.MP4: ()}).title("hand", {Format.MP4: ()})
+    source = Source(made)
+    source.rows = {"aa": StoredTitle("aa", "film", "", 1.0)}
+    one = opened(source, tmp_path)
+    await one.start()
+    assert status(one, "film") == 404
+    nodes = Nodes("s1", "s2", "s3", "s4")  # the third server is none of ours, the fourth is none
+    nodes.held = {"aa": ("film", 1000), "bb": ("hand", 1000)}  # the second was added by hand
+    one.send_to(nodes)
+    await until(lambda: status(one, "film") == 302)
+    assert status(one, "hand") == 404
+    copies = one.dispatcher.copies("film")
+    places = {copy.uri for held in copies.values() for copy in held}
+    assert {uri.split("/")[2].split(":")[0] for uri in places} == {"s1", "s2"}
+    nodes.doors = nodes.doors[1:]
+    one.nodes_changed()  # nobody waits for the next look
+    (copy,) = one.dispatcher.copies("film")[Format.HLS]
+    assert copy.uri == "http://s2:80/hls/film/index.m3u8"
+    nodes.held = {}
+    await until(lambda: status(one, "film") == 404)
+    assert source.loads == 1  # none of it is the database's
     await one.close()

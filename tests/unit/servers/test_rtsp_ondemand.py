@@ -295,10 +295,14 @@ async def test_a_title_that_is_barred_from_a_client_is_refused_and_one_held_here
     class Titles:
         barred = True
         drained = False
+        better = False
 
         def instead(self, name: str, place: str, query: str, peer: str) -> str | None:
             assert place == urlsplit(client.base).netloc
             return f"rtsp://other/{name}" if self.drained else None
+
+        def best(self, name: str, query: str, peer: str) -> str | None:
+            return f"rtsp://better/{name}" if self.better else None
 
         def bar(self, name: str, peer: str) -> None:
             if self.barred:
@@ -314,7 +318,17 @@ async def test_a_title_that_is_barred_from_a_client_is_refused_and_one_held_here
     assert (await client.ask("DESCRIBE"))[0] == 200
     status, fields, _ = await (await cinema.client("elsewhere")).ask("DESCRIBE")
     assert (status, fields["location"]) == (302, "rtsp://other/elsewhere")
+    titles.better = True
+    status, fields, _ = await client.ask("DESCRIBE")
+    assert (status, fields["location"]) == (302, f"rtsp://better/{FILM[0].name}")
+    cinema.shelf.channel = lambda manifest: "yard"  # its gate is here, and what is shown to it
+    assert (await client.ask("DESCRIBE"))[0] != 302
+    cinema.shelf.channel = lambda manifest: ""
+    lanes = "RTP/AVP/TCP;unicast;interleaved=0-1"
+    status, _, _ = await client.ask("SETUP", f"{client.base}/trackID=0", Transport=lanes)
+    assert status == 200  # who was described the title here plays it here
     titles.drained = True
+    client = await cinema.client()
     status, fields, _ = await client.ask("DESCRIBE")
     assert (status, fields["location"]) == (302, f"rtsp://other/{FILM[0].name}")
 

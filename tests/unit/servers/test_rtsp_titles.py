@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.dispatcher.contents import NOW, Made, server
+from tests.unit.dispatcher.contents import NOW, Made, Told, server
 
 from heliograph.catalogue.contents.values import Format, Network
+from heliograph.dispatcher.choose import Options
+from heliograph.dispatcher.doors import Door
+from heliograph.dispatcher.snapshot import building
 from heliograph.servers.rtsp_titles import RtspTitles
 
 from .rtsp_site import running
@@ -105,3 +108,39 @@ def test_who_asks_a_drained_server_that_holds_a_title_is_sent_to_another():
     assert instead("other", "host1.example") is None
     assert instead("none", "host1.example") is None
     assert instead("film", "[::1") is None
+
+
+def nodes(**states: bool) -> tuple[Told, RtspTitles]:
+    """Two nodes of ours with a title of volumes, and the first of them; which are drained."""
+    servers = [server(id, make="heliograph", drained=states.get(f"s{id}", False)) for id in (1, 2)]
+    contents = Made(servers).title("film", {Format.MP4: ()}).title("own", {Format.RTSP: (2,)})
+    (*_, snapshot) = building(contents.contents(), None, {"film": 1000})
+    assert snapshot is not None
+    doors = [Door(f"s{id}", "", f"rtsp://node{id}:8554") for id in (1, 2)]
+    told = Told(Options(policy="round-robin"))
+    told.replace(snapshot.with_states(contents.states).with_doors(doors), NOW)
+    return told, RtspTitles(told, lambda: NOW, "s1")
+
+
+def test_players_of_what_all_nodes_have_are_spread_and_sent_on_once():
+    told, titles = nodes()
+    found = [titles.best("film", "token=a", "192.0.2.1") for _ in range(4)]
+    there = "rtsp://node2:8554/film?sent=1&token=a"
+    assert sorted(found, key=str) == [None, None, there, there]
+    assert [one.server for one in told.decisions].count(1) == 2
+    assert titles.best("film", "sent=1&token=a", "192.0.2.1") is None
+    assert titles.best("own", "", "192.0.2.1") is None  # that is another thing
+    assert titles.best("nothing", "", "192.0.2.1") is None
+    assert len(told.decisions) == 4
+
+
+def test_a_node_that_is_drained_sends_players_to_another():
+    _, titles = nodes(s1=True)
+    there = "rtsp://node2:8554/film?sent=1"
+    assert titles.instead("film", "any.name.of.it", "", "192.0.2.1") == there
+    assert titles.best("film", "", "192.0.2.1") == there
+    _, titles = nodes(s2=True)
+    assert {titles.best("film", "", "192.0.2.1") for _ in range(9)} == {None}
+    _, titles = nodes(s1=True, s2=True)
+    assert titles.instead("film", "node1:8554", "", "192.0.2.1") is None
+    assert titles.best("film", "", "192.0.2.1") is None

@@ -5,10 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from tests.unit.dispatcher.contents import Made
+from tests.unit.dispatcher.contents import NOW, Made, Told, server
 from tests.unit.web.site import ADMIN, running
 
 from heliograph.catalogue.contents.values import Format
+from heliograph.dispatcher.doors import Door
+from heliograph.dispatcher.snapshot import building
 
 BROWSER = {"accept": "text/html,*/*;q=0.8"}
 HLS = {"accept": "application/vnd.apple.mpegurl"}
@@ -82,6 +84,37 @@ async def test_a_title_of_our_own_is_played_here_by_the_catalogue_s_rules():
     async with running(context={"dispatcher": titles.dispatcher(), **there}) as site:
         answer = await site.get("/go/mine", headers=HLS)
         assert answer.headers["location"] == "http://host1.example/mine.m3u8"
+
+
+async def test_a_title_of_our_own_is_to_be_had_from_all_nodes_that_are_known_to_answer():
+    made = Made([server(1, make="heliograph"), server(2, make="heliograph")])
+    made.title("mine", {Format.MP4: ()})
+    (*_, snapshot) = building(made.contents(), None, {"mine": 1000})
+    assert snapshot is not None
+    doors = [Door(f"s{id}", f"http://node{id}:8080", "") for id in (1, 2)]
+    snapshot = snapshot.with_doors(doors)
+    dispatcher = Told()
+    dispatcher.replace(snapshot.with_states(made.states), NOW)
+    there = {"ondemand": SimpleNamespace(shelf=Shelf(), close=None)}
+    async with running(context={"dispatcher": dispatcher, **there}) as site:
+        found = {
+            (await site.get("/go/mine?token=t", headers=HLS)).headers["location"] for _ in range(30)
+        }
+        assert found == {f"http://node{id}:8080/hls/mine/index.m3u8?token=t" for id in (1, 2)}
+        playlist = await site.get("/go/mine/index.m3u8")
+        assert playlist.status_code == 200
+        assert "http://node2:8080/hls/mine/index.m3u8" in playlist.text
+        # Pages are those of the portal that was asked.
+        assert (await site.get("/go/mine", headers=BROWSER)).headers["location"] == "/watch/mine"
+        named = await site.get("/go/mine?format=mp4", headers=BROWSER)
+        assert named.headers["location"] in {
+            f"http://node{id}:8080/titles/mine.mp4" for id in (1, 2)
+        }
+        dispatcher.replace(snapshot.with_states({}), NOW)  # nobody has measured them yet
+        for _ in range(2):
+            answer = await site.get("/go/mine", headers=HLS)
+            assert answer.headers["location"] == "/hls/mine/index.m3u8"
+        assert (await site.get("/go/mine/index.m3u8")).status_code == 302
 
 
 async def test_a_private_channel_is_told_from_none_only_by_who_may_watch_it():

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from heliograph.dispatcher.doors import Door
+from heliograph.node.cluster import node_name, reachable_host
+from heliograph.node.settings import Settings
 from heliograph.node.settings.storage import StorageSettings
 from heliograph.node.storage.storage import Storage
 from heliograph.storage.values import DiskId
@@ -46,6 +50,31 @@ def admission_of(storage: Storage, settings: StorageSettings) -> Admission:
         return {} if holding is None else shares_of(holding.state)
 
     return Admission(budgets, shares)
+
+
+def own_door(settings: Settings, http: int, rtsp: int | None) -> Door | None:
+    """Where others are sent for titles of this node, whose servers have these ports; None: it has
+    none for media."""
+    if rtsp is None:
+        return None
+    pages, media = str(settings.http.host), str(settings.rtsp.host)
+    places = [
+        f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        for scheme, host, port in (
+            ("http", reachable_host(settings, pages), http),
+            ("rtsp", reachable_host(settings, media), rtsp),
+        )
+    ]
+    # Behind a proxy of its own machine: where that is found nobody told.
+    hidden = _is_loopback(pages) and not _is_loopback(media)
+    return Door(node_name(settings), "" if hidden else places[0], places[1])
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def shares_of(state: VolumeState) -> Mapping[DiskId, float]:

@@ -61,6 +61,8 @@ class Shelf:
         self._again = False
         self._looking = asyncio.Lock()
         self._listeners: list[Callable[[], None]] = []
+        self.looked = False
+        """Whether all volumes that are known here were looked at once."""
         self.whole: frozenset[str] = frozenset()
         """Volumes of which these are all titles that there are: all their disks answered."""
         self.erased: frozenset[ObjectId] = frozenset()
@@ -183,6 +185,7 @@ class Shelf:
                     for object, placed in self._objects.items()
                     if placed.volume == name and object not in serials
                 }
+        self.looked = True
         known_now = frozenset(whole), frozenset(erased)
         other = fresh != self._objects or known_now != (self.whole, self.erased)
         self.whole, self.erased = known_now
