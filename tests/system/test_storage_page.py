@@ -154,6 +154,14 @@ async def test_disks_are_looked_at_added_and_removed(chromium: Chromium) -> None
                 "erase": False,
             },
         )
+        # A directory of which the server said that it was another volume's disk.
+        stage.tab.click("Add a disk: films")
+        stage.tab.write(path="/mnt/used")
+        stage.choose("storage-dialog input[name=erase]")
+        stage.shot("erase")
+        stage.tab.click("Erase and add it")
+        assert stage.ordered()[1]["erase"] is True
+        stage.until("the dialog is closed", lambda: stage.count("storage-dialog") == 0)
         # What goes on is shown as it comes.
         change = {
             "since_version": 4,
@@ -284,6 +292,47 @@ async def test_a_file_is_sent_and_imported(chromium: Chromium, tmp_path: Path) -
         stage.until("the title", lambda: stage.count("[data-title=high]") == 1)
         # It fits on a phone.
         assert stage.tab.evaluate("() => document.documentElement.scrollWidth") <= 390
+
+    await act(chromium, stored, play)
+
+
+async def test_files_become_sizes_of_one_title(chromium: Chromium, tmp_path: Path) -> None:
+    stored = Stored()
+    stored.found = EMPTY | {"volumes": [volume(titles=1)]}
+    films = [tmp_path / name for name in ("reef.mp4", "reef-half.mp4", "night.mp4")]
+    for number, one in enumerate(films, 1):
+        one.write_bytes(bytes(number * 1000))
+
+    def play(stage: Stage) -> None:
+        stage.open(**DARK)
+        stage.tab.click("Titles")
+        stage.tab.on(
+            lambda page: page.locator("import-list input[type=file]").set_input_files(films)
+        )
+        stage.tab.until_text("Import 3 files", PATIENCE)
+        stage.tab.on(
+            lambda page: page.locator("[name=of-1]").select_option(label="another size of reef")
+        )
+        stage.until("it has no name", lambda: stage.count("[name=name-1]") == 0)
+        assert stage.count("[name=of-0]") == 0  # what has sizes is none
+        stage.shot("sizes-dark")
+        stage.tab.on(lambda page: page.set_viewport_size(LIGHT["viewport"]))
+        stage.shot("sizes-wide")
+        stage.tab.on(lambda page: page.set_viewport_size(DARK["viewport"]))
+        assert stage.tab.evaluate("() => document.documentElement.scrollWidth") <= 390
+        stage.tab.click("Import 3 files")
+        assert stage.ordered()[1]["file"] == "reef.mp4"
+        what, values = stage.ordered()
+        assert (what, values) == ("rendition", {"id": "id-reef", "file": "reef-half.mp4"})
+        what, values = stage.ordered()
+        assert (what, values["name"], values["file"]) == ("import", "night", "night.mp4")
+        stage.until("all of it", lambda: len(stored.received) == 3)
+        assert [one.values.get("renditions") for one in stored.received] == [1, None, 0]
+        stage.until("the end", lambda: all(one.finished for one in stored.received))
+        assert [one.received for one in stored.received] == [1000, 2000, 3000]
+        going = import_("reef", "importing", file="reef.mp4", renditions=1, came=1)
+        stored.found = stored.found | {"imports": [going]}
+        stage.tab.until_text("reef.mp4 and 1 other size → reef", PATIENCE)
 
     await act(chromium, stored, play)
 

@@ -8,6 +8,7 @@ import {
   changeShare,
   checkLine,
   diskLine,
+  filesLine,
   fill,
   goodName,
   importLine,
@@ -28,7 +29,14 @@ import {
 } from "../src/admin/storage/model";
 import { Uploads } from "../src/admin/storage/uploads";
 import { ApiError } from "../src/api/client";
-import type { Check, Disk, Import, Recording, Volume } from "../src/api/storage";
+import {
+  type Check,
+  type Disk,
+  type Import,
+  type Recording,
+  uploadTitle,
+  type Volume,
+} from "../src/api/storage";
 import "../src/pages/storage";
 import { serve, settle, show, words } from "./fake-server";
 
@@ -249,6 +257,8 @@ describe("imports and recordings", () => {
     title: "",
     volume: "films",
     file: "film.mp4",
+    renditions: 0,
+    came: 0,
     state: "receiving",
     bytes: 5e6,
     total: 1e7,
@@ -263,6 +273,7 @@ describe("imports and recordings", () => {
     title: "",
     volume: "",
     file: "film.mp4",
+    renditions: 0,
     size: 1e7,
     sent: 5e6,
     state: "sending",
@@ -321,7 +332,13 @@ describe("imports and recordings", () => {
 
 describe("uploads", () => {
   const file = (name: string): File => new File([new Uint8Array(10)], name);
-  const wish = (name: string) => ({ name, title: "", volume: "", file: file(`${name}.mp4`) });
+  const wish = (name: string, ...renditions: File[]) => ({
+    name,
+    title: "",
+    volume: "",
+    file: file(`${name}.mp4`),
+    renditions,
+  });
   const flush = (): Promise<void> => settle();
 
   it("go one after the other, and on after one that failed", async () => {
@@ -360,6 +377,51 @@ describe("uploads", () => {
     expect(uploads.busy).toBe(false);
     uploads.drop("one");
     expect(uploads.shown).toEqual([]);
+  });
+
+  it("send the sizes of a title one after the other, and tell the bytes of all", async () => {
+    const puts: { url: string; sent: number }[] = [];
+    vi.stubGlobal(
+      "XMLHttpRequest",
+      class {
+        upload: { onprogress: (event: { loaded: number }) => void } = { onprogress: () => {} };
+        onload = (): void => {};
+        status = 202;
+        responseText = "";
+        private url = "";
+        open(_: string, url: string): void {
+          this.url = url;
+        }
+        abort(): void {}
+        send(body: File): void {
+          puts.push({ url: this.url, sent: body.size });
+          this.upload.onprogress({ loaded: body.size });
+          this.responseText = JSON.stringify({ id: "i/1", name: "one" });
+          this.onload();
+        }
+      },
+    );
+    const told: number[] = [];
+    const found = await uploadTitle(
+      wish("one", file("half size.mp4"), file("quarter.mp4")),
+      (bytes) => told.push(bytes),
+      new AbortController().signal,
+    );
+    expect(found.id).toBe("i/1");
+    expect(puts.map(({ url }) => url)).toEqual([
+      "/api/v1/storage/titles/one/media?title=&volume=&filename=one.mp4&renditions=2",
+      "/api/v1/storage/imports/i%2F1/renditions?filename=half+size.mp4",
+      "/api/v1/storage/imports/i%2F1/renditions?filename=quarter.mp4",
+    ]);
+    expect(told).toEqual([10, 20, 30]);
+    const uploads = new Uploads(
+      () => {},
+      () => {},
+      () => new Promise(() => {}),
+    );
+    uploads.add([wish("one", file("half.mp4"))]);
+    const [shown] = uploads.shown;
+    expect(shown && [shown.size, filesLine(shown)]).toEqual([20, "one.mp4 and 1 other size"]);
   });
 
   it("that are dropped end, and let the next go", async () => {

@@ -95,6 +95,8 @@ def import_(name: str, state: str, **more: Any) -> dict[str, Any]:
         "media": 0.0,
         "duration": 0.0,
         "remaining": None,
+        "renditions": 0,
+        "came": 0,
         "remarks": [],
         "error": "",
         "began": 1.8e9,

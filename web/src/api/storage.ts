@@ -88,6 +88,10 @@ export interface Import {
   readonly title: string;
   readonly volume: string;
   readonly file: string;
+  /** Further files of it that come, the same picture in other sizes. */
+  readonly renditions: number;
+  /** Those of them that came. */
+  readonly came: number;
   readonly state: ImportState;
   readonly bytes: number;
   readonly total: number | null;
@@ -167,6 +171,8 @@ export interface DiskWish {
   readonly path: string;
   /** Bytes it may hold; null: what its file system has. */
   readonly capacity: number | null;
+  /** What it holds as a disk of another volume is removed first. */
+  readonly erase: boolean;
 }
 
 export interface VolumeNew {
@@ -232,14 +238,16 @@ export interface UploadWish {
   readonly title: string;
   readonly volume: string;
   readonly file: File;
+  /** The same picture in other sizes. */
+  readonly renditions: readonly File[];
 }
 
 /**
- * Sends a file; `sent` hears how many bytes have left. Only XMLHttpRequest tells that.
+ * Sends the files of a title, one after the other; `sent` hears how many bytes have left.
  *
  * @throws ApiError status 0 where it broke off; `signal` ends it
  */
-export function uploadTitle(
+export async function uploadTitle(
   wish: UploadWish,
   sent: (bytes: number) => void,
   signal: AbortSignal,
@@ -248,12 +256,32 @@ export function uploadTitle(
     title: wish.title,
     volume: wish.volume,
     filename: wish.file.name,
+    renditions: String(wish.renditions.length),
   });
+  let found = await put(`${title(wish.name)}/media?${query}`, wish.file, sent, signal);
+  let before = wish.file.size;
+  for (const file of wish.renditions) {
+    const more = new URLSearchParams({ filename: file.name });
+    const path = `/storage/imports/${encodeURIComponent(found.id)}/renditions?${more}`;
+    const base = before;
+    found = await put(path, file, (bytes) => sent(base + bytes), signal);
+    before += file.size;
+  }
+  return found;
+}
+
+/** Sends one file. Only XMLHttpRequest tells how much has left. */
+function put(
+  path: string,
+  file: File,
+  sent: (bytes: number) => void,
+  signal: AbortSignal,
+): Promise<Import> {
   return new Promise((resolve, reject) => {
     const sending = new XMLHttpRequest();
     const broken = (): ApiError =>
       refusal(0, "The upload broke off. Check your network and try again.", null, null);
-    sending.open("PUT", `/api/v1${title(wish.name)}/media?${query}`);
+    sending.open("PUT", `/api/v1${path}`);
     sending.responseType = "text";
     sending.upload.onprogress = ({ loaded }) => sent(loaded);
     sending.onerror = () => reject(broken());
@@ -266,8 +294,12 @@ export function uploadTitle(
         reject(refusal(sending.status, sending.statusText, json, wait));
       }
     };
+    if (signal.aborted) {
+      reject(broken());
+      return;
+    }
     signal.addEventListener("abort", () => sending.abort(), { once: true });
-    sending.send(wish.file);
+    sending.send(file);
   });
 }
 

@@ -17,13 +17,23 @@ import { field, forms, nameInput, wrong } from "../../ui/forms";
 import { shared } from "../../ui/shared";
 import { reason } from "../reason";
 import { type Ask, forceWords, wordsOf } from "./asks";
-import { diskFields, protectionFields, readDisks, readVolume, volumeSelect } from "./fields";
+import {
+  diskFields,
+  eraseField,
+  protectionFields,
+  readDisks,
+  readVolume,
+  volumeSelect,
+} from "./fields";
 import { readAmount } from "./model";
 
 const MB = 1e6;
 const MINUTE = 60;
 /** Disks of a form, as many as the server takes. */
 const MAX_DISKS = 256;
+
+/** Forms with fields of disks beside each other. */
+const LARGE: ReadonlySet<Ask["kind"]> = new Set(["create", "add", "replace"]);
 
 /** What is amiss with a form, for the person in front of it. */
 class FormError extends Error {}
@@ -111,6 +121,8 @@ export class StorageDialog extends LitElement {
   @state() private rows: readonly number[] = [0];
   /** The disk is taken for lost. */
   @state() private force = false;
+  /** Directories are emptied first. */
+  @state() private erase = false;
   /** Channels on air; null until they are known. */
   @state() private channels: readonly string[] | null = null;
   @query("dialog") private readonly dialog!: HTMLDialogElement;
@@ -124,8 +136,11 @@ export class StorageDialog extends LitElement {
   override render(): TemplateResult {
     const words = wordsOf(this.ask);
     const force = this.ask.kind === "remove" && this.force;
+    const plain = force ? "It is gone: remove it" : words.press;
+    const press = this.erase ? `Erase and ${plain.toLowerCase()}` : plain;
+    const danger = words.danger || this.erase;
     return html`<dialog
-      class=${this.ask.kind === "create" ? "large" : ""}
+      class=${LARGE.has(this.ask.kind) ? "large" : ""}
       aria-labelledby="title"
       @close=${this.closed}
     >
@@ -136,7 +151,7 @@ export class StorageDialog extends LitElement {
         <datalist id="nodes">${this.nodes.map((name) => html`<option value=${name}></option>`)}</datalist>
         ${wrong(this.trouble)}
         ${this.busy ? html`<p class="hint" role="status">${this.wait()}</p>` : nothing}
-        ${choice(force ? "It is gone: remove it" : words.press, this.busy, words.danger, () => this.dialog.close())}
+        ${choice(press, this.busy, danger, () => this.dialog.close())}
       </form>
     </dialog>`;
   }
@@ -170,12 +185,13 @@ export class StorageDialog extends LitElement {
               Another disk
             </button>
           </div>
+          ${eraseField(null, this.erases)}
           ${protectionFields(this.rows.length)}`;
       case "add":
-        return diskFields();
+        return this.newDisk();
       case "replace":
-        if (ask.disk.state === "lost") return diskFields();
-        return html`${diskFields()}
+        if (ask.disk.state === "lost") return this.newDisk();
+        return html`${this.newDisk()}
           ${this.ways("What it has is read from it; then it leaves.", forceWords(ask.volume, ask.disk))}`;
       case "remove":
         return this.ways(
@@ -191,6 +207,15 @@ export class StorageDialog extends LitElement {
         return nothing;
     }
   }
+
+  private newDisk(): TemplateResult {
+    const volume = "volume" in this.ask ? this.ask.volume.name : null;
+    return html`${diskFields()}${eraseField(volume, this.erases)}`;
+  }
+
+  private readonly erases = (is: boolean): void => {
+    this.erase = is;
+  };
 
   private ways(drained: string, forced: string): TemplateResult {
     const way = (force: boolean, name: string, hint: string): TemplateResult =>

@@ -52,17 +52,43 @@ export const diskFields = (remove?: {
     }
   </div>`;
 
+/**
+ * Whether directories may be emptied that were disks of something else.
+ *
+ * @param volume that takes back a disk of its own with what it has; null: there is none yet
+ * @param changed the tick was set, or taken away
+ */
+export const eraseField = (
+  volume: string | null,
+  changed: (is: boolean) => void,
+): TemplateResult => {
+  const refused = "Those blocks are gone for good; other files stay. Without this it is refused.";
+  const back = volume === null ? "" : ` One that was of ${volume} is taken back with its blocks.`;
+  return html`<label class="tick"
+    ><input
+      type="checkbox"
+      name="erase"
+      @change=${(event: Event) => changed((event.target as HTMLInputElement).checked)}
+    /><span
+      >Erase what a directory holds as a disk of another volume<span class="hint"
+        >${refused}${back}</span
+      ></span
+    ></label
+  >`;
+};
+
 /** What the fields of disks say, one after the other; a sentence says what is amiss. */
 export function readDisks(form: HTMLFormElement): readonly DiskWish[] | string {
   const data = new FormData(form);
   const texts = (name: string): string[] => data.getAll(name).map((one) => String(one).trim());
   const [nodes, capacities] = [texts("node"), texts("capacity")];
+  const erase = data.has("erase");
   const wishes: DiskWish[] = [];
   for (const [at, path] of texts("path").entries()) {
     if (!path.startsWith("/")) return `“${path}” is no absolute path, such as /mnt/b.`;
     const capacity = readAmount(capacities[at] ?? "", GB);
     if (capacity === undefined) return "Tell the space in GB as a number, or leave it empty.";
-    wishes.push({ node: nodes[at] ?? "", path, capacity });
+    wishes.push({ node: nodes[at] ?? "", path, capacity, erase });
   }
   const keys = wishes.map(({ node, path }) => `${node}:${path}`);
   return new Set(keys).size < keys.length ? "Two of the disks are the same directory." : wishes;

@@ -8,6 +8,7 @@ import { reason } from "../reason";
 import { progressBar } from "./bar";
 import { volumeSelect } from "./fields";
 import {
+  filesLine,
   goodName,
   importLine,
   importShare,
@@ -24,11 +25,16 @@ import { Uploads } from "./uploads";
 /** Imports that ended and are still shown. */
 const ENDED = 6;
 
+/** Sizes of one title beside the first, as many as the server takes. */
+const MAX_RENDITIONS = 15;
+
 /** A file that was chosen, and is not sent yet. */
 interface Chosen {
   readonly file: File;
   readonly name: string;
   readonly title: string;
+  /** The file of whose title this is another size; null: it has a title of its own. */
+  readonly of: File | null;
 }
 
 /**
@@ -69,15 +75,25 @@ export class ImportList extends LitElement {
         gap: 0.7rem;
         align-items: end;
       }
-      .file > small {
+      .file > small,
+      .file > .of {
         grid-column: 1 / -1;
         overflow-wrap: anywhere;
+      }
+      .file.other {
+        grid-template-columns: minmax(0, 1fr) auto;
+        padding-left: 1rem;
+        border-left: 3px solid var(--line);
+      }
+      .file.other > .of {
+        grid-column: 1;
       }
       ul {
         margin-top: 0.6rem;
       }
       @media (max-width: 40rem) {
-        .file {
+        .file,
+        .file.other {
           grid-template-columns: minmax(0, 1fr);
         }
       }
@@ -139,45 +155,7 @@ export class ImportList extends LitElement {
 
   private form(): TemplateResult {
     return html`<form @submit=${this.submit}>
-      ${this.chosen.map(
-        (one, at) => html`<div class="file">
-          <small>${one.file.name}, ${bytes(one.file.size)}</small>
-          <label
-            >Name, part of its address
-            <input
-              name=${`name-${at}`}
-              required
-              maxlength="64"
-              autocapitalize="none"
-              autocomplete="off"
-              spellcheck="false"
-              .value=${one.name}
-              @input=${(event: Event) => this.rewrite(at, { name: writtenIn(event) })}
-            />
-          </label>
-          <label
-            >Title
-            <input
-              name=${`title-${at}`}
-              maxlength="200"
-              autocomplete="off"
-              .value=${one.title}
-              @input=${(event: Event) => this.rewrite(at, { title: writtenIn(event) })}
-            />
-          </label>
-          <button
-            class="press"
-            type="button"
-            aria-label=${`Leave ${one.file.name} out`}
-            @click=${() => {
-              this.chosen = this.chosen.filter((_, other) => other !== at);
-            }}
-          >
-            Leave out
-          </button>
-        </div>`,
-      )}
-      ${volumeSelect(this.volumes)}
+      ${this.chosen.map((one, at) => this.fileFields(one, at))} ${volumeSelect(this.volumes)}
       <div class="row">
         <button class="press main">Import ${count(this.chosen.length, "file", "files")}</button>
         <button
@@ -194,12 +172,88 @@ export class ImportList extends LitElement {
     </form>`;
   }
 
+  private fileFields(one: Chosen, at: number): TemplateResult {
+    return html`<div class="file ${one.of ? "other" : ""}">
+      <small>${one.file.name}, ${bytes(one.file.size)}</small>
+      ${
+        one.of
+          ? nothing
+          : html`<label
+                >Name, part of its address
+                <input
+                  name=${`name-${at}`}
+                  required
+                  maxlength="64"
+                  autocapitalize="none"
+                  autocomplete="off"
+                  spellcheck="false"
+                  .value=${one.name}
+                  @input=${(event: Event) => this.rewrite(at, { name: writtenIn(event) })}
+                />
+              </label>
+              <label
+                >Title
+                <input
+                  name=${`title-${at}`}
+                  maxlength="200"
+                  autocomplete="off"
+                  .value=${one.title}
+                  @input=${(event: Event) => this.rewrite(at, { title: writtenIn(event) })}
+                />
+              </label>`
+      }
+      ${this.belongs(one, at)}
+      <button
+        class="press"
+        type="button"
+        aria-label=${`Leave ${one.file.name} out`}
+        @click=${() => this.leaveOut(one)}
+      >
+        Leave out
+      </button>
+    </div>`;
+  }
+
+  /** Where several files were chosen: whether this one is another size of one of the others. */
+  private belongs(one: Chosen, at: number): TemplateResult | typeof nothing {
+    const hosts = this.chosen.filter((other) => other !== one && other.of === null);
+    const has = this.chosen.some((other) => other.of === one.file);
+    if (hosts.length === 0 || has) return nothing;
+    return html`<label class="of"
+      >Becomes
+      <select
+        name=${`of-${at}`}
+        @change=${(event: Event) => {
+          const place = Number((event.target as HTMLSelectElement).value);
+          this.rewrite(at, { of: this.chosen[place]?.file ?? null });
+        }}
+      >
+        <option value="-1" ?selected=${one.of === null}>a title of its own</option>
+        ${hosts.map(
+          (other) => html`<option
+            value=${this.chosen.indexOf(other)}
+            ?selected=${one.of === other.file}
+          >
+            another size of ${other.name || other.file.name}
+          </option>`,
+        )}
+      </select>
+    </label>`;
+  }
+
+  /** Other sizes of what is left out are titles again. */
+  private leaveOut(one: Chosen): void {
+    this.chosen = this.chosen
+      .filter((other) => other !== one)
+      .map((other) => (other.of === one.file ? { ...other, of: null } : other));
+  }
+
   private sending(one: Sending): TemplateResult {
     const failed = one.state === "failed";
     return html`<li data-import=${one.name}>
       <div>
         <strong>${one.title || one.name}</strong>
-        <small>${one.file} → ${one.name}</small>
+        <small>${filesLine(one)} → ${one.name}</small>
       </div>
       <div class="does">
         <button
@@ -226,7 +280,7 @@ export class ImportList extends LitElement {
     return html`<li data-import=${one.name}>
       <div>
         <strong>${one.title || one.name}</strong>
-        <small>${one.file} → ${one.name}${this.volumes.length > 1 ? ` on ${one.volume}` : ""}</small>
+        <small>${filesLine(one)} → ${one.name}${this.volumes.length > 1 ? ` on ${one.volume}` : ""}</small>
       </div>
       <div class="does">
         ${
@@ -273,7 +327,7 @@ export class ImportList extends LitElement {
     this.trouble = "";
     for (const file of files) {
       const name = nameFor(file.name, this.known());
-      this.chosen = [...this.chosen, { file, name, title: titleFor(file.name) }];
+      this.chosen = [...this.chosen, { file, name, title: titleFor(file.name), of: null }];
     }
   }
 
@@ -283,7 +337,7 @@ export class ImportList extends LitElement {
       ...this.taken,
       ...this.imports.filter(underWay).map(({ name }) => name),
       ...this.uploads.shown.filter(({ state }) => state !== "failed").map(({ name }) => name),
-      ...this.chosen.filter((_, at) => at !== but).map(({ name }) => name),
+      ...this.chosen.filter(({ of }, at) => at !== but && !of).map(({ name }) => name),
     ]);
   }
 
@@ -293,7 +347,12 @@ export class ImportList extends LitElement {
 
   private readonly submit = (event: SubmitEvent): void => {
     event.preventDefault();
-    for (const [at, { name }] of this.chosen.entries()) {
+    for (const [at, { file, name, of }] of this.chosen.entries()) {
+      if (of) continue;
+      if (this.sizesOf(file).length > MAX_RENDITIONS) {
+        this.trouble = `${name} can have ${MAX_RENDITIONS} other sizes at most.`;
+        return;
+      }
       if (!goodName(name)) {
         this.trouble = `“${name}” is no name: letters, digits, dots, hyphens or underscores.`;
         return;
@@ -304,10 +363,25 @@ export class ImportList extends LitElement {
       }
     }
     const volume = String(new FormData(event.target as HTMLFormElement).get("volume") ?? "");
-    this.uploads.add(this.chosen.map((one) => ({ ...one, title: one.title.trim(), volume })));
+    this.uploads.add(
+      this.chosen
+        .filter(({ of }) => of === null)
+        .map(({ file, name, title }) => ({
+          file,
+          name,
+          title: title.trim(),
+          volume,
+          renditions: this.sizesOf(file),
+        })),
+    );
     this.chosen = [];
     this.trouble = "";
   };
+
+  /** The files that are other sizes of one. */
+  private sizesOf(file: File): readonly File[] {
+    return this.chosen.filter(({ of }) => of === file).map((one) => one.file);
+  }
 
   /** Send a file no more; what the server has of it goes, too. */
   private stop(one: Sending): void {

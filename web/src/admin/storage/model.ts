@@ -261,11 +261,20 @@ export interface Sending {
   readonly title: string;
   readonly volume: string;
   readonly file: string;
+  /** Further files of it. */
+  readonly renditions: number;
+  /** Bytes of all its files. */
   readonly size: number;
   readonly sent: number;
   readonly state: "queued" | "sending" | "failed";
   readonly error: string;
 }
+
+/** The files of a title, in a few words. */
+export const filesLine = (one: Sending | Import): string =>
+  one.renditions
+    ? `${one.file} and ${count(one.renditions, "other size", "other sizes")}`
+    : one.file;
 
 export function sendingLine(one: Sending): string {
   if (one.state === "failed") return `Failed · ${one.error}`;

@@ -1,6 +1,6 @@
 /** Files that this page sends, one after the other: more at once would not be faster. */
 
-import { type Import, uploadTitle } from "../../api/storage";
+import { type Import, type UploadWish, uploadTitle } from "../../api/storage";
 import { reason } from "../reason";
 import type { Sending } from "./model";
 
@@ -8,7 +8,7 @@ import type { Sending } from "./model";
 const TOLD_MS = 250;
 
 interface Entry {
-  readonly file: File;
+  readonly wish: UploadWish;
   readonly abort: AbortController;
   shown: Sending;
 }
@@ -37,22 +37,18 @@ export class Uploads {
     return this.entries.some(({ shown }) => shown.state !== "failed");
   }
 
-  add(
-    wishes: readonly {
-      readonly name: string;
-      readonly title: string;
-      readonly volume: string;
-      readonly file: File;
-    }[],
-  ): void {
+  add(wishes: readonly UploadWish[]): void {
     const made = wishes.map(
-      ({ file, ...wish }): Entry => ({
-        file,
+      (wish): Entry => ({
+        wish,
         abort: new AbortController(),
         shown: {
-          ...wish,
-          file: file.name,
-          size: file.size,
+          name: wish.name,
+          title: wish.title,
+          volume: wish.volume,
+          file: wish.file.name,
+          renditions: wish.renditions.length,
+          size: [wish.file, ...wish.renditions].reduce((sum, { size }) => sum + size, 0),
           sent: 0,
           state: "queued",
           error: "",
@@ -89,18 +85,17 @@ export class Uploads {
   }
 
   private async one(entry: Entry): Promise<void> {
-    const { name, title, volume } = entry.shown;
+    const { size } = entry.shown;
     this.show(entry, { state: "sending" });
     let told = 0;
     const sent = (bytes: number): void => {
       const now = Date.now();
-      if (now - told < TOLD_MS && bytes < entry.file.size) return;
+      if (now - told < TOLD_MS && bytes < size) return;
       told = now;
-      this.show(entry, { sent: Math.min(bytes, entry.file.size) });
+      this.show(entry, { sent: Math.min(bytes, size) });
     };
     try {
-      const wish = { name, title, volume, file: entry.file };
-      const arrived = await this.send(wish, sent, entry.abort.signal);
+      const arrived = await this.send(entry.wish, sent, entry.abort.signal);
       this.forget(entry);
       this.arrived(arrived);
     } catch (error) {
