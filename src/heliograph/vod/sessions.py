@@ -65,6 +65,26 @@ class Session(Protocol):
     def resync(self) -> None: ...
 
 
+def described(session: Session, stats: SenderStats) -> dict[str, Any]:
+    """What the API tells alike of every session."""
+    return {
+        "id": session.id,
+        "title": session.manifest.name,
+        "kind": session.viewer.way,
+        "peer": session.viewer.peer,
+        "agent": session.viewer.agent,
+        "since": session.since.isoformat(),
+        "packets": stats.packets,
+        "bytes": stats.bytes,
+        "queued": stats.queued_us / 1e6,
+        "late": stats.late_20ms,
+        "lost_blocks": session.counters.lost,
+        "read_errors": session.counters.errors,
+        "loss": stats.rr_loss_permille / 1000,
+        "jitter_us": stats.rr_jitter_us,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class SessionEvent:
     """What statistics and pages are told."""
@@ -366,27 +386,13 @@ class PlaySession:
     def describe(self) -> dict[str, Any]:
         """For the API: who watches what, with counters."""
         stats = self.stats()
-        return {
-            "id": self.id,
-            "title": self.manifest.name,
-            "kind": self.viewer.way,
-            "peer": self.viewer.peer,
-            "agent": self.viewer.agent,
-            "since": self.since.isoformat(),
+        return described(self, stats) | {
             "state": self.state.value,
             "position": stats.position_us / 1e6,
             "scale": self._scale,
             "speed": self._speed,
-            "packets": stats.packets,
-            "bytes": stats.bytes,
-            "queued": stats.queued_us / 1e6,
-            "late": stats.late_20ms,
             "underruns": stats.underruns,
-            "lost_blocks": self.counters.lost,
-            "read_errors": self.counters.errors,
             "read_latency": self._feeder.window.latency,
-            "loss": stats.rr_loss_permille / 1000,
-            "jitter_us": stats.rr_jitter_us,
         }
 
     def _tell(self, kind: Literal["session-joined", "session-left"], reason: str = "") -> None:

@@ -48,7 +48,7 @@ class Desk:
         self.written: list[Writer] = []
         scheme = SimpleNamespace(block=DEFAULT_BLOCK)
         volume: Any = SimpleNamespace(writer=self._writer, state=SimpleNamespace(scheme=scheme))
-        self.imports = Imports(spool, 1 << 30, lambda _: volume, lambda _: False, lambda _: None)
+        self.imports = Imports(spool, 1 << 30, lambda _: volume, lambda _: None, lambda _: None)
 
     def _writer(self) -> Writer:
         self.written.append(Writer())

@@ -78,7 +78,7 @@ class Desk:
         self.asked = 0
         channels: Any = None
         volume: Any = self.find
-        self.recordings = Recordings(root, channels, volume, lambda name: False, lambda name: None)
+        self.recordings = Recordings(root, channels, volume, lambda name: None, lambda name: None)
 
     def find(self, name: str) -> Volume:
         self.asked += 1

@@ -30,8 +30,7 @@ from heliograph.model.errors import (
     TooLargeError,
     WrongStateError,
 )
-from heliograph.model.media import check_channel_name
-from heliograph.vod.importing import MAX_RENDITIONS, ImportOptions, Progress, import_file
+from heliograph.vod.importing import ImportOptions, Progress, check_wish, import_file
 
 if TYPE_CHECKING:
     from heliograph.storage.volume.volume import Volume
@@ -111,18 +110,18 @@ class Imports:
         spool: Path,
         most: int,
         volume: Callable[[str], Volume],
-        taken: Callable[[str], bool],
+        check_free: Callable[[str], None],
         done: Callable[[str], None],
     ) -> None:
         """``spool``: where files are received; ``most``: bytes of a file.
 
-        ``volume`` gives a volume by its name, ``taken`` says whether there is a title of a name,
-        ``done`` is told the volume that has another title.
+        ``volume`` gives a volume by its name, ``check_free`` raises ``ConflictError`` where there
+        is a title of a name or one comes, ``done`` is told the volume that has another title.
         """
         self._spool = spool
         self._most = most
         self._volume = volume
-        self._taken = taken
+        self._check_free = check_free
         self._done = done
         self._all: dict[str, Import] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -145,15 +144,10 @@ class Imports:
         """Receive a file, after which ``renditions`` further ones come. ``MalformedError``,
         ``ConflictError``, ``TooLargeError``, ``BusyError``, ``ResourceError`` (no room),
         ``NotFoundError`` (no such volume)."""
-        check_channel_name(name)
-        if len(title) > 200:
-            raise MalformedError("title", "more than 200 characters")
-        if not 0 <= renditions <= MAX_RENDITIONS:
-            raise MalformedError("renditions", f"{renditions} (at most {MAX_RENDITIONS})")
+        check_wish(name, title, renditions)
         self._volume(volume)
         under_way = [one for one in self._all.values() if one.ended is None]
-        if self._taken(name) or any(one.name == name for one in under_way):
-            raise ConflictError(f"there is a title {name} already", subject=name)
+        self._check_free(name)
         if len(under_way) >= MAX_UNDER_WAY:
             raise BusyError(f"{MAX_UNDER_WAY} imports are under way", subject=name, retry_after=30)
         most = self._room(size)
@@ -163,6 +157,10 @@ class Imports:
             ended = [id for id, one in self._all.items() if one.ended is not None]
             del self._all[ended[0]]
         return Upload(self, found, self._next_path(found), size, most)
+
+    def coming(self, name: str) -> bool:
+        """Whether a title of that name is on its way."""
+        return any(one.name == name and one.ended is None for one in self._all.values())
 
     def rendition(self, id: str, *, file: str, size: int | None) -> Upload:
         """Receive the next file of a title. ``NotFoundError``: there is no such import;

@@ -23,10 +23,11 @@ from heliograph.model.errors import (
     UnreachableError,
     WrongStateError,
 )
-from heliograph.model.media import Track, check_channel_name
+from heliograph.model.media import Track
 from heliograph.node.storage.shelf import GUARDED, RECORDED
 from heliograph.plane.types import TapItem
 from heliograph.vod.encoding import decode_manifest
+from heliograph.vod.importing import check_wish
 from heliograph.vod.recording import Journal, Recording, RecordOptions, journals, recordable
 
 if TYPE_CHECKING:
@@ -89,15 +90,16 @@ class Recordings:
         root: Path,
         channels: Channels,
         volume: Callable[[str], Volume],
-        taken: Callable[[str], bool],
+        check_free: Callable[[str], None],
         wrote: Callable[[str], None],
     ) -> None:
-        """``root``: where journals are kept. ``volume`` gives a volume by its name; ``taken`` says
-        whether there is a title of a name; ``wrote`` is told the volume with a title that grew."""
+        """``root``: where journals are kept. ``volume`` gives a volume by its name; ``check_free``
+        raises ``ConflictError`` where there is a title of a name or one comes; ``wrote`` is told
+        the volume with a title that grew."""
         self._root = root
         self._channels = channels
         self._volume = volume
-        self._taken = taken
+        self._check_free = check_free
         self._wrote = wrote
         self._all: dict[str, _Entry] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -122,11 +124,10 @@ class Recordings:
         ``WrongStateError`` (nothing is on air), ``UnsupportedError`` (nothing can be recorded)."""
         from heliograph.storage.volume.writing import GrowingWriter
 
-        check_channel_name(name)
+        check_wish(name, title, 0)
         found = self._channels.get(channel)
         writes = self._volume(volume)
-        if self._taken(name) or name in self._tasks or name in self._beginning:
-            raise ConflictError(f"there is a title {name} already", subject=name)
+        self._check_free(name)
         if len(self._tasks) >= MAX_RECORDINGS:
             raise BusyError(f"{MAX_RECORDINGS} channels are recorded", subject=name)
         if not found.tracks:
@@ -154,6 +155,10 @@ class Recordings:
         self._follow(entry)
         log.info("recording", channel=channel, title=name, volume=entry.volume)
         return entry.to_json()
+
+    def coming(self, name: str) -> bool:
+        """Whether something is recorded into a title of that name."""
+        return name in self._tasks or name in self._beginning
 
     async def stop(self, name: str) -> dict[str, Any]:
         """End a recording: the title is finished. ``NotFoundError``."""

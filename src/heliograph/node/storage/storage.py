@@ -92,7 +92,7 @@ class Storage:
             state_dir / "imports",
             settings.max_upload_bytes,
             self.volume,
-            lambda name: self.shelf.find(name) is not None,
+            self._check_free,
             self._wrote,
         )
         self.checks = Checks(self.shelf, self._uncached)
@@ -328,7 +328,7 @@ class Storage:
             self._state_dir / "recordings",
             channels,
             self.volume,
-            lambda name: self.shelf.find(name) is not None,
+            self._check_free,
             self._wrote,
         )
         self.recordings.start()
@@ -394,6 +394,12 @@ class Storage:
         self._wrote(placed.volume)
         with contextlib.suppress(HelioError):
             await self.shelf.look()
+
+    def _check_free(self, name: str) -> None:
+        """``ConflictError`` where there is a title of that name, or one comes."""
+        recorded = self.recordings is not None and self.recordings.coming(name)
+        if recorded or self.imports.coming(name) or self.shelf.find(name) is not None:
+            raise ConflictError(f"there is a title {name} already", subject=name)
 
     async def _first_volume(self, wanted: str, by: Actor) -> None:
         """One machine needs nothing to be set up: a directory of its own is the first disk."""

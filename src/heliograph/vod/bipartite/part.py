@@ -21,7 +21,7 @@ from heliograph.vod.block_reader import Counters
 from heliograph.vod.manifest import BlockSource, Manifest
 from heliograph.vod.playing import Viewer
 from heliograph.vod.promises import Promise
-from heliograph.vod.sessions import Observer, SessionEvent, next_id
+from heliograph.vod.sessions import Observer, SessionEvent, described, next_id
 
 log = structlog.get_logger(__name__)
 
@@ -385,28 +385,14 @@ class Part:
 
     def describe(self) -> dict[str, Any]:
         """For the API: who watches what, with this node's counters."""
-        stats, counters, order = self.stats(), self.counters, self.order
-        return {
-            "id": self.id,
-            "title": self.manifest.name,
-            "kind": self.viewer.way,
-            "peer": self.viewer.peer,
-            "agent": self.viewer.agent,
-            "since": self.since.isoformat(),
+        stats, order = self.stats(), self.order
+        return described(self, stats) | {
             "state": "ended" if order.state == "playing" and not self.playing else order.state,
             "position": self.position_us / 1e6,
             "scale": 1.0,
             "speed": order.speed,
-            "packets": stats.packets,
-            "bytes": stats.bytes,
-            "queued": stats.queued_us / 1e6,
-            "late": stats.late_20ms,
-            "underruns": counters.late,
-            "lost_blocks": counters.lost,
-            "read_errors": counters.errors,
+            "underruns": self.counters.late,
             "read_latency": 0.0 if self._feeder is None else self._feeder.window.latency,
-            "loss": stats.rr_loss_permille / 1000,
-            "jitter_us": stats.rr_jitter_us,
             "resent": stats.resent,
             "number": self._number,
             "nodes": _names(order.present),

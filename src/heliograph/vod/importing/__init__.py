@@ -13,6 +13,15 @@ from heliograph.vod.importing.values import (
     ImportOptions,
     Progress,
     Sink,
+    check_wish,
 )
 
-__all__ = ["MAX_RENDITIONS", "ImportOptions", "Imported", "Progress", "Sink", "import_file"]
+__all__ = [
+    "MAX_RENDITIONS",
+    "ImportOptions",
+    "Imported",
+    "Progress",
+    "Sink",
+    "check_wish",
+    "import_file",
+]

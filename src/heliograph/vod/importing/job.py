@@ -23,13 +23,11 @@ from heliograph.model.errors import (
     ResourceError,
     UnsupportedError,
 )
-from heliograph.model.media import check_channel_name
 from heliograph.vod import blocks
 from heliograph.vod.encoding import decode_manifest
 from heliograph.vod.importing import values
 from heliograph.vod.importing.values import (
     MAX_MESSAGE,
-    MAX_RENDITIONS,
     MESSAGE,
     SILENCE,
     Imported,
@@ -37,6 +35,7 @@ from heliograph.vod.importing.values import (
     Progress,
     ProgressHook,
     Sink,
+    check_wish,
 )
 
 log = structlog.get_logger(__name__)
@@ -63,9 +62,7 @@ async def import_file(
     raises goes through. ``silence``: seconds without a word until the process is ended.
     """
     try:
-        check_channel_name(options.name)
-        if len(options.renditions) > MAX_RENDITIONS:
-            raise UnsupportedError(f"{len(options.renditions)} renditions", subject=options.name)
+        check_wish(options.name, options.title, len(options.renditions))
         paths = [path, *options.renditions]
         size = sum([await asyncio.to_thread(_size, one) for one in paths])
         imported = await _Job(sink, progress, options, silence).run(paths, size, command)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from heliograph.model.errors import MalformedError
+from heliograph.model.media import check_channel_name
 from heliograph.storage.values import DEFAULT_BLOCK, ObjectId, new_object
 from heliograph.vod.manifest import Manifest
 
@@ -19,6 +21,8 @@ MAX_MESSAGE = 16 << 20
 
 #: Renditions of one title, at most, beside the first: more than any ladder has steps.
 MAX_RENDITIONS = 15
+#: Characters of what people call it.
+MAX_TITLE = 200
 #: Seconds without a word until the process is taken to hang: it tells its progress four times a
 #: second, but opening a file on a slow disk may take a while.
 SILENCE = 120.0
@@ -62,6 +66,15 @@ class ImportOptions:
     """Leave out sound that cannot be carried, instead of refusing the file."""
     partial: bool = False
     """Take what is there of a file that ends too soon, instead of refusing it."""
+
+
+def check_wish(name: str, title: str, renditions: int) -> None:
+    """``MalformedError`` where no file can become such a title, whatever is in it."""
+    check_channel_name(name)
+    if len(title) > MAX_TITLE:
+        raise MalformedError("title", f"more than {MAX_TITLE} characters")
+    if not 0 <= renditions <= MAX_RENDITIONS:
+        raise MalformedError("renditions", f"{renditions} (at most {MAX_RENDITIONS})")
 
 
 @dataclass(frozen=True, slots=True)

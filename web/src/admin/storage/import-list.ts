@@ -75,10 +75,12 @@ export class ImportList extends LitElement {
         gap: 0.7rem;
         align-items: end;
       }
-      .file > small,
-      .file > .of {
+      .file > small {
         grid-column: 1 / -1;
         overflow-wrap: anywhere;
+      }
+      .file > .of {
+        grid-column: 1 / 3;
       }
       .file.other {
         grid-template-columns: minmax(0, 1fr) auto;
@@ -95,6 +97,9 @@ export class ImportList extends LitElement {
         .file,
         .file.other {
           grid-template-columns: minmax(0, 1fr);
+        }
+        .file > .of {
+          grid-column: 1;
         }
       }
     `,
