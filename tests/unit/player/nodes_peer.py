@@ -12,7 +12,7 @@ from heliograph.protocols import bipartite, rtcp
 from heliograph.protocols.rtp import HeaderExtension, RtpPacket, build_extensions
 from heliograph.protocols.rtsp import Headers, MessageParser, Request, Response
 from heliograph.protocols.rtsp.headers import parse_range, parse_transports
-from heliograph.protocols.rtsp.sharing import TAG, Node, Nodes
+from heliograph.protocols.rtsp.sharing import AHEAD_US, TAG, Line, Node, Nodes
 from heliograph.protocols.rtsp.states import REASONS
 
 from .rtsp_peer import FIRST_TIMESTAMP, SSRC, Peer
@@ -59,6 +59,8 @@ class Cluster:
     """Packets of a block."""
     lose: set[int] = field(default_factory=set)
     """Places of packets that are sent only when asked for again."""
+    timed: bool = False
+    """Whether it says that media are due at their usual rate, however fast they come."""
     heirs: dict[int, int] = field(default_factory=dict)
     """Who sends a node's blocks instead of it, from now on and once more from the last ones."""
     members: list[Member] = field(default_factory=list)
@@ -66,6 +68,7 @@ class Cluster:
     torn_down: int = 0
     speeds: list[float] = field(default_factory=list)
     _at: int = 0
+    _due: tuple[int, int] | None = None  # media time at an instant, µs
     _speed: float = 1.0
     _sending: asyncio.Task[None] | None = None
 
@@ -128,7 +131,9 @@ class Cluster:
             Node(m.number, "127.0.0.1", m.port, m.rtp.getsockname()[1], m.rtcp.getsockname()[1])
             for m in self.members
         ]
-        return Nodes(0, tuple(told)).serialize()
+        clock = round(asyncio.get_running_loop().time() * 1e6)
+        line = None if self._due is None else Line(*self._due, 1.0)
+        return Nodes(clock, tuple(told), AHEAD_US, line).serialize()
 
     def _answer(self, member: Member, writer: asyncio.StreamWriter, request: Request) -> None:
         headers = [("CSeq", request.headers.get("cseq") or "0"), ("Server", "heliograph test")]
@@ -179,6 +184,8 @@ class Cluster:
             self._at = stamps.index(key)
         first = self._all[min(self._at, len(self._all) - 1)][1]
         media = ((first.timestamp - FIRST_TIMESTAMP) & 0xFFFFFFFF) / self.peer.film.track.clock_rate
+        if self.timed:
+            self._due = round(media * 1e6), round(asyncio.get_running_loop().time() * 1e6)
         info = f"url=track0;seq={first.sequence_number};rtptime={first.timestamp}"
         more += [("Range", f"npt={media:.6f}-"), ("RTP-Info", info)]
         if self._sending is None:

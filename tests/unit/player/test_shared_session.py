@@ -73,6 +73,24 @@ async def test_lost_packets_are_asked_of_the_node_that_sent_them(
     Statistics(player).draw(0.0)
 
 
+async def test_what_comes_ahead_of_time_is_kept_and_not_taken_for_a_full_buffer() -> None:
+    cluster, outputs = Cluster(Peer(film=film(count=150), pace=3.0), timed=True), Outputs()
+    async with cluster.serving() as url, playing([url], outputs) as (player, task):
+        held = []
+
+        def ahead() -> bool:
+            if player.state is State.PLAYING:
+                held.append((player.level(player.feeds[0]), player.pipelines[0].buffer.level))
+            return task.done()
+
+        await until_player(task, ahead)
+        assert player.pipelines[0].buffer.counters.overflows == 0
+    assert max(whole for _, whole in held) > 2.0
+    before = [level for level, whole in held if whole > 2.0]
+    assert max(before) < 1.0  # what was due by then, less what was played
+    assert not any(speed < 1 for speed in cluster.speeds)
+
+
 async def test_one_server_sends_where_that_is_wanted() -> None:
     cluster, heard = Cluster(), Heard()
     async with cluster.serving() as url:
