@@ -6,6 +6,7 @@ every node in turns. *Bipartite*: each node sends its own blocks to players who 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,11 +121,12 @@ class Nodes:
         full = lost > 0 or said["playing"] < count
         return not full, full or said["late"] <= LATE * said["packets"]
 
-    def most(self, mode: str, bound: int) -> int:
-        """The most streams that are carried, to one in thirty; ``bound`` is more than can be."""
+    def most(self, mode: str, bound: int, first: int) -> int:
+        """The most streams that are carried, to one in thirty; ``bound`` is more than can be,
+        ``first`` is tried first."""
         good, bad = 0, bound
         while bad - good > max(1, bad // 30):
-            count = (good + bad) // 2 if good else max(1, bad * 3 // 5)
+            count = first if (good, bad) == (0, bound) else (good + bad) // 2
             if self.carries(mode, count):
                 good = count
             else:
@@ -152,13 +154,14 @@ alone: list[int] = []
 def test_so_many_streams_are_carried(site: Nodes) -> None:
     nodes, link = len(site.machines), LINK // STREAM
     if nodes == 1:  # however it sends
-        alone.append(site.most("gathered", link * 3 // 2))
+        alone.append(site.most("gathered", link * 3 // 2, link))
         print(f"1 node: {alone[0]} streams")
         assert alone[0] >= link // 2
         return
     assert alone, "one node is to be measured first"
     for mode in MODES:
-        most = site.most(mode, link * (1 if mode == "gathered" else nodes) * 3 // 2)
+        wanted = math.ceil(LINEAR * nodes * alone[0]) if mode == "bipartite" else link
+        most = site.most(mode, link * (1 if mode == "gathered" else nodes) * 5 // 4, wanted)
         print(f"{nodes} nodes, {mode}: {most} streams, {most / alone[0]:.2f} times one")
         assert most > 0
         if mode == "gathered":  # one link is what all goes through
