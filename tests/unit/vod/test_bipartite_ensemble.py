@@ -8,19 +8,29 @@ import contextlib
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
 from heliograph.bus import Bus
 from heliograph.bus.memory import MemoryLink, MemoryNetwork
-from heliograph.model.errors import BusyError, ConflictError, NotFoundError, WrongStateError
+from heliograph.model.errors import (
+    BusyError,
+    ConflictError,
+    NotFoundError,
+    RemoteError,
+    WrongStateError,
+)
 from heliograph.model.nodes import NodeId
 from heliograph.plane import PlaneLoop
 from heliograph.plane.twin import TwinPlane
 from heliograph.vod.admission import Budgets
+from heliograph.vod.bipartite import ensemble as ensemble_module
 from heliograph.vod.bipartite.conductor import Conductor, Wanted
-from heliograph.vod.bipartite.ensemble import Ensemble, Layout, Place
+from heliograph.vod.bipartite.ensemble import ATTEMPTS, Ensemble, Layout, Place
+from heliograph.vod.bipartite.ensemble import ORDER as ORDER_METHOD
 from heliograph.vod.bipartite.order import Order
+from heliograph.vod.blocks import read
 from heliograph.vod.manifest import BlockSource, Manifest
 from heliograph.vod.playing import Started, Viewer, Wish
 from heliograph.vod.promises import Admission, Promise
@@ -116,8 +126,8 @@ class Stage:
             total, member, number = struct.unpack_from("!IHI", data, 17)
             self.sent.append(Packet(node.id, total, number, member, track))
 
-    def conductor(self, at: int = 0) -> Conductor:
-        return Conductor(self.nodes[at].ensemble, SESSION, MANIFEST, "10.0.0.10")
+    def conductor(self, at: int = 0, ahead_us: int = 0) -> Conductor:
+        return Conductor(self.nodes[at].ensemble, SESSION, MANIFEST, "10.0.0.10", ahead_us)
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(20):
@@ -198,6 +208,55 @@ async def test_each_node_sends_its_blocks_and_together_they_are_the_title() -> N
         order = [one.total for one in at.sent]
         assert max(abs(total - place) for place, total in enumerate(order)) < 40
         await at.until(lambda: at.byes == 2 * 3)
+
+
+async def test_what_goes_ahead_comes_once_over_pauses_and_other_speeds() -> None:
+    async with staged() as at:
+        for node in at.nodes:
+            node.plane.limit_ahead(1_000_000_000)
+        conductor = at.conductor(ahead_us=2_000_000)
+        dues = [one.due_us for block in BLOCKS for one in read(block).records]
+
+        def ahead() -> float:
+            return max(dues[one.total] for one in at.sent) / 1e6 - conductor.position_us / 1e6
+
+        await play(conductor)
+        await at.until(lambda: at.sent and ahead() > 0.4)
+        await conductor.pause()
+        await asyncio.sleep(0.3)
+        stood = len(at.sent)
+        await asyncio.sleep(0.2)
+        assert len(at.sent) == stood
+        await play(conductor, speed=2.0)
+        await at.until(lambda: len(at.sent) > stood and ahead() > 1.0)
+        assert ahead() < 2.1
+        await at.until(lambda: len(at.sent) >= PACKETS)
+        assert at.totals() == [*range(PACKETS)]
+        assert conductor.playing  # it is over by the clock
+        await at.until(lambda: at.byes == 2 * 3)
+        assert len(at.sent) == PACKETS
+
+
+async def test_a_node_that_does_not_hear_of_the_end_is_told_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ensemble_module, "AGAIN", 0.01)
+    async with staged() as at:
+        conductor = at.conductor()
+        await play(conductor)
+        bus, failures = at.nodes[0].bus, iter(range(3 * ATTEMPTS))
+        call = bus.call
+
+        async def lossy(node: NodeId, method: str, value: Any = None, timeout: float = 1.0) -> Any:
+            ends = method == ORDER_METHOD and value["state"] == "closed"
+            if ends and node == NODES[1] and next(failures, None) is not None:
+                raise RemoteError("no answer", subject=node)
+            return await call(node, method, value, timeout)
+
+        monkeypatch.setattr(bus, "call", lossy)
+        conductor.close()
+        await at.until(lambda: not any(node.ensemble.parts for node in at.nodes))
+        assert next(failures, None) is None
 
 
 async def test_a_seek_goes_on_with_each_nodes_numbers() -> None:
