@@ -210,8 +210,9 @@ class Plane:
         track twice, or a value out of its range.
         """
     def limit_ahead(self, bits: int) -> None:
-        """Let all senders together send so many bits a second, all headers counted, while packets
-        go before they are due; 0, as at the start: none does. What is due is sent in any case."""
+        """Let packets go before they are due while all that is sent to viewers of channels and
+        titles is less than so many bits a second, all headers counted; 0, as at the start: none
+        does. What is due is sent in any case."""
     def sender_to_udp(
         self, sender: int, endpoint: int, destinations: list[tuple[int, str, int, int]]
     ) -> None:

@@ -12,7 +12,7 @@ const DEBT: f64 = 250_000.0;
 /// Bytes that may go at once at any rate: a packet or two.
 const LEAST: f64 = 3_000.0;
 
-/// A bucket that fills at a rate. What is due is taken from it whatever it holds.
+/// A bucket that fills at a rate. Whatever the plane sends is taken from it, due or not.
 #[derive(Debug, Default)]
 pub struct Budget(Mutex<Bucket>);
 
@@ -22,56 +22,53 @@ struct Bucket {
     rate: f64,
     left: f64,
     at: u64,
+    /// What had been sent by then.
+    sent: u64,
 }
 
 impl Bucket {
-    fn fill(&mut self, now: u64) {
+    fn fill(&mut self, now: u64, sent: u64) {
         let passed = now.saturating_sub(self.at) as f64;
-        self.left = (self.left + passed * self.rate).min((self.rate * BURST).max(LEAST));
-        self.at = self.at.max(now);
+        let left = self.left + passed * self.rate - sent.saturating_sub(self.sent) as f64;
+        self.left = left.clamp(-DEBT * self.rate, (self.rate * BURST).max(LEAST));
+        (self.at, self.sent) = (self.at.max(now), self.sent.max(sent));
     }
 }
 
 impl Budget {
-    /// Fills at so many bits a second from now on; 0: nothing goes ahead.
-    pub fn limit(&self, bits: u64, now: u64) {
+    /// Fills at so many bits a second from now on; 0: nothing goes ahead. `sent`: as of `cost`, since
+    /// the beginning.
+    pub fn limit(&self, bits: u64, now: u64, sent: u64) {
         let mut bucket = lock(&self.0);
-        bucket.fill(now);
+        bucket.fill(now, sent);
         bucket.rate = bits as f64 / 8e6;
         bucket.left = bucket.left.min(0.0);
     }
 
-    /// So much was sent.
-    pub fn spend(&self, packets: u64, bytes: u64) {
-        let mut bucket = lock(&self.0);
-        let sent = (bytes + packets * OVERHEAD) as f64;
-        bucket.left = (bucket.left - sent).max(-DEBT * bucket.rate);
-    }
-
     /// Bytes that may go ahead now.
-    pub fn left(&self, now: u64) -> u64 {
+    pub fn left(&self, now: u64, sent: u64) -> u64 {
         let mut bucket = lock(&self.0);
         if bucket.rate <= 0.0 {
             return 0;
         }
-        bucket.fill(now);
+        bucket.fill(now, sent);
         bucket.left.max(0.0) as u64
     }
 
     /// When something may go ahead, if nothing else is sent until then; `None`: never.
-    pub fn opens(&self, now: u64) -> Option<u64> {
+    pub fn opens(&self, now: u64, sent: u64) -> Option<u64> {
         let mut bucket = lock(&self.0);
         if bucket.rate <= 0.0 {
             return None;
         }
-        bucket.fill(now);
+        bucket.fill(now, sent);
         let missing = (1.0 - bucket.left).max(0.0);
         Some(now + (missing / bucket.rate).ceil() as u64)
     }
 
     /// What packets of so many bytes together take.
-    pub fn cost(packets: usize, bytes: usize) -> u64 {
-        bytes as u64 + packets as u64 * OVERHEAD
+    pub fn cost(packets: u64, bytes: u64) -> u64 {
+        bytes + packets * OVERHEAD
     }
 }
 
@@ -82,16 +79,24 @@ mod tests {
     #[test]
     fn what_is_due_is_taken_from_what_goes_ahead() {
         let budget = Budget::default();
-        assert_eq!((budget.left(1_000), budget.opens(1_000)), (0, None));
-        budget.limit(8_000_000, 1_000); // a byte a µs
-        assert_eq!(budget.left(2_000), 1_000);
-        assert_eq!(budget.left(1_000_000), 5_000); // no more however long nothing was sent
-        budget.spend(2, 8_000 - 2 * OVERHEAD);
-        assert_eq!(budget.left(1_000_000), 0);
-        assert_eq!(budget.opens(1_000_000), Some(1_003_001));
-        assert_eq!(budget.left(1_004_000), 1_000);
-        budget.spend(0, 10_000_000); // more than queues hold: forgotten after a quarter of a second
-        assert_eq!(budget.left(1_254_000), 0);
-        assert_eq!(budget.left(1_254_100), 100);
+        let mut sent = 7_000;
+        assert_eq!(
+            (budget.left(1_000, sent), budget.opens(1_000, sent)),
+            (0, None)
+        );
+        budget.limit(8_000_000, 1_000, sent); // a byte a µs
+        assert_eq!(budget.left(2_000, sent), 1_000);
+        assert_eq!(budget.left(1_000_000, sent), 5_000); // no more however long nothing was sent
+        sent += Budget::cost(2, 7_908);
+        assert_eq!(budget.left(1_000_000, sent), 0);
+        assert_eq!(budget.opens(1_000_000, sent), Some(1_003_001));
+        assert_eq!(budget.left(1_004_000, sent), 1_000);
+        sent += 101_000; // at the rate, and what was left
+        assert_eq!(budget.left(1_104_000, sent), 0);
+        assert_eq!(budget.left(1_104_100, sent), 100);
+        sent += 10_000_000; // more than queues hold: forgotten after a quarter of a second
+        assert_eq!(budget.left(1_104_100, sent), 0);
+        assert_eq!(budget.left(1_354_100, sent), 0);
+        assert_eq!(budget.left(1_354_200, sent), 100);
     }
 }

@@ -87,6 +87,12 @@ impl Hub {
         })
     }
 
+    /// Bytes that were sent, with all headers, to viewers of channels and titles.
+    pub fn sent(&self) -> u64 {
+        let packets = self.totals.packets_out.load(Ordering::Relaxed);
+        Budget::cost(packets, self.totals.bytes_out.load(Ordering::Relaxed))
+    }
+
     /// Gives an order to a worker.
     pub fn order(&self, worker: usize, command: Command) {
         lock(&self.workers[worker].commands).push_back(command);

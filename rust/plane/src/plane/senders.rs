@@ -99,10 +99,10 @@ impl Plane {
         }
     }
 
-    /// What paced senders send together, in bits a second with all headers, while packets go
-    /// before they are due; 0: none does.
+    /// Packets of paced senders go before they are due while all that is sent is less than so many
+    /// bits a second, with all headers; 0: none does.
     pub fn limit_ahead(&self, bits: u64) {
-        self.hub.budget.limit(bits, clock::now());
+        self.hub.budget.limit(bits, clock::now(), self.hub.sent());
     }
 
     /// Sends by datagram.

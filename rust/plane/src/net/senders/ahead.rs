@@ -56,7 +56,7 @@ impl Senders {
     /// Sends what may go ahead, as far as there is room.
     pub(super) fn run_ahead(&mut self, headers: &mut Headers, hub: &Hub, now: u64) {
         self.admit(now);
-        let mut left = hub.budget.left(now);
+        let mut left = hub.budget.left(now, hub.sent());
         let mut picked: Vec<(Id, Id)> = Vec::new();
         let mut batches: Vec<Batch> = Vec::new();
         while left > 0
@@ -72,7 +72,7 @@ impl Senders {
                 batches = rest;
             }
         }
-        let opens = hub.budget.opens(now);
+        let opens = hub.budget.opens(now, hub.sent());
         self.ahead.room_at = opens.map(|opens| on_grid(opens.max(now + 1)));
     }
 
@@ -123,6 +123,7 @@ impl Senders {
         if let Some(due) = due {
             self.call(id, on_grid(due.max(now + 1)));
         }
-        Budget::cost(batch.len() - packets, batch.bytes() - bytes)
+        let (packets, bytes) = (batch.len() - packets, batch.bytes() - bytes);
+        Budget::cost(packets as u64, bytes as u64)
     }
 }
