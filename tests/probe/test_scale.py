@@ -27,7 +27,7 @@ NODES = 4
 LINK, PICTURES = 16_000, 400
 STREAM = 560
 #: Share of its link that a node fills with what is not due yet.
-FILLED = 0.97
+FILLED = 0.98
 #: Seconds of the film, and of each try.
 SECONDS, TRY = 60, 8.0
 #: µs after which a packet is late: what waits in a link's queue is within it, what is lost is not.
