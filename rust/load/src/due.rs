@@ -61,6 +61,8 @@ pub struct Due {
     clock: u32,
     stamp: Option<i64>,
     base_us: i64,
+    /// What packets carry, where the server told (RFC 3550 5.1).
+    pub ssrc: Option<u32>,
     /// A stamp and when it is due, µs, where the server told.
     told: Option<(u32, u64)>,
     begin: Option<i64>,

@@ -204,7 +204,7 @@ impl Load {
                 0
             }
             State::Setup(track) => {
-                reader.counts.set_up(message);
+                reader.counts.set_up(message, track);
                 track + 1
             }
             State::Play => {
@@ -345,6 +345,9 @@ impl Load {
                 let packet = self.receiver.get(i);
                 let at = packet.at_us.unwrap_or(now);
                 let reader = &mut self.readers[index];
+                if self.titles.is_some() && !reader.counts.knows(track, packet.head) {
+                    continue; // of who had the port before
+                }
                 let audio = reader.controls[track].1;
                 let seen = reader.tracks[track].packet(packet.head, packet.length, audio, at);
                 if let Some(titles) = &mut self.titles {

@@ -177,9 +177,24 @@ impl Counts {
         }
     }
 
-    /// Takes the answer to SETUP: whether the server does what was asked for beyond the usual.
-    pub fn set_up(&mut self, message: &Message<'_>) {
+    /// Takes the answer to SETUP: whether the server does what was asked for beyond the usual, and
+    /// what the track's packets are known by (RFC 2326 12.39).
+    pub fn set_up(&mut self, message: &Message<'_>, track: usize) {
         self.granted |= message.header("Supported").is_some();
+        let told = message.header("Transport").and_then(|transport| {
+            transport
+                .split(';')
+                .find_map(|part| part.strip_prefix("ssrc="))
+        });
+        if let Some(due) = self.tracks.get_mut(track) {
+            due.ssrc = told.and_then(|text| u32::from_str_radix(text.trim(), 16).ok());
+        }
+    }
+
+    /// Whether a packet is of that track, as far as the server told.
+    pub fn knows(&self, track: usize, head: &[u8]) -> bool {
+        let wanted = self.tracks.get(track).and_then(|due| due.ssrc);
+        wanted.is_none_or(|ssrc| head.get(8..12) == Some(&ssrc.to_be_bytes()[..]))
     }
 
     /// Counts a packet by its node's own number (docs/wire/bipartite.md), if it has one.
@@ -279,7 +294,7 @@ mod tests {
             url=rtsp://h/x/track=2;seq=9\r\n\r\n";
         let message = Message::parse(text).unwrap();
         let mut counts = Counts::new("m=video\r\na=rtpmap:96 H264/90000\r\nm=audio\r\n");
-        counts.set_up(&message);
+        counts.set_up(&message, 0);
         assert!(!counts.granted);
         let controls = ["rtsp://h/x/track=1", "rtsp://h/x/track=2"];
         counts.playing(&message, &controls.map(|one| (one.to_owned(), false)), 0);
@@ -290,6 +305,17 @@ mod tests {
             counts.tracks[track].note(&packet);
             assert_eq!(counts.tracks[track].seen.len(), 1);
         }
+    }
+
+    #[test]
+    fn packets_of_others_are_told_apart() {
+        let text = b"RTSP/1.0 200 OK\r\nTransport: RTP/AVP;unicast;ssrc=0000002A;mode=PLAY\r\n\r\n";
+        let mut counts = Counts::new("m=video\r\nm=audio\r\n");
+        counts.set_up(&Message::parse(text).unwrap(), 0);
+        let packet = [0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 42];
+        assert!(counts.knows(0, &packet) && counts.knows(1, &packet));
+        let other = [0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 43];
+        assert!(!counts.knows(0, &other) && counts.knows(1, &other));
     }
 
     #[test]
