@@ -472,3 +472,42 @@ fn ice_restarts_by_a_fragment() {
     }
     assert!(received(&world, n, 500).len() >= 48);
 }
+
+/// Sends a viewer a packet each 20 ms for so many of them; those that came.
+fn send(world: &mut World, n: usize, from: u64, count: u64) -> usize {
+    let before = received(world, n, 500).len();
+    for number in from..from + count {
+        let item = packet(0, true, number == 0, number, world.now, 500);
+        world.shard.deliver(world.now, &[5], [item]);
+        world.run(20 * MS);
+    }
+    received(world, n, 500).len() - before
+}
+
+#[test]
+fn media_follow_a_viewer_to_another_address() {
+    let mut world = World::new(GOOD);
+    let n = world.viewer(5, &view_options(&[0], None));
+    world.run(2 * SECOND);
+    assert_eq!(send(&mut world, n, 0, 500), 500);
+    world.clients[n].seen_as = "203.0.113.77:1234".parse().unwrap();
+    // ICE believes in the old address until there was no check from it for 15 s.
+    send(&mut world, n, 500, 1_000);
+    assert_eq!(send(&mut world, n, 1_500, 50), 50);
+}
+
+#[test]
+fn what_is_due_of_a_viewer_is_done_with_what_it_is_sent() {
+    let mut world = World::new(GOOD);
+    let n = world.viewer(5, &view_options(&[0], None));
+    world.run(5 * SECOND);
+    let before = world.shard.counters();
+    assert_eq!(send(&mut world, n, 0, 500), 500);
+    let after = world.shard.counters();
+    let polls = after.polls - before.polls;
+    let received = after.received - before.received;
+    assert!(
+        (500..=500 + received + 10).contains(&polls),
+        "{polls} turns, {received} received"
+    );
+}

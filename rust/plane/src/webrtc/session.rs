@@ -6,6 +6,7 @@
 mod opening;
 mod receiving;
 mod sending;
+mod stack;
 mod types;
 
 pub use types::*;
@@ -18,14 +19,14 @@ use super::path::Path;
 use super::view::{Packet, Renumber};
 use super::{Refused, Timeline, fragment};
 use crate::media::Kind;
+use stack::{SETTLING, Stack};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use str0m::bwe::BweKind;
 use str0m::change::SdpOffer;
 use str0m::media::{Mid, Pt};
-use str0m::net::{Protocol, Receive};
+use str0m::net::Receive;
 use str0m::rtp::Ssrc;
-use str0m::{Candidate, Event as RtcEvent, Input, Output as RtcOutput, Rtc};
+use str0m::{Candidate, Input, Rtc};
 
 /// A peer that has not connected after this time is given up, µs; ICE itself tries for 20–30 s.
 pub const CONNECT_TIMEOUT: u64 = 30_000_000;
@@ -36,14 +37,6 @@ pub const DISCONNECT_AFTER: u64 = 8_000_000;
 
 /// A peer that says nothing for so long has gone, µs: its consent has expired (RFC 7675 §5.1).
 pub const GONE_AFTER: u64 = 30_000_000;
-
-/// Errors of the protocol stack in a row after which a session is closed.
-const MAX_ERRORS: u32 = 16;
-
-/// Times in a row that time is told without anything coming of it, and the pause after that, µs:
-/// whatever asks for it then, it does not get all of the thread.
-const MAX_IDLE: u32 = 4;
-const IDLE_PAUSE: u64 = 1_000;
 
 #[derive(Debug)]
 struct Outgoing {
@@ -105,7 +98,11 @@ pub struct Session {
     look_at: u64,
     desired: u64,
     queue: VecDeque<Output>,
+    /// Whether something was given that is seen to when time is told.
     written: bool,
+    stack: Stack,
+    /// Until when the stack has its time as it asks for it.
+    settling: u64,
     next_due: u64,
     errors: u32,
     /// Datagrams that were refused.
@@ -167,7 +164,7 @@ impl Session {
                 self.rtc.add_remote_candidate(candidate);
             }
         }
-        self.written = true;
+        self.stir();
         Ok(answer)
     }
 
@@ -207,6 +204,12 @@ impl Session {
         if stun && !accepted {
             self.refused += 1;
             return false;
+        }
+        self.stack = Stack::Given;
+        if let Some((direct, _)) = &self.direct
+            && direct.way != Some((transport, from))
+        {
+            self.settling = now + SETTLING;
         }
         if let Err(_error) = self.rtc.handle_input(input) {
             // One bad packet ends nothing: whatever is left is judged by `is_alive` and time-outs.
@@ -269,9 +272,12 @@ impl Session {
     /// Time passes.
     pub fn handle_timeout(&mut self, now: u64) {
         self.release(now);
-        let instant = self.timeline.instant(now);
-        if self.rtc.handle_input(Input::Timeout(instant)).is_err() {
-            self.errors += 1;
+        if now >= self.stack.due() {
+            let instant = self.timeline.instant(now);
+            if self.rtc.handle_input(Input::Timeout(instant)).is_err() {
+                self.errors += 1;
+            }
+            self.stack = Stack::Given;
         }
         self.written = false;
         self.next_due = u64::MAX;
@@ -305,6 +311,7 @@ impl Session {
             return;
         }
         self.phase = Phase::Closing(why);
+        self.stack = Stack::Given;
         if why == Closed::ByUs
             && let Some((direct, _)) = &mut self.direct
         {
@@ -313,137 +320,5 @@ impl Session {
         if why != Closed::ByUs || self.rtc.close().is_err() {
             self.rtc.disconnect();
         }
-    }
-
-    /// The next thing to do; to be called until it says [`Output::Due`] or [`Output::Closed`].
-    pub fn poll(&mut self, now: u64) -> Output {
-        if self.written || now >= self.next_due {
-            self.handle_timeout(now);
-        }
-        let mut idle = 0;
-        loop {
-            if let Some(output) = self.queue.pop_front() {
-                return output;
-            }
-            if self.phase == Phase::Closed {
-                return Output::Due(u64::MAX);
-            }
-            let Some(at) = self.pump(now) else {
-                let why = match self.phase {
-                    Phase::Closing(why) => why,
-                    _ => Closed::Failed,
-                };
-                self.phase = Phase::Closed;
-                self.rtc.disconnect();
-                self.queue.push_back(Output::Closed(why));
-                continue;
-            };
-            if !self.queue.is_empty() {
-                continue;
-            }
-            let due = self.due(at);
-            // The pacer wants time told between any two packets.
-            if due <= now && idle < MAX_IDLE {
-                idle += 1;
-                self.handle_timeout(now);
-                continue;
-            }
-            self.next_due = due.max(now + IDLE_PAUSE * u64::from(due <= now));
-            return Output::Due(self.next_due);
-        }
-    }
-
-    /// Moves what the protocol stack has to say into the queue, and gives the time it wants to be
-    /// told next; `None` when it has ended. It remembers one received packet only, so this follows
-    /// every datagram.
-    fn pump(&mut self, now: u64) -> Option<u64> {
-        while self.rtc.is_alive() && self.errors <= MAX_ERRORS {
-            match self.rtc.poll_output() {
-                Ok(RtcOutput::Transmit(transmit)) => {
-                    self.errors = 0;
-                    let (transport, to) = way(transmit.proto, transmit.destination);
-                    if let Some((direct, _)) = &mut self.direct
-                        && mux::classify(&transmit.contents) == Class::Dtls
-                    {
-                        direct.way = Some((transport, to)); // that is where ICE has led
-                    }
-                    self.queue.push_back(Output::Transmit {
-                        transport,
-                        to,
-                        data: transmit.contents.into(),
-                    });
-                }
-                Ok(RtcOutput::Event(event)) => self.event(event, now),
-                Ok(RtcOutput::Timeout(at)) if self.rtc.is_alive() => {
-                    return Some(self.timeline.us(at));
-                }
-                Ok(RtcOutput::Timeout(_)) => {}
-                Err(_error) => self.errors += 1,
-            }
-        }
-        None
-    }
-
-    fn due(&self, rtc: u64) -> u64 {
-        let phase = match self.phase {
-            Phase::Connecting => self.began + CONNECT_TIMEOUT,
-            Phase::Connected => self.heard + DISCONNECT_AFTER,
-            Phase::Disconnected => self.heard + GONE_AFTER,
-            Phase::Closing(_) | Phase::Closed => u64::MAX,
-        };
-        let choice = self
-            .chooser
-            .as_ref()
-            .filter(|_| self.phase == Phase::Connected)
-            .and_then(Chooser::due)
-            .unwrap_or(u64::MAX);
-        let direct = self
-            .direct
-            .as_ref()
-            .filter(|_| self.phase == Phase::Connected)
-            .map_or(u64::MAX, |(direct, path)| {
-                let dues = [direct.due(), path.due()];
-                dues.into_iter().flatten().fold(self.look_at, u64::min)
-            });
-        rtc.min(phase).min(choice).min(direct)
-    }
-
-    fn event(&mut self, event: RtcEvent, now: u64) {
-        match event {
-            RtcEvent::Connected => {
-                self.phase = Phase::Connected;
-                self.heard = now;
-                self.queue.push_back(Output::Connected);
-                self.choose(now);
-            }
-            RtcEvent::RtpPacket(packet) => self.media(packet),
-            RtcEvent::KeyframeRequest(request) => {
-                let asked = |one: &Outgoing| one.mid == request.mid;
-                if let Some(at) = self.outgoing.iter().position(asked) {
-                    self.asked_for_keyframe(at, now);
-                }
-            }
-            RtcEvent::PeerStats(stats) => {
-                if let Some((direct, _)) = &mut self.direct
-                    && let Some(pair) = stats.selected_candidate_pair
-                {
-                    direct.way = Some(way(pair.protocol, pair.remote.addr));
-                }
-            }
-            RtcEvent::EgressBitrateEstimate(
-                BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. },
-            ) => self.estimated(estimate.as_u64(), now),
-            RtcEvent::Closed if !matches!(self.phase, Phase::Closing(_) | Phase::Closed) => {
-                self.phase = Phase::Closing(Closed::ByPeer);
-            }
-            _ => {}
-        }
-    }
-}
-
-fn way(protocol: Protocol, to: SocketAddr) -> (Transport, SocketAddr) {
-    match protocol {
-        Protocol::Udp => (Transport::Udp, to),
-        _ => (Transport::Tcp, to),
     }
 }

@@ -70,6 +70,8 @@ pub const BAD: Link = Link {
 pub struct Client {
     pub rtc: Rtc,
     pub address: SocketAddr,
+    /// What a NAT makes of its address.
+    pub seen_as: SocketAddr,
     pub connected: bool,
     pub closed: bool,
     pub packets: Vec<RtpPacket>,
@@ -177,6 +179,7 @@ impl World {
         self.clients.push(Client {
             rtc: client.rtc,
             address: client.address,
+            seen_as: client.address,
             connected: false,
             closed: false,
             packets: Vec::new(),
@@ -313,7 +316,7 @@ impl World {
             if let Some(kept) = &mut self.keep {
                 kept.push(datagram.data.clone());
             }
-            let to = self.clients.iter().position(|c| c.address == datagram.to);
+            let to = self.clients.iter().position(|c| c.seen_as == datagram.to);
             if let Some(to) = to {
                 self.send(0, Some(to), datagram.data);
             }
@@ -367,7 +370,7 @@ impl World {
     fn arrive(&mut self, flying: &Flying) {
         match flying.to {
             None => {
-                let from = self.clients[flying.from].address;
+                let from = self.clients[flying.from].seen_as;
                 if let Some(kept) = &mut self.keep {
                     kept.push(flying.data.clone());
                 }

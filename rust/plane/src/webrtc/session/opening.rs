@@ -1,5 +1,6 @@
 //! How a session begins: the offer is judged, cut down to what is taken, and answered.
 
+use super::stack::Stack;
 use super::{
     Incoming, Phase, PublishOptions, PublishedTrack, ServerOptions, Session, Transport, ViewOptions,
 };
@@ -20,6 +21,9 @@ use str0m::{Candidate, Input, Rtc};
 
 /// How often a session that sends its media itself looks where ICE leads.
 const LOOK_FOR_WAY: Duration = Duration::from_millis(500);
+
+/// Longer than any session.
+const NEVER: Duration = Duration::from_secs(1 << 24);
 
 /// What is known of the path that media take.
 #[derive(Clone, Copy, Debug)]
@@ -116,8 +120,13 @@ impl Session {
         *config.codec_config() = codecs;
         match steering {
             Steering::None => {}
-            // Statistics tell where ICE leads.
-            Steering::Reports => config = config.set_stats_interval(Some(LOOK_FOR_WAY)),
+            // Statistics tell where ICE leads. Its own reports would go nowhere.
+            Steering::Reports => {
+                config = config
+                    .set_stats_interval(Some(LOOK_FOR_WAY))
+                    .set_rtcp_report_interval_audio(NEVER)
+                    .set_rtcp_report_interval_video(NEVER);
+            }
             Steering::Estimate(rate) => config = config.enable_bwe(Some(Bitrate::bps(rate))),
         }
         let start = timeline.instant(now);
@@ -166,6 +175,8 @@ impl Session {
             desired: 0,
             queue: VecDeque::new(),
             written: false,
+            stack: Stack::Given,
+            settling: 0,
             next_due: 0,
             errors: 0,
             refused: 0,

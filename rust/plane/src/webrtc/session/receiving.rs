@@ -87,7 +87,7 @@ impl Session {
         };
         stream.request_keyframe(KeyframeRequestKind::Pli);
         *asked = Some(now);
-        self.written = true;
+        self.stir();
         true
     }
 }

@@ -1,5 +1,6 @@
 //! The viewer's side of a session: ring packets out, renditions chosen.
 
+use super::stack::Stack;
 use super::{Outgoing, Output, Phase, Session, ViewOptions, ViewTrack, Waiting};
 use crate::media::Kind;
 use crate::webrtc::direct::{Extensions, Terms};
@@ -176,7 +177,7 @@ impl Session {
         }
         self.set_desired();
         self.choose(now);
-        self.written = true;
+        self.stir();
     }
 
     fn set_desired(&mut self) {
@@ -186,6 +187,7 @@ impl Session {
             self.desired = chooser.desired();
             let desired = Bitrate::bps(self.desired);
             self.rtc.bwe().set_bitrate(Bitrate::ZERO, desired);
+            self.stack = Stack::Given;
         }
     }
 
@@ -276,7 +278,7 @@ impl Session {
         if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(outgoing.mid, None) {
             stream.write_rtp(write);
             self.sent += 1;
-            self.written = true;
+            self.stir();
         }
     }
 
