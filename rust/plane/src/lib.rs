@@ -27,6 +27,7 @@ pub mod codec;
 pub mod event;
 pub mod frames;
 pub mod framing;
+pub mod ids;
 pub mod media;
 pub mod mesh;
 pub mod net;

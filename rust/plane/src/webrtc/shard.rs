@@ -1,7 +1,7 @@
-//! The sessions of one thread. Only those with work due are touched: a heap holds due times, and
-//! what was received or delivered marks a session as due at once.
+//! The sessions of one thread. Only those with work due are touched: those that received something,
+//! or are to send, stand in a row; a heap holds the others' due times.
 //!
-//! A session has tens of kilobytes of state. So what it is to send waits beside it until its turn,
+//! A session has tens of kilobytes of state. So what it is to send waits in the row until its turn,
 //! in which all is done that there is to do: with a thousand viewers each turn finds the state cold
 //! once, not once a step.
 
@@ -9,8 +9,9 @@ use super::mux::{Dropped, Mux, SessionId};
 use super::session::{Closed, MediaIn, Output, ServerOptions, Session, Transport, ViewTrack};
 use super::view::Packet;
 use super::{Refused, Timeline};
+use crate::ids::ById;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -92,9 +93,21 @@ pub struct Counters {
 #[derive(Debug)]
 struct Slot {
     session: Session,
+    /// When it wants its turn.
     due: u64,
-    /// To be sent; emptied at the next poll, which follows at once.
-    waiting: Vec<Arc<[Packet]>>,
+    /// The earliest time the heap has it under; that is moved only when the session is due earlier,
+    /// since most are due later each time they have had their turn.
+    filed: u64,
+    /// Whether it stands in the row because of what it received.
+    queued: bool,
+}
+
+/// A place in the row.
+#[derive(Debug)]
+struct Turn {
+    id: SessionId,
+    /// What it is to send.
+    packets: Option<Arc<[Packet]>>,
 }
 
 /// Many sessions. See the module.
@@ -103,8 +116,11 @@ pub struct Shard {
     server: ServerOptions,
     timeline: Timeline,
     capacity: usize,
-    sessions: HashMap<SessionId, Slot>,
+    sessions: ById<Box<Slot>>,
     mux: Mux,
+    row: VecDeque<Turn>,
+    /// When the first of the row came to stand in it.
+    waits: u64,
     heap: BinaryHeap<Reverse<(u64, SessionId)>>,
     received: u64,
     refused: u64,
@@ -119,8 +135,10 @@ impl Shard {
             server,
             timeline: Timeline::new(now),
             capacity,
-            sessions: HashMap::new(),
+            sessions: ById::default(),
             mux: Mux::default(),
+            row: VecDeque::new(),
+            waits: now,
             heap: BinaryHeap::new(),
             received: 0,
             refused: 0,
@@ -155,11 +173,12 @@ impl Shard {
         self.mux.add(id, session.ufrag());
         let slot = Slot {
             session,
-            due: now,
-            waiting: Vec::new(),
+            due: u64::MAX,
+            filed: u64::MAX,
+            queued: false,
         };
-        self.sessions.insert(id, slot);
-        self.heap.push(Reverse((now, id)));
+        self.sessions.insert(id, Box::new(slot));
+        self.wake(now, id);
     }
 
     /// Takes a `PATCH` for a session; the answer of a restart.
@@ -210,7 +229,9 @@ impl Shard {
             self.mux.learn(now, from, id);
         }
         self.refused += slot.session.refused - before;
-        self.wake(now, id);
+        if slot.session.restless(now) {
+            self.wake(now, id);
+        }
         Some(id)
     }
 
@@ -231,12 +252,11 @@ impl Shard {
         if packets.is_empty() {
             return;
         }
-        for id in ids {
-            if let Some(slot) = self.sessions.get_mut(id) {
-                slot.waiting.push(Arc::clone(&packets));
-                self.wake(now, *id);
-            }
-        }
+        self.stand(now);
+        self.row.extend(ids.iter().map(|id| Turn {
+            id: *id,
+            packets: Some(Arc::clone(&packets)),
+        }));
     }
 
     /// The channel's tracks or their rates changed for this viewer.
@@ -273,20 +293,35 @@ impl Shard {
 
     fn wake(&mut self, now: u64, id: SessionId) {
         if let Some(slot) = self.sessions.get_mut(&id)
-            && slot.due > now
+            && !std::mem::replace(&mut slot.queued, true)
         {
-            slot.due = now;
-            self.heap.push(Reverse((now, id)));
+            self.stand(now);
+            self.row.push_back(Turn { id, packets: None });
+        }
+    }
+
+    /// Somebody comes to stand in the row.
+    fn stand(&mut self, now: u64) {
+        if self.row.is_empty() {
+            self.waits = now;
         }
     }
 
     /// When [`Shard::poll`] has something to do; `None` when nothing is to be done.
     pub fn due(&mut self) -> Option<u64> {
-        while let Some(Reverse((due, id))) = self.heap.peek() {
-            if self.sessions.get(id).is_some_and(|slot| slot.due == *due) {
-                return Some(*due);
+        if !self.row.is_empty() {
+            return Some(self.waits);
+        }
+        while let Some(Reverse((filed, id))) = self.heap.peek().copied() {
+            match self.sessions.get_mut(&id) {
+                Some(slot) if slot.filed == filed && slot.due == filed => return Some(filed),
+                Some(slot) if slot.filed == filed => {
+                    self.heap.pop();
+                    slot.filed = u64::MAX;
+                    file(&mut self.heap, slot, id);
+                }
+                _ => drop(self.heap.pop()), // filed anew, or gone
             }
-            self.heap.pop(); // moved, or gone
         }
         None
     }
@@ -295,40 +330,57 @@ impl Shard {
     /// be called again with the same `now`.
     pub fn poll(&mut self, now: u64, out: &mut Batch) -> bool {
         let many = out.datagrams.len() + DATAGRAMS_A_POLL;
-        while let Some(Reverse((due, id))) = self.heap.peek().copied() {
-            if due > now {
-                break;
-            }
+        loop {
             if out.datagrams.len() >= many {
                 return true;
             }
-            self.heap.pop();
-            let Some(slot) = self.sessions.get_mut(&id).filter(|slot| slot.due == due) else {
+            if let Some(turn) = self.row.pop_front() {
+                self.turn(now, &turn, out);
                 continue;
-            };
-            self.polls += 1;
-            for packets in slot.waiting.drain(..) {
+            }
+            if self.due().is_none_or(|due| due > now) {
+                break;
+            }
+            if let Some(Reverse((_, id))) = self.heap.pop() {
+                if let Some(slot) = self.sessions.get_mut(&id) {
+                    slot.filed = u64::MAX;
+                }
+                self.turn(now, &Turn { id, packets: None }, out);
+            }
+        }
+        if self.heap.len() > 64 + HEAP_SLACK * self.sessions.len() {
+            self.heap.clear();
+            for (id, slot) in &mut self.sessions {
+                slot.filed = u64::MAX;
+                file(&mut self.heap, slot, *id);
+            }
+        }
+        false
+    }
+
+    /// A session does all that it has to do.
+    fn turn(&mut self, now: u64, turn: &Turn, out: &mut Batch) {
+        let id = turn.id;
+        let Some(slot) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        self.polls += 1;
+        match &turn.packets {
+            Some(packets) => {
                 for packet in packets.iter() {
                     slot.session.write(now, packet);
                 }
             }
-            let before = out.datagrams.len();
-            slot.due = drain(&mut slot.session, id, now, out);
-            self.sent += (out.datagrams.len() - before) as u64;
-            if slot.session.closed() {
-                self.remove(id);
-            } else {
-                self.heap.push(Reverse((slot.due, id)));
-            }
+            None => slot.queued = false,
         }
-        if self.heap.len() > 64 + HEAP_SLACK * self.sessions.len() {
-            let sessions = &self.sessions;
-            self.heap = sessions
-                .iter()
-                .map(|(id, slot)| Reverse((slot.due, *id)))
-                .collect();
+        let before = out.datagrams.len();
+        slot.due = drain(&mut slot.session, id, now, out);
+        self.sent += (out.datagrams.len() - before) as u64;
+        if slot.session.closed() {
+            self.remove(id);
+        } else {
+            file(&mut self.heap, slot, id);
         }
-        false
     }
 
     /// A session, to be looked at.
@@ -355,6 +407,14 @@ impl Shard {
             sent: self.sent,
             polls: self.polls,
         }
+    }
+}
+
+/// Sees to it that the heap has a session under the time it is due, or an earlier one.
+fn file(heap: &mut BinaryHeap<Reverse<(u64, SessionId)>>, slot: &mut Slot, id: SessionId) {
+    if slot.due < slot.filed {
+        slot.filed = slot.due;
+        heap.push(Reverse((slot.due, id)));
     }
 }
 

@@ -4,6 +4,7 @@ use super::audience::Audience;
 use super::publisher::{Publisher, Simulcast};
 use super::streams::Streams;
 use crate::event::{Event, Id};
+use crate::ids::ById;
 use crate::lock;
 use crate::net::endpoint::Route;
 use crate::plane::{ChannelCell, Hub};
@@ -27,7 +28,7 @@ type Wanted = (Id, u8);
 pub(super) struct State {
     pub(super) shard: Shard,
     pub(super) publishers: HashMap<Id, Publisher>,
-    pub(super) viewers: HashMap<Id, Arc<ReaderShared>>,
+    pub(super) viewers: ById<Arc<ReaderShared>>,
     pub(super) audiences: HashMap<Id, Audience>,
     pub(super) keyframes: Keyframes<Wanted>,
     /// Asked for here, and to be asked for at units that feed the channels.
@@ -62,7 +63,7 @@ impl State {
         Self {
             shard,
             publishers: HashMap::new(),
-            viewers: HashMap::new(),
+            viewers: ById::default(),
             audiences: HashMap::new(),
             keyframes: Keyframes::default(),
             asked: Vec::new(),
