@@ -24,7 +24,6 @@ use crate::webrtc::shard::{Counters, Datagram, Shard};
 use audience::Audience;
 use publisher::Publisher;
 use state::{State, arrange};
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -368,7 +367,8 @@ impl RtcPort {
 
     fn send(&self, datagrams: &[Datagram], state: &mut State, hub: &Hub, headers: &mut Headers) {
         let mut sender = Sender::new(headers);
-        let mut tallies: HashMap<Id, (Arc<ChannelCell>, Tally)> = HashMap::new();
+        let mut tallies: Vec<(Arc<ChannelCell>, Tally)> = Vec::new();
+        let mut packets: Vec<&[u8]> = Vec::new();
         let dual = self.local.is_ipv6();
         let mut start = 0;
         while let Some(first) = datagrams.get(start) {
@@ -376,20 +376,19 @@ impl RtcPort {
                 (one.session, one.transport, one.to) == (first.session, first.transport, first.to)
             };
             let run = datagrams[start..].iter().take_while(same).count();
-            let packets: Vec<&[u8]> = datagrams[start..start + run]
-                .iter()
-                .map(|one| &*one.data)
-                .collect();
+            packets.clear();
+            packets.extend(datagrams[start..start + run].iter().map(|one| &*one.data));
             if let Some(reader) = state.viewers.get(&first.session) {
                 let tally = Tally {
                     packets: packets.len() as u64,
                     bytes: packets.iter().map(|data| data.len() as u64).sum(),
                 };
                 reader.sent(tally.packets, tally.bytes);
-                let (_, sum) = tallies
-                    .entry(reader.cell.id)
-                    .or_insert_with(|| (Arc::clone(&reader.cell), Tally::default()));
-                *sum += tally;
+                // Viewers of one channel mostly stand together.
+                match tallies.last_mut() {
+                    Some((cell, sum)) if cell.id == reader.cell.id => *sum += tally,
+                    _ => tallies.push((Arc::clone(&reader.cell), tally)),
+                }
             }
             match (first.transport, &mut state.streams) {
                 (Transport::Udp, _) => {
@@ -399,7 +398,7 @@ impl RtcPort {
                     }
                 }
                 (Transport::Tcp, Some(streams)) => {
-                    for packet in packets {
+                    for packet in &packets {
                         streams.send(first.to, packet);
                     }
                 }
@@ -413,7 +412,7 @@ impl RtcPort {
         sender.send(self.fd(), |_, _| {
             hub.totals.send_errors.fetch_add(1, Ordering::Relaxed);
         });
-        for (cell, tally) in tallies.values() {
+        for (cell, tally) in &tallies {
             cell.sent(hub, tally);
         }
     }

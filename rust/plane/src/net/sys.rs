@@ -11,7 +11,7 @@ mod stream;
 pub use address::SockAddr;
 pub use poll::{Epoll, EventFd, Ready};
 pub use receive::{RECEIVE_BATCH, Receiver};
-pub use send::{Group, Headers, MAX_GROUP_BYTES, MAX_SEGMENTS, Sender, send_to};
+pub use send::{Headers, MAX_GROUP_BYTES, MAX_SEGMENTS, Sender, send_to};
 pub use socket::{
     cookie, duplicate, joined_groups_only, leave_group, local_port, multicast, tcp_connect,
     tcp_listener, udp_socket,

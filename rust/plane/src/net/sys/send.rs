@@ -55,66 +55,35 @@ impl<'a, const N: usize> Pieces<'a> for [&'a [u8]; N] {
 }
 
 /// A run of packets that goes to one address in one message: all of one size, the last maybe less.
-pub struct Group {
-    vectors: Vec<libc::iovec>,
+#[derive(Clone, Copy)]
+struct Group {
+    /// Its place among the sender's vectors.
+    first: usize,
+    vectors: usize,
     /// Vectors that make a packet.
     pieces: usize,
     segment: Option<Segment>,
-    bytes: usize,
 }
 
-impl std::fmt::Debug for Group {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Group({} packets, {} bytes)", self.packets(), self.bytes)
-    }
-}
-
-impl Group {
-    /// Of at least one packet. The packets must outlive the group; [`Sender`] upholds it.
-    fn new<'a, P: Pieces<'a>>(packets: &[P]) -> Self {
-        let vectors: Vec<_> = packets
-            .iter()
-            .flat_map(|packet| (0..P::COUNT).map(|at| packet.piece(at)))
-            .map(|data| libc::iovec {
-                iov_base: data.as_ptr().cast_mut().cast(),
-                iov_len: data.len(),
-            })
-            .collect();
-        let segment = (packets.len() > 1).then(|| {
-            // SAFETY: computes a length, touches no memory.
-            let length = unsafe { libc::CMSG_LEN(size_of::<u16>() as u32) };
-            Segment {
-                header: libc::cmsghdr {
-                    cmsg_len: length as usize,
-                    cmsg_level: libc::SOL_UDP,
-                    cmsg_type: libc::UDP_SEGMENT,
-                },
-                size: packets[0].length() as u16,
-                padding: [0; 6],
-            }
-        });
-        Self {
-            vectors,
-            pieces: P::COUNT,
-            segment,
-            bytes: packets.iter().map(Pieces::length).sum(),
-        }
-    }
-
-    /// Packets in it.
-    pub fn packets(&self) -> usize {
-        self.vectors.len() / self.pieces
-    }
-
-    /// Bytes in it.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+fn segment(size: usize) -> Segment {
+    // SAFETY: computes a length, touches no memory.
+    let length = unsafe { libc::CMSG_LEN(size_of::<u16>() as u32) };
+    Segment {
+        header: libc::cmsghdr {
+            cmsg_len: length as usize,
+            cmsg_level: libc::SOL_UDP,
+            cmsg_type: libc::UDP_SEGMENT,
+        },
+        size: size as u16,
+        padding: [0; 6],
     }
 }
 
 /// Groups made of packets that are borrowed for `'a`, and messages that send them to many.
 pub struct Sender<'a> {
     groups: Vec<Group>,
+    /// Where the packets of all groups are; they outlive the sender.
+    vectors: Vec<libc::iovec>,
     messages: Vec<(usize, SockAddr)>,
     headers: &'a mut Headers,
     packets: std::marker::PhantomData<&'a [u8]>,
@@ -143,6 +112,7 @@ impl<'a> Sender<'a> {
     pub fn new(headers: &'a mut Headers) -> Self {
         Self {
             groups: Vec::new(),
+            vectors: Vec::new(),
             messages: Vec::new(),
             headers,
             packets: std::marker::PhantomData,
@@ -162,20 +132,33 @@ impl<'a> Sender<'a> {
                     && run < MAX_SEGMENTS
                     && bytes + data.length() <= MAX_GROUP_BYTES);
             if !fits {
-                self.groups.push(Group::new(&packets[start..n]));
+                self.group(&packets[start..n]);
                 (start, bytes) = (n, 0);
             }
             bytes += data.length();
         }
         if start < packets.len() {
-            self.groups.push(Group::new(&packets[start..]));
+            self.group(&packets[start..]);
         }
         first..self.groups.len()
     }
 
-    /// A group by its index.
-    pub fn group(&self, index: usize) -> &Group {
-        &self.groups[index]
+    /// Of at least one packet.
+    fn group<P: Pieces<'a>>(&mut self, packets: &[P]) {
+        let first = self.vectors.len();
+        let pieces = packets
+            .iter()
+            .flat_map(|packet| (0..P::COUNT).map(|at| packet.piece(at)));
+        self.vectors.extend(pieces.map(|data| libc::iovec {
+            iov_base: data.as_ptr().cast_mut().cast(),
+            iov_len: data.len(),
+        }));
+        self.groups.push(Group {
+            first,
+            vectors: packets.len() * P::COUNT,
+            pieces: P::COUNT,
+            segment: (packets.len() > 1).then(|| segment(packets[0].length())),
+        });
     }
 
     /// Queues a group for an address.
@@ -196,8 +179,9 @@ impl<'a> Sender<'a> {
                 let mut header: libc::mmsghdr = unsafe { zeroed() };
                 header.msg_hdr.msg_name = ptr::from_ref(&address.storage).cast_mut().cast();
                 header.msg_hdr.msg_namelen = address.length;
-                header.msg_hdr.msg_iov = group.vectors.as_ptr().cast_mut();
-                header.msg_hdr.msg_iovlen = group.vectors.len();
+                let vectors = &self.vectors[group.first..group.first + group.vectors];
+                header.msg_hdr.msg_iov = vectors.as_ptr().cast_mut();
+                header.msg_hdr.msg_iovlen = vectors.len();
                 if let Some(segment) = &group.segment {
                     header.msg_hdr.msg_control = ptr::from_ref(segment).cast_mut().cast();
                     header.msg_hdr.msg_controllen = size_of::<Segment>();
@@ -240,7 +224,8 @@ impl<'a> Sender<'a> {
 
     fn one_by_one(&self, fd: RawFd, group: usize, address: &SockAddr) -> bool {
         let group = &self.groups[group];
-        group.vectors.chunks(group.pieces).all(|packet| {
+        let vectors = &self.vectors[group.first..group.first + group.vectors];
+        vectors.chunks(group.pieces).all(|packet| {
             // SAFETY: all-zero bytes are a valid msghdr.
             let mut header: libc::msghdr = unsafe { zeroed() };
             header.msg_name = ptr::from_ref(&address.storage).cast_mut().cast();
