@@ -232,15 +232,15 @@ impl Srtp {
         let (word, out) = match &mut self.feedback {
             Cipher::Gcm { key, salt } => {
                 let (rest, word) = data.split_last_chunk::<INDEX>()?;
-                let (head, sealed) = rest.split_at_checked(CONTROL_HEAD)?;
+                let mut out = rest.to_vec();
+                let (head, body) = out.split_at_mut_checked(CONTROL_HEAD)?;
                 let index = u32::from_be_bytes(*word) & !ENCRYPTED;
                 let nonce =
                     Nonce::assume_unique_for_key(AeadAes128Gcm::rtcp_iv(*salt, ssrc, index));
-                let mut body = sealed.to_vec();
                 let known = Aad::from(known(head, *word));
-                let plain = key.open_in_place(nonce, known, &mut body).ok()?.len();
-                body.truncate(plain);
-                (*word, [head, &body].concat())
+                let plain = key.open_in_place(nonce, known, body).ok()?.len();
+                out.truncate(CONTROL_HEAD + plain);
+                (*word, out)
             }
             Cipher::Counter {
                 cipher,
