@@ -19,7 +19,7 @@ from tests.perf.storage import storage
 from tests.perf.storage_remote import storage_remote
 from tests.perf.titles import titles
 from tests.perf.trial import Load, Trial
-from tests.perf.webrtc import whep, whip_delay
+from tests.perf.webrtc import whep, whep_share, whip_delay
 
 #: RTP packets a second of the 2 Mbit/s stream: one keyframe of 26 packets with its parameter
 #: sets, 29 frames of 7.
@@ -319,6 +319,7 @@ SCENARIOS: dict[str, Callable[[Plan], Result]] = {
     "delay": delay,
     "silent": silent,
     "whep": whep,
+    "whep-share": whep_share,
     "whip-delay": whip_delay,
     "first-frame": first_frame,
     "manager": manager,
