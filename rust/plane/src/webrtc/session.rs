@@ -207,7 +207,7 @@ impl Session {
         }
         self.stack = Stack::Given;
         if let Some((direct, _)) = &self.direct
-            && direct.way != Some((transport, from))
+            && direct.way.is_some_and(|way| way != (transport, from))
         {
             self.settling = now + SETTLING;
         }

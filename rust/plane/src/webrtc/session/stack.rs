@@ -21,10 +21,11 @@ const STACK_REST: u64 = 3_000_000;
 /// What is due of looks and reports is done with what is sent; if nothing is, so much later, µs.
 const LOOK_LATE: u64 = 100_000;
 
-/// After the handshake, and after a check on another path than that of the media, it has its time as
-/// it asks for it for so long, µs: longer than checks are apart (RFC 7675 section 5.1), so that it is
-/// not missed when ICE leads elsewhere.
+/// After a check on another path than that of the media it has its time as it asks for it for so
+/// long, µs: longer than checks are apart (RFC 7675 section 5.1), so that it is not missed when ICE
+/// leads elsewhere. After the handshake for so long: that is the first such look.
 pub(super) const SETTLING: u64 = 7_000_000;
+const FIRST_LOOK: u64 = 1_000_000;
 
 /// Errors of the protocol stack in a row after which a session is closed.
 const MAX_ERRORS: u32 = 16;
@@ -186,7 +187,7 @@ impl Session {
             RtcEvent::Connected => {
                 self.phase = Phase::Connected;
                 self.heard = now;
-                self.settling = now + SETTLING;
+                self.settling = self.settling.max(now + FIRST_LOOK);
                 self.queue.push_back(Output::Connected);
                 self.choose(now);
             }
