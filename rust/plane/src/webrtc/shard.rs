@@ -106,8 +106,8 @@ struct Slot {
 #[derive(Debug)]
 struct Turn {
     id: SessionId,
-    /// What it is to send.
-    packets: Option<Arc<[Packet]>>,
+    /// What it is to send: a place among what was delivered.
+    packets: Option<usize>,
 }
 
 /// Many sessions. See the module.
@@ -119,6 +119,8 @@ pub struct Shard {
     sessions: ById<Box<Slot>>,
     mux: Mux,
     row: VecDeque<Turn>,
+    /// What those in the row are to send.
+    delivered: Vec<Arc<[Packet]>>,
     /// When the first of the row came to stand in it.
     waits: u64,
     heap: BinaryHeap<Reverse<(u64, SessionId)>>,
@@ -138,6 +140,7 @@ impl Shard {
             sessions: ById::default(),
             mux: Mux::default(),
             row: VecDeque::new(),
+            delivered: Vec::new(),
             waits: now,
             heap: BinaryHeap::new(),
             received: 0,
@@ -248,15 +251,15 @@ impl Shard {
 
     /// Has these viewers send these packets, which are all of one channel, at the next poll.
     pub fn deliver(&mut self, now: u64, ids: &[SessionId], packets: impl Into<Arc<[Packet]>>) {
-        let packets = packets.into();
-        if packets.is_empty() {
+        let all = packets.into();
+        if all.is_empty() {
             return;
         }
         self.stand(now);
-        self.row.extend(ids.iter().map(|id| Turn {
-            id: *id,
-            packets: Some(Arc::clone(&packets)),
-        }));
+        let packets = Some(self.delivered.len());
+        self.row
+            .extend(ids.iter().map(|id| Turn { id: *id, packets }));
+        self.delivered.push(all);
     }
 
     /// The channel's tracks or their rates changed for this viewer.
@@ -304,6 +307,7 @@ impl Shard {
     fn stand(&mut self, now: u64) {
         if self.row.is_empty() {
             self.waits = now;
+            self.delivered.clear();
         }
     }
 
@@ -348,6 +352,7 @@ impl Shard {
                 self.turn(now, &Turn { id, packets: None }, out);
             }
         }
+        self.delivered.clear();
         if self.heap.len() > 64 + HEAP_SLACK * self.sessions.len() {
             self.heap.clear();
             for (id, slot) in &mut self.sessions {
@@ -365,7 +370,7 @@ impl Shard {
             return;
         };
         self.polls += 1;
-        match &turn.packets {
+        match turn.packets.and_then(|at| self.delivered.get(at)) {
             Some(packets) => {
                 for packet in packets.iter() {
                     slot.session.write(now, packet);
