@@ -11,6 +11,8 @@ import pytest
 from heliograph.plane import Plane, PlaneEvent, open_plane, parse_event
 from heliograph.plane.twin import TwinPlane
 
+from .sending import Viewer
+
 #: How long the native plane's threads may take for what the twin does at once, seconds.
 PATIENCE = 15.0
 
@@ -78,3 +80,11 @@ def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
     plane: Plane = TwinPlane(network=True) if request.param == "twin" else open_plane(1)
     yield Harness(plane)
     plane.close()
+
+
+@pytest.fixture
+def viewer(harness: Harness) -> Iterator[Viewer]:
+    """Who receives a title by UDP."""
+    viewer = Viewer(harness)
+    yield viewer
+    viewer.close()
