@@ -259,3 +259,42 @@ async def site() -> AsyncIterator[Site]:
         yield made
     finally:
         await made.close()
+
+
+async def three(made: Site, managers: int = 1) -> tuple[Manager, list[Unit]]:
+    """A channel that enters at the first of three units."""
+    for name in ["left", "right"][:managers]:
+        await made.add_manager(name)
+    units = [await made.add_unit(name, groups=2, places=4) for name in ("one", "two", "three")]
+    units[0].enter("yard")
+    manager = await made.until_active()
+    await until(lambda: units[0].groups)
+    return manager, units
+
+
+async def seat(made: Site, count: int = 1, channel: str = "yard") -> list[str]:
+    """Viewers who ask and come."""
+    found = []
+    for _ in range(count):
+        place = await made.portals[0].join(channel)
+        unit = next(one for one in made.units if one.id == place.unit)
+        await until(lambda unit=unit, place=place: place.index in unit.groups)
+        unit.take(place.id, place.index)
+        found.append(place.unit)
+    return found
+
+
+def carriers(made: Site, channel: str = "yard") -> set[str]:
+    return {unit.id for unit in made.units if channel in unit.groups.values()}
+
+
+async def full(made: Site) -> tuple[Managers, Unit]:
+    """One unit with a channel, whose only places are taken."""
+    await made.add_manager("left")
+    unit = await made.add_unit("one", groups=1, places=2)
+    unit.enter("yard")
+    portal = await made.add_portal()
+    await made.until_active()
+    await until(lambda: unit.groups and portal.active())
+    await seat(made, 2)
+    return portal, unit
