@@ -19,6 +19,7 @@ from tests.unit.web.site import ADMIN, Site, running
 
 from heliograph.bus import Registration
 from heliograph.catalogue.contents.values import Condition, Server, ServerState
+from heliograph.dispatcher.policies import POLICIES
 
 pytestmark = pytest.mark.browser
 
@@ -174,6 +175,13 @@ async def test_a_server_is_looked_through_and_titles_follow_it(
             ):
                 loop.call_soon_threadsafe(monitoring.turn, server, condition)
                 tab.until_text(told, PATIENCE)
+            tab.click("Add a title")
+            offered = tab.on(
+                lambda page: page.locator("[name=policy] option").evaluate_all(
+                    "(all) => all.map((one) => one.value)"
+                )
+            )
+            assert sorted(offered) == sorted(["", *POLICIES])
             assert tab.complaints == []
             tab.close()
 

@@ -98,9 +98,14 @@ describe("titles and servers", () => {
     await fill({ name: "tides", title: "Tides", duration: "soon", regions: "eu, na" });
     await press("Add it");
     expect(words()).toContain("The length is told as 1:32:00");
-    await fill({ duration: "42:00" });
+    await fill({ duration: "42:00", policy: "nearest" });
     await press("Add it");
     expect(words()).toContain("only for eu, na");
+    expect(words()).toContain("server by nearest");
+    await press("Change");
+    await fill({ policy: "" });
+    await press("Save");
+    expect(words()).not.toContain("server by");
     expect(words()).toContain("No copy");
     expect(words()).toContain("/go/tides");
     await press("Add a copy");

@@ -10,6 +10,17 @@ export const FORMATS: readonly (readonly [Format, string])[] = [
   ["whep", "WebRTC"],
 ];
 
+/** By which a title's server can be chosen (docs/operate/dispatcher.md). */
+export const POLICIES: readonly string[] = [
+  "power-of-two",
+  "rendezvous",
+  "nearest",
+  "weighted",
+  "least-sessions",
+  "round-robin",
+  "least-response-time",
+];
+
 /** A server as people see it: what is wanted of it goes before what was measured. */
 export type Standing = "off" | "drained" | "up" | "starting" | "down" | "unknown";
 

@@ -21,7 +21,15 @@ import "../../ui/copy-line";
 import { bitrate, bytes, clock, count } from "../../ui/format";
 import { field, nameInput } from "../../ui/forms";
 import { Detail } from "./detail";
-import { FORMATS, list, readDuration, STANDINGS, standing, TITLE_STANDINGS } from "./model";
+import {
+  FORMATS,
+  list,
+  POLICIES,
+  readDuration,
+  STANDINGS,
+  standing,
+  TITLE_STANDINGS,
+} from "./model";
 
 /** One title with its copies, or a new one. */
 @customElement("title-detail")
@@ -91,7 +99,7 @@ export class TitleDetail extends Detail {
       entry.level && `rated ${entry.level}`,
       entry.classes.join(", "),
       entry.regions.length ? `only for ${entry.regions.join(", ")}` : "for everywhere",
-      entry.policy,
+      entry.policy && `server by ${entry.policy}`,
     ]
       .filter(Boolean)
       .join(" · ");
@@ -229,6 +237,17 @@ export class TitleDetail extends Detail {
           >Only for regions
           <input name="regions" placeholder="everywhere" .value=${entry?.regions.join(", ") ?? ""} />
         </label>
+        <label
+          >Its server is chosen by
+          <select name="policy">
+            ${["", ...POLICIES].map(
+              (name) =>
+                html`<option value=${name} ?selected=${name === (entry?.policy ?? "")}>
+                  ${name || "what holds everywhere"}
+                </option>`,
+            )}
+          </select>
+        </label>
       </div>
       ${this.told()} ${this.ends(entry ? "Save" : "Add it", () => this.cancel())}
     </form>`;
@@ -260,6 +279,7 @@ export class TitleDetail extends Detail {
       level: field(form, "level"),
       classes: list(field(form, "classes")),
       regions: list(field(form, "regions")),
+      policy: field(form, "policy"),
     };
     if (!(await this.attempt(() => (entry ? changeTitle(entry, values) : addTitle(values)))))
       return;
