@@ -95,20 +95,26 @@ class Site:
         self._connection.close()
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
-        request = urllib.request.Request(
-            f"{self.served.http}/api/v1/{path}",
-            json.dumps(body).encode(),
-            {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"},
-        )
+        request = self._asking(path, json.dumps(body).encode())
         with urllib.request.urlopen(request, timeout=10) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
+
+    def _asking(self, path: str, body: bytes | None = None) -> urllib.request.Request:
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        return urllib.request.Request(f"{self.served.http}/api/v1/{path}", body, headers)
 
     def add(self, name: str, one: Nginx) -> None:
         probe = {"kind": "http", "interval": 0.3, "port": one.port, "path": "/clip.mp4"}
         self.post("servers", name=name, host="127.0.0.1", make="nginx", probes=[probe])
         uri = f"http://{one.place}/clip.mp4"
         self.post("files", title="clip", server=name, format="mp4", uri=uri)
+
+    def up(self) -> bool:
+        """Whether all servers are up, with their whole share."""
+        with urllib.request.urlopen(self._asking("monitor/states"), timeout=10) as answer:
+            found = json.load(answer)["states"]
+        return len(found) == 2 and {one["condition"] for one in found} == {"up"}
 
     def go(self, name: str = "clip", **headers: str) -> tuple[int, str]:
         self._connection.request("GET", f"/go/{name}", headers=headers)
@@ -138,6 +144,8 @@ def test_players_are_sent_to_servers_that_live(site: Site, nginx: list[Nginx]) -
     until("the first server is measured", lambda: site.go() == (302, first.place))
     site.add("two", second)
     until("both are used", lambda: len(site.places(20)) == 2)
+    # one that was once too slow for its monitor gets its share by and by
+    until("both have their whole share", site.up)
     places = site.places()
     assert max(places.values()) / 100 <= 1.25
     played = subprocess.run(

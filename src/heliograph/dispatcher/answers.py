@@ -105,6 +105,8 @@ _PHRASES = {
 _KNOWN: dict[tuple[Format, ...], tuple[Format, ...]] = {}
 _ALONE = {one.value: _KNOWN.setdefault((one,), (one,)) for one in Format}
 _WEIGHT = re.compile(r"\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*", re.IGNORECASE)
+#: A range that does not begin with the first byte.
+_LATER = re.compile(rb"\s*bytes\s*=\s*(?:-|0*[1-9])", re.IGNORECASE)
 #: What a URI may consist of in a header (RFC 3986 section 2), beside what is escaped.
 _SAFE = ":/?#[]@!$&'()*+,;=-._~%"
 _PLAIN = re.compile(rf"[A-Za-z0-9{re.escape(_SAFE)}]*", re.ASCII)
@@ -122,6 +124,8 @@ class Wish:
     """``token=…&key=…`` as it was shown, for servers of ours."""
     named: bool = False
     """Whether a format was named rather than described."""
+    later: bool = False
+    """Whether it is for what is not the beginning of a file, which somebody has therefore begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +151,16 @@ def accept_of(headers: Sequence[tuple[bytes, bytes]]) -> str:
     return ",".join(value.decode("latin-1") for name, value in headers if name == b"accept")
 
 
-def wish_of(accept: str, query: str, order: tuple[Format, ...] = ORDER) -> Wish:
-    """What a request wants by its headers ``Accept`` (empty: any) and its query string."""
+def goes_on(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether a request is for a range that does not begin a file (RFC 9110 section 14.1.2)."""
+    return any(name == b"range" and _LATER.match(value) is not None for name, value in headers)
+
+
+def wish_of(
+    accept: str, query: str, order: tuple[Format, ...] = ORDER, *, later: bool = False
+) -> Wish:
+    """What a request wants by its headers ``Accept`` (empty: any) and its query string; ``later``:
+    as of ``goes_on``."""
     parameters = dict(parse_qsl(query, keep_blank_values=True)) if len(query) <= MAX_QUERY else {}
     shown = "&".join(
         f"{name}={quote(parameters[name], safe='')}" for name in SHOWN if parameters.get(name)
@@ -158,13 +170,13 @@ def wish_of(accept: str, query: str, order: tuple[Format, ...] = ORDER) -> Wish:
     named = parameters.get("format")
     if named is not None:
         wanted = named.lower()
-        return Wish(_ALONE.get(wanted, ()), page, shown, named=True)
+        return Wish(_ALONE.get(wanted, ()), page, shown, named=True, later=later)
     if not ranges:
-        return Wish(_KNOWN.setdefault(order, order), page, shown)
+        return Wish(_KNOWN.setdefault(order, order), page, shown, later=later)
     weights = [(_weight(one, ranges), place, one) for place, one in enumerate(order)]
     kept = sorted((-weight, place, one) for weight, place, one in weights if weight)
     formats = tuple(one for _, _, one in kept)
-    return Wish(_KNOWN.setdefault(formats, formats), page, shown)
+    return Wish(_KNOWN.setdefault(formats, formats), page, shown, later=later)
 
 
 def _ranges(accept: str) -> list[tuple[str, float]]:

@@ -17,6 +17,7 @@ from heliograph.catalogue.contents.values import File, Format, ServerState
 from heliograph.dispatcher import policies
 from heliograph.dispatcher.answers import MAX_NAME, ORDER, RETRY_AFTER, Answer, Wish, redirect
 from heliograph.dispatcher.answers import refusal as page
+from heliograph.dispatcher.begun import Begun
 from heliograph.dispatcher.conditions import NOWHERE, Locality, Networks, licensed
 from heliograph.dispatcher.fleet import DECAY_S, USUAL_BPS, Fleet, Member
 from heliograph.dispatcher.policies import POLICIES, Candidate, Draw, Policy, Pool
@@ -119,6 +120,8 @@ class Dispatcher:
         """Decisions by status."""
         self.chosen = dict.fromkeys(POLICIES, 0)
         """Redirects by policy."""
+        self.begun = Begun()
+        """Which copies of files are being played."""
         self.moved = 0
         """Players of HLS that were told to go to another server than the one they used."""
         self.routes: dict[str, Route] = {}
@@ -162,6 +165,7 @@ class Dispatcher:
     def tick(self, now: float) -> None:
         """Let time pass; each second. ``now``: seconds since 1970."""
         self.fleet.tick(now)
+        self.begun.tick(now)
 
     def configure(self, options: Options, now: float) -> None:
         """Change what can be set while it runs."""
@@ -230,14 +234,18 @@ class Dispatcher:
             pool = self._pool(route, wish.formats)
         if type(pool) is Refusal:
             return self._refuse(pool, route.name, wish, client, now)
-        if fleet.careful:
-            narrowed = self._narrowed(pool)
-            if narrowed is None:
-                return self._refuse(_FULL, route.name, wish, client, now)
-            pool = narrowed
-        found = route.choose(pool, fleet, where.region, self._draw)
+        found = self._begun(pool, client) if wish.later else None
+        if found is None:
+            if fleet.careful:
+                narrowed = self._narrowed(pool)
+                if narrowed is None:
+                    return self._refuse(_FULL, route.name, wish, client, now)
+                pool = narrowed
+            found = route.choose(pool, fleet, where.region, self._draw)
+            fleet.add(found.server, found.bps)
         server = found.server
-        fleet.add(server, found.bps)
+        if pool.format is Format.MP4:
+            self.begun.note(client, route.name, server.id)
         self.chosen[route.policy] += 1
         self.statuses[status] += 1
         self.record(
@@ -330,6 +338,11 @@ class Dispatcher:
             route.pools.clear()
         route.pools[formats] = found
         return found
+
+    def _begun(self, pool: Pool, client: str) -> Candidate | None:
+        """The copy that a client is in the midst of, where it can be used still."""
+        server = self.begun.find(client, pool.name)
+        return next((one for one in pool.candidates if one.server.id == server), None)
 
     def _narrowed(self, pool: Pool) -> Pool | None:
         """Without servers that have their sessions, and mostly without those that just came."""

@@ -20,6 +20,7 @@ from heliograph.dispatcher.answers import (
     Answer,
     Wish,
     accept_of,
+    goes_on,
     location_line,
     wish_of,
 )
@@ -173,5 +174,5 @@ def read_head(rest: bytes, order: tuple[Format, ...]) -> Head | None:
                 return None
             close = close or value.lower() == b"close"
     query = (match[1] or b"?\r\n")[1:-2].decode("ascii")
-    wish = wish_of(accept_of(headers), query, order)
+    wish = wish_of(accept_of(headers), query, order, later=goes_on(headers))
     return Head(wish, close, tuple(pair for pair in headers if pair[0] in _FORWARDED))

@@ -13,7 +13,16 @@ from fastapi import APIRouter, Request, Response
 
 from heliograph.catalogue.contents.values import Format
 from heliograph.dispatcher import steering
-from heliograph.dispatcher.answers import ORDER, Answer, Wish, accept_of, redirect, refusal, wish_of
+from heliograph.dispatcher.answers import (
+    ORDER,
+    Answer,
+    Wish,
+    accept_of,
+    goes_on,
+    redirect,
+    refusal,
+    wish_of,
+)
 from heliograph.dispatcher.choose import Dispatcher
 from heliograph.live.channel import Channel
 from heliograph.model.errors import NotFoundError, UnauthorizedError
@@ -44,7 +53,8 @@ def _response(answer: Answer) -> Response:
 def _wish(request: Request, context: WebContext) -> Wish:
     order = ORDER if context.dispatcher is None else context.dispatcher.options.order
     query = request.scope["query_string"].decode("latin-1")
-    return wish_of(accept_of(request.headers.raw), query, order)
+    headers = request.headers.raw
+    return wish_of(accept_of(headers), query, order, later=goes_on(headers))
 
 
 @router.get("/go/{name}", status_code=302, response_class=Response, responses=_REDIRECT | _REFUSALS)

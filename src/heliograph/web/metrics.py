@@ -269,6 +269,11 @@ class ServerCollector(Collector):
             ("titles", "Titles that can be asked for.", len(snapshot.entries)),
             ("files", "Copies of them on all servers.", snapshot.files),
             ("servers", "Servers known.", len(members)),
+            (
+                "begun_files",
+                "Players of files remembered with their server.",
+                len(dispatcher.begun),
+            ),
             ("usable_servers", "Servers to which somebody may be sent.", usable),
         ):
             yield GaugeMetricFamily(f"helio_dispatcher_{name}", text, value)

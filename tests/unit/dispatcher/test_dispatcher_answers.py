@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heliograph.catalogue.contents.values import Format
-from heliograph.dispatcher.answers import ORDER, location, redirect, refusal, wish_of
+from heliograph.dispatcher.answers import ORDER, goes_on, location, redirect, refusal, wish_of
 
 MP4, HLS, RTSP, WHEP = Format.MP4, Format.HLS, Format.RTSP, Format.WHEP
 CHROMIUM = (
@@ -119,3 +119,22 @@ def test_people_get_a_page_whose_style_its_policy_lets_through():
     policy = dict(answer.headers)[b"content-security-policy"].decode()
     assert f"style-src 'sha256-{digest}'" in policy
     assert policy.startswith("default-src 'none';")
+
+
+@pytest.mark.parametrize(
+    ("value", "later"),
+    [
+        ("bytes=0-", False),
+        ("bytes=000-99", False),
+        ("bytes=1-", True),
+        ("Bytes = 4096-8191", True),
+        ("bytes=-500", True),
+        ("items=5-", False),
+        ("bytes=x", False),
+        ("", False),
+    ],
+)
+def test_a_range_that_is_not_the_beginning_goes_on_with_a_file(value, later):
+    headers = [(b"accept", b"*/*"), (b"range", value.encode())]
+    assert goes_on(headers) is later
+    assert not goes_on(headers[:1])

@@ -10,6 +10,7 @@ import pytest
 from heliograph.catalogue.contents.values import Condition, Format, Network
 from heliograph.dispatcher import choose
 from heliograph.dispatcher.answers import Wish
+from heliograph.dispatcher.begun import KEPT_S, Begun
 from heliograph.dispatcher.choose import Options, Refusal
 from heliograph.dispatcher.snapshot import building
 
@@ -253,3 +254,37 @@ def test_what_is_kept_of_titles_is_bounded(monkeypatch):
     for number in range(100):
         assert status(at, f"t{number}") == 302
         assert len(at.routes) <= 10
+
+
+def test_a_file_is_read_on_where_it_was_begun():
+    at = Made(4).title("film", {MP4: (1, 2, 3, 4), HLS: (1, 2, 3, 4)}).dispatcher()
+    later = Wish((MP4,), later=True)
+    for number in range(50):
+        client = f"192.0.2.{number}"
+        begun = at.decide("film", Wish((MP4,)), client, NOW)
+        load = sum(one.load for one in at.fleet.members.values())
+        at.tick(NOW + 1)
+        again = [at.decide("film", later, client, NOW).server for _ in range(5)]
+        assert again == [begun.server] * 5
+        # it is one player, not six
+        assert sum(one.load for one in at.fleet.members.values()) == load
+    # of others nothing is known, and where the copy cannot be had another may be the same
+    assert len({at.decide("film", later, f"198.51.100.{n}", NOW).server.id for n in range(99)}) == 4
+    down = replace(state(begun.server.id), condition=Condition.DOWN)
+    at.observe({**at.snapshot.states, begun.server.id: down}, NOW)
+    assert at.decide("film", later, client, NOW).server is not begun.server
+
+
+def test_what_players_have_begun_is_forgotten_after_a_while_and_bounded(monkeypatch):
+    monkeypatch.setattr("heliograph.dispatcher.begun.MOST", 100)
+    found = Begun()
+    found.tick(NOW)
+    for number in range(1000):
+        found.note(f"client {number}", "film", number)
+        assert len(found) <= 200
+    assert found.find("client 999", "film") == 999
+    assert found.find("client 1", "film") is None
+    found.tick(NOW + KEPT_S)
+    assert found.find("client 999", "film") == 999
+    found.tick(NOW + 2 * KEPT_S)
+    assert found.find("client 999", "film") is None
