@@ -250,7 +250,7 @@ fn sent_ahead(sender: &mut Sender, from: u64, until: u64) -> Vec<(u64, u64)> {
         {
             batch.clear();
             sender.take_ahead(now, &mut batch);
-            assert!(batch.len() > 0);
+            assert!(!batch.is_empty());
             went.extend((0..batch.len()).map(|_| (now, due)));
         }
     }

@@ -96,13 +96,11 @@ impl Senders {
         batches: &mut Vec<Batch>,
         now: u64,
     ) -> u64 {
-        let endpoint = match self.rows.get(&id).map(|row| &row.way) {
-            Some(Way::Udp(endpoint, _)) => endpoint.id,
-            _ => {
-                self.place_ahead(id, None);
-                return 0;
-            }
+        let Some(Way::Udp(endpoint, _)) = self.rows.get(&id).map(|row| &row.way) else {
+            self.place_ahead(id, None);
+            return 0;
         };
+        let endpoint = endpoint.id;
         let at = picked
             .binary_search(&(endpoint, id))
             .unwrap_or_else(|place| {
