@@ -92,6 +92,7 @@ def test_the_newest_word_of_a_play_counts() -> None:
             "clients": [],
             "plays": [],
         },
+        {"records": 1, "requests": [[1, ["a"], [1], [1], [302], [0]]], "clients": [], "plays": []},
         {"records": 1, "requests": [[1, "a", 1, 1, 302, 1]], "clients": [], "plays": []},
         {"records": 1, "requests": [[1, [1], [1], [1], [302], [1]]], "clients": [], "plays": []},
         {"records": 1, "requests": [], "clients": [[1, 2, 3]], "plays": []},

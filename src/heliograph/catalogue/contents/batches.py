@@ -178,10 +178,10 @@ class Batch:
                         _number(file),
                         _number(status, 1000),
                     )
-                    requests[key] += _number(times)
+                    requests[key] += _times(times)
             for day, network, times in value["clients"]:
                 clients = batch.clients.setdefault(_number(day, _MOST_HOURS // DAY), Counter())
-                clients[_text(network, MAX_TEXT)] += _number(times)
+                clients[_text(network, MAX_TEXT)] += _times(times)
             batch.add_plays(_play(row) for row in value["plays"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise MalformedError("batch of statistics", str(error)[:200]) from None
@@ -271,6 +271,14 @@ def _number(value: object, most: int = _MOST) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < most:
         raise ValueError(f"{value!r:.40} is no such number")
     return value
+
+
+def _times(value: object) -> int:
+    """How often something was, which is in a batch only where it was at all."""
+    times = _number(value)
+    if not times:
+        raise ValueError("0 times")
+    return times
 
 
 def _text(value: object, most: int) -> str:
