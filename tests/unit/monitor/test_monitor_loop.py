@@ -16,7 +16,7 @@ from heliograph.bus import Bus
 from heliograph.bus.memory import MemoryNetwork
 from heliograph.catalogue.contents.values import Condition, Probe, ProbeKind, Server, ServerState
 from heliograph.dispatcher.monitor import monitor as module
-from heliograph.dispatcher.monitor import tasks
+from heliograph.dispatcher.monitor import rounds, tasks
 from heliograph.dispatcher.monitor.health import HealthOptions, Outcome
 from heliograph.dispatcher.monitor.monitor import Monitor, MonitorOptions
 from heliograph.model.errors import ResourceError
@@ -206,7 +206,7 @@ async def test_task_that_dies_is_started_again(bus: Bus, monkeypatch: pytest.Mon
     async with running(bus, world, server()) as monitor:
         await until(lambda: found(monitor) == {1: UP})
         before = len(asyncio.all_tasks())
-        take, broken = monitor._take, [True]
+        take, broken = monitor._rounds._take, [True]
 
         def fails_once(*given: Any) -> bool:
             if broken:
@@ -214,7 +214,7 @@ async def test_task_that_dies_is_started_again(bus: Bus, monkeypatch: pytest.Mon
                 raise RuntimeError("a fault of the program")
             return take(*given)
 
-        monkeypatch.setattr(monitor, "_take", fails_once)
+        monkeypatch.setattr(monitor._rounds, "_take", fails_once)
         await until(lambda: not broken)
         count = len(world.asked)
         await until(lambda: len(world.asked) > count + 1)
@@ -235,7 +235,7 @@ async def test_probes_at_a_time_are_bounded(bus: Bus) -> None:
 
 
 async def test_thousand_servers_are_spread(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FIRST_A_SECOND", 2000)
+    monkeypatch.setattr(rounds, "FIRST_A_SECOND", 2000)
     world = World()
     servers = [server(id, 3600.0) for id in range(1100)]
     async with running(bus, world, *servers) as monitor:

@@ -2,8 +2,8 @@
 
 Pure: ``health`` (what one monitor finds), ``agreement`` and ``views`` (what several say together),
 ``history`` (measurements to be kept). Adapters: ``icmp`` and ``probes`` measure, ``resolver`` finds
-addresses, ``saving`` keeps what is found in the database, ``monitor`` owns the tasks and talks to
-the other monitors over the bus.
+addresses, ``rounds`` measures again and again, ``saving`` keeps what is found in the database,
+``monitor`` says it and talks to the other monitors over the bus.
 
 Imports ``protocols``, ``bus`` and the values of ``catalogue.contents``; web and node may import it.
 """

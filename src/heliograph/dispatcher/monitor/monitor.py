@@ -9,14 +9,12 @@ wait for it up to a bound.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
 
 import structlog
 
@@ -26,13 +24,12 @@ from heliograph.bus.wire import Json
 from heliograph.catalogue.contents.values import Condition, Probe, Server, ServerState
 from heliograph.dispatcher.monitor.agreement import View, agree
 from heliograph.dispatcher.monitor.health import (
-    ROUND,
-    Aim,
     Fleet,
     HealthOptions,
     Outcome,
     aim_of,
 )
+from heliograph.dispatcher.monitor.rounds import Pace, Probing, Rounds
 from heliograph.dispatcher.monitor.saving import Save, Saver
 from heliograph.dispatcher.monitor.tasks import Tasks
 from heliograph.dispatcher.monitor.views import FRESH, MAX_SERVERS, Told, Views
@@ -54,11 +51,6 @@ PART = 200
 MAX_ID = 1 << 62
 #: Seconds that the database has for what is saved when the monitor ends.
 LAST_SAVE_TIMEOUT = 2.0
-#: A probe that came to its end so many seconds late says more of this process than of the server,
-#: and is made again; so often in a row, as on a machine that is always late.
-STALL, MAX_STALLS = 0.15, 3
-#: Servers that come at once are measured at once, so many in a second.
-FIRST_A_SECOND = 200
 #: Seconds by which the machine's clock may drift before the times that states tell follow it.
 CLOCK_STEP = 0.5
 
@@ -67,15 +59,6 @@ CLOCK_STEP = 0.5
 STOOD = LEASE
 
 Changed = Callable[[Mapping[int, ServerState]], None]
-
-
-class Probing(Protocol):
-    """What measures; ``probes.Prober``."""
-
-    def close(self) -> None: ...
-    def keep(self, hosts: set[str], /) -> None: ...
-    def counters(self) -> Mapping[str, int]: ...
-    async def probe(self, host: str, probe: Probe, timeout: float) -> Outcome: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +72,6 @@ class MonitorOptions:
     """Probes at a time; others wait."""
     save_period: float = 3.0
     """Seconds between two savings."""
-
-
-@dataclass(slots=True, eq=False)
-class _Measuring:
-    """One probe of one server, made again and again."""
-
-    server: int
-    host: str
-    probe: Probe
-    delay: float
-    """Seconds until the first time."""
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
 
 
 class Monitor:
@@ -136,15 +106,21 @@ class Monitor:
         self._of = of or bus.node
         self._saver = None if save is None else Saver(save)
         self._changed = changed
-        self._chance = chance
         self._start_ms = time.time_ns() // 1_000_000
         self._fleet = Fleet(self.options.health, epoch=_epoch())
         self._views = Views()
         self._servers: dict[int, Server] = {}
         self._states: Mapping[int, ServerState] = MappingProxyType({})
-        self._measuring: dict[tuple[int, Aim], _Measuring] = {}
-        self._slots = asyncio.Semaphore(self.options.concurrency)
         self._tasks = Tasks()
+        self._rounds = Rounds(
+            prober,
+            self._tasks,
+            self.counters,
+            Pace(self.options.concurrency, self.options.health.recheck),
+            timeout=self._fleet.timeout,
+            take=self._take,
+            chance=chance,
+        )
         self._registrations: list[Registration] = []
         self._seq = 0
         self._doubted = False
@@ -222,8 +198,7 @@ class Monitor:
         if self._flush is not None:
             self._flush.cancel()
         await self._tasks.close()
-        self._measuring.clear()
-        self._prober.close()
+        self._rounds.close()
         if self._saver is not None and self._saves():
             await self._saver.save(self._states, LAST_SAVE_TIMEOUT, whole=True)
 
@@ -231,14 +206,9 @@ class Monitor:
         """Go on by other rules; what was found stays."""
         before, self.options = self.options, options
         self._fleet.options = options.health
-        if before.concurrency != options.concurrency:
-            self._slots = asyncio.Semaphore(
-                options.concurrency
-            )  # who has a slot gives back the old
         if before.measures != options.measures and self._running:
             self._change_part(options.measures)
-        for one in self._measuring.values():
-            one.changed.set()
+        self._rounds.configure(Pace(options.concurrency, options.health.recheck))
         self._tell(self._servers)
 
     def replace_servers(self, servers: Iterable[Server]) -> None:
@@ -261,6 +231,19 @@ class Monitor:
 
     # --- measuring ------------------------------------------------------------------------------
 
+    def _schedule(self) -> None:
+        self._rounds.schedule(self._servers.values() if self.options.measures else ())
+
+    def _take(self, server: int, probe: Probe, outcome: Outcome) -> bool:
+        self.counters["probes"] += 1
+        self.counters["misses"] += outcome.ms is None
+        if self._saver is not None:
+            self._saver.add(server, probe.kind, outcome.ms)
+        taken = self._fleet.take(server, aim_of(probe), outcome, time.monotonic())
+        if taken.changed or self._fleet.doubt != self._doubted:
+            self._tell(taken.changed)
+        return taken.hurry
+
     def _change_part(self, measures: bool) -> None:
         if measures:
             self._registrations.append(self._bus.announce(MONITOR, self._of))
@@ -269,92 +252,6 @@ class Monitor:
             if self._saver is not None:
                 self._saver.forget()
         self._schedule()
-
-    def _schedule(self) -> None:
-        """Have a task for each probe, and none beside."""
-        wanted = {
-            (server.id, aim_of(probe)): (server.host, probe)
-            for server in (self._servers.values() if self.options.measures else ())
-            for probe in server.probes
-        }
-        for key, one in [*self._measuring.items()]:
-            if key not in wanted or wanted[key][0] != one.host:
-                del self._measuring[key]
-                if one.task is not None:
-                    one.task.cancel()
-            elif wanted[key][1] != one.probe:
-                one.probe = wanted[key][1]
-                one.changed.set()
-        fresh = [key for key in wanted if key not in self._measuring]
-        spread = len(fresh) / FIRST_A_SECOND if len(fresh) > FIRST_A_SECOND // 4 else 0.0
-        for key in fresh:
-            host, probe = wanted[key]
-            one = _Measuring(key[0], host, probe, self._chance() * spread)
-            self._measuring[key] = one
-            self._begin(one)
-
-    def _begin(self, one: _Measuring) -> None:
-        one.task = self._tasks.own(
-            lambda: self._measure_forever(one),
-            f"probe {one.probe.kind} of server {one.server}",
-            lambda: self._measuring.get((one.server, aim_of(one.probe))) is one,
-        )
-
-    async def _measure_forever(self, one: _Measuring) -> None:
-        one.task = asyncio.current_task()  # another than before, where it was started again
-        await asyncio.sleep(one.delay)
-        phase = 0.5 + self._chance() / 2  # so that those that came together part
-        stalls = 0
-        while True:
-            outcome, began, late = await self._measure(one)
-            if late and outcome.silent and stalls < MAX_STALLS:
-                stalls += 1
-                self.counters["stalled"] += 1
-                continue
-            stalls = 0
-            hurry = self._take(one, outcome)
-            wait = one.probe.interval * phase
-            if hurry:
-                wait = min(wait, ROUND * one.probe.interval, self.options.health.recheck)
-            else:
-                phase = 1.0
-            await self._pause(one, began + wait)
-
-    async def _measure(self, one: _Measuring) -> tuple[Outcome, float, bool]:
-        """What was found, when it began, and whether it ended later than it should."""
-        slots = self._slots
-        self.counters["waited"] += slots.locked()
-        async with slots:
-            began = time.monotonic()
-            timeout = self._fleet.timeout(one.probe)
-            try:
-                outcome = await self._prober.probe(one.host, one.probe, timeout)
-            except Exception:
-                # The probe is at fault, not the server; but who cannot be measured is not known.
-                log.exception("probe failed unexpectedly", server=one.server, kind=one.probe.kind)
-                outcome = Outcome(None, reason="the probe failed: see the log", silent=True)
-            return outcome, began, time.monotonic() - began > timeout + STALL
-
-    async def _pause(self, one: _Measuring, until: float) -> None:
-        """Wait, or until the probe is made otherwise: then it is made at once."""
-        one.changed.clear()
-        wait = until - time.monotonic()
-        if wait <= 0:
-            await asyncio.sleep(0)
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait):
-                await one.changed.wait()
-
-    def _take(self, one: _Measuring, outcome: Outcome) -> bool:
-        self.counters["probes"] += 1
-        self.counters["misses"] += outcome.ms is None
-        if self._saver is not None:
-            self._saver.add(one.server, one.probe.kind, outcome.ms)
-        taken = self._fleet.take(one.server, aim_of(one.probe), outcome, time.monotonic())
-        if taken.changed or self._fleet.doubt != self._doubted:
-            self._tell(taken.changed)
-        return taken.hurry
 
     # --- telling, and listening to others -------------------------------------------------------
 
