@@ -19,7 +19,7 @@ from heliograph.protocols.rtsp.events import (
     SetupRequested,
 )
 from heliograph.protocols.rtsp.headers import parse_tokens
-from heliograph.protocols.rtsp.sharing import parse_ahead
+from heliograph.protocols.rtsp.sharing import TAG, parse_ahead
 from heliograph.servers.rtsp_ondemand import TitleClient, wish_of
 from heliograph.servers.rtsp_service import LEFT
 from heliograph.servers.rtsp_transports import choose
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from heliograph.servers.rtsp_connection import RtspConnection
     from heliograph.servers.rtsp_ondemand import RtspOnDemand
 
-#: Feature tag by which both sides say that they can (RFC 7826 section 18.51).
-FEATURE = "heliograph.bipartite"
 #: Header that names the nodes.
 HEADER = "Bipartite"
 
@@ -43,7 +41,7 @@ def wanted_by(ensemble: Ensemble | None, at: RtspConnection, event: SetupRequest
     """Whether a player asks for a title to be sent by several nodes, and they can."""
     if ensemble is None or not ensemble.usable:
         return False
-    if FEATURE not in parse_tokens(at.session.shown("supported")):  # RFC 7826 section 18.51
+    if TAG not in parse_tokens(at.session.shown("supported")):  # RFC 7826 section 18.51
         return False
     first = event.transports[0]
     return not first.is_tcp and not first.multicast
@@ -124,7 +122,7 @@ class BipartiteClient(TitleClient):
         if conductor is None:
             raise WrongStateError("the session is over")
         chosen = replace(transport, ssrc=conductor.ssrc(event.track))
-        session.note("Supported", FEATURE)
+        session.note("Supported", TAG)
         now = self._ensemble.clocks.now_us()
         session.note(HEADER, nodes_header(members, now, conductor.ahead_us))
         session.setup_ok(chosen, seekable=True)

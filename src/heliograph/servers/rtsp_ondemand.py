@@ -27,6 +27,8 @@ from heliograph.protocols.rtsp.events import (
     PlayRequested,
     SetupRequested,
 )
+from heliograph.protocols.rtsp.headers import parse_tokens
+from heliograph.protocols.rtsp.sharing import TAG
 from heliograph.servers.rtsp_signs import Signs
 from heliograph.servers.rtsp_transports import choose
 from heliograph.vod.bipartite.conductor import EXTENSION
@@ -88,8 +90,9 @@ class RtspOnDemand:
         usable = self.ensemble is not None and self.ensemble.usable and not manifest.live
         return EXTENSION if usable else None
 
-    def check(self, manifest: Manifest, tracks: list[int]) -> None:
-        """``BusyError`` where one more viewer of a title is too many."""
+    def check(self, manifest: Manifest, tracks: list[int], *, shared: bool) -> None:
+        """``BusyError`` where one more viewer of a title is too many. ``shared``: several nodes are
+        to send it, which is promised when it is known which."""
         try:
             if len(self.sessions) >= self._max_sessions:
                 raise BusyError(
@@ -97,7 +100,7 @@ class RtspOnDemand:
                     subject="places",
                     retry_after=RETRY_AFTER,
                 )
-            if self._admission is not None:
+            if self._admission is not None and not shared:
                 self._admission.look(manifest, tracks)
         except BusyError:
             self.refused += 1
@@ -270,13 +273,15 @@ class TitleClient:
     def _described(self, event: DescribeRequested, manifest: Manifest) -> None:
         rendition = _rendition(event.target)
         tracks = [one.track.id for one in viewed_tracks(manifest, rendition)]
-        self._service.check(manifest, tracks)
+        extension = self._service.extension(manifest)
+        able = TAG in parse_tokens(self._at.session.shown("supported"))
+        self._service.check(manifest, tracks, shared=able and extension is not None)
         sdp = sdp_for_title(
             manifest,
             int(manifest.object[:12], 16),
             rendition=rendition,
             origin_address=self._at.local,
-            extension=self._service.extension(manifest),
+            extension=extension,
         )
         self._at.accepted("DESCRIBE", manifest.name)
         self._at.session.describe_ok(sdp)
@@ -334,7 +339,7 @@ class TitleClient:
         transports = self._at.session.transports
         tracks = list(transports)
         self._tcp = next(iter(transports.values())).is_tcp
-        self._service.check(manifest, tracks)
+        self._service.check(manifest, tracks, shared=False)
         if self._tcp:
             attach = self._to_conn(self._at.hand_over(), transports)
         else:

@@ -13,11 +13,12 @@ from heliograph.bus.memory import MemoryNetwork
 from heliograph.model.nodes import NodeId
 from heliograph.protocols.rtsp.sharing import parse_nodes
 from heliograph.servers.rtsp_ondemand import RtspOnDemand
+from heliograph.vod.admission import Budgets
 from heliograph.vod.bipartite.conductor import LEAD_US
 from heliograph.vod.bipartite.ensemble import Ensemble, Layout, Place
 from heliograph.vod.bipartite.order import MAX_AHEAD_US
 from heliograph.vod.manifest import BlockSource, Manifest
-from heliograph.vod.promises import Promise
+from heliograph.vod.promises import Admission, Promise
 
 from .rtsp_site import Client, Site, running
 
@@ -220,3 +221,19 @@ async def test_a_lost_connection_ends_nothing_and_nodes_that_go_are_told_with_th
         assert status == 200
         assert "bipartite" in answer
         assert len(one.server.connections) == 1
+
+
+async def test_one_node_need_not_have_room_for_what_several_send() -> None:
+    def full() -> Budgets:
+        return Budgets(packets=1)
+
+    async with two() as (one, _):
+        service = one.server.ondemand
+        assert service is not None
+        service._admission = Admission(full, lambda manifest: {})
+        client = await one.client()
+        assert (await client.ask("DESCRIBE", url(one)))[0] == 453
+        assert (await client.ask("DESCRIBE", url(one), Supported="play.basic"))[0] == 453
+        assert (await client.ask("DESCRIBE", url(one), **CAN))[0] == 200
+        client, _ = await set_up(one, **CAN)
+        assert (await client.ask("PLAY", url(one)))[0] == 200  # what the nodes promise decides
