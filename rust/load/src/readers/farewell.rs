@@ -13,7 +13,8 @@ impl Load {
         for index in 0..self.readers.len() {
             let url = self.url(index).plain.clone();
             let reader = &mut self.readers[index];
-            left[index] = reader.state == State::Playing && reader.request("TEARDOWN", &url, "");
+            let told = reader.state == State::Playing && reader.request("TEARDOWN", &url, "");
+            left[index] = told && !reader.slow; // a slow one is not read
         }
         let (until, mut tokens) = (sys::now_us() + PATIENCE_US, Vec::new());
         while left.contains(&true) && sys::now_us() < until {
