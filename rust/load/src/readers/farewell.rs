@@ -9,12 +9,12 @@ const PATIENCE_US: u64 = 3_000_000;
 impl Load {
     /// Ends the sessions and waits until the servers have said so.
     pub(super) fn farewell(&mut self) {
-        let mut left: Vec<bool> = vec![false; self.readers.len()];
+        let mut left = Vec::with_capacity(self.readers.len());
         for index in 0..self.readers.len() {
             let url = self.url(index).plain.clone();
             let reader = &mut self.readers[index];
             let told = reader.state == State::Playing && reader.request("TEARDOWN", &url, "");
-            left[index] = told && !reader.slow; // a slow one is not read
+            left.push(told && !reader.slow); // a slow one is not read
         }
         let (until, mut tokens) = (sys::now_us() + PATIENCE_US, Vec::new());
         while left.contains(&true) && sys::now_us() < until {
