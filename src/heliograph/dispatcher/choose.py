@@ -28,6 +28,9 @@ MAX_POOLS = 32
 #: Titles of which is kept what may be used; then all are forgotten, and made again when asked for.
 MAX_ROUTES = 200_000
 
+#: Formats in which any portal can serve a title of our volumes itself.
+FROM_HERE = frozenset((Format.HLS, Format.MP4))
+
 #: Of answers: a playlist or manifest, a redirect, refusals.
 STATUSES = (200, 302, 403, 404, 406, 451, 503)
 
@@ -187,14 +190,24 @@ class Dispatcher:
         entry = self.snapshot.entries.get(name)
         return entry is not None and entry.stored > 0
 
-    def answers(self, name: str) -> bool:
-        """Whether the title of that name can be had, or somebody decided that it cannot: of some
-        server that holds it more is known than that it is not to be reached."""
-        return any(
-            one.server.usable or one.server.withdrawn
-            for held in self.copies(name).values()
-            for one in held
-        )
+    def for_here(self, name: str, wish: Wish) -> bool:
+        """Whether a title that our volumes have is played where it is asked for, wherever else it
+        is to be had: people who come with a browser stay with the portal whose page they know, and
+        all where nobody knows yet whether any node answers."""
+        if not self.stored(name):
+            return False
+        return (wish.page and not wish.named) or not self._answers(name, wish.formats)
+
+    def _answers(self, name: str, formats: Collection[Format]) -> bool:
+        """Whether some server has it in the format that is taken first, or somebody decided that
+        none does."""
+        copies = self.copies(name)
+        for format in formats:
+            if format in copies:
+                return any(one.server.usable or one.server.withdrawn for one in copies[format])
+            if format in FROM_HERE:
+                return False
+        return False
 
     def barred(self, name: str, client: str) -> Refusal | None:
         """Why a client may not have a title that there is, whoever holds it; None: he may."""

@@ -119,8 +119,8 @@ class Redirects:
         if trusted:
             peer = resolve(peer, scheme, head.forwarded, self._trust).client
         wish = head.wish
-        if stored and ((wish.page and not wish.named) or not dispatcher.answers(route.name)):
-            return None  # our page, or served here
+        if stored and dispatcher.for_here(route.name, wish):
+            return None
         self.answered += 1
         found = dispatcher.decide_for(route, wish, peer[0], self._clock())
         if type(found) is Refusal:

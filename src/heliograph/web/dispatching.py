@@ -7,7 +7,6 @@ functions.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
@@ -23,7 +22,6 @@ from heliograph.dispatcher.answers import (
     refusal,
     wish_of,
 )
-from heliograph.dispatcher.choose import Dispatcher
 from heliograph.live.channel import Channel
 from heliograph.model.errors import NotFoundError, UnauthorizedError
 from heliograph.web.access import Context, asker, viewer
@@ -40,7 +38,6 @@ _REFUSALS: dict[int | str, dict[str, str]] = {
     451: {"description": "Not licensed for the client's region."},
     503: {"description": "No server that holds it can be used now; see `Retry-After`."},
 }
-_HLS = Wish((Format.HLS,), named=True)
 _REDIRECT: dict[int | str, dict[str, str]] = {302: {"description": "To the best server."}}
 
 
@@ -72,7 +69,7 @@ async def go(name: str, request: Request, context: Context) -> Response:
         found = found or _shelved(name, wish, request, context)
         if found is not None:
             return _response(found)
-    elif _for_here(name, wish, dispatcher):
+    elif dispatcher.for_here(name, wish):
         found = _shelved(name, wish, request, context)
         if found is not None:
             return _response(found)
@@ -95,8 +92,8 @@ async def playlist(name: str, request: Request, context: Context) -> Response:
     For a channel it is a redirect to its own playlist.
     """
     dispatcher, wish, peer = context.dispatcher, _wish(request, context), peer_of(request)
-    if dispatcher is None or not dispatcher.sends(name) or _for_here(name, _HLS, dispatcher):
-        alone = replace(_HLS, page=wish.page, shown=wish.shown)
+    alone = Wish((Format.HLS,), wish.page, wish.shown, named=True)
+    if dispatcher is None or not dispatcher.sends(name) or dispatcher.for_here(name, alone):
         found = await _live(name, alone, request, context)
         found = found or _shelved(name, alone, request, context)
         if found is not None:
@@ -128,15 +125,6 @@ async def manifest(name: str, request: Request, context: Context) -> Response:
     if dispatcher.barred(name, peer) is None:  # for the next time; this answer waits for nothing
         await context.renditions.learn(steering.addresses(dispatcher, name), 0)
     return _response(steering.manifest(dispatcher, find, name, wish, peer, now, pathway))
-
-
-def _for_here(name: str, wish: Wish, dispatcher: Dispatcher) -> bool:
-    """Whether a title of our volumes is played here, wherever else it is to be had: people who come
-    with a browser stay with the portal whose page they know, and all where nobody knows yet whether
-    any node answers."""
-    if not dispatcher.stored(name):
-        return False
-    return (wish.page and not wish.named) or not dispatcher.answers(name)
 
 
 def _shelved(name: str, wish: Wish, request: Request, context: WebContext) -> Answer | None:

@@ -58,6 +58,10 @@ def test_a_node_whose_pages_are_not_for_others_has_titles_by_rtsp_only():
     told = dispatcher(doors=[replace(DOORS[0], http=""), DOORS[1]])
     assert len(told.copies("film")[Format.HLS]) == 1
     assert len(told.copies("film")[Format.RTSP]) == 2
+    told = dispatcher(doors=[replace(one, http="") for one in DOORS])
+    assert not told.for_here("film", Wish((Format.RTSP, Format.HLS)))
+    for formats in ((Format.HLS,), (Format.MP4, Format.RTSP), (Format.WHEP,), ()):
+        assert told.for_here("film", Wish(formats))  # who was asked has it, or knows why not
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES.keys() - {"least-response-time", "rendezvous"}))
@@ -79,12 +83,12 @@ def test_load_drain_and_death_count_as_of_any_server():
     made.servers[1] = ours(1, drained=True)
     told = dispatcher(made)
     assert go(told) == ["503"]
-    assert told.answers("film")  # somebody decided it
+    assert not told.for_here("film", Wish((Format.HLS,)))  # somebody decided it
     made = Made([ours(1), ours(2)]).title("film", {Format.MP4: ()})
     made.states.clear()
     told = dispatcher(made)
     assert go(told) == ["503"]
-    assert not told.answers("film")
+    assert told.for_here("film", Wish((Format.HLS,)))
 
 
 def test_decisions_name_the_node():

@@ -14,7 +14,7 @@ from heliograph.bus import Bus
 from heliograph.bus.memory import MemoryNetwork
 from heliograph.catalogue.contents.values import Probe, ProbeKind
 from heliograph.dispatcher.doors import Door
-from heliograph.model.errors import ConflictError
+from heliograph.model.errors import ConflictError, TooLargeError
 from heliograph.model.nodes import NodeId
 from heliograph.node.storage.doors import ANEW, DOOR, Doors
 from heliograph.storage.values import new_object
@@ -99,6 +99,23 @@ async def test_nodes_that_are_seen_become_servers(stage: Stage) -> None:
     await stage.there.close()
     await stage.seen(1)
     assert stage.here.all() == ()
+
+
+async def test_a_catalogue_that_takes_no_more_is_asked_again_later(stage: Stage) -> None:
+    async def full(given: Mapping[str, Any]) -> object:
+        stage.servers.given.append(given)
+        raise TooLargeError("1000 servers")
+
+    stage.servers.add_server = full  # type: ignore[method-assign]
+    await stage.here.look()
+    await stage.there.look()
+    await stage.seen(2)
+    for _ in range(3):
+        await stage.here.look()
+    assert len(stage.servers.given) == 2
+    stage.now += ANEW
+    await stage.here.look()
+    assert len(stage.servers.given) == 4
 
 
 async def test_a_node_is_shown_when_it_knows_its_titles(stage: Stage) -> None:

@@ -17,7 +17,7 @@ from heliograph.bus import Announcement, Bus, Registration
 from heliograph.bus.wire import Json
 from heliograph.catalogue.contents.values import Probe, ProbeKind
 from heliograph.dispatcher.doors import MAKE, Door
-from heliograph.model.errors import ConflictError
+from heliograph.model.errors import ConflictError, HelioError
 from heliograph.node.periodic import Periodic
 from heliograph.node.storage.shelf import Shelf
 from heliograph.vod.manifest import Manifest
@@ -134,6 +134,8 @@ class Doors:
                 log.info("node is a server of the catalogue", name=door.name)
             except ConflictError:
                 pass  # as it is most of the time
+            except HelioError as error:
+                log.warning("node is no server", name=door.name, error=error.message)
             self._added[door.name] = now
 
 
