@@ -495,19 +495,3 @@ fn media_follow_a_viewer_to_another_address() {
     send(&mut world, n, 500, 1_000);
     assert_eq!(send(&mut world, n, 1_500, 50), 50);
 }
-
-#[test]
-fn what_is_due_of_a_viewer_is_done_with_what_it_is_sent() {
-    let mut world = World::new(GOOD);
-    let n = world.viewer(5, &view_options(&[0], None));
-    world.run(5 * SECOND);
-    let before = world.shard.counters();
-    assert_eq!(send(&mut world, n, 0, 500), 500);
-    let after = world.shard.counters();
-    let polls = after.polls - before.polls;
-    let received = after.received - before.received;
-    assert!(
-        (500..=500 + received + 10).contains(&polls),
-        "{polls} turns, {received} received"
-    );
-}
