@@ -27,6 +27,29 @@ async function choose(text: string): Promise<void> {
   await settle();
 }
 
+/** What monitors tell of harbour and pier, in this order. */
+const states = (...conditions: string[]) => ({
+  states: conditions.map((condition, index) => ({
+    server: ["harbour", "pier"][index],
+    since: new Date().toISOString(),
+    response_ms: 3,
+    reason: "",
+    drained: false,
+    condition,
+  })),
+});
+
+/** How often titles are asked for from now on. */
+function countLists(): () => number {
+  let asked = 0;
+  const ask = fetch;
+  vi.stubGlobal("fetch", (path: string, init: RequestInit) => {
+    if (path.includes("/titles?")) asked++;
+    return ask(path, init);
+  });
+  return () => asked;
+}
+
 describe("titles and servers", () => {
   it.each([
     ["", "Sign in as one"],
@@ -143,16 +166,6 @@ describe("titles and servers", () => {
     expect(words()).toContain("Playable");
     expect(words()).toContain("2 copies");
     expect(words()).toContain("on a volume");
-    const states = (...conditions: string[]) => ({
-      states: ["harbour", "pier"].map((server, index) => ({
-        server,
-        since: new Date().toISOString(),
-        response_ms: 3,
-        reason: "",
-        drained: false,
-        condition: conditions[index],
-      })),
-    });
     await SilentSource.last?.tell("states", states("up", "up"));
     expect(words()).not.toContain("Down");
     const tides = api.contents.titles.get("tides") ?? {};
@@ -187,6 +200,84 @@ describe("titles and servers", () => {
     expect(scrolled).toHaveBeenCalledExactlyOnceWith(0, 700);
   });
 
+  it("leaves a form alone that is open while servers change", async () => {
+    const api = serve("ada");
+    const uri = "https://films.example.org/tides.m3u8";
+    api.contents.add("servers", { name: "harbour", host: "films.example.org" });
+    api.contents.add("files", { title: "tides", server: "harbour", format: "hls", uri });
+    api.contents.add("titles", { name: "tides", title: "Tides" });
+    await show("helio-contents");
+    await SilentSource.last?.tell("states", states("up"));
+    await choose("Tides");
+    await press("Change");
+    await fill({ title: "High tides", duration: "soon" });
+    await press("Save");
+    expect(words()).toContain("The length is told as 1:32:00");
+    const body = { name: "ada", password: "correct horse" };
+    const token = api.handle("POST", "/api/v1/session", body)?.token;
+    api.handle("PATCH", "/api/v1/titles/tides", { title: "Other" }, token);
+    (api.contents.titles.get("tides") ?? {}).usable = 0;
+    await SilentSource.last?.tell("states", states("down"));
+    expect(words()).toContain("No server answers");
+    expect(words()).toContain("The length is told as 1:32:00");
+    const field = everything().find((one) => one.getAttribute("name") === "title");
+    expect((field as HTMLInputElement).value).toBe("High tides");
+    await fill({ duration: "42:00" });
+    await press("Save");
+    expect(words()).toContain("Somebody changed this meanwhile.");
+    const kept = api.handle("GET", "/api/v1/titles/tides", undefined, token)?.body;
+    expect(kept).toMatchObject({ title: "Other" });
+    await press("Cancel");
+    expect(words()).toContain("harbour Down");
+    expect(words()).toContain("0 of 1 copy");
+  });
+
+  it("says of which servers nothing is known, and how it is when the tab is shown again", async () => {
+    const api = serve("ada");
+    const uri = "https://films.example.org/tides.m3u8";
+    for (const server of ["harbour", "off"]) {
+      api.contents.add("files", { title: "tides", server, format: "hls", uri });
+    }
+    api.contents.add("titles", { name: "tides" });
+    await show("helio-contents");
+    await choose("tides");
+    expect(words()).not.toContain("not measured");
+    await SilentSource.last?.tell("states", states("up"));
+    expect(words()).toContain("off Switched off, or not measured yet");
+    expect(words()).not.toContain("harbour Switched off");
+    await press("Servers");
+    (api.contents.titles.get("tides") ?? {}).usable = 0;
+    await SilentSource.last?.tell("states", states("down"));
+    await press("Titles");
+    expect(everything().filter((one) => one.textContent === "No server answers")).toHaveLength(2);
+  });
+
+  it("reads titles anew when a server is otherwise, also when it is drained", async () => {
+    const api = serve("ada");
+    api.contents.add("titles", { name: "tides" });
+    await show("helio-contents");
+    const asked = countLists();
+    const up = states("up");
+    await SilentSource.last?.tell("states", up);
+    await SilentSource.last?.tell("states", up);
+    expect(asked()).toBe(0); // they were read as the servers are
+    const drained = up.states.map((one) => ({ ...one, drained: true }));
+    await SilentSource.last?.tell("states", { states: drained });
+    expect(asked()).toBe(1);
+    await SilentSource.last?.tell("states", { states: [] });
+    expect(asked()).toBe(2);
+  });
+
+  it("reads titles anew when servers are told of late", async () => {
+    const api = serve("ada");
+    api.contents.add("titles", { name: "tides" });
+    await show("helio-contents");
+    const asked = countLists();
+    SilentSource.last?.onerror();
+    await SilentSource.last?.tell("states", states("up"));
+    expect(asked()).toBe(1);
+  });
+
   it("refuses a change of what somebody else changed meanwhile", async () => {
     const api = serve("ada");
     api.contents.add("titles", { name: "tides" });
@@ -210,6 +301,9 @@ describe("titles and servers", () => {
     expect(rows()).toBe(100);
     await press("Show more");
     expect(rows()).toBe(130);
+    await SilentSource.last?.tell("states", states("up"));
+    await SilentSource.last?.tell("states", states("down"));
+    expect(rows()).toBe(130);
     const search = everything().find((one) => one.getAttribute("type") === "search");
     (search as HTMLInputElement).value = "film-12";
     search?.dispatchEvent(new Event("input"));
@@ -219,6 +313,7 @@ describe("titles and servers", () => {
     expect(rows()).toBe(10);
   });
 
+<<<<<<< HEAD
   it("looks through a server, and registers what it holds", async () => {
     const api = serve("ada");
     api.contents.add("servers", { name: "harbour", host: "films.example.org" });
@@ -267,6 +362,17 @@ describe("titles and servers", () => {
     expect(words()).toContain("item 2");
     await bring("c.csv", "name,host\na,b\n");
     expect(words()).toContain("The first line names no column “kind”.");
+=======
+  it("goes on behind a page while servers change", async () => {
+    const api = serve("ada");
+    for (let i = 0; i < 130; i++) api.contents.add("titles", { name: `film-${1000 + i}` });
+    await show("helio-contents");
+    await SilentSource.last?.tell("states", states("up"));
+    const more = everything().find((one) => one.classList.contains("more"));
+    (more as HTMLButtonElement).click();
+    await SilentSource.last?.tell("states", states("down"));
+    expect(everything().filter((one) => one.classList.contains("pick"))).toHaveLength(130);
+>>>>>>> 5d07d7a (Keep an open form of a title as it is while servers change, and tell of every change of these)
   });
 
   it("keeps regions, ratings and subjects", async () => {

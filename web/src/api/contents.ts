@@ -131,6 +131,7 @@ export const listTitles = async (search = "", after = ""): Promise<Page<Title>> 
   const { titles, more } = await request<{ titles: Title[]; more: string | null }>("GET", path);
   return { rows: titles, more };
 };
+export const getTitle = (name: string): Promise<Title> => request("GET", at("titles", name));
 export const addTitle = (values: Partial<TitleValues>): Promise<Title> =>
   request("POST", "/titles", values);
 export const changeTitle = (title: Title, values: Partial<TitleValues>): Promise<Title> =>

@@ -10,7 +10,7 @@ import "../admin/contents/title-detail";
 import "../admin/contents/title-list";
 import type { TitleList } from "../admin/contents/title-list";
 import { stranger } from "../admin/stranger";
-import type { Server, ServerState, Title } from "../api/contents";
+import { getTitle, type Server, type ServerState, type Title } from "../api/contents";
 import { EventFeed } from "../api/events";
 import { WithSession } from "../api/session";
 import { sayStyles } from "../ui/cards";
@@ -84,7 +84,8 @@ export class ContentsPage extends LitElement {
   @state() private entry: Title | null = null;
   /** A form for a new row is open. */
   @state() private making = false;
-  @state() private states: ReadonlyMap<string, ServerState> = new Map();
+  /** How servers are, by name; null: nobody has told yet. */
+  @state() private states: ReadonlyMap<string, ServerState> | null = null;
   /** How far the list was scrolled when a row was chosen that is shown in its place. */
   private scrolled = 0;
   private wasOpen = false;
@@ -93,18 +94,27 @@ export class ContentsPage extends LitElement {
   @query("title-list") private readonly titles!: TitleList | null;
   private readonly toast = new Toast(this);
   private started = false;
+  /** What is told first is how servers were when the titles were read. */
+  private atOnce = true;
   private readonly session = new WithSession(this);
   private readonly feed = new EventFeed("/monitor/states/events", ["states"], {
     heard: (_, data) => {
       const { states } = data as { states: readonly ServerState[] };
       const before = this.states;
       this.states = new Map(states.map((one) => [one.server, one]));
-      const same = (one: ServerState): boolean =>
-        before.get(one.server)?.condition === one.condition;
-      if (before.size !== states.length || !states.every(same)) void this.followTitles();
+      const same = ({ server, condition, drained }: ServerState): boolean => {
+        const was = before?.get(server);
+        return was?.condition === condition && was.drained === drained;
+      };
+      if (before ? before.size !== states.length || !states.every(same) : !this.atOnce) {
+        void this.titles?.again();
+        void this.followTitle();
+      }
     },
     // What was heard last stands; the lists themselves tell that the server is away.
-    connected: () => {},
+    connected: (is) => {
+      if (!is) this.atOnce = false;
+    },
   });
 
   override disconnectedCallback(): void {
@@ -171,7 +181,7 @@ export class ContentsPage extends LitElement {
             ? servers
               ? html`<server-detail
                   .server=${this.making ? null : this.server}
-                  .state=${this.states.get(this.server?.name ?? "")}
+                  .state=${this.states?.get(this.server?.name ?? "")}
                 ></server-detail>`
               : html`<title-detail
                   .entry=${this.making ? null : this.entry}
@@ -192,7 +202,7 @@ export class ContentsPage extends LitElement {
   private serverList(): TemplateResult {
     return html`<server-list
       chosen=${this.making ? "" : (this.server?.name ?? "")}
-      .states=${this.states}
+      .states=${this.states ?? new Map()}
       @chosen=${(event: CustomEvent<Server | null>) => {
         this.scrolled = scrollY;
         this.server = event.detail;
@@ -218,6 +228,7 @@ export class ContentsPage extends LitElement {
     this.tab = tab;
     this.making = false;
     history.replaceState(null, "", `#${tab}`);
+    if (tab === "titles") void this.followTitle();
   }
 
   private readonly make = (): void => {
@@ -241,10 +252,18 @@ export class ContentsPage extends LitElement {
     void this.refresh(name);
   };
 
-  /** Servers are otherwise than before, and so is how titles are to be had. */
-  private async followTitles(): Promise<void> {
-    await this.titles?.again();
-    if (this.entry) this.entry = this.titles?.named(this.entry.name) ?? this.entry;
+  /**
+   * Servers are otherwise than before, and so is how the chosen title is to be had. What else is
+   * known of it stays with its revision: it may be in a form, and what others changed meanwhile is
+   * not to be lost.
+   */
+  private async followTitle(): Promise<void> {
+    const name = this.entry?.name;
+    if (!name || this.tab !== "titles") return;
+    const fresh = await getTitle(name).catch(() => null); // the list tells what is the matter
+    if (!fresh || this.entry?.name !== name) return;
+    const { standing, usable, files, stored } = fresh;
+    this.entry = { ...this.entry, standing, usable, files, stored };
   }
 
   /** Read the list anew, and choose the row that was changed. */

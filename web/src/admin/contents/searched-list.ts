@@ -25,6 +25,8 @@ export abstract class SearchedList<T extends { readonly name: string }> extends 
   @state() private trouble = "";
   private search = "";
   private asked = 0;
+  /** Rows that were asked for, in all. */
+  private least = 1;
   private timer = 0;
 
   protected abstract readonly words: {
@@ -92,9 +94,9 @@ export abstract class SearchedList<T extends { readonly name: string }> extends 
     return this.read([], "", 1);
   }
 
-  /** Ask anew for as many rows as are shown. */
+  /** Ask anew for as many rows as are shown, or are just being asked for. */
   again(): Promise<void> {
-    return this.read([], "", Math.max(1, this.found?.length ?? 0));
+    return this.read([], "", this.least);
   }
 
   private further(): Promise<void> {
@@ -105,6 +107,7 @@ export abstract class SearchedList<T extends { readonly name: string }> extends 
   /** Have the rows before, and so many in all, as far as there are. */
   private async read(before: readonly T[], after: string, least: number): Promise<void> {
     const number = ++this.asked;
+    this.least = least;
     let found = before;
     let more: string | null = after;
     try {

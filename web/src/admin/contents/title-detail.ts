@@ -17,6 +17,7 @@ import {
   type ServerState,
   type Title,
 } from "../../api/contents";
+import { explain } from "../../api/session";
 import "../../ui/copy-line";
 import { bitrate, bytes, clock, count } from "../../ui/format";
 import { field, nameInput } from "../../ui/forms";
@@ -36,8 +37,8 @@ import {
 export class TitleDetail extends Detail {
   /** Null: a new one. */
   @property({ attribute: false }) entry: Title | null = null;
-  /** How servers are, by name, as far as monitors told. */
-  @property({ attribute: false }) states: ReadonlyMap<string, ServerState> = new Map();
+  /** How servers are, by name, as monitors told; null: they have not. */
+  @property({ attribute: false }) states: ReadonlyMap<string, ServerState> | null = null;
   @state() private files: readonly File[] | null = null;
   @state() private adding = false;
   @state() private servers: readonly Server[] = [];
@@ -145,8 +146,9 @@ export class TitleDetail extends Detail {
 
   /** How the server of a copy is, where that is not as it should be. */
   private condition(file: File): TemplateResult | typeof nothing {
+    if (!this.states) return nothing;
     const state = this.states.get(file.server);
-    if (!state) return nothing;
+    if (!state) return this.chip("Switched off, or not measured yet", "unknown");
     const is = standing({ enabled: true, drained: state.drained }, state);
     return is === "up" ? nothing : this.chip(STANDINGS[is], is);
   }
@@ -329,11 +331,14 @@ export class TitleDetail extends Detail {
     }
   }
 
+  /** Beside what is being done: that goes on, and so does what it said. */
   private async read(name: string): Promise<void> {
-    await this.attempt(async () => {
+    try {
       const files = await listFiles({ title: name });
       if (this.entry?.name === name) this.files = files;
-    });
+    } catch (error) {
+      if (this.entry?.name === name && !this.files) this.refuse(explain(error));
+    }
   }
 
   private async readLabels(): Promise<void> {
