@@ -19,8 +19,10 @@ from typing import Any
 
 import structlog
 
-from heliograph.live.connections.compose import Connection
+from heliograph.live.connections.compose import ANYHOW, Connection
+from heliograph.live.connections.kinds import Seal
 from heliograph.live.links import Links, MeshLink
+from heliograph.live.registry import Channels
 from heliograph.protocols.mesh import Cast, Hears
 
 log = structlog.get_logger(__name__)
@@ -29,7 +31,8 @@ log = structlog.get_logger(__name__)
 #: time.
 TRIAL = 5.0
 PAUSE, MOST_PAUSE = 60.0, 3600.0
-#: Seconds that a cast goes on beside the one that takes its place: longer than repairs last.
+#: Seconds that a cast goes on beside the one that takes its place, longer than repairs last; or
+#: after its channel is not to be cast any more, until receivers have learned that as well.
 OVERLAP = 2.0
 #: Seconds that a cast lasts at least when a receiver has left, and at most: its key's life.
 LEAST_LIFE, MOST_LIFE = 10.0, 3600.0
@@ -47,23 +50,25 @@ class _Sent:
     name: int
     plane_cast: int
     group: str
+    seal: Seal
     key: bytes = field(repr=False)
     since: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
 class _Channel:
-    """A channel that may be cast."""
+    """A channel that somebody can receive by casts."""
 
     plane_channel: int
-    connection: Connection
     members: dict[tuple[MeshLink, int], int] = field(default_factory=dict)
     """Subscriptions that can receive it, and the name of the cast that each hears; 0: none."""
     cast: _Sent | None = None
     before: _Sent | None = None
     """The one that ``cast`` takes the place of, for a moment."""
     stale: bool = False
-    """Somebody who has left knows the key, or it is to be sealed otherwise."""
+    """Somebody who has left knows the key."""
+    unwanted_since: float | None = None
+    """When it was not to be cast any more."""
     heard_at: float = 0.0
     """When somebody heard it last."""
     held_until: float = 0.0
@@ -87,12 +92,15 @@ class _Heard:
 class Casts:
     """Of one node. Without ``Links.options.multicast`` there are none."""
 
-    def __init__(self, links: Links, fall_back: Callable[[MeshLink, int], None]) -> None:
+    def __init__(
+        self, links: Links, channels: Channels, fall_back: Callable[[MeshLink, int], None]
+    ) -> None:
         """``fall_back``: subscribe anew to what comes under a number of a link."""
         self.counters: Counter[str] = Counter(
             casts_begun=0, casts_unheard=0, casts_lost=0, casts_refused=0
         )
         self._links = links
+        self._known = channels
         self._groups = links.options.multicast
         self._fall_back = fall_back
         self._channels: dict[str, _Channel] = {}
@@ -111,24 +119,22 @@ class Casts:
         for name, channel in list(self._channels.items()):
             self._end(name, channel)
 
+    def _connection(self, channel: str) -> Connection:
+        """How a channel is to travel, as far as this node knows now: others may have learned
+        otherwise before it."""
+        found = self._known.find(channel)
+        return ANYHOW if found is None else found.options.connection
+
     # what this node sends
 
-    def join(
-        self, link: MeshLink, wire: int, channel: str, plane_channel: int, connection: Connection
-    ) -> None:
-        """A neighbour subscribed anew, and can receive casts; ``connection``: how the channel is
-        to travel."""
-        known = self._channels.get(channel)
-        if known is None:
-            known = self._channels[channel] = _Channel(plane_channel, connection)
-        elif known.connection != connection:
-            known.connection = connection
-            known.stale = True
+    def join(self, link: MeshLink, wire: int, channel: str, plane_channel: int) -> None:
+        """A neighbour subscribed anew, and can receive casts."""
+        known = self._channels.setdefault(channel, _Channel(plane_channel))
         known.members[link, wire] = 0
-        if known.cast is not None:
-            self._offer(known.cast, link, wire)
-        else:
+        if known.cast is None:
             self.tick()
+        elif self._connection(channel).casts:
+            self._offer(known.cast, link, wire)
 
     def leave(self, link: MeshLink, wire: int, channel: str) -> None:
         """It gets the channel no more, or not by casts."""
@@ -169,10 +175,16 @@ class Casts:
             if heard.told and link.heard(heard.told).get("heard") == 0:
                 self._news(link, heard.told, False)  # its event may have been lost
         for name, channel in list(self._channels.items()):
+            connection = self._connection(name)
+            if not connection.casts:
+                self._let_go(channel, now)
+                continue
+            channel.unwanted_since = None
             cast, before = channel.cast, channel.before
+            seal = connection.link(self._links.options.kind).seal
             if cast is None:
-                if len(channel.members) >= channel.connection.enough and now >= channel.held_until:
-                    self._begin(name, channel, now)
+                if len(channel.members) >= connection.enough and now >= channel.held_until:
+                    self._begin(name, channel, seal, now)
                 continue
             age = now - cast.since
             if before is not None and age >= OVERLAP:
@@ -183,13 +195,12 @@ class Casts:
                 channel.heard_at = now  # where nothing was sent, nothing could be heard
             if now - max(cast.since, channel.heard_at) >= TRIAL:
                 self._unheard(name, channel, now)
-            elif age >= (LEAST_LIFE if channel.stale else MOST_LIFE):
-                self._begin(name, channel, now)
+            elif age >= (LEAST_LIFE if channel.stale or cast.seal != seal else MOST_LIFE):
+                self._begin(name, channel, seal, now)
 
-    def _begin(self, name: str, channel: _Channel, now: float) -> None:
+    def _begin(self, name: str, channel: _Channel, seal: Seal, now: float) -> None:
         assert self._groups is not None
         number = secrets.randbelow((1 << 32) - 1) + 1
-        seal = channel.connection.link(self._links.options.kind).seal
         key, group = secrets.token_bytes(seal.key_bytes), self._groups.group(number)
         try:
             plane_cast = self._links.port.cast(
@@ -206,7 +217,8 @@ class Casts:
         self.counters["casts_begun"] += 1
         if channel.before is not None:
             self._links.port.end_cast(channel.before.plane_cast)
-        channel.before, channel.cast = channel.cast, _Sent(number, plane_cast, group, key, now)
+        channel.before = channel.cast
+        channel.cast = _Sent(number, plane_cast, group, seal, key, now)
         channel.stale = False
         log.info("channel cast", channel=name, group=group, receivers=len(channel.members))
         for link, wire in channel.members:
@@ -227,6 +239,17 @@ class Casts:
         self._silence(channel)
         channel.held_until, channel.failures = now + pause, min(channel.failures + 1, 16)
 
+    def _let_go(self, channel: _Channel, now: float) -> None:
+        """It is to go by links: who knows that asks for it there, and the others do so when they
+        hear the cast no more."""
+        if channel.cast is None:
+            return
+        if channel.unwanted_since is None:
+            channel.unwanted_since = now
+        if now - channel.unwanted_since >= OVERLAP:
+            self._silence(channel)
+            channel.members = dict.fromkeys(channel.members, 0)
+
     def _silence(self, channel: _Channel) -> None:
         for cast in (channel.cast, channel.before):
             if cast is not None:
@@ -242,7 +265,8 @@ class Casts:
     def offered(self, link: MeshLink, cast: Cast) -> None:
         """A neighbour sends by multicast what it sends under a number of ours."""
         groups = self._groups
-        if groups is None or link.named(cast.wire) is None:
+        name = link.named(cast.wire)
+        if groups is None or name is None or not self._connection(name).casts:
             return
         if IPv4Address(cast.group) not in groups.network:
             self._refuse(link, f"{cast.group} is not in mesh.multicast")

@@ -20,6 +20,8 @@ class Inflow:
     delivering: bool = False
     before: int = 0
     """Packets that had come by the input when it was asked for."""
+    casts: bool = False
+    """Whether it was asked for by casts too, where there are."""
 
 
 @dataclass(slots=True)

@@ -40,7 +40,7 @@ class Incoming:
         passed_on: Callable[[str], bool],
     ) -> None:
         """``told``: the configurator. ``passed_on``: whether a neighbour gets a channel's media."""
-        self.casts = Casts(links, self._fall_back)
+        self.casts = Casts(links, channels, self._fall_back)
         self._node = node
         self._channels = channels
         self._told = told
@@ -145,6 +145,15 @@ class Incoming:
                 if inflow.input is not None:
                     self._ask_for(channel, feed, inflow)
 
+    def changed(self, channel: str) -> None:
+        """It is known otherwise: where it may go by casts now, or may no more, it is asked for so.
+        Another kind of link is looked for by ``tick``."""
+        feed, found = self._feeds.get(channel), self._channels.find(channel)
+        if feed is not None and found is not None:
+            for inflow in feed.every():
+                if inflow.casts != found.options.connection.casts:
+                    self._ask_for(channel, feed, inflow)
+
     def laid_out(self, channel: str, link: MeshLink, tracks: tuple[Track, ...]) -> None:
         """A neighbour told what a channel consists of."""
         feed = self._feeds.get(channel)
@@ -183,7 +192,8 @@ class Incoming:
         found = self._channels.find(channel)
         if found is not None:
             home = found.home or self._node
-            port = self.casts.port if ready and found.options.connection.casts else 0
+            inflow.casts = found.options.connection.casts
+            port = self.casts.port if ready and inflow.casts else 0
             if not port:
                 self.casts.forget(inflow.link, inflow.wire)
             inflow.link.say(Subscribe(inflow.wire, channel, home, ready, marks, port))

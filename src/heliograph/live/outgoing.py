@@ -91,9 +91,7 @@ class Outgoing:
             link.stop(asked.wire)
         outflow.media = asked.ready
         if asked.ready and asked.multicast and asked.multicast == self._casts.port:
-            self._casts.join(
-                link, asked.wire, channel.name, channel.plane_channel, channel.options.connection
-            )
+            self._casts.join(link, asked.wire, channel.name, channel.plane_channel)
         else:
             self._casts.leave(link, asked.wire, channel.name)
         if known is None:

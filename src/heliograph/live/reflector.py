@@ -340,6 +340,8 @@ class Reflector:
                     self._outgoing.lay_out(link, wire, channel)
             case "reader-joined" | "reader-left":
                 self._incoming.wake(name)
+            case "changed":
+                self._incoming.changed(name)
             case "channel-closed":
                 self._outgoing.channel_closed(name, event.detail)
 

@@ -15,6 +15,7 @@ from tests.unit.live.mesh_site import NAME, Node, OnAir, Viewer, nodes, until
 from heliograph.live.connections.compose import Connection, LinkKind
 from heliograph.live.connections.groups import Groups
 from heliograph.live.links import LinkOptions
+from heliograph.live.options import ChannelOptions
 from heliograph.protocols.mesh import Cast
 
 
@@ -215,6 +216,83 @@ async def test_a_channel_that_is_to_go_by_tcp_does_and_by_the_main_link_without(
         await more([viewer])
         assert whole(viewer)
         await air.stop()
+
+
+@asynccontextmanager
+async def chain(connection: str) -> AsyncIterator[tuple[Node, Node, Viewer]]:
+    """A node that gets a channel from where it enters, one that gets it from that one, and a
+    viewer there. Changes of the channel are known at neither unless a test says so."""
+    async with nodes(3, options=LinkOptions(multicast=groups())) as (first, relay, last):
+        first.keep(connection=Connection.parse(connection))
+        air = OnAir(first.publish())
+        for node, source in ((relay, first), (last, relay)):
+            await until(lambda node=node: node.channels.find(NAME))
+            node.shared._follow = lambda name: None  # type: ignore[method-assign]
+            node.reflector.want(NAME, [source.node])
+        way = (first.node, relay.node, last.node)
+        await until(lambda: last.reflector.configurator.path(NAME) == way)
+        viewer = last.watch()
+        await until(lambda: len(viewer.packets) > 10)
+        yield relay, last, viewer
+        await air.stop()
+
+
+def learn(node: Node, connection: str) -> None:
+    options = ChannelOptions(silence_ms=300, connection=Connection.parse(connection))
+    node.channels.change(node.channel, options, node.channel.standing)
+
+
+@pytest.mark.parametrize("relay_first", [True, False])
+@pytest.mark.parametrize("before", ["udp", "auto"])
+async def test_a_channel_is_cast_as_soon_as_it_is_to_be(before: str, relay_first: bool):
+    async with chain(before) as (relay, last, viewer):
+        order = (relay, last) if relay_first else (last, relay)
+        assert sent(relay) == []
+        for node in order:
+            learn(node, "multicast")
+            await more([viewer], 10)
+        await heard(relay, 1)
+        await more([viewer])
+        assert whole(viewer)
+
+
+async def test_a_channel_that_is_to_be_cast_no_more_goes_by_links_at_once():
+    async with chain("multicast") as (relay, last, viewer):
+        await heard(relay, 1)
+        learn(last, "udp")
+        await until(lambda: sent(relay) == [])
+        learn(relay, "udp")
+        await more([viewer])
+        assert last.reflector.casts.describe()["received"] == []
+        assert whole(viewer)
+
+
+async def test_who_does_not_know_that_a_channel_is_cast_no_more_goes_on_by_its_link(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("heliograph.live.casts.OVERLAP", 0.3)
+    async with chain("multicast") as (relay, last, viewer):
+        await heard(relay, 1)
+        learn(relay, "udp")
+        await until(lambda: sent(relay) == [])
+        assert relay.reflector.copies() == {NAME: 1}
+        await more([viewer])
+        assert last.reflector.casts.counters["casts_lost"] == 1
+        learn(last, "udp")
+        await more([viewer])
+        assert sent(relay) == []
+        assert whole(viewer)
+
+
+async def test_a_cast_goes_on_where_a_change_leaves_its_seal(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("heliograph.live.casts.LEAST_LIFE", 0.1)
+    async with watched() as ((first, *_), _, viewers):
+        await heard(first, 2)
+        (before,) = _casts(first)
+        learn(first, "multicast")
+        await more(viewers)
+        (channel,) = first.reflector.casts._channels.values()
+        assert channel.cast is before
 
 
 async def test_what_fell_silent_again_is_not_said_to_be_heard(monkeypatch: pytest.MonkeyPatch):
