@@ -254,7 +254,8 @@ class NetworkRow(Base):
 
 
 class FileUseRow(Base):
-    """Requests that were sent to one file, or to one server for a channel, in one hour."""
+    """Requests that were sent to one file, or to one server for a channel, in one hour: which of
+    its copies a title is played from (``Reports.files``)."""
 
     __tablename__ = "file_uses"
     __table_args__ = (Index(None, "name", "hour"),)

@@ -16,6 +16,8 @@ from heliograph.model.errors import MalformedError
 
 app = new_app("Show what was asked for and played.")
 
+#: Columns that are no numbers.
+_WORDS = ("kind", "id", "name", "title", "server", "format", "uri", "network", "start")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
@@ -62,6 +64,23 @@ def titles(
     query = _query(since, until, limit=limit, name=name)
     columns = ("name", "title", "redirects", "refusals", "plays", "played", "sent", "stalls")
     _show("titles", query, columns, server, key, as_json=as_json, as_csv=as_csv)
+
+
+@app.command()
+def files(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of a title or channel.")],
+    since: FromOption = "7d",
+    until: ToOption = None,
+    limit: LimitOption = 100,
+    server: ServerOption = HERE,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+) -> None:
+    """Copies of one title on servers, the most used first."""
+    columns = ("id", "server", "format", "redirects", "uri")
+    query = _query(since, until, limit=limit, name=name)
+    _show("files", query, columns, server, key, as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
@@ -141,11 +160,11 @@ def _show(
         return
     rows = [[_cell(line, column) for column in columns] for line in found["lines"]]
     total = [_cell(found["totals"], column) for column in columns]
-    numbers = [column for column in columns if column not in ("kind", "id", "name", "title")]
+    numbers = [column for column in columns if column not in _WORDS]
     if sys.stdout.isatty() and rows:
         total[0] = "total"
         rows.append(total)
-    print_table(columns, rows, right=[one for one in numbers if one not in ("network", "start")])
+    print_table(columns, rows, right=numbers)
     if found["count"] > len(found["lines"]):
         stderr().print(f"{len(found['lines'])} of {found['count']}; --limit shows more")
     if found["missing"]:

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse
 from heliograph.catalogue.contents.reports import (
     MAX_LINES,
     ClientLine,
+    FileLine,
     PeriodLine,
     Report,
     ServerLine,
@@ -60,6 +61,17 @@ class Title(Totals):
     title: str = Field(description="For people; empty where it is not known.")
 
 
+class FileTotals(BaseModel):
+    redirects: int = Field(description="Requests that a dispatcher sent there.")
+
+
+class File(FileTotals):
+    id: int = Field(description="Of the file; 0: none, as of a channel.")
+    server: str = Field(description="Empty: one of our units, or one that is not known any more.")
+    format: str = Field(description="Empty where the file is not known any more.")
+    uri: str = Field(description="Likewise.")
+
+
 class Server(Totals):
     kind: Literal["server", "unit", "units"] = Field(
         description="`units`: redirects to channels, at whichever of our units."
@@ -76,16 +88,24 @@ class Period(Totals):
     start: datetime
 
 
-class _Answer(BaseModel):
+class _Span(BaseModel):
     since: datetime = Field(alias="from", description="Counts are of whole hours, or days.")
     until: datetime = Field(alias="to", description="The report ends before.")
-    totals: Totals
     count: int = Field(description="Lines that there would be without a limit.")
     missing: int = Field(description="Records lost, by recorders that were heard of since then.")
 
 
+class _Answer(_Span):
+    totals: Totals
+
+
 class Titles(_Answer):
     lines: list[Title] = Field(description="The most wanted first.")
+
+
+class Files(_Span):
+    lines: list[File] = Field(description="The most used first.")
+    totals: FileTotals
 
 
 class Servers(_Answer):
@@ -168,11 +188,25 @@ async def get_titles(
     return answer(request, "titles", report, TitleLine, format)
 
 
+@router.get("/files", response_model=Files, responses=_ANSWERS, dependencies=[Administrator])
+async def get_files(
+    request: Request,
+    context: Context,
+    span: Within,
+    name: Annotated[str, Query(min_length=1, max_length=128, description="Logical id.")],
+    limit: Limit = 100,
+    format: Format = None,
+) -> Response:
+    """Copies of one title by redirects; of a channel, the servers that it was sent to."""
+    report = await context.catalogue.reports.files(span, name, limit=limit)
+    return answer(request, "files", report, FileLine, format)
+
+
 @router.get("/servers", response_model=Servers, responses=_ANSWERS, dependencies=[Administrator])
 async def get_servers(
     request: Request, context: Context, span: Within, limit: Limit = 100, format: Format = None
 ) -> Response:
-    """Servers by redirects, and our own units by plays, as long as single plays are kept."""
+    """Servers by redirects, and our own units by plays."""
     report = await context.catalogue.reports.servers(span, limit=limit)
     units = _unit_names(context)
     return answer(

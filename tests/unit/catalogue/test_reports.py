@@ -80,6 +80,51 @@ async def test_reports_agree_with_an_independent_count(catalogue: Catalogue) -> 
     assert titles.missing == 0
 
 
+async def test_copies_of_a_title_are_counted_each(catalogue: Catalogue) -> None:
+    contents = catalogue.contents
+    for name in ("east", "west"):
+        await contents.add_server({"name": name, "host": "films.example.org"})
+    await contents.add_title({"name": "film"})
+    uris = {"east": "https://east.example.org/film.m3u8", "west": "rtsp://west.example.org/film"}
+    files = {
+        server: await contents.add_file(
+            {"title": "film", "server": server, "format": format, "uri": uri}
+        )
+        for (server, uri), format in zip(uris.items(), ("hls", "rtsp"), strict=True)
+    }
+    east, west = files["east"], files["west"]
+    at = START.timestamp()
+
+    def sent(name: str, server: int, file: int, later: float = 0) -> Decision:
+        return Decision(at + later, name, server, file, "hls", "10.0.0.1", 302)
+
+    some = [
+        *[sent("film", west.server, west.id, n * 1800) for n in range(6)],  # three hours
+        *[sent("film", east.server, east.id)] * 4,
+        *[sent("film", east.server, 999)] * 2,  # one that is not there any more
+        *[sent("other", east.server, east.id)] * 9,
+        *[sent("news", 0, 0)] * 3,
+        Decision(at, "film", 0, 0, "", "10.0.0.1", 503),
+    ]
+    await store(catalogue, batch_of(sorted(some)))
+    report = await catalogue.reports.files(WHOLE, "film")
+    assert [(one.id, one.server, one.format, one.uri, one.redirects) for one in report.lines] == [
+        (west.id, "west", "rtsp", uris["west"], 6),
+        (east.id, "east", "hls", uris["east"], 4),
+        (999, "east", "", "", 2),
+    ]
+    assert (report.totals, report.count) == ({"redirects": 12}, 3)
+    few = await catalogue.reports.files(WHOLE, "film", limit=1)
+    assert ([one.server for one in few.lines], few.count) == (["west"], 3)
+    assert few.totals == report.totals
+    hour = Span(START + timedelta(hours=1), START + timedelta(hours=2))
+    (line,) = (await catalogue.reports.files(hour, "film")).lines
+    assert (line.server, line.redirects) == ("west", 2)
+    (line,) = (await catalogue.reports.files(WHOLE, "news")).lines
+    assert (line.id, line.server, line.redirects) == (0, "", 3)
+    assert (await catalogue.reports.files(WHOLE, "nothing")).totals == {"redirects": 0}
+
+
 async def test_what_comes_again_is_counted_once(catalogue: Catalogue) -> None:
     batch = batch_of(decisions(100))
     for _ in range(3):

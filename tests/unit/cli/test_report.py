@@ -23,6 +23,7 @@ FIGURES = {
 }
 LINES = {
     "titles": [{"name": "film", "title": "A film"}, {"name": "", "title": ""}],
+    "files": [{"id": 7, "server": "east", "format": "hls", "uri": "https://east/film.m3u8"}],
     "servers": [{"kind": "server", "id": "7", "name": "east"}],
     "clients": [{"network": "10.0.0.0/24"}],
     "periods": [{"start": "2026-03-01T00:00:00+00:00"}],
@@ -51,6 +52,7 @@ def asked(handler: type[Api]) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     ("name", "row"),
     [
+        ("files film", ["7", "east", "hls", "12", "https://east/film.m3u8"]),
         ("titles", ["film", "A film", "12", "1", "3", "1:02:03", "2.5 MB", "0"]),
         ("servers", ["server", "7", "east", "12", "3", "1:02:03", "2.5 MB", "0"]),
         ("clients", ["10.0.0.0/24", "12", "3", "1:02:03", "2.5 MB"]),
@@ -60,7 +62,7 @@ def asked(handler: type[Api]) -> dict[str, list[str]]:
 def test_a_report_is_a_table(
     api: Any, capsys: pytest.CaptureFixture[str], name: str, row: list[str]
 ) -> None:
-    assert main(["report", name, *api[1]]) == 0
+    assert main(["report", *name.split(), *api[1]]) == 0
     _, first, *rest = capsys.readouterr().out.splitlines()
     assert first.split("\t") == row
     assert [line.split("\t")[0] for line in rest] == (["(unknown)"] if name == "titles" else [])

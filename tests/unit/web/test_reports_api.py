@@ -68,6 +68,26 @@ async def test_reports_as_json_and_csv() -> None:
         assert len(of_one.json()["lines"]) == 96
 
 
+async def test_copies_of_one_title() -> None:
+    some = decisions(400)
+    async with running() as site:
+        await fill(site, some)
+        path = f"{REPORTS}/files"
+        params = SPAN | {"name": "title-0"}
+        answer = await site.get(path, params=params, headers=ADMIN)
+        assert answer.status_code == 200, answer.text
+        wanted = counted(some)["title", "title-0"]
+        found = answer.json()
+        assert found["totals"] == {"redirects": wanted}
+        assert sum(line["redirects"] for line in found["lines"]) == wanted > 0
+        answer = await site.get(path, params=params | {"format": "csv"}, headers=ADMIN)
+        head, *rows = csv.reader(io.StringIO(answer.text))
+        assert head == ["id", "server", "format", "uri", "redirects"]
+        assert [int(row[0]) for row in rows] == [line["id"] for line in found["lines"]]
+        assert (await site.get(path, params=SPAN, headers=ADMIN)).status_code == 400
+        assert (await site.get(path, params=params)).status_code == 401
+
+
 async def test_a_name_that_a_spreadsheet_would_run_is_quoted() -> None:
     async with running() as site:
         at = START.timestamp()

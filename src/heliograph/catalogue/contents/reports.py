@@ -1,4 +1,4 @@
-"""What was asked for and played, by title, server, client network and period (M5)."""
+"""What was asked for and played, by title, file, server, client network and period (M5)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.content_tables import (
     ClientUseRow,
+    FileRow,
+    FileUseRow,
     RecorderRow,
     ServerRow,
     ServerUseRow,
@@ -38,6 +40,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 _USED = ("redirects", "refusals", "plays", "seconds", "sent_bytes", "stalls")
 _PLAYED = ("redirects", "plays", "seconds", "sent_bytes", "stalls")
+_SENT = ("redirects",)
 _BY_CLIENTS = ("redirects", "plays", "seconds", "sent_bytes")
 
 
@@ -93,6 +96,20 @@ class TitleLine:
     """Played there."""
     sent_bytes: int
     stalls: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileLine:
+    """A copy of a title, as it was at one server; or a server that a channel was sent to."""
+
+    id: int
+    """Of the file; 0: none, as of a channel."""
+    server: str
+    """Empty: one of our units, or one that is not known any more."""
+    format: str
+    """Empty where the file is not known any more, as the address is then."""
+    uri: str
+    redirects: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +198,38 @@ class Reports:
             ]
             missing = await _missing(session, span)
             return Report(span, lines, _numbers(_USED, totals), count, missing)
+
+    async def files(self, span: Span, name: str, *, limit: int = 100) -> Report[FileLine]:
+        """Copies of one title or channel, the most used first."""
+        span = span.hours()
+        key = (FileUseRow.file_id, FileUseRow.server_id)
+        sums = _sums(FileUseRow, _SENT)
+        query = (
+            select(*key, *sums, *_wholes(sums))
+            .where(*_within(FileUseRow.hour, span, FileUseRow.name, [name]))
+            .group_by(*key)
+            .order_by(func.sum(FileUseRow.redirects).desc(), *key)
+            .limit(_bounded(limit))
+        )
+        async with self._db.read() as session:
+            found = [*await session.execute(query)]
+            count, totals = (found[0][3], found[0][4:]) if found else (0, [0])
+            files = await _called(session, FileRow, {file for file, *_ in found})
+            servers = await _called(session, ServerRow, {server for _, server, *_ in found})
+            missing = await _missing(session, span)
+        lines: list[FileLine] = []
+        for id, server, redirects, *_ in found:
+            file, holder = files.get(id), servers.get(server)
+            lines.append(
+                FileLine(
+                    id,
+                    "" if holder is None else holder.name,
+                    "" if file is None else file.format,
+                    "" if file is None else file.uri,
+                    int(redirects),
+                )
+            )
+        return Report(span, lines, _numbers(_SENT, totals), count, missing)
 
     async def servers(self, span: Span, *, limit: int = 100) -> Report[ServerLine]:
         """Servers by redirects, and our units by plays, the most used first."""
@@ -309,7 +358,9 @@ def _by_days(span: Span) -> ColumnElement[bool]:
     )
 
 
-def _sums(kind: type[TitleUseRow | ClientUseRow | ServerUseRow], names: Sequence[str]) -> list[Any]:
+def _sums(
+    kind: type[TitleUseRow | FileUseRow | ClientUseRow | ServerUseRow], names: Sequence[str]
+) -> list[Any]:
     return [func.coalesce(func.sum(getattr(kind, name)), 0) for name in names]
 
 
@@ -345,6 +396,16 @@ async def _titles(session: AsyncSession, names: list[str]) -> dict[str, str]:
                 kind.name.in_(names[start : start + MAX_NAMES])
             )
             found.update({name: title for name, title in await session.execute(query)})
+    return found
+
+
+async def _called(session: AsyncSession, kind: Any, ids: set[int]) -> dict[int, Any]:  # noqa: ANN401
+    """Rows of a table that are there, by their ids."""
+    found: dict[int, Any] = {}
+    wanted = sorted(ids)
+    for start in range(0, len(wanted), MAX_NAMES):
+        query: Select[Any] = select(kind).where(kind.id.in_(wanted[start : start + MAX_NAMES]))
+        found.update({row.id: row for row in await session.scalars(query)})
     return found
 
 

@@ -49,26 +49,3 @@ class Play:
     sent_bytes: int
     stalls: int
     """Times the player ran dry or fell behind, as far as the unit can tell."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileUse:
-    """How often one file was handed out in one hour (FILE_STAT)."""
-
-    file: int
-    hour: datetime
-    redirects: int
-
-
-@dataclass(frozen=True, slots=True)
-class ClientUse:
-    """What one network of clients did on one day (CLIENT_STAT)."""
-
-    network: str
-    """CIDR: /24 or /48."""
-    day: datetime
-    redirects: int
-    plays: int
-    seconds: float
-    """Played."""
-    sent_bytes: int

@@ -2,8 +2,8 @@
 
 The paper's nine tables, in the field's words: ``Server`` (SERVER_INFO), ``ServerState``
 (SERVER_STATE), ``Title`` (VIDEO_INFO), ``File`` (FILE_INFO), ``Classification`` (CODEMAST),
-``Level`` (VIDEO_LEVEL); of the statistics ``FileUse`` (FILE_STAT), ``Play`` (PLAY_INFO) and
-``ClientUse`` (CLIENT_STAT) in ``statistics``.
+``Level`` (VIDEO_LEVEL); of the statistics ``Play`` (PLAY_INFO) in ``statistics``, ``FileLine``
+(FILE_STAT) and ``ClientLine`` (CLIENT_STAT) in ``reports``.
 """
 
 from __future__ import annotations
