@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 from tests.unit.catalogue.conftest import Clock
 from tests.unit.dispatcher.traffic import START, counted, decisions, play
 
@@ -17,7 +17,7 @@ from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.content_tables import ServerUseRow
 from heliograph.catalogue.contents.batches import Addresses, Batch
 from heliograph.catalogue.contents.reports import Span, Step, period_of, periods
-from heliograph.catalogue.contents.statistics import Decision, Play
+from heliograph.catalogue.contents.statistics import DAILY, HOURLY, Decision, Play
 from heliograph.model.errors import MalformedError
 
 WHOLE = Span(START - timedelta(days=1), START + timedelta(days=4))
@@ -323,6 +323,32 @@ async def test_many_old_counts_are_removed_piece_by_piece(
         await catalogue.recording.prune(plays=timedelta(days=2), uses=timedelta(days=2))
         report = await catalogue.reports.titles(WHOLE)
         assert report.totals["redirects"] == left
+
+
+async def test_a_day_of_servers_is_removed_with_its_hours(
+    catalogue: Catalogue, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heliograph.catalogue.contents.recording.PRUNE_SLICES", 1)
+    some = [
+        Decision(START.timestamp() + 3600 * at, "film", 1, 1, "mp4", "", 302)
+        for at in (0, 1, 2, 30, 31)
+    ]
+    for one in some:
+        await store(catalogue, batch_of([one]))
+    clock.at = START + timedelta(days=9)
+    for _ in range(2):
+        await catalogue.recording.prune(plays=timedelta(days=2), uses=timedelta(days=2))
+        async with catalogue.recording._db.read() as session:
+            by_span = {
+                span: int(count or 0)
+                for span, count in await session.execute(
+                    select(ServerUseRow.span, func.sum(ServerUseRow.redirects)).group_by(
+                        ServerUseRow.span
+                    )
+                )
+            }
+        assert by_span.get(HOURLY, 0) == by_span.get(DAILY, 0)
+    assert not by_span
 
 
 async def test_who_is_given_a_playlist_is_counted_as_sent_there(catalogue: Catalogue) -> None:

@@ -42,6 +42,7 @@ CHUNK = 1000
 PRUNE_ROWS, PRUNE_ROUNDS = 5000, 40
 #: Hours, and days, of counts removed by one pruning, each in a transaction of its own.
 PRUNE_SLICES = 200
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 
 class Recording:
@@ -142,11 +143,12 @@ class Recording:
         """Remove single plays, and counts, that are older; how many plays went."""
         now = self._context.now()
         edge = now - uses
-        await self._prune(TitleUseRow.hour, edge)
-        await self._prune(FileUseRow.hour, edge)
-        await self._prune(ClientUseRow.day, edge)
+        await self._prune(TitleUseRow.hour, edge, _HOUR)
+        await self._prune(FileUseRow.hour, edge, _HOUR)
+        await self._prune(ClientUseRow.day, edge, _DAY)
         for span in (HOURLY, DAILY):  # a day is there with all its hours, or not at all
-            await self._prune(ServerUseRow.start, _day(edge), ServerUseRow.span == span)
+            # Of both as much time in one run, so that a day is not without its hours for long.
+            await self._prune(ServerUseRow.start, _day(edge), _DAY, ServerUseRow.span == span)
         async with self._db.write() as session:
             await session.execute(delete(RecorderRow).where(RecorderRow.seen < edge))
         gone = 0
@@ -164,6 +166,7 @@ class Recording:
         self,
         column: Any,  # noqa: ANN401 - a mapped column
         edge: datetime,
+        slice: timedelta,
         *within: ColumnElement[bool],
     ) -> None:
         oldest = select(column).where(column < edge, *within).order_by(column).limit(1)
@@ -172,7 +175,7 @@ class Recording:
                 first = await session.scalar(oldest)
                 if first is None:
                     return
-                until = min(edge, first + timedelta(hours=1))
+                until = min(edge, (_day(first) if slice == _DAY else first) + slice)
                 await session.execute(delete(column.class_).where(column < until, *within))
 
 
