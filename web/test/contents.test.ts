@@ -313,7 +313,6 @@ describe("titles and servers", () => {
     expect(rows()).toBe(10);
   });
 
-<<<<<<< HEAD
   it("looks through a server, and registers what it holds", async () => {
     const api = serve("ada");
     api.contents.add("servers", { name: "harbour", host: "films.example.org" });
@@ -362,7 +361,8 @@ describe("titles and servers", () => {
     expect(words()).toContain("item 2");
     await bring("c.csv", "name,host\na,b\n");
     expect(words()).toContain("The first line names no column “kind”.");
-=======
+  });
+
   it("goes on behind a page while servers change", async () => {
     const api = serve("ada");
     for (let i = 0; i < 130; i++) api.contents.add("titles", { name: `film-${1000 + i}` });
@@ -372,7 +372,6 @@ describe("titles and servers", () => {
     (more as HTMLButtonElement).click();
     await SilentSource.last?.tell("states", states("down"));
     expect(everything().filter((one) => one.classList.contains("pick"))).toHaveLength(130);
->>>>>>> 5d07d7a (Keep an open form of a title as it is while servers change, and tell of every change of these)
   });
 
   it("keeps regions, ratings and subjects", async () => {

@@ -95,6 +95,13 @@ def test_the_newest_word_of_a_play_counts() -> None:
         {"records": 1, "requests": [[1, ["a"], [1], [1], [302], [0]]], "clients": [], "plays": []},
         {"records": 1, "requests": [[1, "a", 1, 1, 302, 1]], "clients": [], "plays": []},
         {"records": 1, "requests": [[1, [1], [1], [1], [302], [1]]], "clients": [], "plays": []},
+        {
+            "records": 1,
+            "requests": [[1, ["a", "b"], [1, 1], [1, 1], [302, 302], [2, 0]]],
+            "clients": [],
+            "plays": [],
+        },
+        {"records": 1, "requests": [], "clients": [[1, "10.0.0.0/24", 0]], "plays": []},
         {"records": 1, "requests": [], "clients": [[1, 2, 3]], "plays": []},
         {"records": 1, "requests": [], "clients": [], "plays": [["x"] * 9]},
         {"records": 1, "requests": 7, "clients": [], "plays": []},

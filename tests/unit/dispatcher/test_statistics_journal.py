@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import random
+import struct
 import time
+import zlib
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from tests.unit.dispatcher.traffic import counted, decisions, play
 
 from heliograph.catalogue.contents.batches import Addresses, Batch
@@ -16,7 +20,7 @@ from heliograph.dispatcher.statistics import delivery as delivery_module
 from heliograph.dispatcher.statistics import journal as journal_module
 from heliograph.dispatcher.statistics import recorder as recorder_module
 from heliograph.dispatcher.statistics.delivery import Delivery
-from heliograph.dispatcher.statistics.journal import Frame, Run, parcels, unpack
+from heliograph.dispatcher.statistics.journal import Frame, Run, pack, parcels, unpack
 from heliograph.dispatcher.statistics.recorder import Recorder
 from heliograph.model.errors import HelioError, ResourceError
 
@@ -305,6 +309,20 @@ def test_segments_folded_by_half_are_read_once(tmp_path: Path) -> None:
     assert (first.first, first.to) == (0, 50), "what may be counted stays as it was cut"
     assert rest[-1].to == 200
     run.close()
+
+
+def test_a_frame_of_another_version_is_told_of() -> None:
+    batch = Batch(records=2)
+    known = pack(Frame(0, 2, batch))
+    text = json.dumps(batch.to_json() | {"requests": [[1, "film", 1, 1, 302, 2]]}).encode()
+    body = struct.pack("<QQ", 2, 4) + text
+    other = struct.pack("<II", len(body), zlib.crc32(body)) + body
+    with capture_logs() as said:
+        assert [one.to for one in unpack(known + other + known)] == [2]
+    assert [(one["log_level"], one["first"]) for one in said] == [("error", 2)]
+    with capture_logs() as said:
+        assert [one.to for one in unpack(known + other[:-1])] == [2]
+    assert said == [], "cut off where the process was killed"
 
 
 def test_recording_takes_no_time(process: Process) -> None:

@@ -62,7 +62,8 @@ def pack(frame: Frame) -> bytes:
 
 
 def unpack(data: bytes) -> Iterator[Frame]:
-    """The frames of a segment, up to where it was cut off or spoilt."""
+    """The frames of a segment, up to where it was cut off or spoilt, or to one that this version
+    does not understand."""
     at = 0
     while at + _HEAD.size <= len(data):
         length, check = _HEAD.unpack_from(data, at)
@@ -74,7 +75,9 @@ def unpack(data: bytes) -> Iterator[Frame]:
         first, to = _RANGE.unpack_from(body)
         try:
             yield Frame(first, to, Batch.from_json(json.loads(body[_RANGE.size :])))
-        except (MalformedError, ValueError, RecursionError):
+        except (MalformedError, ValueError, RecursionError) as error:
+            # Whole, so it was written so: by another version. What is left out counts as missing.
+            log.error("journal of statistics not understood", first=first, error=str(error)[:200])
             return
         at += _HEAD.size + length
 
