@@ -132,6 +132,7 @@ def test_three_nodes_send_a_title_whole_and_any_of_them_has_control(
     until("nobody sends any more", lambda: quiet(player))
     # Another node goes on with it, from where it stood.
     player.move(f"{cluster[1].rtsp}/film")
+    assert quiet(player)
     player.ask("PLAY")
     after(player, 300)
     until("nothing is missing", lambda: player.missing() == [])
@@ -145,6 +146,7 @@ def test_three_nodes_send_a_title_whole_and_any_of_them_has_control(
     status, _, _ = late.ask("GET_PARAMETER", Session=player.session)
     late.close()
     assert status == 454
+    assert quiet(player)
 
 
 def test_the_controller_dies_and_nothing_is_missing(cluster: list[Node], player: Player) -> None:
