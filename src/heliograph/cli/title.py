@@ -56,7 +56,7 @@ def show(
             " ".join(one["classes"]),
             " ".join(one["regions"]),
             one["files"],
-            STANDINGS[one["standing"]],
+            STANDINGS.get(one.get("standing", ""), "–"),  # older nodes do not say
         )
         for one in found
     ]

@@ -89,12 +89,12 @@ def test_titles_are_listed_with_how_they_are_to_be_had(
         "empty": "no copy",
         "withheld": "not published",
     }
-    titles = [{**film, "standing": one} for one in states]
+    titles = [*({**film, "standing": one} for one in states), film]
     api[0].body = json.dumps({"titles": titles, "more": None}).encode()
     assert helio("title", "list") == OK
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert rows[1] == ["film", "Film", "1:01", "", "a b", "", "2", "playable"]
-    assert [row[-1] for row in rows[1:]] == list(states.values())
+    assert [row[-1] for row in rows[1:]] == [*states.values(), "–"]
 
 
 @pytest.mark.parametrize(
