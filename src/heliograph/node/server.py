@@ -473,7 +473,9 @@ class Server:
             await self.pulls.stop(name)
             await self.roster.withdraw(name)
         for name in (*(channel.name for channel in changes.added), *anew):
-            self.pulls.start(await self.roster.configure(name, configured[name]))
+            channel = await self.roster.configure(name, configured[name])
+            if self.carries:
+                self.pulls.start(channel)
         for name in set(changed) - set(anew):
             channel = self.channels.get(name)
             self.channels.change(channel, configured[name], channel.standing)
