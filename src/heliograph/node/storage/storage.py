@@ -268,13 +268,15 @@ class Storage:
     async def remove_volume(self, volume: str, by: Actor) -> None:
         """Forget a volume without titles; its directories stay, and are nobody's."""
         holding = self._holding(volume)
-        from heliograph.storage.volume.heads import DELETED
+        from heliograph.storage.volume.claims import CLAIMED
+        from heliograph.storage.volume.heads import exists
 
         found, complete = await holding.volume.catalogue()
-        under_way = [one for one in self.imports.list() if one["ended"] is None]
-        coming = any(one["volume"] == volume for one in under_way)
-        if coming or any(not serial & DELETED for serial in found.values()):
+        if any(exists(serial) for serial in found.values()):
             raise ConflictError(f"volume {volume} has titles", subject=volume)
+        under_way = [one for one in self.imports.list() if one["ended"] is None]
+        if CLAIMED in found.values() or any(one["volume"] == volume for one in under_way):
+            raise ConflictError(f"titles are being imported into {volume}", subject=volume)
         if not complete:
             raise UnreachableError(
                 f"not all disks of volume {volume} answer: it may have titles", subject=volume

@@ -54,7 +54,7 @@ class Cleaner:
     _tidy: dict[tuple[DiskId, ObjectId], int] = field(default_factory=dict)
     """By disk and object: the head's serial by which nothing was there too much."""
     _seen: dict[tuple[DiskId | None, ObjectId], _Seen] = field(default_factory=dict)
-    """Unfinished objects by disk, and tombstones; no more than there are objects on the disks."""
+    """Unfinished objects by disk, claims and tombstones; no more than there are objects."""
 
     def forget(self) -> None:
         """Look at every object again in the next pass."""
@@ -79,6 +79,7 @@ class Cleaner:
                 await self._heads(disk, catalogue)
             except HelioError as error:
                 self.work.fault(error)
+        await self._claims(catalogue, met)
         await self._tombstones(catalogue, met)
         for gone in self._seen.keys() - met:
             del self._seen[gone]
@@ -115,7 +116,7 @@ class Cleaner:
                 self.work.wait_for(f"object {object} is still being written")
             return
         if serial == CLAIMED:
-            if not await self._given_up(disk, object):
+            if not await self._given_up(object):
                 await self._take_along(disk, object)
             return
         if serial & DELETED:
@@ -163,9 +164,7 @@ class Cleaner:
             if await self._orphaned(disk, object):
                 self.work.removed += await self._remove(disk, await local.members(disk, object))
             return
-        if serial == CLAIMED:
-            met.add((disk, object))
-            await self._given_up(disk, object)
+        if serial == CLAIMED:  # see ``_claims``
             return
         if self._tidy.get((disk, object)) == serial:
             return
@@ -234,24 +233,36 @@ class Cleaner:
         self.work.moved += 1
         return True
 
-    async def _given_up(self, disk: DiskId, object: ObjectId) -> bool:
+    async def _claims(self, catalogue: Catalogue, met: set[tuple[DiskId | None, ObjectId]]) -> None:
+        """Remove what is only claimed, also where no block of it is on any disk."""
+        for object, serial in catalogue.serials.items():
+            if serial == CLAIMED:
+                met.add((None, object))
+                await self._given_up(object)
+
+    async def _given_up(self, object: ObjectId) -> bool:
         """Remove an object that is only claimed, if nobody writes it any more; whether it was."""
         volume = self.volume
+        if object in volume.reach.claims.writing:
+            return False
         try:
             head = await volume.newest(object)
             try:
                 dead = volume.reach.claims.dead(object, Claim.of(head))
             except MalformedError:
                 dead = False
-            if head.serial != CLAIMED or not (dead or await self._orphaned(disk, object)):
+            if head.serial != CLAIMED or not (dead or await self._orphaned(None, object)):
                 return False
             return await volume.disown(object)
         except HelioError as error:
             self.work.fault(error)
             return False
 
-    async def _orphaned(self, disk: DiskId, object: ObjectId) -> bool:
-        """Whether nothing of an object without head has come for so long that nothing will."""
+    async def _orphaned(self, disk: DiskId | None, object: ObjectId) -> bool:
+        """Whether nothing of an object without head has come for so long that nothing will.
+
+        ``disk``: where it was met; None: anywhere, by its claim.
+        """
         listings, complete = await self.volume.reach.everywhere(lambda store: store.held(object))
         if not complete or not all(one.complete for one in listings):
             return False

@@ -66,6 +66,58 @@ async def test_a_node_that_comes_back_removes_what_it_was_writing_at_once(make: 
     assert (await cluster.node(1).volume.catalogue())[0] == {writer.object: DELETED}
 
 
+async def test_a_claim_without_any_block_goes_as_well(make: Make) -> None:
+    cluster = await make()
+    writer = await begun(cluster, count=0)
+    await cluster.passes(2)
+    assert (await cluster.node(1).volume.catalogue())[0] == {writer.object: 0}
+    cluster.node(0).start()
+    await cluster.node(0).reconciler.once()
+    assert (await cluster.node(1).volume.catalogue())[0] == {writer.object: DELETED}
+    await cluster.passes()
+    cluster.now += 100
+    await cluster.passes(2)
+    assert (await cluster.node(1).volume.catalogue())[0] == {}
+    assert not cluster.node(0).reconciler._cleaner._seen
+
+
+async def test_a_claim_that_reached_too_few_disks_goes_as_well(make: Make) -> None:
+    cluster = await make()
+    cluster.node(1).up = cluster.node(2).up = False
+    writer = cluster.node(0).volume.writer(cluster.name_object())
+    with pytest.raises(ResourceError):
+        await writer.claim()
+    cluster.node(1).up = cluster.node(2).up = True
+    assert (await cluster.node(1).volume.catalogue())[0] == {writer.object: 0}
+    await cluster.node(0).reconciler.once()
+    assert (await cluster.node(1).volume.catalogue())[0] == {writer.object: DELETED}
+
+
+@pytest.mark.parametrize("count", [0, 15])
+async def test_a_claim_goes_in_time_though_its_node_lives(make: Make, count: int) -> None:
+    """Its writer was aborted and could not remove it, and its node has no disks to look after."""
+    cluster = await make(disks=(1, 1, 1, 0))
+    writer = await begun(cluster, node=3, count=count)
+    await cluster.passes()
+    cluster.now += 99
+    await cluster.passes()
+    assert (await cluster.node(1).volume.catalogue())[0] == {writer.object: 0}
+    cluster.now += 1
+    await cluster.passes()
+    assert (await cluster.node(1).volume.catalogue())[0] == {writer.object: DELETED}
+    assert left(cluster, writer.object) == 0
+
+
+async def test_a_node_waits_for_its_own_writer_however_long(make: Make) -> None:
+    cluster = await make(disks=(3,))
+    writer = await begun(cluster)
+    for _ in range(3):
+        cluster.now += 1000
+        await cluster.passes()
+    await writer.finish(b"manifest")
+    await check(cluster, writer.object, payloads(15))
+
+
 @pytest.mark.parametrize("back", [True, False])
 async def test_others_remove_what_a_node_without_disks_was_writing(make: Make, back: bool) -> None:
     cluster = await make(disks=(1, 1, 1, 0))
