@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from heliograph.bus import Announcement, Bus
+from heliograph.bus import Announcement, Bus, Event, Gone, Registration
 from heliograph.storage.volume.claims import Claim, Claims, new_run
 
 #: Kind of the name by which a node tells its run.
 RUN = "storage-run"
-#: Seconds that a run is not seen until it counts as ended though its node has shown no later one:
+#: Seconds that a run is gone until it counts as ended though its node has shown no later one:
 #: far more than a cut that heals by itself takes, as what it writes is lost to it then.
 GONE = 60.0
 
@@ -22,16 +22,20 @@ class Runs:
         self._bus = bus
         self._clock = clock
         self.run = new_run()
-        self._absent: dict[Claim, float] = {}
-        """Since when a run that is asked for is not seen."""
+        self._gone: dict[Claim, float] = {}
+        """Since when a run is gone, or was asked for and had never been seen."""
         self._announcement: Announcement | None = None
+        self._watch: Registration | None = None
 
     def start(self) -> None:
-        """Show this one."""
+        """Show this one, and see those of others come and go."""
         self._announcement = self._bus.announce(RUN, self.run)
+        self._watch = self._bus.watch(RUN, self._seen)
 
     def close(self) -> None:
         """Show it no more."""
+        if self._watch is not None:
+            self._watch.close()
         if self._announcement is not None:
             self._announcement.close()
 
@@ -40,12 +44,21 @@ class Runs:
         return Claims(self._bus.node, self.run, self.ended)
 
     def ended(self, claim: Claim) -> bool:
-        """Whether a run has ended: its node began another, or has not been seen for long."""
+        """Whether a run has ended: its node shows a later one, or it has been gone for long."""
         seen = self._bus.present(RUN)
         if (claim.node, claim.run) in seen:
-            self._absent.pop(claim, None)
             return False
-        if any(node == claim.node for node, _ in seen):
+        # An earlier one is of a node that has just started: what is seen of it is old.
+        if any(node == claim.node and run > claim.run for node, run in seen):
             return True
         now = self._clock()
-        return now - self._absent.setdefault(claim, now) >= GONE
+        return now - self._gone.setdefault(claim, now) >= GONE
+
+    def _seen(self, event: Event) -> None:
+        node, run = event.name.node, event.name.name
+        if isinstance(event, Gone):
+            self._gone[Claim(node, run)] = self._clock()
+            return
+        for one in [*self._gone]:  # earlier ones have ended, however long ago
+            if one.node == node and one.run <= run:
+                del self._gone[one]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -49,8 +50,9 @@ class Claim:
 
 
 def new_run() -> str:
-    """A name for a start of a node that no other has."""
-    return secrets.token_hex(8)
+    """A name for a start of a node that no other has; those of later starts come after it, where
+    the node's clock was not set back between."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(4)}"
 
 
 def _runs(claim: Claim) -> bool:
