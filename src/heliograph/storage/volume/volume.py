@@ -105,7 +105,8 @@ class Volume:
     async def reopen(self, object: ObjectId) -> Writer:
         """Go on writing an object that was left growing, after its last head.
 
-        Blocks behind that head are removed. ``NotFoundError``: there is no such object;
+        Blocks behind that head are removed. Of the last group, which nothing protects, some may be
+        lost: they stay so (``Writer.lost``). ``NotFoundError``: there is no such object;
         ``ConflictError``: it is finished.
         """
         head = await self.newest(object, certain=True)
@@ -117,8 +118,15 @@ class Volume:
         first = head.blocks // scheme.data * scheme.data
         await self._cut(object, head.blocks)
         writer = Writer(self.reach, object, head)
-        writer.resume([await self.block(object, number) for number in range(first, head.blocks)])
+        writer.resume([await self._left(object, number) for number in range(first, head.blocks)])
         return writer
+
+    async def _left(self, object: ObjectId, number: int) -> bytes | None:
+        """A block; None: it is lost."""
+        try:
+            return await self.block(object, number)
+        except LostError:
+            return None
 
     async def _cut(self, object: ObjectId, blocks: int) -> None:
         """Remove all members behind a number of blocks, and redundant ones of a group not full."""

@@ -56,6 +56,8 @@ class Writer:
         """Blocks taken."""
         self.size = 0 if head is None else head.size
         """In those."""
+        self.lost: tuple[int, ...] = ()
+        """Blocks of the object that is continued which nobody has any more."""
         self.closed = False
         self._reach = reach
         self._group: _Group | None = None
@@ -68,13 +70,16 @@ class Writer:
         """Blocks that are durable with their redundancy: those of all whole groups before."""
         return self._protected
 
-    def resume(self, payloads: list[bytes]) -> None:
-        """Take the blocks of the last group, which are on their disks, as they are."""
+    def resume(self, payloads: list[bytes | None]) -> None:
+        """Take the blocks of the last group, which are on their disks, as they are; None: one that
+        is lost. Such a group gets no redundancy: there is none that would go with what is left."""
         scheme = self._reach.state.scheme
         if payloads:
-            self._group = _Group((self.blocks - len(payloads)) // scheme.data)
-            self._group.payloads = payloads
-            self._protected = self.blocks - len(payloads)
+            first = self.blocks - len(payloads)
+            self.lost = tuple(first + at for at, one in enumerate(payloads) if one is None)
+            self._group = _Group(first // scheme.data, 0 if self.lost else scheme.parity)
+            self._group.payloads = [one or b"" for one in payloads]
+            self._protected = first
 
     async def claim(self) -> None:
         """Say, before the first block, who writes: what comes is removed as soon as this run of the
@@ -103,7 +108,7 @@ class Writer:
             raise TooLargeError(f"a block of {len(payload)} bytes (at most {scheme.block})")
         if self._group is None:
             await self._room()
-            self._group = _Group(self.blocks // scheme.data)
+            self._group = _Group(self.blocks // scheme.data, scheme.parity)
         group = self._group
         member = len(group.payloads)
         group.payloads.append(payload)
@@ -157,7 +162,7 @@ class Writer:
     async def _protect(self, group: _Group) -> None:
         """Make and write the redundant members."""
         scheme = self._reach.state.scheme
-        if not scheme.parity:
+        if not group.parity:
             return
         made = await asyncio.to_thread(encode, scheme, group.payloads)
         lengths = tuple(len(one) for one in group.payloads)
@@ -214,9 +219,9 @@ class Writer:
     async def _finished(self, group: _Group) -> None:
         """Wait until all of a group's members so far are written, or given up."""
         await group.wait()
-        if len(group.failed) > self._reach.state.scheme.parity:
+        if len(group.failed) > group.parity:
             await self._again(group)
-        if len(group.failed) > self._reach.state.scheme.parity:
+        if len(group.failed) > group.parity:
             error = group.failed[min(group.failed)][0]
             raise ResourceError(
                 f"group {group.number} of {self.object}: {len(group.failed)} members could not be "
@@ -352,8 +357,10 @@ async def put_head(reach: Reach, object: ObjectId, serial: int, data: bytes) -> 
 class _Group:
     """A parity group that is being written."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, parity: int) -> None:
         self.number = number
+        self.parity = parity
+        """Redundant members that it gets."""
         self.payloads: list[bytes] = []
         self.failed: dict[int, tuple[HelioError, bytes, tuple[int, ...]]] = {}
         """By member: why it is not on its disk."""

@@ -7,6 +7,8 @@ from tests.unit.storage.volume.cluster import all_at_home, check, payloads
 from tests.unit.storage.volume.conftest import Make
 
 from heliograph.model.errors import ConflictError, WrongStateError
+from heliograph.storage.errors import LostError
+from heliograph.storage.values import BlockKey
 from heliograph.storage.volume import changes
 from heliograph.storage.volume.writing import GrowingWriter
 
@@ -140,3 +142,30 @@ async def test_a_recorder_may_give_again_what_it_has_given(make: Make) -> None:
     await again.finish(b"eight")
     await check(cluster, object, blocks)
     all_at_home(cluster, object, 8)
+
+
+async def test_what_a_crash_and_a_lost_disk_took_is_a_hole_in_what_goes_on(make: Make) -> None:
+    cluster = await make((1, 1, 1, 1))
+    blocks = payloads(9)
+    writer = cluster.node(0).volume.writer()
+    for payload in blocks[:5]:
+        await writer.put(payload)
+    await writer.grow(b"five")  # the last one alone in its group, which nothing protects
+    (gone,) = cluster.members(writer.object)[BlockKey(writer.object, 2, 0)]
+    await cluster.change(changes.fail_disks(cluster.state, [gone]))
+    cluster.wipe(gone)
+    volume = cluster.node(1).volume
+    again = await volume.reopen(writer.object)
+    assert (again.blocks, again.lost) == (5, (4,))
+    for payload in blocks[5:]:
+        await again.put(payload)
+    await again.finish(b"nine")
+    await cluster.settle()
+    for number, payload in enumerate(blocks):
+        if number == 4:
+            with pytest.raises(LostError):
+                await volume.block(writer.object, number)
+        else:
+            assert await volume.block(writer.object, number) == payload
+    survey = await volume.survey(writer.object)
+    assert (survey.blocks, survey.lost, survey.degraded) == (9, (4,), 0)
