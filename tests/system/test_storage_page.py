@@ -404,11 +404,18 @@ async def test_titles_are_verified_erased_and_recorded(chromium: Chromium) -> No
         assert (what, values["channel"], values["name"]) == ("record", "demo", "monday")
         assert (values["max_seconds"], values["volume"]) == (5400.0, "")
         going = {"name": "monday", "channel": "demo", "volume": "films", "remarks": []}
-        going |= {"began": 1.8e9, "ended": None, "error": "", "seconds": 65.0, "bytes": 10**7}
+        going |= {"began": 1.8e9, "ended": None, "error": "", "waiting": False}
+        going |= {"seconds": 65.0, "bytes": 10**7}
         stored.recordings = [going]
         stage.tab.until_text("of demo · Recording · 01:05 · 10.0 MB", PATIENCE)
         stage.tab.click("Stop recording monday")
-        assert stage.ordered() == ("stop", {"name": "monday"})
+        assert stage.ordered() == ("stop", {"name": "monday", "drop": False})
+        stored.recordings = [going | {"waiting": True}]
+        stage.tab.until_text("Waits for volume films", PATIENCE)
+        stage.tab.click("Drop what is left of monday")
+        stage.tab.until_text("is gone for good then", PATIENCE)
+        stage.choose("storage-dialog button.main")
+        assert stage.ordered() == ("stop", {"name": "monday", "drop": True})
 
     await act(chromium, stored, play, on_air=True)
 

@@ -310,8 +310,14 @@ describe("imports and recordings", () => {
       remarks: [],
       ended: null,
       error: "",
+      waiting: false,
     };
     expect(recordingLine(going)).toBe("Recording");
+    const left = { ...going, waiting: true };
+    expect(recordingLine(left)).toBe("Waits for volume films");
+    expect(recordingLine({ ...left, error: "it is away" })).toBe(
+      "Waits for volume films · it is away",
+    );
     expect(recordingLine({ ...going, seconds: 65, bytes: 1e7, lost_units: 1 })).toBe(
       "Recording · 01:05 · 10.0 MB · 1 frame lost",
     );

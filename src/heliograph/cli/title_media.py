@@ -131,9 +131,22 @@ def record(
         print(f"  note: {remark}")
 
 
-def stop(name: NameArgument, server: ServerOption = HERE, key: KeyOption = None) -> None:
+def stop(
+    name: NameArgument,
+    drop: Annotated[
+        bool,
+        typer.Option("--drop", help="Of one that waits: forget what its volume does not have."),
+    ] = False,
+    server: ServerOption = HERE,
+    key: KeyOption = None,
+) -> None:
     """End a recording; its title stays."""
-    found = ask("DELETE", server, f"/storage/recordings/{quote(name, safe='')}", key)
+    path = f"/storage/recordings/{quote(name, safe='')}"
+    if drop:
+        found = ask("DELETE", server, f"{path}?drop=true", key)
+        print(f"{name}: what volume {found['volume']} does not have of it is forgotten")
+        return
+    found = ask("DELETE", server, path, key)
     print(f"{name}: {duration(found['seconds'])} recorded")
 
 

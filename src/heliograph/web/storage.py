@@ -131,7 +131,7 @@ class StorageFace(Protocol):
         by: Actor,
     ) -> dict[str, Any]: ...
 
-    async def stop_recording(self, name: str, by: Actor) -> dict[str, Any]: ...
+    async def stop_recording(self, name: str, *, drop: bool, by: Actor) -> dict[str, Any]: ...
 
     def recorded(self) -> list[dict[str, Any]]: ...
 
@@ -403,7 +403,7 @@ async def list_sessions(storage: Found, context: Context) -> dict[str, Any]:
 
 @router.get("/recordings", responses=answers(401, 403, 503))
 async def list_recordings(storage: Found) -> dict[str, Any]:
-    """Recordings under way, and the last that ended."""
+    """Recordings under way or left by a server that died, and the last that ended."""
     return {"recordings": storage.recorded()}
 
 
@@ -421,10 +421,18 @@ async def begin_recording(new: RecordingNew, storage: Found, by: Administering) 
     )
 
 
-@router.delete("/recordings/{name}", responses=answers(401, 403, 404, 503))
-async def stop_recording(name: str, storage: Found, by: Administering) -> dict[str, Any]:
-    """End a recording; its title stays."""
-    return await storage.stop_recording(name, by.actor)
+@router.delete("/recordings/{name}", responses=answers(401, 403, 404, 409, 503))
+async def stop_recording(
+    name: str,
+    storage: Found,
+    by: Administering,
+    drop: Annotated[
+        bool, Query(description="Of one that waits: forget what its volume does not have.")
+    ] = False,
+) -> dict[str, Any]:
+    """End a recording; its title stays. One that waits for its volume, since the server died, can
+    only be dropped."""
+    return await storage.stop_recording(name, drop=drop, by=by.actor)
 
 
 @router.get("/imports", responses=answers(401, 403, 503))

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from heliograph.model.errors import ConflictError, MalformedError, NotFoundError
+from heliograph.model.errors import (
+    ConflictError,
+    MalformedError,
+    NotFoundError,
+    UnreachableError,
+    WrongStateError,
+)
 from heliograph.model.media import Codec, Kind, Track
-from heliograph.node.storage import recordings
+from heliograph.node.storage import leftovers
 from heliograph.node.storage.recordings import Recordings
 from heliograph.storage.values import ObjectId, new_object
-from heliograph.vod.encoding import decode_manifest
+from heliograph.storage.volume.heads import DELETED, Head
+from heliograph.vod.encoding import decode_manifest, encode_manifest
 from heliograph.vod.recording import Journal, RecordOptions, journals
 from heliograph.vod.recording.journal import encode_unit
 from heliograph.vod.recording.recorder import Recorder, State
@@ -30,13 +38,29 @@ class Volume:
         self.state = SimpleNamespace(name=name)
         self.finished: dict[ObjectId, str] = {}
 
-    async def head(self, object: ObjectId) -> Any:
-        if object not in self.finished:
+        self.growing: dict[ObjectId, bytes] = {}
+        self.erased: set[ObjectId] = set()
+        self.lost: tuple[int, ...] = ()
+        self.blocks: dict[int, bytes] = {}
+        """What was written of the last object."""
+        self.open = asyncio.Event()
+        self.open.set()
+        """Whether it takes what is written."""
+
+    async def newest(self, object: ObjectId, certain: bool = False) -> Head:
+        assert certain
+        if object in self.erased:
+            return Head(DELETED | 1, 0, 0, False, b"")
+        if object in self.finished:
+            return Head(2, 1, 1, False, b"")
+        if object not in self.growing:
             raise NotFoundError(f"no object {object}", subject=object)
-        return SimpleNamespace(document=b"")
+        return Head(1, 1, 1, True, self.growing[object])
 
     async def reopen(self, object: ObjectId) -> Any:
-        raise ConflictError(f"object {object} is finished", subject=object)
+        writer = _Writer(self, object)
+        writer.blocks, writer.lost = len(decode_manifest(self.growing[object]).blocks), self.lost
+        return writer
 
     def writer(self, object: ObjectId) -> Any:
         return _Writer(self, object)
@@ -46,9 +70,12 @@ class _Writer:
     def __init__(self, volume: Volume, object: ObjectId) -> None:
         self.object = object
         self.blocks = 0
+        self.lost: tuple[int, ...] = ()
         self._volume = volume
 
     async def put(self, block: bytes) -> None:
+        await self._volume.open.wait()
+        self._volume.blocks[self.blocks] = block
         self.blocks += 1
 
     async def grow(self, head: bytes) -> None:
@@ -60,7 +87,9 @@ class _Writer:
 
 def journal(root: Path, volume: str) -> ObjectId:
     """What is left of a recording that was killed in its first second."""
-    options = RecordOptions("night", object=new_object(), block=4096, volume=volume)
+    options = RecordOptions(
+        "night", source="channel demo", object=new_object(), block=4096, volume=volume
+    )
     recorder = Recorder.begin(options, TRACKS, 0.0)
     left = Journal.create(root, recorder.base, options.block, options.volume)
     left.begin(State(0, 0, 0, recorder.written))
@@ -76,7 +105,7 @@ class Desk:
     def __init__(self, root: Path, **volumes: Volume) -> None:
         self.root, self.volumes = root, volumes
         self.asked = 0
-        channels: Any = None
+        channels: Any = SimpleNamespace(get=lambda name: None)
         volume: Any = self.find
         self.recordings = Recordings(root, channels, volume, lambda name: None, lambda name: None)
 
@@ -85,6 +114,14 @@ class Desk:
         if name not in self.volumes:
             raise NotFoundError(f"there is no volume {name}", subject=name)
         return self.volumes[name]
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110 - it has no event to wait for
+                await asyncio.sleep(0.01)
+
+    def told(self, word: str) -> bool:
+        return any(word in one["error"] for one in self.recordings.list())
 
     async def done(self) -> None:
         """Wait until no journal is left."""
@@ -105,11 +142,11 @@ async def test_a_recording_killed_before_its_first_head_goes_to_its_volume(tmp_p
     assert second.finished == {object: "night"}
     assert first.finished == {}
     (told,) = desk.recordings.list()
-    assert told["volume"] == "b"
+    assert (told["volume"], told["channel"], told["waiting"]) == ("b", "demo", False)
 
 
 async def test_it_waits_for_its_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recordings, "RECOVER", 0.01)
+    monkeypatch.setattr(leftovers, "RECOVER", 0.01)
     object = journal(tmp_path, "b")
     desk = Desk(tmp_path, a=Volume("a"))
     desk.recordings.start()
@@ -126,16 +163,163 @@ async def test_it_waits_for_its_volume(tmp_path: Path, monkeypatch: pytest.Monke
     assert desk.volumes["a"].finished == {}
 
 
-async def test_a_journal_of_a_finished_title_is_removed(tmp_path: Path) -> None:
-    object = journal(tmp_path, "a")
+async def test_what_waits_keeps_its_name_until_it_is_dropped(tmp_path: Path) -> None:
+    journal(tmp_path, "b")
+    (left,) = journals(tmp_path)
     desk = Desk(tmp_path, a=Volume("a"))
-    desk.volumes["a"].finished[object] = "night"
+    desk.recordings.start()
+    try:
+        with pytest.raises(ConflictError, match="night"):
+            await desk.recordings.begin("demo", "night", volume="a")
+        await desk.until(lambda: desk.recordings.list()[0]["error"])
+        (told,) = desk.recordings.list()
+        assert told == {
+            "name": "night",
+            "channel": "demo",
+            "volume": "b",
+            "remarks": [],
+            "began": 0.0,
+            "ended": None,
+            "error": "there is no volume b",
+            "waiting": True,
+        }
+        with pytest.raises(WrongStateError):
+            await desk.recordings.stop("night")
+        assert left.path.is_dir()
+        with pytest.raises(NotFoundError):
+            await desk.recordings.stop("day", drop=True)
+        assert (await desk.recordings.stop("night", drop=True))["volume"] == "b"
+        assert not left.path.exists()
+        assert not desk.recordings.has("night")
+        assert desk.recordings.list() == []
+    finally:
+        await desk.recordings.close()
+
+
+async def test_a_name_that_is_being_finished_is_not_free_when_another_ends(tmp_path: Path) -> None:
+    first, second = journal(tmp_path, "a"), journal(tmp_path, "b")
+    desk = Desk(tmp_path, a=Volume("a"), b=Volume("b"))
+    desk.volumes["a"].open.clear()
+    desk.volumes["b"].open.clear()
+    desk.recordings.start()
+    try:
+        await desk.until(lambda: len(desk.recordings.list()) == 2 and desk.told("is being"))
+        (waiting,) = (one["volume"] for one in desk.recordings.list() if one["waiting"])
+        assert desk.recordings.has("night")
+        running = "b" if waiting == "a" else "a"
+        desk.volumes[running].open.set()
+        await desk.until(lambda: len(journals(tmp_path)) == 1)
+        assert desk.recordings.has("night")
+    finally:
+        await desk.recordings.close()
+    assert [*desk.volumes[running].finished] == [first if running == "a" else second]
+    assert desk.volumes[waiting].finished == {}
+
+
+async def test_it_is_tried_less_and_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    again = asyncio.Event()
+    real = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 7:
+            again.set()
+        await (real(0) if len(pauses) < 7 else asyncio.Event().wait())
+
+    monkeypatch.setattr(leftovers, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": sleep}))
+    journal(tmp_path, "b")
+    desk = Desk(tmp_path)
+    desk.recordings.start()
+    try:
+        async with asyncio.timeout(10):
+            await again.wait()
+    finally:
+        await desk.recordings.close()
+    assert pauses == [10, 20, 40, 80, 160, 160, 160]
+
+
+async def test_what_cannot_be_read_can_be_dropped(tmp_path: Path) -> None:
+    object = journal(tmp_path, "a")
+    (left,) = journals(tmp_path)
+    (left.path / "title").write_bytes(b"torn")
+    desk = Desk(tmp_path, a=Volume("a"))
+    desk.recordings.start()
+    try:
+        await desk.until(desk.recordings.list)
+        (told,) = desk.recordings.list()
+        assert told["name"] == object
+        assert "not readable" in told["error"]
+        await desk.recordings.stop(object, drop=True)
+        assert journals(tmp_path) == []
+    finally:
+        await desk.recordings.close()
+    assert desk.asked == 0
+
+
+async def test_a_title_with_a_lost_block_is_finished(tmp_path: Path) -> None:
+    """A disk went while the server was down; nothing protects the last group of what grows."""
+    volume = Volume("a")
+    object = journal(tmp_path, "a")
+    (left,) = journals(tmp_path)
+    recorder, _ = Recorder.again(left.replay(), None)
+    recorder.finish()
+    volume.growing[object] = encode_manifest(recorder.manifest(live=True))
+    volume.lost = (0,)
+    left.delete()
+    state = recorder.state
+    left = Journal.create(tmp_path, recorder.base, 4096, "a")
+    left.begin(state)
+    later = RecordedUnit(0, state.due_us, 20 * 160, True, b"later" * 32)
+    left.append(encode_unit(later))
+    left.close()
+    desk = Desk(tmp_path, a=volume)
     desk.recordings.start()
     try:
         await desk.done()
     finally:
         await desk.recordings.close()
-    assert desk.recordings.list() == []
+    (told,) = desk.recordings.list()
+    assert (told["error"], told["remarks"]) == ("", ["block 0 is lost with its disk"])
+    assert volume.finished == {object: "night"}
+    assert [*volume.blocks] == [1]
+    assert b"later" in volume.blocks[1]
+
+
+async def test_what_is_away_is_not_taken_for_lost(tmp_path: Path) -> None:
+    object = journal(tmp_path, "a")
+    volume = Volume("a")
+
+    async def newest(object: ObjectId, certain: bool = False) -> Head:
+        raise UnreachableError("a node is away")
+
+    volume.newest = newest  # type: ignore[method-assign]
+    desk = Desk(tmp_path, a=volume)
+    desk.recordings.start()
+    try:
+        await desk.until(lambda: desk.told("a node is away"))
+    finally:
+        await desk.recordings.close()
+    assert [one.path.name for one in journals(tmp_path)] == [object]
+    assert volume.finished == {}
+
+
+@pytest.mark.parametrize("how", ["finished", "erased"])
+async def test_a_journal_of_a_finished_title_is_removed(tmp_path: Path, how: str) -> None:
+    object = journal(tmp_path, "a")
+    desk = Desk(tmp_path, a=Volume("a"))
+    if how == "finished":
+        desk.volumes["a"].finished[object] = "night"
+    else:
+        desk.volumes["a"].erased.add(object)
+    desk.recordings.start()
+    try:
+        await desk.done()
+        await desk.until(lambda: not desk.recordings.list())
+    finally:
+        await desk.recordings.close()
 
 
 def test_a_journal_without_its_volume_is_none(tmp_path: Path) -> None:

@@ -243,8 +243,8 @@ class Stored:
     ) -> dict[str, Any]:
         return self._note("record", by, channel=channel, name=name, **values)
 
-    async def stop_recording(self, name: str, by: Actor) -> dict[str, Any]:
-        return self._note("stop", by, name=name)
+    async def stop_recording(self, name: str, *, drop: bool, by: Actor) -> dict[str, Any]:
+        return self._note("stop", by, name=name, drop=drop)
 
     def recorded(self) -> list[dict[str, Any]]:
         return self.recordings

@@ -91,7 +91,7 @@ async def test_orders_come_with_who_gave_them(site: Site, stored: Stored):
         ),
         (ROUTES[11], 204, "erase", {"name": "tides"}),
         (ROUTES[13], 201, "record", {"channel": "demo", "name": "monday", **recording}),
-        (ROUTES[14], 200, "stop", {"name": "monday"}),
+        (ROUTES[14], 200, "stop", {"name": "monday", "drop": False}),
         (ROUTES[16], 204, "cancel", {"id": "i1"}),
     ]:
         answer = await site.http.request(method, API + path, json=body, headers=ADMIN)
@@ -101,6 +101,8 @@ async def test_orders_come_with_who_gave_them(site: Site, stored: Stored):
     path = "/volumes/films/disks/d1?force=true"
     await site.http.delete(API + path, headers=ADMIN)
     assert stored.orders.pop()[2]["force"] is True
+    await site.http.delete(f"{API}/recordings/monday?drop=true", headers=ADMIN)
+    assert stored.orders.pop()[2]["drop"] is True
 
 
 async def test_code_is_what_fits(site: Site, stored: Stored):

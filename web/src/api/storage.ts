@@ -163,6 +163,8 @@ export interface Recording {
   readonly lost_units?: number;
   /** Why it ended, empty while it goes on. */
   readonly reason?: string;
+  /** A server that died left it, and its volume is not there. */
+  readonly waiting: boolean;
 }
 
 export interface DiskWish {
@@ -232,6 +234,9 @@ export const beginRecording = (wanted: {
 }): Promise<Recording> => request("POST", "/storage/recordings", wanted);
 export const stopRecording = (name: string): Promise<Recording> =>
   request("DELETE", `/storage/recordings/${encodeURIComponent(name)}`);
+/** Forget what the volume does not have of a recording that waits for it. */
+export const dropRecording = (name: string): Promise<Recording> =>
+  request("DELETE", `/storage/recordings/${encodeURIComponent(name)}?drop=true`);
 
 export interface UploadWish {
   readonly name: string;

@@ -16,19 +16,17 @@ from heliograph.live.readers import Reader, ReaderHooks
 from heliograph.live.registry import Channels
 from heliograph.model.errors import (
     BusyError,
-    ConflictError,
     HelioError,
     NotFoundError,
-    ResourceError,
-    UnreachableError,
     WrongStateError,
 )
 from heliograph.model.media import Track
+from heliograph.node.storage.leftovers import Leftovers, channel_of
 from heliograph.node.storage.shelf import GUARDED, RECORDED
 from heliograph.plane.types import TapItem
 from heliograph.vod.encoding import decode_manifest
 from heliograph.vod.importing import check_wish
-from heliograph.vod.recording import Journal, Recording, RecordOptions, journals, recordable
+from heliograph.vod.recording import Journal, Recording, RecordOptions, recordable
 
 if TYPE_CHECKING:
     from heliograph.storage.volume.volume import Volume
@@ -45,8 +43,6 @@ CAPACITY = 4096
 #: Seconds that the last of a recording has to reach its volume when the server stops; what does
 #: not is in the journal.
 STOP = 3.0
-#: Seconds until it is tried again to finish a recording of before.
-RECOVER = 10.0
 
 
 @dataclass(slots=True)
@@ -73,6 +69,7 @@ class _Entry:
             "began": self.began,
             "ended": self.ended,
             "error": self.error,
+            "waiting": False,
         }
         if self.recording is not None:
             status = asdict(self.recording.status)
@@ -104,11 +101,11 @@ class Recordings:
         self._all: dict[str, _Entry] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._beginning: set[str] = set()
-        self._recovering: asyncio.Task[None] | None = None
+        self._left = Leftovers(root, self._recover)
 
     def start(self) -> None:
         """Finish, in the background, what a server that died had recorded."""
-        self._recovering = asyncio.create_task(self._recover_all(), name="recover recordings")
+        self._left.start()
 
     async def begin(
         self,
@@ -125,6 +122,7 @@ class Recordings:
         from heliograph.storage.volume.writing import GrowingWriter
 
         check_wish(name, title, 0)
+        await self._left.known()
         found = self._channels.get(channel)
         writes = self._volume(volume)
         self._check_free(name)
@@ -157,11 +155,19 @@ class Recordings:
         return entry.to_json()
 
     def coming(self, name: str) -> bool:
-        """Whether something is recorded into a title of that name."""
-        return name in self._tasks or name in self._beginning
+        """Whether something is recorded into a title of that name, or will be."""
+        return name in self._tasks or name in self._beginning or self._left.has(name)
 
-    async def stop(self, name: str) -> dict[str, Any]:
-        """End a recording: the title is finished. ``NotFoundError``."""
+    async def stop(self, name: str, *, drop: bool = False) -> dict[str, Any]:
+        """End a recording: the title is finished. ``NotFoundError``; ``WrongStateError``: it waits
+        for its volume since the server died.
+
+        ``drop``: of one that waits, forget what is not in its volume.
+        """
+        if drop:
+            return await self._left.drop(name)
+        if self._left.has(name):
+            raise WrongStateError(f"what is left of {name} waits for its volume", subject=name)
         entry, task = self._all.get(name), self._tasks.get(name)
         if entry is None:
             raise NotFoundError(f"{name} is not being recorded", subject=name)
@@ -171,14 +177,13 @@ class Recordings:
         return entry.to_json()
 
     def list(self) -> list[dict[str, Any]]:
-        """All under way, and the last that ended, the newest first."""
-        return [one.to_json() for one in reversed([*self._all.values()])]
+        """All that wait for their volumes since the server died, all under way, and the last that
+        ended, the newest first."""
+        return self._left.list() + [one.to_json() for one in reversed([*self._all.values()])]
 
     async def close(self) -> None:
         """End all; what does not reach its volume in time is finished at the next start."""
-        if self._recovering is not None:
-            self._recovering.cancel()
-            await asyncio.gather(self._recovering, return_exceptions=True)
+        await self._left.close()
         for entry in self._all.values():
             if entry.recording is not None:
                 entry.recording.stop("server stopping")
@@ -195,9 +200,14 @@ class Recordings:
         for name in [*self._all][: max(0, len(self._all) - MAX_TOLD - len(self._tasks))]:
             if name not in self._tasks:
                 del self._all[name]
+
+        def over(done: asyncio.Task[None]) -> None:
+            if self._tasks.get(entry.name) is done:
+                del self._tasks[entry.name]
+
         task = asyncio.create_task(self._run(entry), name=f"recording {entry.name}")
         self._tasks[entry.name] = task
-        task.add_done_callback(lambda _: self._tasks.pop(entry.name, None))
+        task.add_done_callback(over)
 
     async def _run(self, entry: _Entry) -> None:
         assert entry.recording is not None
@@ -215,45 +225,32 @@ class Recordings:
                 entry.tap.close()
             self._wrote(entry.volume)
 
-    # what a server that died left
-
-    async def _recover_all(self) -> None:
-        left = await asyncio.to_thread(journals, self._root)
-        while left:
-            again = []
-            for journal in left:
-                try:
-                    await self._recover(journal)
-                except (NotFoundError, UnreachableError, ResourceError, BusyError) as error:
-                    again.append(journal)  # its volume is not known here yet, or away
-                    log.warning("recording not recovered yet", error=error.message)
-                except HelioError as error:
-                    log.error("recording not recovered", error=error.message)
-                except Exception:
-                    log.exception("recording not recovered")
-            left = again
-            if left:
-                await asyncio.sleep(RECOVER)
-
     async def _recover(self, journal: Journal) -> None:
+        """Finish what a server that died had recorded; errors as of ``Volume.reopen`` and
+        ``Recording.recover``, ``BusyError``: another of its name is being recorded."""
+        from heliograph.storage.volume.heads import DELETED
         from heliograph.storage.volume.writing import GrowingWriter
 
         replay = await asyncio.to_thread(journal.replay)
-        object, name = replay.title.object, replay.volume
+        title, name = replay.title, replay.volume
+        if title.name in self._tasks or title.name in self._beginning:
+            raise BusyError(f"another {title.name} is being recorded", subject=title.name)
         volume = self._volume(name)
-        manifest = None
+        manifest, remarks = None, ()
         try:
-            head = await volume.head(object)
-            writer = await volume.reopen(object)
-            manifest = await asyncio.to_thread(decode_manifest, head.document)
-        except ConflictError:  # it was finished; only the journal was left
-            await asyncio.to_thread(journal.delete)
-            return
+            head = await volume.newest(title.object, certain=True)
         except NotFoundError:  # killed before its first head
-            writer = volume.writer(object)
+            writer = volume.writer(title.object)
+        else:
+            if head.serial & DELETED or not head.open:  # erased, or finished; the journal was left
+                await asyncio.to_thread(journal.delete)
+                return
+            writer = await volume.reopen(title.object)
+            manifest = await asyncio.to_thread(decode_manifest, head.document)
+            remarks = tuple(f"block {one} is lost with its disk" for one in writer.lost)
         sink = _Sink(GrowingWriter(writer), lambda: self._wrote(name))
         recording = await Recording.recover(journal, sink, manifest)
-        entry = _Entry(replay.title.name, replay.title.source, name, recording=recording)
+        entry = _Entry(title.name, channel_of(title), name, remarks, recording=recording)
         self._follow(entry)
         log.info("recording is finished from its journal", title=entry.name, volume=name)
 

@@ -363,12 +363,12 @@ class Storage:
             max_bytes=max_bytes,
         )
 
-    async def stop_recording(self, name: str, by: Actor) -> dict[str, Any]:
-        """End a recording."""
-        return await self._recordings().stop(name)
+    async def stop_recording(self, name: str, *, drop: bool, by: Actor) -> dict[str, Any]:
+        """End a recording; ``drop`` as of ``Recordings.stop``."""
+        return await self._recordings().stop(name, drop=drop)
 
     def recorded(self) -> list[dict[str, Any]]:
-        """Recordings under way, and the last that ended."""
+        """Recordings under way or left by a server that died, and the last that ended."""
         return [] if self.recordings is None else self.recordings.list()
 
     def _recordings(self) -> Recordings:

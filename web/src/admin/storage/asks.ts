@@ -1,6 +1,6 @@
 /** What can be asked of storage, and how it is said. */
 
-import type { Disk, StoredTitle, Volume } from "../../api/storage";
+import type { Disk, Recording, StoredTitle, Volume } from "../../api/storage";
 import { bytes, count } from "../../ui/format";
 
 /** What is to be done. */
@@ -9,7 +9,8 @@ export type Ask =
   | { readonly kind: "add" | "limits" | "forget"; readonly volume: Volume }
   | { readonly kind: "remove" | "replace"; readonly volume: Volume; readonly disk: Disk }
   | { readonly kind: "erase"; readonly title: StoredTitle }
-  | { readonly kind: "record"; readonly volumes: readonly string[] };
+  | { readonly kind: "record"; readonly volumes: readonly string[] }
+  | { readonly kind: "drop"; readonly recording: Recording };
 
 export interface Words {
   readonly title: string;
@@ -86,6 +87,14 @@ export function wordsOf(ask: Ask): Words {
         text: "It becomes a title that can be watched, and sought, while it grows.",
         press: "Record",
         said: "The channel is being recorded.",
+      };
+    case "drop":
+      return {
+        title: `Drop what is left of ${ask.recording.name}?`,
+        text: `What was recorded last and is not in its volume ${ask.recording.volume} is gone for good then.`,
+        press: "Drop it",
+        danger: true,
+        said: `What was left of ${ask.recording.name} is dropped.`,
       };
   }
 }

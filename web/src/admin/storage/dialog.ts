@@ -7,6 +7,7 @@ import {
   changeLimits,
   createVolume,
   type DiskWish,
+  dropRecording,
   eraseTitle,
   removeDisk,
   removeVolume,
@@ -336,6 +337,8 @@ export class StorageDialog extends LitElement {
         return removeVolume(ask.volume.name);
       case "erase":
         return eraseTitle(ask.title.name);
+      case "drop":
+        return dropRecording(ask.recording.name);
       case "record":
         return beginRecording({
           channel: field(form, "channel"),

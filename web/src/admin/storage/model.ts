@@ -294,6 +294,7 @@ export function others(
 // recordings
 
 export function recordingLine(one: Recording): string {
+  if (one.waiting) return `Waits for volume ${one.volume}${one.error && ` · ${one.error}`}`;
   const parts = [one.ended === null ? "Recording" : "Ended"];
   if (one.seconds !== undefined) parts.push(clock(one.seconds));
   if (one.bytes !== undefined) parts.push(bytes(one.bytes));

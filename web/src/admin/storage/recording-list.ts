@@ -31,7 +31,7 @@ export class RecordingList extends LitElement {
     const ended = this.recordings.filter((one) => one.ended !== null).slice(0, ENDED);
     return html`<div class="head">
         <h2>Recordings</h2>
-        <button class="press small" @click=${this.want}>Record a channel</button>
+        <button class="press small" @click=${this.record}>Record a channel</button>
       </div>
       ${wrong(this.trouble)}
       ${
@@ -50,27 +50,35 @@ export class RecordingList extends LitElement {
         <small>of ${one.channel} · ${recordingLine(one)}</small>
         ${one.remarks.map((remark) => html`<small>${remark}</small>`)}
       </div>
-      ${
-        one.ended === null
-          ? html`<div class="does">
-              <button
-                class="press small"
-                ?disabled=${this.stopping.has(one.name)}
-                aria-label=${`Stop recording ${one.name}`}
-                @click=${() => this.stop(one.name)}
-              >
-                Stop
-              </button>
-            </div>`
-          : nothing
-      }
+      ${one.ended === null ? html`<div class="does">${this.end(one)}</div>` : nothing}
     </li>`;
   }
 
-  private readonly want = (): void => {
-    const detail: Ask = { kind: "record", volumes: this.volumes };
+  private end(one: Recording): TemplateResult {
+    if (one.waiting) {
+      return html`<button
+        class="press small"
+        aria-label=${`Drop what is left of ${one.name}`}
+        @click=${() => this.want({ kind: "drop", recording: one })}
+      >
+        Drop
+      </button>`;
+    }
+    return html`<button
+      class="press small"
+      ?disabled=${this.stopping.has(one.name)}
+      aria-label=${`Stop recording ${one.name}`}
+      @click=${() => this.stop(one.name)}
+    >
+      Stop
+    </button>`;
+  }
+
+  private readonly record = (): void => this.want({ kind: "record", volumes: this.volumes });
+
+  private want(detail: Ask): void {
     this.dispatchEvent(new CustomEvent<Ask>("wanted", { detail, bubbles: true, composed: true }));
-  };
+  }
 
   private async stop(name: string): Promise<void> {
     this.stopping = new Set(this.stopping).add(name);
