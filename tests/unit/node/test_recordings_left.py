@@ -107,7 +107,11 @@ class Desk:
         self.asked = 0
         channels: Any = SimpleNamespace(get=lambda name: None)
         volume: Any = self.find
-        self.recordings = Recordings(root, channels, volume, lambda name: None, lambda name: None)
+        self.recordings = Recordings(root, channels, volume, self.check_free, lambda name: None)
+
+    def check_free(self, name: str) -> None:
+        if self.recordings.coming(name):
+            raise ConflictError(f"there is a title {name} already", subject=name)
 
     def find(self, name: str) -> Volume:
         self.asked += 1
@@ -190,7 +194,7 @@ async def test_what_waits_keeps_its_name_until_it_is_dropped(tmp_path: Path) -> 
             await desk.recordings.stop("day", drop=True)
         assert (await desk.recordings.stop("night", drop=True))["volume"] == "b"
         assert not left.path.exists()
-        assert not desk.recordings.has("night")
+        assert not desk.recordings.coming("night")
         assert desk.recordings.list() == []
     finally:
         await desk.recordings.close()
@@ -205,11 +209,11 @@ async def test_a_name_that_is_being_finished_is_not_free_when_another_ends(tmp_p
     try:
         await desk.until(lambda: len(desk.recordings.list()) == 2 and desk.told("is being"))
         (waiting,) = (one["volume"] for one in desk.recordings.list() if one["waiting"])
-        assert desk.recordings.has("night")
+        assert desk.recordings.coming("night")
         running = "b" if waiting == "a" else "a"
         desk.volumes[running].open.set()
         await desk.until(lambda: len(journals(tmp_path)) == 1)
-        assert desk.recordings.has("night")
+        assert desk.recordings.coming("night")
     finally:
         await desk.recordings.close()
     assert [*desk.volumes[running].finished] == [first if running == "a" else second]

@@ -236,7 +236,8 @@ class Recordings:
         if title.name in self._tasks or title.name in self._beginning:
             raise BusyError(f"another {title.name} is being recorded", subject=title.name)
         volume = self._volume(name)
-        manifest, remarks = None, ()
+        manifest = None
+        remarks: tuple[str, ...] = ()
         try:
             head = await volume.newest(title.object, certain=True)
         except NotFoundError:  # killed before its first head
