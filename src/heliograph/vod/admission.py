@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from heliograph.model.errors import BusyError
 from heliograph.storage.values import DiskId
-from heliograph.vod.ahead import COUNTED, Turns, needed
+from heliograph.vod.ahead import COUNTED, MARGIN, Turns, needed
 from heliograph.vod.manifest import BlockEntry, Manifest
 
 #: Subject of the refusals: RTSP answers 453 for it.
@@ -29,6 +29,8 @@ RETRY_AFTER = 10
 DEVIATIONS = 3.7
 #: RTP, UDP, IP and Ethernet headers of one packet, bytes.
 PACKET_OVERHEAD = 12 + 8 + 20 + 18
+#: RTP header extension of a packet that one of several nodes sends, bytes (docs/wire/bipartite.md).
+NODE_EXTENSION = 16
 #: Steps in which a rate is searched: to 1 ‰ of the span between mean and peak.
 _STEPS = 10
 
@@ -68,7 +70,9 @@ class Demand:
     all."""
     drift: float = 0.0
     jump: float = 0.0
-    """How far it strays from its mean: see ``ahead``."""
+    """How far it strays from its mean: see ``vod.ahead``."""
+    ahead: float = 0.0
+    """Seconds before they are due that its packets may go."""
 
     @property
     def variance(self) -> float:
@@ -77,28 +81,33 @@ class Demand:
 
     def times(self, rate: float) -> Demand:
         """The same stream sent ``rate`` times as fast."""
-        return Demand(
+        sent = Demand(
             self.read * rate,
             self.mean_bps * rate,
             self.peak_bps * rate,
             self.packets * rate,
             self.shares,
-            None if self.slow is None else self.slow * rate**2,
-            self.drift * rate**2,
-            self.jump * rate**2,
         )
+        ahead = self.ahead / rate  # players take as much media, which lasts less long
+        if ahead < COUNTED + MARGIN or self.slow is None:
+            return sent
+        slow, drift, jump = (one * rate**2 for one in (self.slow, self.drift, self.jump))
+        return replace(sent, slow=slow, drift=drift, jump=jump, ahead=ahead)
 
     def part(self, turns: Turns, disks: Collection[DiskId], slow: float) -> Demand:
         """What a node of several takes that sends a part of it, from some of the disks: by turns
         it sends as much as one that sends all, and nothing. ``slow``: of the title, as of
         ``slow_share``."""
         shares = {disk: share for disk, share in self.shares.items() if disk in disks}
-        mean = self.mean_bps * turns.part
-        one = Demand(self.read, mean, max(self.peak_bps, mean), self.packets * turns.part, shares)
-        if turns.ahead < COUNTED:
+        whole = self.mean_bps + 8 * self.packets * NODE_EXTENSION
+        peak = self.peak_bps * (whole / self.mean_bps if self.mean_bps else 1.0)
+        mean, packets = whole * turns.part, self.packets * turns.part
+        one = Demand(self.read, mean, max(peak, mean), packets, shares)
+        if turns.ahead < COUNTED + MARGIN:
             return one
-        drift, jump = turns.strays(self.mean_bps)
-        return replace(one, slow=slow * self.mean_bps**2 * turns.part, drift=drift, jump=jump)
+        drift, jump = turns.strays(whole)
+        slow *= whole**2 * turns.part
+        return replace(one, slow=slow, drift=drift, jump=jump, ahead=turns.ahead)
 
 
 @dataclass(slots=True)
@@ -118,12 +127,16 @@ class Promised:
     """As of demands."""
     packets: float = 0.0
 
-    def network_bps(self) -> float:
-        """Bits a second that the network has to carry in all but 1 of 10 000 seconds."""
-        steady = self.mean_bps + DEVIATIONS * math.sqrt(self.slow)
-        ahead = needed(steady, self.drift, self.jump, DEVIATIONS)
+    def due_bps(self) -> float:
+        """Bits a second that the network has to carry in all but 1 of 10 000 seconds, where packets
+        go when they are due."""
         due = self.mean_bps + DEVIATIONS * math.sqrt(self.variance)
-        return min(ahead, due, self.peak_bps)
+        return min(due, self.peak_bps)
+
+    def ahead_bps(self) -> float:
+        """The same where those that may go before they are due."""
+        steady = self.mean_bps + DEVIATIONS * math.sqrt(self.slow)
+        return needed(steady, self.drift, self.jump, DEVIATIONS)
 
     def with_one(self, demand: Demand) -> Promised:
         """The sums with one stream more; disks are left out."""
@@ -167,11 +180,13 @@ def check(budgets: Budgets, promised: Promised, demand: Demand) -> None:
                 f" {_mega(taken)} promised, {_mega(wanted)} asked for"
             )
     if budgets.network_bps is not None:
-        wanted = promised.with_one(demand).network_bps()
-        if wanted > budgets.network_bps:
+        wanted = promised.with_one(demand)
+        due = wanted.due_bps()
+        if due > budgets.network_bps and wanted.ahead_bps() > budgets.ahead_bps:
             raise _spent(
                 f"the network carries no more: {_mega(budgets.network_bps)} Mbit/s,"
-                f" {_mega(promised.network_bps())} promised, {_mega(wanted)} with this stream"
+                f" {_mega(promised.due_bps())} promised, {_mega(due)} with this stream"
+                f" ({_mega(wanted.ahead_bps())} of {_mega(budgets.ahead_bps)} ahead of time)"
             )
     if budgets.packets is not None and promised.packets + demand.packets > budgets.packets:
         raise _spent(

@@ -6,8 +6,8 @@ due, what counts is not that instant but every stretch of time: all that is due 
 has to go within t and the seconds before them.
 
 What a stream wants of a node in t seconds has the variance ``drift`` * t + ``jump`` at most:
-blocks by lot stray ever further from their share, dealt blocks stay near it (in each group every
-node has its number of blocks, as far as that is whole).
+blocks by lot stray ever further from their share, dealt blocks stay near it as far as a node has
+as many blocks of every group. With redundant members it has not: which ones are data is by lot.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from itertools import accumulate
 
 from heliograph.vod.manifest import BlockEntry
 
-#: Seconds before they are due that packets can count on: somewhat less than players take, as
-#: streams that have just begun are not that far ahead yet.
+#: Seconds before they are due that packets can count on.
 COUNTED = 3.0
+#: Seconds that players take beyond those at least: packets go on a grid, and wait for their turn.
+MARGIN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +38,16 @@ class Turns:
     """Blocks that are dealt to the nodes together."""
     ahead: float
     """Seconds before they are due that the player takes packets."""
+    spread: float
+    """Variance of the number of blocks of a group that are this node's."""
 
     def strays(self, bps: float) -> tuple[float, float]:
         """``drift`` and ``jump``, in bits² a second and bits². ``bps``: of the whole stream."""
         bits = (bps * self.seconds) ** 2
-        if self.group == 1:
-            return bits * self.part * (1 - self.part) / self.seconds, 0.0
-        each = self.group * self.part  # blocks of a group that are this node's, on average
-        over = each - math.floor(each)
-        # At both ends of a stretch a group is cut: of half a group the node has none or its one.
-        jump = bits * 2 * min(0.25, self.group * self.part * (1 - self.part))
-        return bits * over * (1 - over) / (self.group * self.seconds), jump
+        # At both ends of a stretch a group is cut: of half a group the node has any of its blocks.
+        part, others = self.part * (1 - self.part), max(self.group - 1, 1)
+        cut = self.group**2 * part / (4 * others) if self.group > 1 else 0.0
+        return bits * self.spread / (self.group * self.seconds), 2 * bits * cut
 
 
 def needed(steady: float, drift: float, jump: float, deviations: float) -> float:

@@ -99,11 +99,11 @@ def test_peaks_of_few_streams_are_counted_whole_and_of_many_by_their_spread():
     one = demand(mean=1e6, peak=4e6)
     few, many = Promised(), Promised()
     few.add(one)
-    assert few.network_bps() == 4e6
+    assert few.due_bps() == 4e6
     for _ in range(400):
         many.add(one)
-    assert many.network_bps() == pytest.approx(400e6 + DEVIATIONS * (400 * 3e12) ** 0.5)
-    assert many.network_bps() < 0.35 * 400 * 4e6
+    assert many.due_bps() == pytest.approx(400e6 + DEVIATIONS * (400 * 3e12) ** 0.5)
+    assert many.due_bps() < 0.35 * 400 * 4e6
 
 
 def test_sums_are_nothing_again_when_all_have_gone():
@@ -116,7 +116,7 @@ def test_sums_are_nothing_again_when_all_have_gone():
         promised.add(one, -1)
     assert promised.streams == 0
     assert set(promised.disks.values()) == {0.0}
-    assert promised.network_bps() == pytest.approx(0, abs=1)
+    assert promised.due_bps() == pytest.approx(0, abs=1)
 
 
 def test_on_the_network_what_is_promised_is_kept():

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 LOOK_PERIOD = 5.0
 #: Earlier states of volumes that are remembered: sessions go by one until they begin elsewhere.
 MAX_PLANS = 16
+#: Groups of a title that are looked at for how evenly nodes share them: its variance to a tenth.
+GROUPS = 256
 
 
 class Together:
@@ -39,6 +41,7 @@ class Together:
         self._storage = storage
         self._admission = admission
         self._plans: OrderedDict[tuple[str, int], Plan] = OrderedDict()
+        self._spreads: dict[str, tuple[int, float]] = {}
 
     def find(self, name: str) -> Manifest | None:
         """As ``Shelf.find``."""
@@ -78,19 +81,32 @@ class Together:
         """This node's part of a stream that those nodes send."""
         if self._admission is None:
             return None
-        state = self._holding(manifest).state
+        holding = self._holding(manifest)
+        state = holding.state
         shares = shares_of(state)
         by_node = {
             node: sum(shares.get(disk.id, 0.0) for disk in state.disks_of(node)) for node in nodes
         }
         mine = self._storage.node
         # What lies at nodes that are away is sent by all others in turn.
-        part = by_node.get(mine, 0.0) + max(1.0 - sum(by_node.values()), 0.0) / max(len(nodes), 1)
-        disks = {disk.id for disk in state.disks_of(mine)}
-        ahead = ahead_us / 1e6 if self._admission.ahead_bps else 0.0
+        away = max(1.0 - sum(by_node.values()), 0.0) / max(len(nodes), 1)
         seconds = manifest.duration_us / 1e6 / max(len(manifest.blocks), 1)
-        turns = Turns(part, seconds, state.scheme.data, ahead)
+        group = state.scheme.data
+        spread = self._spread(holding, manifest) + group * away * (1 - away)
+        part = by_node.get(mine, 0.0) + away
+        turns = Turns(part, seconds, group, ahead_us / 1e6, spread)
+        disks = {disk.id for disk in state.disks_of(mine)}
         return self._admission.promise(manifest, tracks, disks=disks, turns=turns)
+
+    def _spread(self, holding: Holding, manifest: Manifest) -> float:
+        """Of this node's blocks, as ``Turns.spread``: the same for all titles of a state."""
+        plan = holding.volume.reach.plan
+        version = plan.state.version
+        known = self._spreads.get(holding.name)
+        if known is None or known[0] != version:
+            known = version, plan.spread(manifest.object, self._storage.node, GROUPS)
+            self._spreads[holding.name] = known
+        return known[1]
 
     def _keep(self, volume: str, plan: Plan) -> None:
         self._plans[volume, plan.state.version] = plan

@@ -101,6 +101,13 @@ class Plan:
         ids, counts = np.unique(names[moved], return_counts=True)
         return {DiskId(str(one)): int(count) for one, count in zip(ids, counts, strict=True)}
 
+    def spread(self, object: ObjectId, node: str, groups: int) -> float:
+        """Variance of how many data members of a group a node has, over so many groups."""
+        layout, data = self._layouts[0], self.state.scheme.data
+        mine = np.array([self._entries[disk].node == node for disk in layout.disks])
+        rows = self._placed(layout, object, groups * data)
+        return float(mine[rows[:, :data]].sum(axis=1).var())
+
     def key(self, object: ObjectId, code: int) -> BlockKey:
         """The member that a code means."""
         group, member = divmod(code, self.state.scheme.width)

@@ -107,6 +107,34 @@ def test_the_plan_says_what_counting_says(
         assert told == {id: count * 1000 for id, count in moved.items()}
 
 
+@pytest.mark.parametrize(
+    ("scheme", "disks", "each", "least", "most"),
+    [
+        (Scheme(4, 0, Code.XOR), 4, 1, 0.0, 0.0),  # a member at each node
+        (Scheme(1, 0, Code.COPIES), 4, 1, 0.15, 0.22),  # by lot: 1/4 of 3/4
+        (Scheme(4, 1, Code.XOR), 8, 2, 0.2, 0.5),  # which member is redundant is by lot
+    ],
+)
+def test_how_far_a_node_strays_from_its_share_is_counted(
+    scheme: Scheme, disks: int, each: int, least: float, most: float
+) -> None:
+    state = changes.create(
+        "films",
+        scheme,
+        [disk(one, one // each) for one in range(disks)],
+        policy="rendezvous",
+        seed=1,
+    )
+    node = state.nodes[1]
+    counts = [0] * 256
+    for key, at in naive(state, state.layout, 256 * scheme.data, False).items():
+        if key.member < scheme.data and at in {one.id for one in state.disks_of(node)}:
+            counts[key.group] += 1
+    found = Plan(state).spread(OBJECT, node, 256)
+    assert found == pytest.approx(np.var(counts))
+    assert least <= found <= most
+
+
 def test_heads_lie_on_different_disks_and_nodes() -> None:
     scheme = Scheme(2, 1, Code.XOR)
     state = changes.create(
