@@ -180,13 +180,13 @@ def check(budgets: Budgets, promised: Promised, demand: Demand) -> None:
                 f" {_mega(taken)} promised, {_mega(wanted)} asked for"
             )
     if budgets.network_bps is not None:
-        wanted = promised.with_one(demand)
-        due = wanted.due_bps()
-        if due > budgets.network_bps and wanted.ahead_bps() > budgets.ahead_bps:
+        sums = promised.with_one(demand)
+        due = sums.due_bps()
+        if due > budgets.network_bps and sums.ahead_bps() > budgets.ahead_bps:
             raise _spent(
                 f"the network carries no more: {_mega(budgets.network_bps)} Mbit/s,"
                 f" {_mega(promised.due_bps())} promised, {_mega(due)} with this stream"
-                f" ({_mega(wanted.ahead_bps())} of {_mega(budgets.ahead_bps)} ahead of time)"
+                f" ({_mega(sums.ahead_bps())} of {_mega(budgets.ahead_bps)} ahead of time)"
             )
     if budgets.packets is not None and promised.packets + demand.packets > budgets.packets:
         raise _spent(
