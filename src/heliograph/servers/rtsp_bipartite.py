@@ -92,8 +92,13 @@ class BipartiteClient(TitleClient):
     def _name(self, order: Order) -> None:
         """Tell the player who sends what when, with the next answer."""
         self._members = order.present
-        now = self._ensemble.clocks.now_us()
-        self._at.session.note(HEADER, nodes_header(order.present, now, order.ahead_us, order))
+        self._note(order.present, order.ahead_us, order)
+
+    def _note(self, members: Sequence[Member], ahead_us: int, order: Order | None = None) -> None:
+        clocks = self._ensemble.clocks  # read when the answer goes: that may be seconds later
+        self._at.session.note(
+            HEADER, lambda: nodes_header(members, clocks.now_us(), ahead_us, order)
+        )
 
     # requests
 
@@ -122,9 +127,8 @@ class BipartiteClient(TitleClient):
         if conductor is None:
             raise WrongStateError("the session is over")
         chosen = replace(transport, ssrc=conductor.ssrc(event.track))
-        session.note("Supported", TAG)
-        now = self._ensemble.clocks.now_us()
-        session.note(HEADER, nodes_header(members, now, conductor.ahead_us))
+        session.note("Supported", lambda: TAG)
+        self._note(members, conductor.ahead_us)
         session.setup_ok(chosen, seekable=True)
         conductor.session = session.session_id or ""
 

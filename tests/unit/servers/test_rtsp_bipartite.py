@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import pytest
 from tests.unit.vod.staged_film import Source, make_film
 
 from heliograph.bus.memory import MemoryNetwork
@@ -199,16 +200,19 @@ async def test_a_request_of_any_kind_takes_control_and_is_answered() -> None:
         assert (await stranger.ask("GET_PARAMETER", url(other)))[0] == 454
 
 
-async def test_a_lost_connection_ends_nothing_and_nodes_that_go_are_told_with_the_next_answer() -> (
-    None
-):
+async def test_a_lost_connection_ends_nothing_and_nodes_that_go_are_told_with_the_next_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with two() as (one, other):
         client, _ = await set_up(one, **CAN)
         assert (await client.ask("PLAY", url(one)))[0] == 200
         await ensemble(other).close()
         await one.until(lambda: len(ensemble(one).order(client.session).present) == 1)
+        now = ensemble(one).clocks.now_us() + 5_000_000
+        monkeypatch.setattr(ensemble(one).clocks, "now_us", lambda: now)
         _, answer, _ = await client.ask("OPTIONS")
         assert answer["bipartite"].count("=127.0.0.1:") == 1
+        assert parse_nodes(answer["bipartite"]).clock == now  # as it is when that is said
         assert "bipartite" not in (await client.ask("OPTIONS"))[1]
         session = client.session
         client.writer.close()

@@ -97,7 +97,7 @@ class ServerSession:
         self._idle_timeout = idle_timeout
         self._server = server
         self._knows = knows
-        self._notes: dict[str, str] = {}
+        self._notes: dict[str, Callable[[], str]] = {}
         self._now = self._last_seen = now
         self._parser = MessageParser()
         self._queue: deque[Request] = deque()
@@ -448,8 +448,8 @@ class ServerSession:
         """A header of the waiting request, all its lines; empty where it has none."""
         return self._require().headers.joined(name) or ""
 
-    def note(self, name: str, value: str) -> None:
-        """Have a header go with the next answer that grants something; the newest value counts."""
+    def note(self, name: str, value: Callable[[], str]) -> None:
+        """Have a header go with the next answer that grants something, its value as it is then."""
         self._notes[name] = value
 
     def redirect(self, url: str, status: int = 302) -> None:
@@ -523,7 +523,7 @@ class ServerSession:
             header = SessionHeader(self.session_id, self._timeout)
             fields.append(("Session", header.id if end else header.serialize()))
         if status == 200:
-            fields += self._notes.items()
+            fields += [(name, value()) for name, value in self._notes.items()]
             self._notes.clear()
         self._out += answer(request, status, [*fields, *headers], body, detail).serialize()
         self._current = self._pending_event = None
