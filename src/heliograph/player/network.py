@@ -364,7 +364,11 @@ class Feed:
             return False
         if self.incoming.finished and self.shared is None:
             return True
-        quiet = self._loop.time() - self.incoming.last_packet
+        now = self._loop.time()
+        quiet = now - self.incoming.last_packet
+        due = self.due(now)
+        if due is not None and due < self.duration - END_SLACK and quiet <= SILENCE:
+            return False  # one node is further ahead than another, which may owe what is before
         # Of several nodes one may have said goodbye before the last one has begun.
         if self.incoming.finished and (newest >= self.duration - END_SLACK or quiet > END_SILENCE):
             return True

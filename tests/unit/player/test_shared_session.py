@@ -17,6 +17,8 @@ from heliograph.player.steering import FlowKind, FlowOptions, Steering
 from heliograph.player.terminal import Statistics
 from heliograph.player.timeline import Origin
 from heliograph.protocols.rtsp import client as machine
+from heliograph.protocols.rtsp.events import NodesTold
+from heliograph.protocols.rtsp.sharing import Line, Nodes, parse_nodes
 
 from .made import film
 from .nodes_peer import SESSION, Cluster
@@ -275,6 +277,23 @@ async def test_a_dead_node_s_blocks_come_from_its_heir() -> None:
         finally:
             await feed.close()
         whole(heard, cluster)
+
+
+async def test_a_title_is_not_over_while_a_node_may_owe_what_is_due_before_its_end() -> None:
+    cluster, heard = Cluster(Peer(pace=10.0)), Heard()
+    async with cluster.serving() as url:
+        feed = feed_of(url, heard)
+        try:
+            await feed.start()
+            await until(lambda: feed.incoming.finished)
+            assert feed.control is not None
+            assert feed.duration is not None
+            for due, over in ((0, False), (round(feed.duration * 1e6), True)):
+                told = Nodes(7, parse_nodes(cluster.nodes()).nodes, 0, Line(due, 7, 0.001))
+                feed.noticed(feed.control.client, NodesTold(told))
+                assert feed.ended(feed.duration) is over
+        finally:
+            await feed.close()
 
 
 async def test_a_title_that_is_not_there_is_not_looked_for_elsewhere() -> None:
