@@ -226,6 +226,7 @@ class TestMistakes:
             (["rtsp.multicast_port=0"], "rtsp.multicast_port"),
             (["rtsp.multicast_base=10.0.0.1"], "rtsp.multicast_base"),
             (["plane.lag_ms=5000"], "plane.lag_ms"),
+            (["storage.ahead_bps=1_000_000_001"], "storage.ahead_bps"),
             (["rtsp.port=8080"], "rtsp.port"),
             (["rtmp.port=8080"], "rtmp.port"),
             (["rtmp.port=8554"], "rtmp.port"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from heliograph.node.settings.base import Section
+from heliograph.node.settings.base import Section, fail
 
 
 class StorageSettings(Section):
@@ -19,6 +19,14 @@ class StorageSettings(Section):
     """Bits a second that this node promises to viewers of titles at most: what its link carries."""
     ahead_bps: int | None = Field(default=None, ge=0, le=1_000_000_000_000)
     """Bits a second up to which blocks are sent before they are due, to players that take them so
-    from several nodes; 0: none are. Without it 97 % of `network_bps`."""
+    from several nodes; 0: none are. At most `network_bps`; without it 97 % of that. What else the
+    node sends (channels, HLS, other nodes) is not counted: it has to fit in the rest of its
+    link."""
     max_upload_bytes: int = Field(default=1 << 40, ge=1 << 20, le=1 << 50)
     """Bytes of a file that is imported, at most."""
+
+    @model_validator(mode="after")
+    def _check(self) -> StorageSettings:
+        if self.ahead_bps is not None and self.ahead_bps > self.network_bps:
+            raise fail("must be at most storage.network_bps", "ahead_bps")
+        return self
