@@ -120,14 +120,15 @@ def missed(
 
 @pytest.mark.parametrize(("deal", "share"), [("lot", 0.88), ("dealt", 0.93), ("redundant", 0.88)])
 def test_links_are_filled_and_what_is_promised_is_kept(deal: str, share: float) -> None:
-    draw = np.random.default_rng(5)
     count = promised(part(deal))
     assert share <= count * SENT / NODES / LINK < 0.97
-    assert missed(draw, count, deal, COUNTED, AHEAD_BPS, 1200) <= 1e-4
+    draws = [np.random.default_rng(seed) for seed in range(3)]
+    late = [missed(draw, count, deal, COUNTED, AHEAD_BPS, 1200) for draw in draws]
+    assert max(late) <= 1e-4
     # What is due at its time alone does not fit, and is not promised.
     alone = promised(part(deal, ahead=0.0))
     assert alone < 0.6 * NODES * LINK / SENT
-    assert missed(draw, count, deal, 0.1, LINK, 600) > 0.1
+    assert missed(draws[0], count, deal, 0.1, LINK, 600) > 0.1
 
 
 def test_going_ahead_counts_as_far_as_the_node_goes_ahead() -> None:
