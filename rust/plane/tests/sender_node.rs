@@ -4,7 +4,7 @@ mod sender_support;
 
 use _plane::rtp;
 use _plane::sender::{Batch, Block, Node, Sender, Start, State, TrackSpec};
-use sender_support::{END, play, title};
+use sender_support::{END, Packet, block, play, title};
 
 const NOW: u64 = 1_000_000_000;
 const KEEP: u64 = 500_000;
@@ -274,6 +274,40 @@ fn it_gets_ahead_by_half_and_no_further_than_allowed() {
     assert!(later.clone().count() > 50);
     assert!(later.map(lead).all(|lead| lead > 98_000));
     assert_eq!(sender.counters.late_max_us, 0);
+}
+
+#[test]
+fn a_dense_stream_gets_ahead_too() {
+    let mut sender = node_ahead(1, 100_000);
+    for n in 0..4 {
+        let packets: Vec<Packet> = (0..END as u32 / 300)
+            .map(|n| (n * 300, 0, 15, n * 27, vec![1; 60]))
+            .collect();
+        let data = block(n * END, (n + 1) * END, &packets);
+        sender.feed(Block::parse(Box::new(data)).unwrap()).unwrap();
+    }
+    sender.start(&play(0, NOW), NOW).unwrap();
+    let went = sent_ahead(&mut sender, NOW, NOW + END);
+    assert!(went.iter().all(|(at, due)| due - at <= (at - NOW) / 2));
+    let later = went.iter().filter(|one| one.0 > NOW + 220_000);
+    assert!(later.clone().count() > 1_000);
+    assert!(later.clone().all(|(at, due)| due - at > 98_000));
+}
+
+#[test]
+fn what_nobody_wants_keeps_nothing_behind_it() {
+    let mut sender = node_ahead(1, 200_000);
+    let picture = |after| (after, 0, 15, 0, vec![1; 60]);
+    let pictures = block(0, END, &[picture(0), picture(300_000)]);
+    let sounds = block(110_000, END, &[(0, 1, 15, 0, vec![2; 60])]);
+    for data in [pictures, sounds] {
+        sender.feed(Block::parse(Box::new(data)).unwrap()).unwrap();
+    }
+    let mut start = play(0, NOW);
+    start.tracks = Some(vec![1]);
+    sender.start(&start, NOW).unwrap();
+    let went = sent_ahead(&mut sender, NOW, NOW + 100_000);
+    assert_eq!(went, [(NOW + 74_000, NOW + 110_000)]);
 }
 
 #[test]

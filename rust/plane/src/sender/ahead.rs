@@ -8,6 +8,9 @@ use super::types::State;
 /// How fast a sender gets further ahead, µs a second of time: it sends half as much again as is due,
 /// so that no player's own line is flooded.
 const PACE: f64 = 0.5;
+/// What may lie unused of a lead, µs: callers come once a millisecond, in which it grows by half, and by
+/// then the next packet is a millisecond nearer.
+const GRAIN: u64 = 1_500;
 
 /// How far ahead of due times a sender may be.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,7 +30,7 @@ impl Lead {
         }
     }
 
-    /// Nothing is ahead at that time, as at the start and where a packet waited until it was due.
+    /// Nothing is ahead at that time, as at the start.
     pub(super) fn restart(&mut self, at: u64) {
         (self.us, self.at) = (0, at);
     }
@@ -42,10 +45,10 @@ impl Lead {
         (self.us + grown).min(self.most(time))
     }
 
-    /// The next packet was due then and not sent: what is further ahead was not used.
-    fn note(&mut self, due: u64, now: u64, time: &Timeline) {
+    /// The next packet, which is due then, goes only now: what is further ahead was not used.
+    pub(super) fn note(&mut self, due: u64, now: u64, time: &Timeline) {
         if now > self.at {
-            self.us = self.now(now, time).min(due.saturating_sub(now));
+            self.us = self.now(now, time).min((due + GRAIN).saturating_sub(now));
             self.at = now;
         }
     }
@@ -83,13 +86,12 @@ impl Sender {
         if let Some(time) = &self.time {
             self.lead.note(due, now, time);
         }
-        while let Some((next, time)) = self.queue.first().zip(self.time) {
-            if time.wall(next.due_us) > due {
-                break;
+        while self.next_packet().is_some_and(|next| next <= due) {
+            // Before it, whatever they are due: nobody wants them.
+            while self.queue.first().is_some_and(|one| !self.wants(&one)) {
+                self.queue.advance();
             }
-            if self.wants(&next) {
-                self.send(due, now, batch);
-            }
+            self.send(due, now, batch);
             self.queue.advance();
         }
     }

@@ -355,7 +355,7 @@ impl Sender {
                 break;
             }
             if self.wants(&next) {
-                self.lead.restart(now); // it was not ahead
+                self.lead.note(due, now, &time);
                 self.send(due, now, batch);
             }
             self.queue.advance();
