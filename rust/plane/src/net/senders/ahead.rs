@@ -114,7 +114,9 @@ impl Senders {
         sender.take_ahead(now, batch);
         let (mut next, due) = (sender.ahead(), sender.due());
         drop(sender);
-        if batch.bytes() >= BURST {
+        if batch.len() == packets {
+            next = next.filter(|(_, opens)| *opens > now); // it is asked again when one is due
+        } else if batch.bytes() >= BURST {
             next = next.map(|(due, opens)| (due, opens.max(now + BURST_INTERVAL)));
         }
         self.place_ahead(id, next);
@@ -123,5 +125,146 @@ impl Senders {
         }
         let (packets, bytes) = (batch.len() - packets, batch.bytes() - bytes);
         Budget::cost(packets as u64, bytes as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{GRID, SenderCell};
+    use super::*;
+    use crate::net::endpoint::Endpoint;
+    use crate::plane::Plane;
+    use crate::sender::{Block, Node, Sender, Start, TrackSpec};
+    use std::net::{SocketAddr, UdpSocket};
+    use std::sync::Arc;
+
+    const NOW: u64 = 1_000_000_000;
+    /// Media time of a block, µs, and bytes of a packet's payload.
+    const LENGTH: u64 = 1_000_000;
+    const BYTES: usize = 500;
+    /// Of a packet on the network: with its number's extension, UDP, IP and Ethernet.
+    const COST: u64 = BYTES as u64 + 28 + 46;
+
+    /// Packets `every` so many µs.
+    fn block(every: u32) -> Block {
+        let count = LENGTH as u32 / every;
+        let mut out = b"HGB1\x01\x02\0\0".to_vec();
+        out.extend_from_slice(&count.to_be_bytes());
+        for field in [0, LENGTH, 0, 0, 0] {
+            out.extend_from_slice(&field.to_be_bytes());
+        }
+        for n in 0..count {
+            out.extend_from_slice(&(n * every).to_be_bytes());
+            out.extend_from_slice(&[0, 15]);
+            out.extend_from_slice(&(BYTES as u16).to_be_bytes());
+            out.extend_from_slice(&0u32.to_be_bytes());
+            out.extend_from_slice(&[7; BYTES]);
+        }
+        Block::parse(Box::new(out)).unwrap()
+    }
+
+    fn playing(id: Id, every: u32) -> Arc<SenderCell> {
+        let track = TrackSpec {
+            track: 0,
+            ssrc: 7,
+            payload_type: 96,
+            clock_rate: 90_000,
+            sequence: 0,
+            timestamp: 0,
+        };
+        let node = Node {
+            number: id as u16,
+            extension: 14,
+            keep_us: 0,
+            ahead_us: 200_000,
+        };
+        let mut sender = Sender::new(&[track], "", 0, 8 << 20, Some(node)).unwrap();
+        sender.reach(&[0]);
+        sender.feed(block(every)).unwrap();
+        let start = Start {
+            from_us: 0,
+            at: NOW,
+            rate: 1.0,
+            scale: 1.0,
+            keys_only: false,
+            until_us: None,
+            tracks: None,
+        };
+        sender.start(&start, NOW).unwrap();
+        Arc::new(SenderCell::new(id, sender))
+    }
+
+    /// Does what a worker does, at a time that is made up.
+    fn step(senders: &mut Senders, headers: &mut Headers, hub: &Hub, now: u64) {
+        let mut due = Vec::new();
+        while let Some((at, id)) = senders.due.first().copied()
+            && at <= now
+        {
+            senders.rest(id);
+            if let Way::Udp(endpoint, _) = &senders.rows[&id].way {
+                due.push((endpoint.id, id));
+            }
+        }
+        due.sort_unstable();
+        for same in due.chunk_by(|one, other| one.0 == other.0) {
+            senders.run_datagrams(same, headers, hub, now);
+        }
+        senders.run_ahead(headers, hub, now);
+    }
+
+    #[test]
+    fn what_is_due_first_goes_first_of_all_senders_and_within_the_budget() {
+        let plane = Plane::new(1, 1_000).unwrap();
+        let hub = plane.hub();
+        let viewer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = viewer.local_addr().unwrap();
+        let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let endpoints = [1, 2].map(|id| Arc::new(Endpoint::bind(id, local, false, false).unwrap()));
+        let (mut senders, mut headers) = (Senders::default(), Headers::default());
+        // Two of one endpoint and one of the other; 200, 100 and 50 packets a second.
+        let everies = [5_000, 10_000, 20_000];
+        let cells: Vec<_> = (10..)
+            .zip(everies)
+            .map(|(id, one)| playing(id, one))
+            .collect();
+        for (cell, at) in cells.iter().zip([0, 1, 0]) {
+            let targets = vec![(0, endpoints[at].address(to), None)];
+            senders.add(
+                Arc::clone(cell),
+                Way::Udp(Arc::clone(&endpoints[at]), targets),
+            );
+        }
+        let sent = || cells.iter().map(|cell| lock(&cell.state).counters.packets);
+        let left = || {
+            let next = cells.iter().map(|cell| lock(&cell.state).ahead());
+            next.collect::<Vec<_>>()
+        };
+        // A fifth more than what is due: 350 packets a second.
+        let rate = 420 * COST;
+        hub.budget.limit(8 * rate, NOW);
+        let burst = (rate * 5_000 / 1_000_000).max(3_000) / COST + 1;
+        for now in (NOW..NOW + 600_000).step_by(GRID as usize) {
+            let before: u64 = sent().sum();
+            step(&mut senders, &mut headers, hub, now);
+            assert!(sent().sum::<u64>() - before <= burst + 3); // what fell due goes in any case
+            let most = rate * (now - NOW) / 1_000_000 / COST + burst + 3;
+            assert!(sent().sum::<u64>() <= most);
+        }
+        let now = NOW + 600_000 - GRID;
+        let counts: Vec<u64> = sent().collect();
+        assert!(
+            counts.iter().sum::<u64>() > 420 * 600 / 1_000 - 8,
+            "{counts:?}"
+        ); // it is used up
+        // All are as far ahead as each other, but for one packet each.
+        let dues: Vec<u64> = left().iter().map(|next| next.unwrap().0).collect();
+        let spread = dues.iter().max().unwrap() - dues.iter().min().unwrap();
+        assert!(spread <= 21_000, "{dues:?}");
+        assert!(dues.iter().all(|due| due - now > 60_000), "{dues:?}");
+        assert!(
+            cells
+                .iter()
+                .all(|cell| lock(&cell.state).counters.late_max_us <= GRID)
+        );
     }
 }
