@@ -389,7 +389,8 @@ impl Load {
         self.measuring = true;
     }
 
-    fn report(self, seconds: f64, cpu_us: u64) -> Result<Object, String> {
+    /// What was counted, once.
+    fn report(&mut self, seconds: f64, cpu_us: u64) -> Result<Object, String> {
         let mut tally = Tally::default();
         for reader in &self.readers {
             if reader.state == State::Playing {
@@ -404,8 +405,10 @@ impl Load {
             cpu_us,
             tally: &tally,
         };
-        let object = said.object(self.delay, self.interval);
-        let Some(titles) = self.titles else {
+        let [delay, interval] = [&mut self.delay, &mut self.interval]
+            .map(|samples| std::mem::replace(samples, Samples::new()));
+        let object = said.object(delay, interval);
+        let Some(titles) = self.titles.take() else {
             return Ok(object);
         };
         let playing = self
@@ -488,8 +491,9 @@ pub fn run(args: &Args) -> Result<(), String> {
             Step::Begin => load.restart(),
             Step::End(seconds, cpu_us) => {
                 load.measuring = false;
+                let said = load.report(seconds, cpu_us); // before anything more comes
                 load.farewell();
-                load.report(seconds, cpu_us)?.print();
+                said?.print();
                 return Ok(());
             }
         }
