@@ -19,9 +19,9 @@ class StorageSettings(Section):
     """Bits a second that this node promises to viewers of titles at most: what its link carries."""
     ahead_bps: int | None = Field(default=None, ge=0, le=1_000_000_000_000)
     """Bits a second up to which blocks are sent before they are due, to players that take them so
-    from several nodes; 0: none are. At most `network_bps`; without it 97 % of that. What else the
-    node sends (channels, HLS, other nodes) is not counted: it has to fit in the rest of its
-    link."""
+    from several nodes; 0: none are. At most `network_bps`; without it 97 % of that. What the
+    node sends viewers by RTSP and WebRTC is part of it; HLS, files and what other nodes get are
+    not counted: they have to fit in the rest of its link."""
     max_upload_bytes: int = Field(default=1 << 40, ge=1 << 20, le=1 << 50)
     """Bytes of a file that is imported, at most."""
 

@@ -241,7 +241,7 @@ mod tests {
         };
         // A fifth more than what is due: 350 packets a second.
         let rate = 420 * COST;
-        hub.budget.limit(8 * rate, NOW);
+        hub.budget.limit(8 * rate, NOW, hub.sent());
         let burst = (rate * 5_000 / 1_000_000).max(3_000) / COST + 1;
         for now in (NOW..NOW + 600_000).step_by(GRID as usize) {
             let before: u64 = sent().sum();
