@@ -114,6 +114,7 @@ async def test_description_of_the_api_names_every_endpoint():
             "/api/v1/ondemand/{name}",
             "/api/v1/ondemand/{name}/picture",
             "/api/v1/reports/clients",
+            "/api/v1/reports/files",
             "/api/v1/reports/periods",
             "/api/v1/reports/popularity",
             "/api/v1/reports/servers",
