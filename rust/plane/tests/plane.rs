@@ -181,6 +181,11 @@ fn a_connection_carries_messages_and_media_both_ways_in_order() {
         .unwrap();
     plane.conn_send(conn, b"RTSP/1.0 200 OK\r\n\r\n".to_vec());
     plane.start_reader(reader);
+    // Who starts behind the media has the newest picture and what follows.
+    let shared = plane.reader(reader).unwrap();
+    until("the reader plays", || {
+        shared.state.load(Ordering::Relaxed) == PLAYING
+    });
 
     let mut sent = b"SP/1.0\r\n\r\n".to_vec();
     for n in 0..50 {
