@@ -70,6 +70,13 @@ async def start(line: str, url: str) -> asyncio.subprocess.Process:
     )
 
 
+def has_seen(player: str, program: asyncio.subprocess.Process, said: bytes) -> bool:
+    """Whether a player that has ended got its 20 pictures."""
+    # GStreamer 1.22 sends PAUSE on its way out and may break that off itself: its pipeline has
+    # ended well then, its status is 1 all the same, and its TEARDOWN follows on the connection.
+    return b"Got EOS" in said if player == "GStreamer" else program.returncode == 0
+
+
 async def stop(program: asyncio.subprocess.Process) -> None:
     if program.returncode is None:
         program.kill()
@@ -103,7 +110,7 @@ async def test_players_follow_a_redirect_to_the_unit(player: str, clip: Clip) ->
             )
             async with asyncio.timeout(PATIENCE):
                 said, _ = await program.communicate()
-            assert program.returncode == 0, said.decode(errors="replace")[-2000:]
+            assert has_seen(player, program, said), said.decode(errors="replace")[-2000:]
         finally:
             for one in (publisher, program):
                 if one is not None:
