@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 #: The server's network; the test itself is peer 2 of it. Runs side by side need different ones.
 PREFIX = os.environ.get("TEST_NETWORK", "10.213.78")
@@ -20,6 +22,18 @@ _serial = itertools.count(1)
 def _run(*words: str, check: bool = True) -> None:
     done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
     assert done.returncode == 0 or not check, f"{' '.join(words)}: {done.stderr}"
+
+
+def _sweep() -> None:
+    """Take away what runs that were killed left: their addresses would be answered for ours."""
+    listed = subprocess.run(
+        ("ip", "netns", "list"), capture_output=True, text=True, timeout=10, check=True
+    )
+    for name, tag, pid in re.findall(r"^(helio-((\d+)n\d+)\S*)", listed.stdout, re.MULTILINE):
+        if not Path("/proc", pid).exists():
+            for outside in (f"h{tag}", f"h{tag}b"):
+                _run("ip", "link", "del", outside, check=False)
+            _run("ip", "netns", "del", name, check=False)
 
 
 class Peer:
@@ -87,7 +101,8 @@ class Network:
     """The server's network. Peers join by a bridge; the test reaches the server at ``SERVER``."""
 
     def __init__(self) -> None:
-        self._tag = f"{os.getpid() % 100_000}n{next(_serial)}"
+        _sweep()
+        self._tag = f"{os.getpid()}n{next(_serial)}"
         self.server = f"helio-{self._tag}"
         """Namespace of the server."""
         self._peers: list[Peer] = []
