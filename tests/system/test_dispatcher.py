@@ -146,8 +146,9 @@ def test_players_are_sent_to_servers_that_live(site: Site, nginx: list[Nginx]) -
     until("both are used", lambda: len(site.places(20)) == 2)
     # one that was once too slow for its monitor gets its share by and by
     until("both have their whole share", site.up)
-    places = site.places()
-    assert max(places.values()) / 100 <= 1.25
+    # what the first was given while it was alone is made up for
+    until("both are even", lambda: max(site.places().values()) / 100 <= 1.25)
+    assert max(site.places().values()) / 100 <= 1.25
     played = subprocess.run(
         ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0"]
         + [f"{site.served.http}/go/clip"],
