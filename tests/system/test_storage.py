@@ -121,8 +121,22 @@ def test_a_film_is_in_the_catalogue_like_all_titles(node: Node, film: Path) -> N
     until("it is barred", lambda: [status(one) for one in addresses] == [451, 403, 403])
     with pytest.raises(subprocess.CalledProcessError):
         pictures(f"{node.rtsp}/A-film", "-rtsp_transport", "tcp")
+    # Not published, it is unknown to everybody, and no licence can be read off an answer.
+    asked(node, "/../titles/A-film", json.dumps({"published": False}), method="PATCH")
+    until("it is unknown", lambda: [status(one) for one in addresses] == [404, 404, 404])
+    with pytest.raises(subprocess.CalledProcessError):
+        pictures(f"{node.rtsp}/A-film", "-rtsp_transport", "tcp")
+    assert json.loads(node.helio("title", "list", "--json"))[0]["published"] is False
+    assert "all as they should be" in node.helio("title", "verify", "A-film")
+    asked(node, "/../titles/A-film", json.dumps({"published": True}), method="PATCH")
+    until("it is barred again", lambda: [status(one) for one in addresses] == [451, 403, 403])
     asked(node, "/../titles/A-film", json.dumps({"regions": []}), method="PATCH")
     until("it is free", lambda: status(addresses[0]) == 302)
+    # Called otherwise in the catalogue, it is not to be had by the name that its volume knows.
+    asked(node, "/../titles/A-film", json.dumps({"name": "B-film"}), method="PATCH")
+    until("its old name is unknown", lambda: [status(one) for one in addresses] == [404, 404, 404])
+    asked(node, "/../titles/B-film", json.dumps({"name": "A-film"}), method="PATCH")
+    until("it is called as before", lambda: status(addresses[0]) == 302)
     node.helio("title", "erase", "A-film")
     until("it is forgotten", lambda: not listed())
     assert status(addresses[0]) == 404

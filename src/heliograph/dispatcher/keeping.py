@@ -29,11 +29,14 @@ _KINDS: dict[str, TypeAdapter[Any]] = {
     "file": TypeAdapter(File),
     "network": TypeAdapter(Network),
     "state": TypeAdapter(ServerState),
+    "stored": TypeAdapter(tuple[str, str]),
 }
 
 
-def lines(contents: Contents, states: Mapping[int, ServerState]) -> Iterator[bytes]:
-    """Contents and states of servers, each line with its end."""
+def lines(
+    contents: Contents, states: Mapping[int, ServerState], stored: Mapping[str, str]
+) -> Iterator[bytes]:
+    """Contents, states of servers and ``Snapshot.stored``, each line with its end."""
     yield b"contents %b\n" % json.dumps({"format": _FORMAT, "version": contents.version}).encode()
     rows: tuple[tuple[str, Iterable[object]], ...] = (
         ("server", contents.servers),
@@ -41,6 +44,7 @@ def lines(contents: Contents, states: Mapping[int, ServerState]) -> Iterator[byt
         ("file", contents.files),
         ("network", contents.networks),
         ("state", states.values()),
+        ("stored", stored.items()),
     )
     count = 0
     for kind, several in rows:
@@ -51,7 +55,7 @@ def lines(contents: Contents, states: Mapping[int, ServerState]) -> Iterator[byt
     yield b"end %d\n" % count
 
 
-def parse(text: Iterable[bytes]) -> tuple[Contents, dict[int, ServerState]]:
+def parse(text: Iterable[bytes]) -> tuple[Contents, dict[int, ServerState], dict[str, str]]:
     """The same back; ``MalformedError`` names the line at fault."""
     version: int | None = None
     rows: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
@@ -81,4 +85,4 @@ def parse(text: Iterable[bytes]) -> tuple[Contents, dict[int, ServerState]]:
         tuple(rows["file"]),
         tuple(rows["network"]),
     )
-    return contents, {state.server: state for state in rows["state"]}
+    return contents, {state.server: state for state in rows["state"]}, dict(rows["stored"])

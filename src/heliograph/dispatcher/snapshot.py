@@ -35,6 +35,10 @@ class Snapshot:
     """By id."""
     entries: Mapping[str, Entry] = field(default_factory=dict)
     """Published titles by name."""
+    unpublished: frozenset[str] = frozenset()
+    """Names of the others."""
+    stored: Mapping[str, str] = field(default_factory=dict)
+    """What the catalogue calls titles of our volumes, by object, published or not."""
     networks: Networks = field(default_factory=Networks)
     states: Mapping[int, ServerState] = field(default_factory=dict)
     """What monitors say, by the server's id."""
@@ -58,6 +62,15 @@ class Snapshot:
     def with_doors(self, doors: Iterable[Door]) -> Snapshot:
         """The same contents with the nodes of ours that are there now."""
         return replace(self, doors=own.by_server(doors, self.servers))
+
+    def with_stored(self, names: Mapping[str, str]) -> Snapshot:
+        """The same contents with the names of titles of our volumes, by object."""
+        return replace(self, stored=names)
+
+    def withheld(self, object: str, name: str) -> bool:
+        """Whether nobody gets a title that our volumes have under a name: it is not published, or
+        has another name in the catalogue. What the catalogue has not yet is for everybody."""
+        return name in self.unpublished or self.stored.get(object, name) != name
 
     def held(self, entry: Entry) -> Sequence[File]:
         """All copies of a title, those of nodes of ours with the id 0."""
@@ -83,6 +96,7 @@ def building(
         if count % STEP == 0:
             yield None
     entries: dict[str, Entry] = {}
+    unpublished: set[str] = set()
     total = 0
     for count, title in enumerate(contents.titles, 1):
         if title.published:
@@ -93,6 +107,15 @@ def building(
             if entry is None or (entry.title, entry.files, entry.stored) != (title, held, bps):
                 entry = Entry(title, held, bps)
             entries[title.name] = entry
+        else:
+            unpublished.add(title.name)
         if count % STEP == 0:
             yield None
-    yield Snapshot(contents.version, servers, entries, Networks(contents.networks), {}, total)
+    yield Snapshot(
+        contents.version,
+        servers,
+        entries,
+        frozenset(unpublished),
+        networks=Networks(contents.networks),
+        files=total,
+    )

@@ -110,8 +110,8 @@ class Dispatching:
         self._contents: Contents | None = None
         """As the database gave them last; None: it did not yet."""
         self._nodes: Nodes | None = None
-        self._stored: Mapping[str, StoredTitle] = {}
-        """As the database gave them with the contents."""
+        self._stored: Mapping[str, str] = {}
+        """As ``Snapshot.stored``, of the same time as the contents."""
         self._taken: Mapping[str, int] = {}
         """Titles of volumes that the snapshot has."""
         self._unkept = False
@@ -188,7 +188,8 @@ class Dispatching:
     async def _read(self) -> None:
         began = time.monotonic()
         contents = await self._source.load(self._contents)
-        self._stored = await self._source.stored()
+        stored = await self._source.stored()
+        self._stored = {object: one.name for object, one in stored.items()}
         states = self.dispatcher.snapshot.states
         if not states:  # until the monitor says more
             states = {state.server: state for state in await self._source.load_states()}
@@ -212,7 +213,8 @@ class Dispatching:
             await asyncio.sleep(0)  # requests come first
         newest = _watched(self.dispatcher.snapshot.states or states, made)
         doors = () if self._nodes is None else self._nodes.all()
-        self.dispatcher.replace(made.with_states(newest).with_doors(doors), self._clock())
+        made = made.with_states(newest).with_stored(self._stored).with_doors(doors)
+        self.dispatcher.replace(made, self._clock())
         self._taken = held
         self.counters["snapshots"] += 1
         while self.dispatcher.carry(STEP):  # noqa: ASYNC110 - nothing is waited for
@@ -222,9 +224,7 @@ class Dispatching:
         """Titles that our volumes have, as the catalogue has them; bits a second by name."""
         found = {} if self._nodes is None else self._nodes.titles()
         return {
-            name: bps
-            for object, (name, bps) in found.items()
-            if object in self._stored and self._stored[object].name == name
+            name: bps for object, (name, bps) in found.items() if self._stored.get(object) == name
         }
 
     async def _tick(self) -> None:
@@ -237,12 +237,12 @@ class Dispatching:
     # the copy on the disk
 
     async def _restore(self) -> None:
-        def read() -> tuple[Contents, dict[int, ServerState]]:
+        def read() -> tuple[Contents, dict[int, ServerState], dict[str, str]]:
             with self._path.open("rb") as file:
                 return parse(file)
 
         try:
-            contents, states = await asyncio.to_thread(read)
+            contents, states, self._stored = await asyncio.to_thread(read)
         except FileNotFoundError:
             return
         except (OSError, HelioError) as error:
@@ -257,12 +257,12 @@ class Dispatching:
         if contents is None or not self._unkept or now < self._keep_from:
             return
         self._keep_from, self._unkept = now + KEEP_EVERY, False
-        states = self.dispatcher.snapshot.states
+        states, stored = self.dispatcher.snapshot.states, self._stored
         beside = self._path.with_suffix(".new")
 
         def write() -> None:
             with beside.open("wb") as file:
-                file.writelines(lines(contents, states))
+                file.writelines(lines(contents, states, stored))
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(self._path)

@@ -298,7 +298,7 @@ class Server:
         observe = self.titles.statistics.titles.observe
         together = Sending(self.cluster.bus, self.storage, self.admission, loop, self.rtsp, observe)
         self.rtsp.ondemand = RtspOnDemand(
-            self.storage.shelf,
+            self.titles.published(self.storage.shelf),
             loop,
             admission=self.admission,
             observe=observe,
@@ -362,9 +362,9 @@ class Server:
         return [] if ondemand is None else ondemand.describe()
 
     def _open_on_demand(self) -> OnDemand:
-        found = OnDemand(
-            self.storage.shelf, plays=self.titles.statistics.titles, admission=self.admission
-        )
+        shelf = self.titles.published(self.storage.shelf)
+        plays = self.titles.statistics.titles
+        found = OnDemand(shelf, plays=plays, admission=self.admission)
         self._undo.append(("titles in browsers", found.close))
         return found
 

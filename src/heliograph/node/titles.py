@@ -14,6 +14,8 @@ from heliograph.node.periodic import Periodic
 from heliograph.node.roles import Role
 from heliograph.node.settings import Settings
 from heliograph.node.statistics import Statistics
+from heliograph.vod.manifest import Manifest
+from heliograph.vod.shelf import Published, Shelf
 
 #: Seconds between two removals of what is older than the settings want it kept.
 PRUNING_S = 3600.0
@@ -77,6 +79,17 @@ class Titles:
             return lambda: None
         self.dispatching.send_to(nodes)
         return self.dispatching.nodes_changed
+
+    def published(self, shelf: Shelf) -> Shelf:
+        """Titles of volumes as viewers find them: without those that the catalogue withholds."""
+        if self.dispatching is None:  # this node does not know the catalogue
+            return shelf
+        dispatcher = self.dispatching.dispatcher
+
+        def withheld(manifest: Manifest) -> bool:
+            return dispatcher.snapshot.withheld(str(manifest.object), manifest.name)
+
+        return Published(shelf, withheld)
 
     def configure(self, settings: Settings) -> None:
         """Go on by other settings."""

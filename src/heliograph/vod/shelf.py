@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from heliograph.vod.manifest import BlockSource, Manifest
@@ -18,7 +18,36 @@ class Shelf(Protocol):
         """Where its blocks are read."""
 
     def titles(self) -> Sequence[Manifest]:
-        """All that are published, by name."""
+        """All, by name."""
 
     def channel(self, manifest: Manifest) -> str:
         """The channel whose rules say who may watch it, as of a recording; empty: everybody may."""
+
+
+class Published:
+    """A shelf without the titles that are withheld from everybody: viewers are served from it.
+
+    Those who have a title in hand may play it to its end.
+    """
+
+    def __init__(self, shelf: Shelf, withheld: Callable[[Manifest], bool]) -> None:
+        """``withheld``: whether a title of ``shelf`` is unknown to viewers; it may change."""
+        self._shelf = shelf
+        self._withheld = withheld
+
+    def find(self, name: str) -> Manifest | None:
+        """The title of that logical id as it is now; None: there is none that anybody gets."""
+        found = self._shelf.find(name)
+        return None if found is None or self._withheld(found) else found
+
+    def source(self, manifest: Manifest) -> BlockSource:
+        """Where its blocks are read."""
+        return self._shelf.source(manifest)
+
+    def titles(self) -> Sequence[Manifest]:
+        """All that somebody gets, by name."""
+        return [one for one in self._shelf.titles() if not self._withheld(one)]
+
+    def channel(self, manifest: Manifest) -> str:
+        """The channel whose rules say who may watch it; empty: everybody may."""
+        return self._shelf.channel(manifest)

@@ -23,11 +23,10 @@ def made():
 
 
 def test_everything_comes_back_as_it_was():
-    text = [*lines(made().contents(), made().states)]
+    stored = {"aa": "film", "bb": "other"}
+    text = [*lines(made().contents(), made().states, stored)]
     assert all(line.endswith(b"\n") and line.count(b"\n") == 1 for line in text)
-    contents, states = parse(text)
-    assert contents == made().contents()
-    assert states == made().states
+    assert parse(text) == (made().contents(), made().states, stored)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +43,19 @@ def test_everything_comes_back_as_it_was():
 )
 def test_what_was_cut_off_or_spoiled_is_refused(spoil):
     with pytest.raises(MalformedError):
-        parse(spoil([*lines(made().contents(), made().states)]))
+        parse(spoil([*lines(made().contents(), made().states, {"aa": "film"})]))
+
+
+def test_a_title_of_a_volume_is_withheld_under_a_name_that_the_catalogue_does_not_publish():
+    found = Made(1).title("shown", {}).title("hidden", {}, published=False).title("new", {})
+    names = {"aa": "shown", "bb": "hidden", "cc": "new"}
+    snapshot = Snapshot.of(found.contents()).with_stored(names)
+    assert not snapshot.withheld("aa", "shown")
+    assert snapshot.withheld("bb", "hidden")
+    assert snapshot.withheld("cc", "old")
+    assert not snapshot.withheld("dd", "not listed yet")
+    assert snapshot.withheld("dd", "hidden")  # the name is taken by what is not for anybody
+    assert not Snapshot().withheld("bb", "hidden")  # the catalogue was not read yet
 
 
 def test_a_snapshot_of_many_titles_is_made_in_small_steps():

@@ -219,6 +219,32 @@ class Nodes:
 
 
 @pytest.mark.usefixtures("quick")
+async def test_what_the_catalogue_withholds_is_known_without_the_database(tmp_path: Path):
+    made = Made(1).title("hidden", {}, published=False).title("new", {}).title("shown", {})
+    source = Source(made)
+    names = {"aa": "hidden", "bb": "new", "cc": "shown"}
+    source.rows = {object: StoredTitle(object, name, "", 1.0) for object, name in names.items()}
+    held = [("aa", "hidden"), ("bb", "old"), ("cc", "shown"), ("dd", "being recorded")]
+
+    def withheld(one: Dispatching) -> list[bool]:
+        return [one.dispatcher.snapshot.withheld(*title) for title in held]
+
+    one = opened(source, tmp_path)
+    assert withheld(one) == [False] * 4
+    await one.start()
+    assert withheld(one) == [True, True, False, False]
+    one.observe(made.states)
+    one.nodes_changed()
+    assert withheld(one) == [True, True, False, False]
+    await one.close()
+    source.away = True
+    again = opened(source, tmp_path)
+    await again.start()
+    assert withheld(again) == [True, True, False, False]
+    await again.close()
+
+
+@pytest.mark.usefixtures("quick")
 async def test_what_volumes_have_is_sent_for_to_the_nodes_that_are_there(tmp_path: Path):
     servers = [server(1, make="heliograph"), server(2, make="heliograph"), server(3)]
     made = Made(servers).title("film", {Format.MP4: ()}).title("hand", {Format.MP4: ()})

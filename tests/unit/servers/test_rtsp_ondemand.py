@@ -20,6 +20,7 @@ from heliograph.vod.admission import Budgets
 from heliograph.vod.playing import PlayState
 from heliograph.vod.promises import Admission
 from heliograph.vod.sessions import SessionEvent
+from heliograph.vod.shelf import Published
 
 from .rtsp_site import Client, Site, running
 
@@ -331,6 +332,26 @@ async def test_a_title_that_is_barred_from_a_client_is_refused_and_one_held_here
     client = await cinema.client()
     status, fields, _ = await client.ask("DESCRIBE")
     assert (status, fields["location"]) == (302, f"rtsp://other/{FILM[0].name}")
+
+
+async def test_a_title_that_is_withheld_is_unknown_and_who_plays_it_goes_on(cinema: Cinema):
+    player = await cinema.ready()
+    assert (await player.ask("PLAY"))[0] == 200
+    hidden = {FILM[0].name}
+    cinema.service.shelf = Published(cinema.shelf, lambda found: found.name in hidden)
+    await cinema.advance(1.0)
+    assert [unit for _, unit in await frames(player, "v20")]
+    client = await cinema.client()
+    assert (await client.ask("DESCRIBE"))[0] == (await unknown(cinema)) == 404
+    lanes = "RTP/AVP/TCP;unicast;interleaved=0-1"
+    status, _, _ = await client.ask("SETUP", f"{client.base}/trackID=0", Transport=lanes)
+    assert status == 404
+    hidden.clear()
+    assert (await client.ask("DESCRIBE"))[0] == 200
+
+
+async def unknown(cinema: Cinema) -> int:
+    return (await (await cinema.client("nothing")).ask("DESCRIBE"))[0]
 
 
 async def test_a_spent_budget_is_453_with_the_reason_and_those_who_play_go_on(cinema: Cinema):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from tests.unit.web.site import ADMIN, running
 from heliograph.catalogue.contents.values import Format
 from heliograph.dispatcher.doors import Door
 from heliograph.dispatcher.snapshot import building
+from heliograph.vod.shelf import Published
 
 BROWSER = {"accept": "text/html,*/*;q=0.8"}
 HLS = {"accept": "application/vnd.apple.mpegurl"}
@@ -84,6 +86,30 @@ async def test_a_title_of_our_own_is_played_here_by_the_catalogue_s_rules():
     async with running(context={"dispatcher": titles.dispatcher(), **there}) as site:
         answer = await site.get("/go/mine", headers=HLS)
         assert answer.headers["location"] == "http://host1.example/mine.m3u8"
+
+
+async def test_a_title_of_our_own_that_is_withheld_is_as_unknown_as_any():
+    titles = Made().title("mine", {Format.MP4: ()}, regions=("at",), published=False)
+    dispatcher = titles.dispatcher()
+    shelf = Published(Shelf(), lambda found: dispatcher.snapshot.withheld("aa", "mine"))
+    there = {"ondemand": SimpleNamespace(shelf=shelf, close=None)}
+    async with running(context={"dispatcher": dispatcher, **there}) as site:
+        for address in ("/go/mine", "/go/mine?format=mp4", "/go/mine/index.m3u8"):
+            answer = await site.get(address, headers=HLS)
+            assert answer.status_code == 404
+            assert "there is nothing called “mine” here" in answer.text
+        assert [one.status for one in dispatcher.decisions] == [404] * 3
+        # The control: published once more, its licence counts.
+        titles.titles[0] = replace(titles.titles[0], published=True)
+        dispatcher.replace(titles.snapshot(), NOW)
+        assert (await site.get("/go/mine", headers=HLS)).status_code == 451
+        # Another has the name, the volume's is called otherwise: the servers of that one count.
+        titles = Made().title("mine", {Format.HLS: (1,)}).title("renamed", {})
+        dispatcher.replace(titles.snapshot().with_stored({"aa": "renamed"}), NOW)
+        where = (await site.get("/go/mine", headers=HLS)).headers["location"]
+        assert where == "http://host1.example/mine.m3u8"
+        dispatcher.replace(Made().title("renamed").snapshot().with_stored({"aa": "renamed"}), NOW)
+        assert (await site.get("/go/mine", headers=HLS)).status_code == 404
 
 
 async def test_a_title_of_our_own_is_to_be_had_from_all_nodes_that_are_known_to_answer():

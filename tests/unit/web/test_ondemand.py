@@ -25,6 +25,7 @@ from heliograph.vod.manifest import BlockSource, Manifest
 from heliograph.vod.ondemand import OnDemand
 from heliograph.vod.plays import TitlePlays
 from heliograph.vod.promises import Admission
+from heliograph.vod.shelf import Published
 from heliograph.web.pictures import Pictures
 
 INDEX, FILE = "/hls/film/index.m3u8", "/titles/film.mp4"
@@ -109,6 +110,31 @@ async def test_a_title_is_played_by_what_its_playlists_name(stage: Stage) -> Non
     await stage.get(f"{base}/s01.m4s", 404)
     await stage.get(f"{base[:-1]}9/s0.m4s", 404)
     assert "no-store" in (await stage.get("/hls/none/index.m3u8", 404)).headers["cache-control"]
+
+
+async def test_a_title_that_is_withheld_is_unknown_by_all_ways(stage: Stage) -> None:
+    media = await stage.media()
+    base = media.rpartition("/")[0]
+    addresses = [INDEX, media, f"{base}/init.mp4", f"{base}/s0.m4s", FILE]
+    addresses += ["/api/v1/ondemand/film"]
+    hidden: set[str] = set()
+    stage.ondemand.shelf = Published(stage.shelf, lambda found: found.name in hidden)
+    for address in addresses:
+        await stage.get(address)
+    async with stage.site.http.stream("GET", FILE) as begun:
+        chunks = begun.aiter_bytes(1000)
+        first = await anext(chunks)
+        hidden.add("film")
+        unknown = await stage.get("/hls/other/index.m3u8", 404)
+        found = await stage.get(INDEX, 404)
+        assert found.text == unknown.text.replace("other", "film")
+        for address in [*addresses, "/api/v1/ondemand/film/picture"]:
+            await stage.get(address, 404)
+        assert (await stage.get("/api/v1/ondemand")).json() == {"titles": [], "more": None}
+        rest = [chunk async for chunk in chunks]  # who has begun gets all of it
+    assert len(first) + sum(map(len, rest)) == int(begun.headers["content-length"])
+    hidden.clear()
+    assert len((await stage.get("/api/v1/ondemand")).json()["titles"]) == 1
 
 
 async def test_the_file_is_the_same_whole_and_in_ranges(stage: Stage) -> None:
