@@ -242,13 +242,15 @@ class Dispatcher:
             barred = _barred(route, where)
             if barred is not None:
                 return self._refuse(barred, route.name, wish, client, now)
-        pool = route.pool
-        if route.formats is not wish.formats or pool is None:
-            pool = self._pool(route, wish.formats)
-        if type(pool) is Refusal:
-            return self._refuse(pool, route.name, wish, client, now)
-        found = self._begun(pool, client) if wish.later else None
-        if found is None:
+        found = self._begun(route, wish, client) if wish.later else None
+        if found is not None:
+            format = Format.MP4
+        else:
+            pool = route.pool
+            if route.formats is not wish.formats or pool is None:
+                pool = self._pool(route, wish.formats)
+            if type(pool) is Refusal:
+                return self._refuse(pool, route.name, wish, client, now)
             if fleet.careful:
                 narrowed = self._narrowed(pool)
                 if narrowed is None:
@@ -256,13 +258,14 @@ class Dispatcher:
                 pool = narrowed
             found = route.choose(pool, fleet, where.region, self._draw)
             fleet.add(found.server, found.bps)
+            format = pool.format
         server = found.server
-        if pool.format is Format.MP4:
+        if format is Format.MP4:
             self.begun.note(client, route.name, server.id)
         self.chosen[route.policy] += 1
         self.statuses[status] += 1
         self.record(
-            _tuple(Decision, (now, route.name, server.id, found.file, pool.format, client, status))
+            _tuple(Decision, (now, route.name, server.id, found.file, format, client, status))
         )
         return found
 
@@ -352,10 +355,14 @@ class Dispatcher:
         route.pools[formats] = found
         return found
 
-    def _begun(self, pool: Pool, client: str) -> Candidate | None:
-        """The copy that a client is in the midst of, where it can be used still."""
-        server = self.begun.find(client, pool.name)
-        return next((one for one in pool.candidates if one.server.id == server), None)
+    def _begun(self, route: Route, wish: Wish, client: str) -> Candidate | None:
+        """The copy that a client is in the midst of, while its server answers: one that is drained
+        goes on with those who play."""
+        server = self.begun.find(client, route.name)
+        if server is None or Format.MP4 not in wish.formats:
+            return None
+        held = route.copies.get(Format.MP4, ())
+        return next((one for one in held if one.server.id == server and one.server.alive), None)
 
     def _narrowed(self, pool: Pool) -> Pool | None:
         """Without servers that have their sessions, and mostly without those that just came."""

@@ -275,6 +275,36 @@ def test_a_file_is_read_on_where_it_was_begun():
     assert at.decide("film", later, client, NOW).server is not begun.server
 
 
+def test_who_plays_a_file_on_a_server_that_is_drained_goes_on_there():
+    made = Made(2).title("film", {MP4: (1, 2), HLS: (1, 2)}).title("clip", {MP4: (1,)})
+    at = made.dispatcher()
+    later, client = Wish((MP4,), later=True), "192.0.2.1"
+    begun = at.decide("film", Wish((MP4,)), client, NOW).server.id
+    at.decide("clip", Wish((MP4,)), client, NOW)
+
+    def change(id: int, **more: bool) -> None:
+        made.servers[id] = server(id, **more)
+        at.replace(made.snapshot(), NOW)
+
+    change(begun, drained=True)
+    for wish in (later, Wish((HLS, MP4), later=True)):
+        found = at.decide("film", wish, client, NOW)
+        assert (found.server.id, at.decisions[-1].format) == (begun, MP4)
+    assert at.decide("film", Wish((HLS,), later=True), client, NOW).server.id != begun
+    assert at.decide("film", later, "192.0.2.2", NOW).server.id != begun  # he is new
+    assert at.decide("film", Wish((MP4,)), client, NOW).server.id != begun  # he begins anew
+    change(begun)
+    change(1, drained=True)  # no other has this one
+    assert at.decide("clip", later, client, NOW).server.id == 1
+    assert status(at, "clip", MP4, client="192.0.2.2") == 503
+    made.states[1] = state(1, Condition.DOWN)
+    at.observe(made.states, NOW)
+    assert isinstance(at.decide("clip", later, client, NOW), Refusal)
+    made.states[1] = state(1)
+    change(1, enabled=False)
+    assert isinstance(at.decide("clip", later, client, NOW), Refusal)
+
+
 def test_what_players_have_begun_is_forgotten_after_a_while_and_bounded(monkeypatch):
     monkeypatch.setattr("heliograph.dispatcher.begun.MOST", 100)
     found = Begun()
