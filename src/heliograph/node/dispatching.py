@@ -108,7 +108,7 @@ class Dispatching:
         self._rest_until = 0.0
         self._keep_from = 0.0
         self._contents: Contents | None = None
-        """As the database gave them last; None: it did not yet."""
+        """As the database gave them last, or as they were kept; None: neither yet."""
         self._nodes: Nodes | None = None
         self._stored: Mapping[str, str] = {}
         """As ``Snapshot.stored``, of the same time as the contents."""
@@ -171,23 +171,28 @@ class Dispatching:
             return
         try:
             version = await self._source.version()
-            if version != self.dispatcher.snapshot.version:
+            if version != self.dispatcher.snapshot.version or not self._confirmed:
                 await self._read()
-            elif self._contents is not None and self._held() != self._taken:
-                await self._take(self._contents, self.dispatcher.snapshot.states)
         except HelioError as error:
             self.counters["snapshot_failures"] += 1
             if not self._away:
                 log.warning("contents not read; the last ones stay", error=error.message)
             self._away = True
+            await self._take_held()
             return
         self._away = False
         self._confirmed = time.monotonic()
+        await self._take_held()
         await self._keep()
+
+    async def _take_held(self) -> None:
+        """Go on with what volumes have now: that is known without the database as well."""
+        if self._contents is not None and self._held() != self._taken:
+            await self._take(self._contents, self.dispatcher.snapshot.states)
 
     async def _read(self) -> None:
         began = time.monotonic()
-        contents = await self._source.load(self._contents)
+        contents = await self._source.load(self._contents if self._confirmed else None)
         stored = await self._source.stored()
         self._stored = {object: one.name for object, one in stored.items()}
         states = self.dispatcher.snapshot.states
@@ -249,6 +254,7 @@ class Dispatching:
             log.warning("kept contents not read", path=str(self._path), error=str(error))
             return
         await self._take(contents, states)
+        self._contents = contents
         log.warning("begun with kept contents", version=contents.version)
 
     async def _keep(self) -> None:

@@ -219,6 +219,33 @@ class Nodes:
 
 
 @pytest.mark.usefixtures("quick")
+async def test_what_volumes_have_is_sent_for_without_the_database_and_when_it_returns_as_it_was(
+    tmp_path: Path,
+):
+    made = Made([server(1, make="heliograph")])
+    source = Source(made.title("film", {Format.MP4: ()}).title("clip", {Format.MP4: ()}))
+    source.rows = {"aa": StoredTitle("aa", "film", "", 1.0)}
+    one = opened(source, tmp_path)
+    await one.start()
+    await one.close()
+    source.away = True
+    again = opened(source, tmp_path)
+    await again.start()
+    nodes = Nodes("s1")
+    nodes.held = {"aa": ("film", 1000), "bb": ("clip", 1000)}
+    again.send_to(nodes)
+    await until(lambda: status(again, "film") == 302)  # it is known from the last time
+    assert status(again, "clip") == 404
+    source.rows["bb"] = StoredTitle("bb", "clip", "", 1.0)
+    loads = source.loads
+    source.away = False  # the version is the same
+    await until(lambda: status(again, "clip") == 302)
+    await asyncio.sleep(0.1)
+    assert source.loads == loads + 1
+    await again.close()
+
+
+@pytest.mark.usefixtures("quick")
 async def test_what_the_catalogue_withholds_is_known_without_the_database(tmp_path: Path):
     made = Made(1).title("hidden", {}, published=False).title("new", {}).title("shown", {})
     source = Source(made)
