@@ -19,7 +19,7 @@ from heliograph.dispatcher.answers import MAX_NAME, ORDER, RETRY_AFTER, Answer, 
 from heliograph.dispatcher.answers import refusal as page
 from heliograph.dispatcher.begun import Begun
 from heliograph.dispatcher.conditions import NOWHERE, Locality, Networks, licensed
-from heliograph.dispatcher.fleet import DECAY_S, USUAL_BPS, Fleet, Member
+from heliograph.dispatcher.fleet import DECAY_S, SLOW_START_S, USUAL_BPS, Fleet, Member
 from heliograph.dispatcher.policies import POLICIES, Candidate, Draw, Policy, Pool
 from heliograph.dispatcher.snapshot import Entry, Snapshot
 
@@ -52,6 +52,9 @@ class Options:
     """Seconds in which a decision's commitment decays to 37 %."""
     steering_ttl: int = 10
     """Seconds until a player of HLS asks again which server to use: before its buffer is empty."""
+    slow_start: float = SLOW_START_S
+    """Seconds in which the share of a server that came back grows to the full one, as monitors
+    have it; 0: at once."""
 
 
 @final
@@ -118,7 +121,7 @@ class Dispatcher:
         self.record: Recording = record or _forget
         self.options = options or Options()
         self.snapshot = Snapshot()
-        self.fleet = Fleet(self.options.decay)
+        self.fleet = Fleet(self.options.decay, self.options.slow_start)
         self.statuses = dict.fromkeys(STATUSES, 0)
         """Decisions by status."""
         self.chosen = dict.fromkeys(POLICIES, 0)
@@ -174,6 +177,8 @@ class Dispatcher:
         """Change what can be set while it runs."""
         self.options = options
         self.fleet.set_decay(options.decay, now)
+        self.fleet.slow_start = options.slow_start
+        self.fleet.observe(self.snapshot.states, now)
         self.routes, self._before = {}, {}
 
     def knows(self, name: str) -> bool:

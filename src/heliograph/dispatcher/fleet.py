@@ -15,7 +15,7 @@ DECAY_S = 300.0
 USUAL_BPS = 2_000_000
 #: Bits a second taken for all servers where no capacity is known.
 USUAL_CAPACITY = 1_000_000_000
-#: Seconds from a server's return to its full share.
+#: Seconds from a server's return to its full share, unless it is said otherwise.
 SLOW_START_S = 30.0
 #: Share that it has at first.
 FIRST_SHARE = 0.1
@@ -81,7 +81,8 @@ class Fleet:
     ``scale`` is how much a bit committed now weighs beside one committed when counting began.
     """
 
-    def __init__(self, decay: float = DECAY_S) -> None:
+    def __init__(self, decay: float = DECAY_S, slow_start: float = SLOW_START_S) -> None:
+        """Seconds both: in which a commitment decays, and from a return to the full share."""
         self.members: dict[int, Member] = {}
         """By the server's id."""
         self.scale = 1.0
@@ -97,6 +98,8 @@ class Fleet:
         """Whether one of them is not for everybody: it is starting, or has a bound on sessions."""
         self.even = True
         """Whether they have the same capacity."""
+        self.slow_start = slow_start
+        """From the next ``observe`` on."""
         self._decay = decay
         self._since = 0.0
         self._servers: Mapping[int, Server] = {}
@@ -132,7 +135,7 @@ class Fleet:
         for id, member in self.members.items():
             server, state = servers[id], states.get(id)
             lives = alive(state) and server.enabled  # others are not watched
-            member.share = _share(state, now)
+            member.share = _share(state, now, self.slow_start)
             if state is not None and state.response_ms is not None:
                 member.response = state.response_ms
             usable = lives and not server.drained
@@ -189,7 +192,7 @@ class Fleet:
         self.capacity = sum(1 / member.inverse for member in usable) or 1.0
 
 
-def _share(state: ServerState | None, now: float) -> float:
-    if state is None or state.condition is not Condition.STARTING:
+def _share(state: ServerState | None, now: float, slow_start: float) -> float:
+    if state is None or state.condition is not Condition.STARTING or slow_start <= 0:
         return 1.0
-    return min(1.0, max(FIRST_SHARE, (now - state.since.timestamp()) / SLOW_START_S))
+    return min(1.0, max(FIRST_SHARE, (now - state.since.timestamp()) / slow_start))

@@ -21,6 +21,7 @@ from heliograph.dispatcher.snapshot import STEP, Snapshot, building
 from heliograph.model.errors import HelioError
 from heliograph.node.periodic import Periodic
 from heliograph.node.settings.dispatcher import DispatcherSettings
+from heliograph.node.settings.monitor import MonitorSettings
 
 log = structlog.get_logger(__name__)
 
@@ -67,13 +68,14 @@ class Nodes(Protocol):
         ...
 
 
-def options_of(settings: DispatcherSettings) -> Options:
-    """What the settings say."""
+def options_of(settings: DispatcherSettings, monitor: MonitorSettings) -> Options:
+    """What the settings say; those of the monitor say how a server returns."""
     return Options(
         settings.policy,
         tuple(map(Format, settings.formats)),
         settings.decay_s,
         settings.steering_ttl_s,
+        monitor.slow_start_s,
     )
 
 
@@ -86,11 +88,14 @@ class Dispatching:
         source: Source,
         state_dir: Path,
         *,
+        monitor: MonitorSettings | None = None,
         record: Recording | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``record`` is told of each decision. ``clock``: seconds since 1970."""
-        self.dispatcher = Dispatcher(record, options_of(settings))
+        """``monitor``: None: the usual ones. ``record`` is told of each decision. ``clock``:
+        seconds since 1970."""
+        options = options_of(settings, monitor or MonitorSettings())
+        self.dispatcher = Dispatcher(record, options)
         self.loads: Callable[[], Mapping[str, float]] = dict
         """What units of the cluster say that they send now, bits a second by name."""
         self.counters: Counter[str] = Counter(
@@ -135,9 +140,9 @@ class Dispatching:
         self._keep_from = 0.0
         await self._keep()
 
-    def configure(self, settings: DispatcherSettings) -> None:
+    def configure(self, settings: DispatcherSettings, monitor: MonitorSettings) -> None:
         """Take other settings while it runs."""
-        options = options_of(settings)
+        options = options_of(settings, monitor)
         if options != self.dispatcher.options:
             self.dispatcher.configure(options, self._clock())
 

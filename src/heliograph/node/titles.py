@@ -49,6 +49,7 @@ class Titles:
                 settings.dispatcher,
                 catalogue.contents,
                 state_dir,
+                monitor=settings.monitor,
                 record=self.statistics.recorder.record,
             )
         self.monitoring: Monitoring | None = None
@@ -94,7 +95,7 @@ class Titles:
     def configure(self, settings: Settings) -> None:
         """Go on by other settings."""
         if self.dispatching is not None:
-            self.dispatching.configure(settings.dispatcher)
+            self.dispatching.configure(settings.dispatcher, settings.monitor)
         if self.monitoring is not None:
             self.monitoring.configure(settings.monitor)
 

@@ -16,6 +16,7 @@ from heliograph.model.errors import HelioError, ResourceError
 from heliograph.node import dispatching
 from heliograph.node.dispatching import FILE, Dispatching
 from heliograph.node.settings.dispatcher import DispatcherSettings
+from heliograph.node.settings.monitor import MonitorSettings
 
 PATIENCE = 20.0
 
@@ -154,14 +155,40 @@ async def test_what_the_monitor_says_holds_at_once_and_over_new_contents(tmp_pat
 async def test_settings_are_taken_while_it_runs(tmp_path: Path):
     one = opened(Source(Made(3).title("film")), tmp_path)
     await one.start()
-    one.configure(DispatcherSettings(policy="least-response-time", formats=["hls"]))
+    one.configure(
+        DispatcherSettings(policy="least-response-time", formats=["hls"]), MonitorSettings()
+    )
     assert status(one, "film") == 406
-    one.configure(DispatcherSettings(policy="round-robin"))
+    one.configure(DispatcherSettings(policy="round-robin"), MonitorSettings())
     assert status(one, "film") == 302
     assert one.dispatcher.chosen["round-robin"] == 1
     with pytest.raises((HelioError, ValueError), match="none of"):
         DispatcherSettings(policy="rubbish")
     await one.close()
+
+
+async def test_a_server_that_returns_gets_its_share_in_the_time_that_is_set(tmp_path: Path):
+    made = Made(2).title("film")
+    since = made.states[1].since
+    made.states[1] = ServerState(1, Condition.STARTING, 5.0, since, since)
+    at = [since.timestamp()]
+    slow = MonitorSettings(slow_start_s=300.0)
+    one = Dispatching(
+        DispatcherSettings(), Source(made), tmp_path, monitor=slow, clock=lambda: at[0]
+    )
+    await one.look()
+
+    def share(seconds: float) -> float:
+        at[0] = since.timestamp() + seconds
+        one.observe(made.states)
+        return one.dispatcher.fleet.members[1].share
+
+    assert [share(seconds) for seconds in (0, 30, 60, 150, 300)] == [0.1, 0.1, 0.2, 0.5, 1.0]
+    one.configure(DispatcherSettings(), MonitorSettings(slow_start_s=10.0))
+    assert [share(seconds) for seconds in (0, 5, 10)] == [0.1, 0.5, 1.0]
+    at[0] = since.timestamp()
+    one.configure(DispatcherSettings(), MonitorSettings(slow_start_s=0.0))
+    assert one.dispatcher.fleet.members[1].share == 1.0  # nobody waits for the next look
 
 
 async def test_a_clock_that_is_set_back_stops_no_reading(tmp_path: Path):
