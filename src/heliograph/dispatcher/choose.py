@@ -219,6 +219,11 @@ class Dispatcher:
         route = self.route(name)
         return None if route is None else _barred(route, self.snapshot.networks.find(client))
 
+    def refused(self, client: str) -> Refusal | None:
+        """Why a client gets nothing at all, be it a title or a channel; None: his network is
+        served."""
+        return _REFUSED if self.snapshot.networks.find(client).refused else None
+
     # decisions
 
     def decide(

@@ -85,6 +85,8 @@ class Door:
         channel = self._channels.find(name or target.path)
         if channel is not None and self._granted is not None and self._granted[0] is channel:
             return self._granted
+        if self._titles is not None:
+            self._titles.refuse(name or target.path, self.peer)
         ticket = target.parameter("ticket")
         if channel is not None and self._places is not None and ticket:
             admitted = self._places.admit(channel, ticket, self.peer)

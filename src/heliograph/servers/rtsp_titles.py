@@ -90,6 +90,12 @@ class RtspTitles:
         if refusal is not None:
             raise _error(refusal, name)
 
+    def refuse(self, name: str, peer: str) -> None:
+        """``ForbiddenError`` where a client at ``peer`` gets nothing, whatever has the name."""
+        refusal = self._dispatcher.refused(peer)
+        if refusal is not None:
+            raise _error(refusal, name)
+
 
 def _place(uri: str) -> tuple[str, int]:
     """Host and port; none of either where there are none."""

@@ -172,6 +172,10 @@ async def _live(name: str, wish: Wish, request: Request, context: WebContext) ->
     who = await asker(request, context, name, "go")
     if not context.gate.may_know(channel, who):
         return None
+    barred = None if context.dispatcher is None else context.dispatcher.refused(who.peer)
+    if context.dispatcher is not None and barred is not None:
+        context.dispatcher.decided(name, barred.status, who.peer, time.time())
+        return barred.answer(wish)
     format, where = await _where(channel, wish, request, context)
     if where is None:
         answer = refusal(406, "this channel is not sent in a format that you take", page=wish.page)

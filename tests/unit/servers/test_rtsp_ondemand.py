@@ -309,6 +309,9 @@ async def test_a_title_that_is_barred_from_a_client_is_refused_and_one_held_here
             if self.barred:
                 raise ForbiddenError("not in your region", subject=name)
 
+        def refuse(self, name: str, peer: str) -> None:
+            pass
+
         def find(self, name: str, query: str, peer: str) -> str:
             return f"rtsp://other/{name}"
 

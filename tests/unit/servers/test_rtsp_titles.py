@@ -65,6 +65,26 @@ async def test_a_channel_goes_before_a_title_of_its_name():
         assert (await client.ask("DESCRIBE"))[0] == 200
 
 
+async def test_clients_of_a_refused_network_watch_no_channel_and_may_publish():
+    contents = made()
+    contents.networks = [Network("127.0.0.0/8", "", refused=True)]
+    dispatcher = contents.dispatcher()
+    async with running() as site:
+        site.server.titles = RtspTitles(dispatcher, lambda: NOW)
+        publisher = await site.client()
+        assert await publisher.publish() == 200
+        client = await site.client()
+        nothing = f"{client.base.rpartition('/')[0]}/nothing"
+        assert (await client.ask("DESCRIBE"))[0] == 403
+        url = f"{client.base}/trackID=0"
+        assert (await client.ask("SETUP", url, Transport=LANES))[0] == 403
+        assert (await client.ask("DESCRIBE", nothing))[0] == 403
+        contents.networks = []
+        dispatcher.replace(contents.snapshot(), NOW)
+        assert (await client.ask("DESCRIBE"))[0] == 200
+        assert (await client.ask("DESCRIBE", nothing))[0] == 404
+
+
 async def test_whatever_a_player_begins_with_it_is_redirected():
     dispatcher = made().dispatcher()
     async with running() as site:

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.dispatcher.contents import NOW, Made, Told, server
 from tests.unit.web.site import ADMIN, running
 
-from heliograph.catalogue.contents.values import Format
+from heliograph.catalogue.contents.values import Format, Network
 from heliograph.dispatcher.doors import Door
 from heliograph.dispatcher.snapshot import building
 from heliograph.vod.shelf import Published
@@ -57,6 +57,25 @@ async def test_channels_are_found_where_there_are_no_titles():
         assert (await site.get("/go/nothing")).status_code == 404
         assert (await site.get("/go/film/index.m3u8")).status_code == 404
         assert (await site.get("/steering/film")).status_code == 404
+
+
+async def test_clients_of_a_refused_network_are_sent_to_no_channel():
+    titles = Made()
+    titles.networks = [Network("127.0.0.0/8", "", refused=True)]
+    dispatcher = titles.dispatcher()
+    async with running(context={"dispatcher": dispatcher, "rtsp_port": 8554}) as site:
+        for address in ("/go/demo", "/go/demo?format=rtsp", "/go/demo/index.m3u8"):
+            answer = await site.get(address)
+            assert (answer.status_code, "location" in answer.headers) == (403, False)
+            assert "clients of your network are not served" in answer.text
+        assert "<h1>Not for your network</h1>" in (await site.get("/go/demo", headers=BROWSER)).text
+        assert [one.status for one in dispatcher.decisions] == [403] * 4
+        new = {"name": "secret", "private": True}
+        await site.http.post("/api/v1/channels", json=new, headers=ADMIN)
+        assert (await site.get("/go/secret")).status_code == 404  # it is as unknown as ever
+        titles.networks = [Network("127.0.0.0/8", "here"), Network("10.0.0.0/8", "", refused=True)]
+        dispatcher.replace(titles.snapshot(), NOW)
+        assert (await site.get("/go/demo")).status_code == 302
 
 
 class Shelf:
