@@ -126,6 +126,8 @@ class Wish:
     """Whether a format was named rather than described."""
     later: bool = False
     """Whether it is for what is not the beginning of a file, which somebody has therefore begun."""
+    head: bool = False
+    """Whether it asks only what would be answered (HEAD): nobody plays by that."""
 
 
 @dataclass(frozen=True, slots=True)

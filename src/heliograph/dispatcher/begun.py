@@ -17,11 +17,12 @@ KEPT_S = 600.0
 
 @final
 class Begun:
-    """By client and title, the server to which he was sent last."""
+    """By client and title, the server to which he was sent last; 0: he plays it at this portal."""
 
     __slots__ = ("_newer", "_older", "_since")
 
     def __init__(self) -> None:
+        # By client and title the server's id, less than 0 of one that was only looked at.
         self._newer: dict[tuple[str, str], int] = {}
         self._older: dict[tuple[str, str], int] = {}
         self._since = 0.0
@@ -36,8 +37,13 @@ class Begun:
             self._turn()
         self._newer[client, name] = server
 
+    def look(self, client: str, name: str, server: int) -> None:
+        """Remember of which copy a client was told who did not begin to play yet."""
+        self.note(client, name, -server)
+
     def find(self, client: str, name: str) -> int | None:
-        """Where he was sent; None: nothing is known of it."""
+        """Where he was sent, or less than 0: he looked at the server of ``-find``. None: nothing
+        is known of him."""
         key = client, name
         server = self._newer.get(key)
         return self._older.get(key) if server is None else server

@@ -252,30 +252,30 @@ class Dispatcher:
             barred = _barred(route, where)
             if barred is not None:
                 return self._refuse(barred, route.name, wish, client, now)
-        found = self._begun(route, wish, client) if wish.later else None
-        if found is not None:
-            format = Format.MP4
-        else:
-            pool = route.pool
-            if route.formats is not wish.formats or pool is None:
-                pool = self._pool(route, wish.formats)
-            if type(pool) is Refusal:
-                return self._refuse(pool, route.name, wish, client, now)
-            if fleet.careful:
-                narrowed = self._narrowed(pool)
-                if narrowed is None:
-                    return self._refuse(_FULL, route.name, wish, client, now)
-                pool = narrowed
-            found = route.choose(pool, fleet, where.region, self._draw)
-            fleet.add(found.server, found.bps)
-            format = pool.format
+        if wish.later or wish.head:
+            known = self._known(route, wish, client, now, status)
+            if known is not None:
+                return known
+        pool = route.pool
+        if route.formats is not wish.formats or pool is None:
+            pool = self._pool(route, wish.formats)
+        if fleet.careful:
+            pool = self._narrowed(pool)
+        if type(pool) is Refusal:
+            return self._refuse(pool, route.name, wish, client, now)
+        found = route.choose(pool, fleet, where.region, self._draw)
         server = found.server
-        if format is Format.MP4:
-            self.begun.note(client, route.name, server.id)
         self.chosen[route.policy] += 1
         self.statuses[status] += 1
+        if wish.head:
+            if pool.format is Format.MP4:
+                self.begun.look(client, route.name, server.id)
+            return found
+        fleet.add(server, found.bps)
+        if pool.format is Format.MP4:
+            self.begun.note(client, route.name, server.id)
         self.record(
-            _tuple(Decision, (now, route.name, server.id, found.file, format, client, status))
+            _tuple(Decision, (now, route.name, server.id, found.file, pool.format, client, status))
         )
         return found
 
@@ -287,10 +287,26 @@ class Dispatcher:
         return redirect(found.uri, wish.shown if found.server.ours else "")
 
     def decided(
-        self, name: str, status: int, client: str, now: float, format: Format | str = ""
+        self,
+        name: str,
+        status: int,
+        client: str,
+        now: float,
+        format: Format | str = "",
+        wish: Wish | None = None,
     ) -> None:
-        """Record what was decided elsewhere: of live channels."""
+        """Record what was decided elsewhere: of live channels, and of what is played here.
+
+        ``wish``: of a redirect, which counts where somebody begins to play by it.
+        """
         self.statuses[status] += 1
+        if wish is not None and wish.head:
+            return
+        if wish is not None and format is Format.MP4:
+            begun = self.begun.find(client, name) == 0
+            self.begun.note(client, name, 0)
+            if wish.later and begun:
+                return
         self.record(Decision(now, name[:MAX_NAME], 0, 0, str(format), client, status))
 
     def _refuse(self, refusal: Refusal, name: str, wish: Wish, client: str, now: float) -> Refusal:
@@ -365,21 +381,41 @@ class Dispatcher:
         route.pools[formats] = found
         return found
 
-    def _begun(self, route: Route, wish: Wish, client: str) -> Candidate | None:
+    def _known(
+        self, route: Route, wish: Wish, client: str, now: float, status: int
+    ) -> Candidate | None:
         """The copy that a client is in the midst of, while its server answers: one that is drained
-        goes on with those who play."""
+        goes on with those who play. Or the one that he looked at, if he may begin there.
+
+        He was recorded when he began, and is now if he begins.
+        """
         server = self.begun.find(client, route.name)
-        if server is None or Format.MP4 not in wish.formats:
+        wanted = wish.formats[:1] if wish.head else wish.formats
+        if not server or Format.MP4 not in wanted:
             return None
         held = route.copies.get(Format.MP4, ())
-        return next((one for one in held if one.server.id == server and one.server.alive), None)
+        found = next((one for one in held if one.server.id == abs(server)), None)
+        if found is None or not (found.server.alive if server > 0 else found.server.usable):
+            return None
+        self.statuses[status] += 1
+        if wish.head:
+            return found
+        self.begun.note(client, route.name, found.server.id)
+        if server < 0:
+            self.fleet.add(found.server, found.bps)
+            self.record(
+                Decision(now, route.name, found.server.id, found.file, Format.MP4, client, status)
+            )
+        return found
 
-    def _narrowed(self, pool: Pool) -> Pool | None:
+    def _narrowed(self, pool: Pool | Refusal) -> Pool | Refusal:
         """Without servers that have their sessions, and mostly without those that just came."""
+        if type(pool) is Refusal:
+            return pool
         fleet, draw = self.fleet, self._draw
         free = [one for one in pool.candidates if _has_room(one.server, fleet)]
         if not free:
-            return None
+            return _FULL
         ready = [one for one in free if one.server.share >= 1 or draw() < one.server.share]
         left = ready or free
         if len(left) == pool.count:

@@ -112,7 +112,7 @@ def manifest(
 
 
 def _hls(wish: Wish) -> Wish:
-    return Wish((Format.HLS,), wish.page, wish.shown, named=True)
+    return Wish((Format.HLS,), wish.page, wish.shown, named=True, head=wish.head)
 
 
 def _address(name: str, wish: Wish) -> str:

@@ -7,6 +7,7 @@ functions.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
@@ -51,7 +52,8 @@ def _wish(request: Request, context: WebContext) -> Wish:
     order = ORDER if context.dispatcher is None else context.dispatcher.options.order
     query = request.scope["query_string"].decode("latin-1")
     headers = request.headers.raw
-    return wish_of(accept_of(headers), query, order, later=goes_on(headers))
+    wish = wish_of(accept_of(headers), query, order, later=goes_on(headers))
+    return replace(wish, head=True) if request.method == "HEAD" else wish
 
 
 @router.get("/go/{name}", status_code=302, response_class=Response, responses=_REDIRECT | _REFUSALS)
@@ -92,7 +94,7 @@ async def playlist(name: str, request: Request, context: Context) -> Response:
     For a channel it is a redirect to its own playlist.
     """
     dispatcher, wish, peer = context.dispatcher, _wish(request, context), peer_of(request)
-    alone = Wish((Format.HLS,), wish.page, wish.shown, named=True)
+    alone = Wish((Format.HLS,), wish.page, wish.shown, named=True, head=wish.head)
     if dispatcher is None or not dispatcher.sends(name) or dispatcher.for_here(name, alone):
         found = await _live(name, alone, request, context)
         found = found or _shelved(name, alone, request, context)
@@ -160,7 +162,8 @@ def _shelved(name: str, wish: Wish, request: Request, context: WebContext) -> An
     else:
         answer = redirect(where)
     if dispatcher is not None:
-        dispatcher.decided(name, answer.status, peer, time.time(), chosen)
+        sent = wish if answer.status == 302 else None
+        dispatcher.decided(name, answer.status, peer, time.time(), chosen, sent)
     return answer
 
 
@@ -182,7 +185,8 @@ async def _live(name: str, wish: Wish, request: Request, context: WebContext) ->
     else:
         answer = redirect(where)
     if context.dispatcher is not None:
-        context.dispatcher.decided(name, answer.status, who.peer, time.time(), format)
+        sent = wish if answer.status == 302 else None
+        context.dispatcher.decided(name, answer.status, who.peer, time.time(), format, sent)
     return answer
 
 

@@ -275,6 +275,55 @@ def test_a_file_is_read_on_where_it_was_begun():
     assert at.decide("film", later, client, NOW).server is not begun.server
 
 
+def test_who_reads_a_file_on_is_counted_once():
+    at = Made(2).title("film", {MP4: (1, 2)}).dispatcher()
+    client, later = "192.0.2.1", Wish((MP4,), later=True)
+    at.decide("film", Wish((MP4,)), client, NOW)
+    for _ in range(5):
+        at.decide("film", later, client, NOW)
+    assert len(at.decisions) == 1
+    assert (at.statuses[302], at.chosen["power-of-two"]) == (6, 1)
+    at.decide("film", Wish((MP4,)), client, NOW)  # he plays it once more
+    assert len(at.decisions) == 2
+    at.decide("film", later, "192.0.2.2", NOW)  # of whom nothing was known, as after a start
+    at.decide("film", later, "192.0.2.2", NOW)
+    assert [one.client for one in at.decisions[2:]] == ["192.0.2.2"]
+    for _ in range(3):  # the same where it is played at the portal
+        at.decided("own", 302, client, NOW, MP4, later)
+    assert [one.name for one in at.decisions[3:]] == ["own"]
+    at.decided("own", 302, client, NOW, MP4, Wish((MP4,)))
+    assert len(at.decisions) == 5
+
+
+def test_who_asks_only_for_a_head_takes_no_place_and_reads_what_he_was_told_of():
+    made = Made([server(id, max_sessions=20) for id in range(1, 9)])
+    at = made.title("film", {MP4: range(1, 9), HLS: range(1, 9)}).dispatcher()
+    head, later = Wish((MP4,), head=True), Wish((MP4,), later=True)
+    for number in range(50):
+        client = f"192.0.2.{number}"
+        found = at.decide("film", head, client, NOW)
+        assert at.decide("film", head, client, NOW).server is found.server
+        at.decide("film", Wish((HLS,), head=True), client, NOW)
+        assert sum(one.load for one in at.fleet.members.values()) == 0
+        assert at.decisions == []
+        assert at.decide("film", later, client, NOW).server is found.server
+        assert at.decide("film", head, client, NOW).server is found.server
+        assert at.decide("film", later, client, NOW).server is found.server
+        (decision,) = at.decisions
+        assert (decision.server, decision.format) == (found.server.id, MP4)
+        assert at.fleet.committed(found.server)[1] == pytest.approx(1)
+        at.decisions.clear()
+        found.server.load = found.server.sessions = 0.0
+    looked = at.decide("film", head, "198.51.100.1", NOW).server.id
+    made.servers[looked] = server(looked, drained=True)
+    at.replace(made.snapshot(), NOW)
+    assert at.decide("film", later, "198.51.100.1", NOW).server.id != looked  # he is new there
+    at.decided("demo", 302, client, NOW, HLS, head)
+    assert len(at.decisions) == 1
+    assert isinstance(at.decide("nothing", head, client, NOW), Refusal)
+    assert at.decisions[-1].status == 404
+
+
 def test_who_plays_a_file_on_a_server_that_is_drained_goes_on_there():
     made = Made(2).title("film", {MP4: (1, 2), HLS: (1, 2)}).title("clip", {MP4: (1,)})
     at = made.dispatcher()
@@ -289,7 +338,7 @@ def test_who_plays_a_file_on_a_server_that_is_drained_goes_on_there():
     change(begun, drained=True)
     for wish in (later, Wish((HLS, MP4), later=True)):
         found = at.decide("film", wish, client, NOW)
-        assert (found.server.id, at.decisions[-1].format) == (begun, MP4)
+        assert (found.server.id, found.uri[-4:]) == (begun, ".mp4")
     assert at.decide("film", Wish((HLS,), later=True), client, NOW).server.id != begun
     assert at.decide("film", later, "192.0.2.2", NOW).server.id != begun  # he is new
     assert at.decide("film", Wish((MP4,)), client, NOW).server.id != begun  # he begins anew

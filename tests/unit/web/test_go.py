@@ -59,6 +59,30 @@ async def test_channels_are_found_where_there_are_no_titles():
         assert (await site.get("/steering/film")).status_code == 404
 
 
+async def test_a_head_alone_is_answered_alike_and_counted_nowhere():
+    titles = Made().title("film", {Format.HLS: (1,), Format.MP4: (1,)})
+    titles.title("mine", {Format.MP4: ()})
+    dispatcher = titles.dispatcher()
+    there = {"ondemand": SimpleNamespace(shelf=Shelf(), close=None)}
+    async with running(context={"dispatcher": dispatcher, **there}) as site:
+        for address in ("film", "film?format=mp4", "film/index.m3u8", "mine", "demo"):
+            head = await site.http.head(f"/go/{address}", headers=HLS)
+            assert dispatcher.decisions == []
+            assert not any(one.load for one in dispatcher.fleet.members.values())
+            body = await site.get(f"/go/{address}", headers=HLS)
+            assert (head.status_code, head.headers.get("location")) == (
+                body.status_code,
+                body.headers.get("location"),
+            )
+            assert len(dispatcher.decisions) == 1
+            dispatcher.decisions.clear()
+            for member in dispatcher.fleet.members.values():
+                member.load = 0.0
+        for text in ("bytes=0-", "bytes=1000-", "bytes=9000-"):
+            await site.get("/go/mine?format=mp4", headers={"range": text})
+        assert len(dispatcher.decisions) == 1
+
+
 async def test_clients_of_a_refused_network_are_sent_to_no_channel():
     titles = Made()
     titles.networks = [Network("127.0.0.0/8", "", refused=True)]
