@@ -29,6 +29,7 @@ class Pathway:
     renditions: tuple[Tag, ...]
     tricks: tuple[Tag, ...]
     keys: tuple[Tag, ...]
+    """By which players get keys before they need them."""
     independent: bool
     shape: tuple[object, ...]
     """Pathways with the same one have the same choices."""
@@ -56,6 +57,10 @@ class Pathway:
         for one in self.variants:
             found += [_line(one), one.uri]
         return found
+
+    def session(self) -> list[str]:
+        """What it says for the whole playlist; several pathways may say the same."""
+        return [_line(one, uri=True) for one in self.keys]
 
     def clone(self, base: Pathway) -> dict[str, object] | None:
         """What the steering manifest says to who knows ``base`` only; None where they differ."""

@@ -22,7 +22,7 @@ MANIFEST = "application/vnd.apple.steering-list"
 MAX_PATHWAY = 128
 #: Servers that a playlist or manifest names; the best: more are no help to one player.
 MAX_PATHWAYS = 16
-#: Of EXT-X-MEDIA as we pass it on (section 8): SERVICE of INSTREAM-ID.
+#: Of EXT-X-MEDIA and EXT-X-SESSION-KEY as we pass them on (section 8): SERVICE of INSTREAM-ID.
 VERSION = 7
 
 
@@ -52,11 +52,12 @@ def playlist(
     ways = levelled([one for one in ways if one.fits(ways[0])])
     steering, first = _address(name, wish), ways[0].server.name
     lines = ["#EXTM3U"]
-    if any(one.renditions for one in ways):
+    if any(one.renditions or one.keys for one in ways):
         lines.append(f"#EXT-X-VERSION:{VERSION}")
     if all(one.independent for one in ways):
         lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
     lines.append(f'#EXT-X-CONTENT-STEERING:SERVER-URI="{steering}",PATHWAY-ID="{first}"')
+    lines += dict.fromkeys(line for one in ways for line in one.session())
     for one in ways:
         lines += one.lines()
     return document("\n".join(lines) + "\n", PLAYLIST)

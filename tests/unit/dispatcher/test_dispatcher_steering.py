@@ -57,6 +57,28 @@ def priority(at, pathway="", name="film"):
     return json.loads(answer.body)["PATHWAY-PRIORITY"]
 
 
+def test_keys_are_told_of_all_servers_and_each_once():
+    key = '#EXT-X-SESSION-KEY:METHOD=SAMPLE-AES,KEYFORMAT="a",URI="{}"\n'
+    texts = {
+        "s1": ONE_PICTURE + key.format("http://keys.example/1") + key.format("own"),
+        "s2": ONE_PICTURE + key.format("http://keys.example/1"),
+    }
+    at = Made().title("film", {HLS: (1, 2)}).dispatcher()
+    lines = playlist(at, "film", WISH, CLIENT, NOW, known(**texts)).body.decode().splitlines()
+    keys = sorted(line for line in lines if line.startswith("#EXT-X-SESSION-KEY"))
+    assert [line.rpartition("URI=")[2] for line in keys] == [
+        '"http://host1.example/own"',
+        '"http://keys.example/1"',
+    ]
+    assert keys[0].startswith('#EXT-X-SESSION-KEY:METHOD=SAMPLE-AES,KEYFORMAT="a",')
+    assert lines.index(keys[0]) < min(
+        number for number, line in enumerate(lines) if line.startswith("#EXT-X-STREAM-INF")
+    )
+    assert "#EXT-X-VERSION:7" in lines
+    without = playlist(at, "film", WISH, CLIENT, NOW, known(s1=ONE_PICTURE, s2=ONE_PICTURE))
+    assert b"SESSION-KEY" not in without.body
+
+
 def clones(at, pathway, find):
     answer = manifest(at, "film", WISH, CLIENT, NOW, pathway, find)
     return json.loads(answer.body).get("PATHWAY-CLONES")
