@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from tests.interop.peers.postgresql import PostgreSQL
@@ -69,6 +72,19 @@ def active(node: Node) -> str:
     """Name of the manager that acts, as a node sees it."""
     managers = json.loads(node.helio("names", "manager", "--json"))
     return next((one["name"] for one in managers if one["value"]["active"]), "")
+
+
+def go(node: Node, answers: Counter[int]) -> str:
+    """Where a player of the title ``film`` is sent, who is one of ``answers`` by status."""
+    place = urlsplit(node.http)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=10)
+    try:
+        connection.request("GET", "/go/film?format=mp4")
+        answer = connection.getresponse()
+        answers[answer.status] += 1
+        return answer.getheader("location") or ""
+    finally:
+        connection.close()
 
 
 class Picture:
@@ -168,3 +184,53 @@ def test_portals_of_one_database_are_one(
             if program.poll() is None:
                 program.send_signal(signal.SIGKILL)
             program.wait()
+
+
+@pytest.mark.timeout(180)
+def test_titles_are_redirected_while_the_database_is_down_and_counted_when_it_is_back(
+    portals: tuple[Node, Node], database: PostgreSQL
+) -> None:
+    first, second = portals
+    # What is measured of the servers is the first portal's port, which stays.
+    probe = {"kind": "tcp", "interval": 0.5, "port": urlsplit(first.http).port}
+    assert ask(first, "POST", "/titles", {"name": "film", "title": "A film"})[0] == 201
+    files = {f"edge-{number}": f"http://edge-{number}.example/film.mp4" for number in (1, 2)}
+    for name, uri in files.items():
+        new = {"name": name, "host": "127.0.0.1", "probes": [probe]}
+        assert ask(first, "POST", "/servers", new)[0] == 201
+        new = {"title": "film", "server": name, "format": "mp4", "uri": uri}
+        assert ask(first, "POST", "/files", new)[0] == 201
+    before: Counter[int] = Counter()
+    for node in portals:
+        for uri in files.values():
+            until("both are used", lambda node=node, uri=uri: go(node, before) == uri)
+    known = before[302]
+
+    def counted() -> int:
+        status, report = ask(second, "GET", "/reports/titles")
+        assert status == 200
+        assert report["missing"] == 0
+        return sum(one["redirects"] for one in report["lines"] if one["name"] == "film")
+
+    until("they are counted", lambda: counted() == known)
+    # In order: tests let it lose what it said it had when it is killed (synchronous_commit).
+    database.stop(signal.SIGINT)
+    until(
+        "the database is missed",
+        lambda: ask(second, "PATCH", "/titles/film", {"title": "Lost"})[0] == 503,
+    )
+    during: Counter[int] = Counter()
+    places = {go(node, during) for _ in range(30) for node in portals}
+    assert during == {302: 60}
+    assert places == {*files.values()}
+    database.start()
+    until(
+        "changes are made again",
+        lambda: ask(second, "PATCH", "/titles/film", {"title": "Kept"})[0] == 200,
+    )
+    until("all are counted, and each once", lambda: counted() >= known + 60)
+    after: Counter[int] = Counter()
+    for node in portals:
+        assert go(node, after) in files.values()
+    until("what comes then as well", lambda: counted() >= known + 62)
+    assert counted() == known + 62
