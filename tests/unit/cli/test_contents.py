@@ -4,9 +4,15 @@ and an import and an export against the real one."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
+import pty
+import subprocess
+import sys
+import termios
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +25,8 @@ from heliograph.catalogue.contents.fields import Kind, Record
 from heliograph.cli import FAILED, OK, REFUSED, main
 from heliograph.cli.catalogue import BYTES, RECORDS, parts
 
+#: Seconds for a command to start on a busy machine.
+PATIENCE = 60.0
 STATE = {"condition": "up", "response_ms": 3.26}
 ONE = {
     "name": "one",
@@ -236,6 +244,41 @@ def test_import_that_breaks_off_says_how_far_it_came(
     shown = capsys.readouterr().err
     assert "busy" in shown
     assert "0 of 1 rows" in shown
+
+
+def test_import_shows_at_a_terminal_how_far_it_is(
+    api: tuple[type[Api], str], key: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("kind,name\n" + "".join(f"title,t{number}\n" for number in range(600)))
+    shown, go_on = bytearray(), threading.Event()
+
+    def answer(self) -> None:
+        if len(self.asked) == 2:  # the last part waits until somebody has seen the others
+            assert go_on.wait(PATIENCE)
+        Api.answer(self)
+
+    api[0].do_POST = answer
+    api[0].body = b'{"added": 200, "changed": 0, "unchanged": 0, "rejected": []}'
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 200))
+    command = [sys.executable, "-m", "heliograph", "catalogue", "import", str(file)]
+    command += ["--server", api[1], "--key-file", key]
+    environment = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen(command, stdout=end, stderr=end, env=environment) as program:
+        os.close(end)
+        # An error where the program has closed its end.
+        with os.fdopen(terminal, "rb", buffering=0) as screen, contextlib.suppress(OSError):
+            while part := screen.read(4096):
+                shown += part
+                if b"500/600" in shown:
+                    go_on.set()
+    assert program.returncode == OK
+    text = shown.decode()
+    assert "Importing " in text
+    assert text.index("0/600") < text.index("500/600")
+    assert "600 added, 0 changed" in text
+    assert [len(asked[3]["records"]) for asked in api[0].asked] == [RECORDS, RECORDS, 100]
 
 
 @pytest.mark.parametrize("text", [b"colour\nred\n", b"kind;name\nt\xfftle;x\n", b"[1, 2"])
