@@ -21,8 +21,20 @@ from .proxies import NGINX
 
 APACHE = "/usr/sbin/apache2"
 HELIO = [sys.executable, "-m", "heliograph"]
-#: What Apache needs for files and listings.
-MODULES = ("mpm_event", "authz_core", "dir", "mime", "autoindex", "alias", "headers")
+#: What Apache needs for files and listings, and to be slow.
+MODULES = (
+    "mpm_event",
+    "authz_core",
+    "dir",
+    "mime",
+    "autoindex",
+    "alias",
+    "headers",
+    "env",
+    "ratelimit",
+)
+#: KiB that Apache sends in a fifth of a second when it is slow: what a probe asks for takes two.
+SLOW_STEP = 48
 
 
 def lay_out(clip: Clip, directory: Path) -> Path:
@@ -147,6 +159,15 @@ class Apache(TitleServer):
     def __init__(self, root: Path, directory: Path) -> None:
         super().__init__("apache-titles", directory)
         self._root = root
+        self._slow = directory / "apache-titles.slow"
+
+    def slow(self, slow: bool = True) -> None:
+        """Send no more than ``SLOW_STEP`` KiB at a time from now on, as one that has too much to
+        do; or as fast as it can again."""
+        if slow:
+            self._slow.touch()
+        else:
+            self._slow.unlink(missing_ok=True)
 
     def argv(self) -> list[str]:
         """Debian's modules, and nothing of Debian's configuration."""
@@ -164,6 +185,8 @@ class Apache(TitleServer):
             f"TypesConfig {types}\nDocumentRoot {self._root}\n"
             'Header set Access-Control-Allow-Origin "*"\n'
             f"<Directory {self._root}>\nRequire all granted\nOptions +Indexes\n</Directory>\n"
+            f"<If \"-f '{self._slow}'\">\n"
+            f"SetOutputFilter RATE_LIMIT\nSetEnv rate-limit {5 * SLOW_STEP}\n</If>\n"
         )
         return [APACHE, "-f", str(config), "-DFOREGROUND"]
 
