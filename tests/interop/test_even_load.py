@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import math
-import os
-import random
 import statistics
-import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 import pytest
-from tests.ports import free_port
 
+from .peers.even_load import DECAY, EVEN, MEASURED, PIECE, House
 from .peers.heliograph import Server
-from .peers.program import Program, wait_until
-from .peers.proxies import NGINX
 
 pytestmark = [
     pytest.mark.interop,
@@ -29,185 +18,22 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
-SERVERS = 8
-#: Titles and what each draws, KiB a second: from a song to a film in two sizes.
-RATES = [8, 16, 24, 32, 48, 64] * 5
-#: Seconds that a play takes in the middle, and the spread of its logarithm: most are short, and a
-#: few very long.
-LENGTH, SPREAD = 8.0, 0.8
-#: Plays that begin each second: some 400 at a time.
-COMING = 36.0
-#: Seconds until as many go as come, and of the measurement.
-FILLING, MEASURED = 25.0, 60.0
-#: Highest load of a server by that of the mean one.
-EVEN = 1.25
-PATIENCE = 60.0
-
-CONFIG = """\
-user root;
-worker_processes 1;
-pid {here}/pid;
-error_log stderr warn;
-events {{ worker_connections 1024; }}
-http {{
-  log_format plain '$msec $request_time $bytes_sent $request_uri';
-  access_log {here}/access.log plain;
-  client_body_temp_path {here}/a; proxy_temp_path {here}/b; fastcgi_temp_path {here}/c;
-  uwsgi_temp_path {here}/d; scgi_temp_path {here}/e;
-  map $request_uri $kib {{ default 0; ~^/r(?<r>[0-9]+)/ ${{r}}k; }}
-  server {{
-    listen 127.0.0.1:{port};
-    root {root};
-    limit_rate $kib;
-    location = /connections {{ stub_status; access_log off; }}
-    location ~ ^/r[0-9]+/ {{ rewrite ^/r[0-9]+/(.*)$ /$1 break; }}
-  }}
-}}
-"""
-
-
-class Nginx(Program):
-    """A server that sends each file at its rate."""
-
-    def __init__(self, number: int, root: Path, directory: Path) -> None:
-        self.port = free_port()
-        self.access = directory / f"{number}" / "access.log"
-        self.access.parent.mkdir()
-        config = self.access.with_name("nginx.conf")
-        config.write_text(CONFIG.format(here=self.access.parent, port=self.port, root=root))
-        argv = [NGINX, "-c", str(config), "-p", str(directory), "-g", "daemon off;"]
-        super().__init__(f"nginx-{number}", argv, directory)
-
-    def idle(self) -> bool:
-        """Whether every play has ended, and stands in the log: nginx writes it there first."""
-        with urlopen(f"http://127.0.0.1:{self.port}/connections", timeout=PATIENCE) as answer:
-            active, _, _ = answer.read().decode().partition("\n")
-        return active.strip() == "Active connections: 1"  # this one
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A line of a server's log: what one play was sent."""
-
-    began: float
-    ended: float
-    sent: int
-
-    @classmethod
-    def parse(cls, line: str) -> Sent:
-        at, took, sent, _ = line.split()
-        return cls(float(at) - float(took), float(at), int(sent))
-
-    def between(self, begin: float, end: float) -> float:
-        """Bytes of it that were sent in a time, if it was sent evenly."""
-        shared = min(self.ended, end) - max(self.began, begin)
-        return self.sent * max(0.0, shared) / max(self.ended - self.began, 1e-3)
-
-
-async def play(port: int, title: str, seconds: float) -> str:
-    """Ask for a title, and read what the server sends until the viewer goes; its status."""
-    async with connected(port) as (reader, writer):
-        writer.write(f"GET /go/{title} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-    status = head.split(" ", 2)[1]
-    where = urlsplit(head.lower().partition("\nlocation: ")[2].partition("\r\n")[0])
-    if where.port is None:
-        return status
-    async with connected(where.port) as (reader, writer):
-        writer.write(f"GET {where.path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while await reader.read(65536):
-                    pass
-    return status
-
-
-@contextlib.asynccontextmanager
-async def connected(
-    port: int,
-) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection that is gone in the end."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        yield reader, writer
-    finally:
-        writer.transport.abort()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-
-
-async def crowd(port: int, seconds: float) -> list[str]:
-    """Plays that come and go; statuses of their redirects."""
-    rng, tasks = random.Random(8), []
-    due = time.monotonic()
-    end = due + seconds
-    while due < end:
-        due += rng.expovariate(COMING)
-        await asyncio.sleep(max(0.0, due - time.monotonic()))
-        title = f"t{min(int(rng.expovariate(0.15)), len(RATES) - 1)}"  # some are popular
-        length = min(LENGTH * math.exp(rng.gauss(0, SPREAD)), 10 * LENGTH)
-        tasks.append(asyncio.create_task(play(port, title, length)))
-    for task in tasks:
-        if not task.done():
-            task.cancel()
-    done = await asyncio.gather(*tasks, return_exceptions=True)
-    return [
-        one if isinstance(one, str) else repr(one)
-        for one in done
-        if not isinstance(one, asyncio.CancelledError)
-    ]
-
 
 def test_no_server_carries_a_quarter_more_than_the_mean_one(
-    serve: Callable[..., Server], run: Callable[[Program], Program], tmp_path: Path
+    serve: Callable[..., Server], tmp_path: Path
 ) -> None:
-    root = tmp_path / "media"
-    root.mkdir()
-    with (root / "film").open("wb") as file:
-        os.truncate(file.fileno(), 64 << 20)
-    servers = [run(Nginx(number, root, tmp_path)) for number in range(SERVERS)]
-    # What a decision commits decays in about the time that people stay.
-    stay = LENGTH * math.exp(SPREAD**2 / 2)
-    portal = serve(settings={"dispatcher": {"decay_s": stay}})
-
-    def add(path: str, **body: object) -> None:
-        status, answer = portal.manage("POST", path, body)
-        assert status == 201, (path, status, answer)
-
-    for number, one in enumerate(servers):
-        probes = [{"kind": "tcp", "interval": 2.0, "port": one.port}]
-        add("/servers", name=f"s{number}", host="127.0.0.1", probes=probes)
-    files = 0
-    for number, rate in enumerate(RATES):
-        add("/titles", name=f"t{number}", title=f"Title {number}")
-        # Not every server has every title.
-        for place in {(number * 5 + step) % SERVERS for step in range(3 + number % 6)}:
-            uri = f"http://127.0.0.1:{servers[place].port}/r{rate}/film"
-            told = {"format": "mp4", "uri": uri, "bits_per_second": rate * 8192}
-            add("/files", title=f"t{number}", server=f"s{place}", **told)
-            files += 1
-    metrics = ("helio_dispatcher_usable_servers 8.0", f"helio_dispatcher_files {files}.0")
-    wait_until(
-        lambda: all(one in portal.get("/metrics")[1] for one in metrics), PATIENCE, "all is known"
-    )
-    began = time.time()
-    statuses = asyncio.run(crowd(portal.http_port, FILLING + MEASURED))
-    assert set(statuses) == {"302"}
-    begin, end = began + FILLING, began + FILLING + MEASURED
-    wait_until(lambda: all(one.idle() for one in servers), PATIENCE, "all viewers have gone")
-    logs = [[Sent.parse(line) for line in one.access.read_text().splitlines()] for one in servers]
-
-    def uneven(begin: float, end: float) -> float:
-        sent = [sum(one.between(begin, end) for one in log) for log in logs]
-        return max(sent) / statistics.mean(sent)
-
-    whole = uneven(begin, end)
-    steps = [uneven(at, at + 10) for at in range(int(begin), int(end) - 9, 10)]
-    rate = sum(one.between(begin, end) for log in logs for one in log) / MEASURED
+    house = House(tmp_path, serve(settings={"dispatcher": {"decay_s": DECAY}}))
+    try:
+        found = house.measure()
+    finally:
+        house.stop()
+    median = statistics.median(found.pieces)
     print(
-        f"{len(statuses)} plays, {rate / 1e6:.1f} MB/s: highest over mean {whole:.3f} in "
-        f"{MEASURED:g} s; in 10 s {statistics.median(steps):.3f} (median), {max(steps):.3f} at most"
+        f"{len(found.statuses)} plays, {found.rate / 1e6:.1f} MB/s: highest over mean "
+        f"{found.whole:.3f} in {MEASURED:g} s; in {PIECE:g} s {median:.3f} (median), "
+        f"{max(found.pieces):.3f} at most"
     )
-    assert rate > 2e6
-    assert whole <= EVEN
-    assert statistics.median(steps) <= EVEN
+    assert set(found.statuses) == {"302"}
+    assert found.rate > 2e6
+    assert found.whole <= EVEN
+    assert median <= EVEN

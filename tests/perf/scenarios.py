@@ -7,7 +7,9 @@ from collections.abc import Callable
 from tests.perf import proc, search
 from tests.perf.browser import first_frame
 from tests.perf.catalogue import catalogue
+from tests.perf.dead_dispatcher import dead_dispatcher
 from tests.perf.dead_servers import dead_servers
+from tests.perf.even_load import even_load
 from tests.perf.figures import Figure, Result, at_least, at_most, compare, middle
 from tests.perf.manager import manager
 from tests.perf.pacing import pacing
@@ -301,7 +303,9 @@ def _beside_silence(plan: Plan, server: Server, count: int) -> list[Trial]:
 #: Scenarios that need none of the servers and no load generator of ours.
 WITHOUT_SERVER = (
     "catalogue",
+    "dead-dispatcher",
     "dead-servers",
+    "even-load",
     "manager",
     "policies",
     "redirect",
@@ -327,6 +331,8 @@ SCENARIOS: dict[str, Callable[[Plan], Result]] = {
     "redirect": redirect,
     "catalogue": catalogue,
     "dead-servers": dead_servers,
+    "dead-dispatcher": dead_dispatcher,
+    "even-load": even_load,
     "storage": storage,
     "pacing": pacing,
     "titles": titles,
