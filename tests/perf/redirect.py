@@ -7,14 +7,16 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.perf import proc
+from tests.perf import proc, redirector
 from tests.perf.figures import Figure, Result, Target, at_least, at_most, compare, middle
 from tests.perf.servers import ROOT
 
@@ -27,6 +29,8 @@ TITLES, SERVERS = 100_000, 50
 CONNECTIONS = 64
 #: Share of the highest rate at which delays are measured.
 SHARE = 0.7
+#: Seconds after the requests until the first of them are in the database.
+WRITTEN = 60.0
 #: Connections that ask at that rate, each now and then.
 ASKING = 256
 
@@ -87,8 +91,40 @@ class Run:
 
 def missing() -> str:
     """What the scenario needs and is not there."""
-    lacking = [name for name in ("nginx", "wrk") if shutil.which(name) is None]
+    lacking = [name for name in ("nginx", "wrk", "cc") if shutil.which(name) is None]
     return ", ".join(lacking)
+
+
+def _from_many(plan: Plan) -> Path:
+    """The library by which the load generator asks from many addresses; made once."""
+    made = plan.place.work / "from_many.so"
+    if not made.exists():
+        source = Path(__file__).with_name("from_many.c")
+        command = ["cc", "-O2", "-shared", "-fPIC", "-o", str(made), str(source), "-ldl"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{source.name} cannot be compiled: {done.stderr[-500:]}")
+    return made
+
+
+def _state(plan: Plan) -> Path:
+    """Where the dispatcher has its journal and its database."""
+    return plan.place.work / "redirector"
+
+
+def _written(plan: Plan) -> tuple[int, int]:
+    """Redirects that are in the database, and networks of clients that they were for; as soon as
+    there are some, for what comes at once is written step by step."""
+    path = _state(plan) / redirector.DATABASE
+    deadline = time.monotonic() + WRITTEN
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        while True:
+            ((total, networks),) = database.execute(
+                "SELECT coalesce(sum(redirects), 0), count(DISTINCT network) FROM client_uses"
+            )
+            if total or time.monotonic() > deadline:
+                return total, networks
+            time.sleep(0.2)
 
 
 @contextlib.contextmanager
@@ -101,6 +137,9 @@ def _serving(plan: Plan, name: str) -> Iterator[subprocess.Popen[str]]:
     else:
         command = [sys.executable, "-m", "tests.perf.redirector", "--port", str(port)]
         command += ["--titles", str(TITLES), "--servers", str(SERVERS)]
+        shutil.rmtree(_state(plan), ignore_errors=True)
+        _state(plan).mkdir()
+        command += ["--directory", str(_state(plan))]
     log = place.work / f"redirect-{name}.log"
     path = os.pathsep.join((str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")))
     environment = {**os.environ, "PYTHONPATH": path}
@@ -126,7 +165,7 @@ def _ask(plan: Plan, name: str, pid: int, seconds: float, connections: int, paus
     began, before = time.monotonic(), proc.cost(pid, place.server_core)
     asked = subprocess.run(
         command,
-        env={**os.environ, "PAUSE": str(pause)},
+        env={**os.environ, "PAUSE": str(pause), "LD_PRELOAD": str(_from_many(plan))},
         capture_output=True,
         text=True,
         timeout=seconds + 60,
@@ -160,6 +199,7 @@ def redirect(plan: Plan) -> Result:
     full: dict[str, list[Run]] = {OWN: [], RIVAL: []}
     partly: list[Run] = []
     bare: list[Run] = []
+    written: list[tuple[int, int]] = []
     for _ in range(plan.runs):
         for name, runs in full.items():
             with _serving(plan, name) as process:
@@ -168,6 +208,9 @@ def redirect(plan: Plan) -> Result:
                 rate = SHARE * full[OWN][-1].rate
                 one = _ask(plan, name, process.pid, seconds, ASKING, ASKING / rate * 1e3)
                 (partly if name == OWN else bare).append(one)
+                if name == OWN:
+                    written.append(_written(plan))
+                    plan.say("  written to the database: {:,} for {} networks".format(*written[-1]))
     rates = {name: middle(one.rate for one in runs) for name, runs in full.items()}
     costs = {name: middle(one.per_core for one in runs) for name, runs in full.items()}
     p50 = {OWN: middle(one.p50_us for one in partly), RIVAL: middle(one.p50_us for one in bare)}
@@ -184,10 +227,29 @@ def redirect(plan: Plan) -> Result:
             *_delay(f"p50 of the delay, {at}", p50, at_most(5)),
             *_delay(f"p99 of the delay, {at}", p99, at_most(25)),
             Figure("answers that were no redirects", OWN, errors, "", target=at_most(0)),
+            Figure(
+                "redirects in the database at the end of a run, least",
+                OWN,
+                min(total for total, _ in written),
+                "",
+                target=at_least(1),
+            ),
+            Figure(
+                "networks of clients there, least",
+                OWN,
+                min(networks for _, networks in written),
+                "",
+                target=at_least(CONNECTIONS),
+            ),
         ),
         (
             "A second and core: by the CPU time of the server. Titles are asked for by chance, "
-            f"{CONNECTIONS} connections at once; {at}, {ASKING} connections ask now and then.",
+            f"{CONNECTIONS} connections at once; {at}, {ASKING} connections ask now and then. Each "
+            "comes from an address in a network of its own, which is looked up among "
+            f"{redirector.LOCAL + redirector.NETWORKS}. One of {redirector.LICENSED} titles is "
+            "licensed for the regions of the clients. Counts are written to SQLite by the same "
+            "process while it answers; the rest of a server (pages, monitor, media, bus) is left "
+            "out, and so are clients that change their address with each request.",
         ),
     )
 
