@@ -8,12 +8,13 @@ from pathlib import Path
 from heliograph.bus import Bus, Registration
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.contents.batches import Addresses
+from heliograph.catalogue.contents.following import LOOK, Following
 from heliograph.dispatcher.statistics.delivery import Delivery, Sink
 from heliograph.dispatcher.statistics.journal import Run
 from heliograph.dispatcher.statistics.ranks import Ranks
 from heliograph.dispatcher.statistics.recorder import Recorder
 from heliograph.dispatcher.statistics.remote import RemoteSink, serve
-from heliograph.live.plays import LOOK, Plays
+from heliograph.live.plays import Plays
 from heliograph.live.registry import Channels
 from heliograph.node.periodic import Periodic
 from heliograph.node.settings.statistics import StatisticsSettings
@@ -45,8 +46,9 @@ class Statistics:
         self.delivery = Delivery(
             directory, run, self.recorder, sink, max_bytes=settings.journal_bytes
         )
-        self.plays = Plays(node, self.recorder.played, addresses=addresses)
-        self.titles = TitlePlays(node, self.recorder.played, addresses=addresses)
+        self._following = Following(node, self.recorder, addresses=addresses)
+        self.plays = Plays(self._following)
+        self.titles = TitlePlays(self._following)
         """Follows titles that are played, by whatever way."""
         self.ranks = (
             None if writes is None else Ranks(writes.reports, settings.half_life_hours * 3600)
@@ -72,8 +74,7 @@ class Statistics:
         self._looks.start()
 
     async def _look(self) -> None:
-        self.plays.look()
-        self.titles.look()
+        self._following.look()
 
     async def prune(self) -> None:
         """Remove what is too old, where this node writes."""
@@ -87,8 +88,8 @@ class Statistics:
         """For the metrics."""
         return {
             **self.delivery.counters(),
-            "plays_open": len(self.plays) + len(self.titles),
-            "plays_unfollowed": self.plays.unfollowed + self.titles.unfollowed,
+            "plays_open": len(self._following),
+            "plays_unfollowed": self._following.unfollowed,
         }
 
     async def close(self) -> None:

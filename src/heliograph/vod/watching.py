@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from heliograph.catalogue.contents.following import OpenPlay, Sent
 from heliograph.model.errors import BusyError
 from heliograph.vod.manifest import Manifest
-from heliograph.vod.plays import OpenPlay, Sent, TitlePlays
+from heliograph.vod.plays import TitlePlays
 from heliograph.vod.promises import Admission, Promise
 
 #: Seconds without a request after which a viewer has left: players ask again well before the half

@@ -1,8 +1,8 @@
 """Processes that record as fast as told until they are killed; run by ``test_statistics_killed``.
 
-For each line read, one process is forked, and its id printed. It keeps a count of its own beside
-the recorder: a page of numbers that is a file, with how many it made, and how many it had made at
-each tenth of a second.
+For each line read, one process is forked, and its id printed. One that records decisions
+keeps a count of its own beside the recorder: a page of numbers that is a file, with how many it
+made, and how many it had made at each tenth of a second.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from tests.unit.catalogue.conftest import quick_passwords
+from tests.unit.dispatcher import playing_process
 from tests.unit.dispatcher.traffic import decisions, play
 
 from heliograph.catalogue.catalogue import Catalogue
@@ -39,7 +40,8 @@ async def record(url: str, directory: Path, page: mmap.mmap) -> None:
     while True:
         for one in itertools.islice(some, BURST):
             if made % 50 == 49:
-                recorder.played(play(made + os.getpid() * 10**6, made / 100, 3))
+                recorder.begun()
+                recorder.ended(play(made + os.getpid() * 10**6, made / 100, 3))
             else:
                 recorder.record(one)
             made += 1
@@ -48,19 +50,24 @@ async def record(url: str, directory: Path, page: mmap.mmap) -> None:
         await asyncio.sleep(PAUSE)
 
 
-def main(url: str, directory: Path) -> None:
+def main(url: str, directory: Path, what: str) -> None:
+    size = mmap.PAGESIZE if what == "decisions" else playing_process.SIZE
     print("ready", flush=True)
     for line in sys.stdin:
         with (directory / line.strip()).open("w+b") as file:
-            file.truncate(mmap.PAGESIZE)
-            page = mmap.mmap(file.fileno(), mmap.PAGESIZE)
+            file.truncate(size)
+            page = mmap.mmap(file.fileno(), size)
         child = os.fork()
         if child == 0:
-            asyncio.run(record(url, directory / "journal", page))
+            journal = directory / "journal"
+            if what == "decisions":
+                asyncio.run(record(url, journal, page))
+            else:
+                asyncio.run(playing_process.play(url, journal, line.strip(), page))
         print(child, flush=True)
         os.waitpid(child, 0)
         print("gone", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])

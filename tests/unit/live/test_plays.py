@@ -8,10 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.unit.told_plays import Told
 
 from heliograph.catalogue.contents.batches import Addresses
-from heliograph.catalogue.contents.statistics import Play
-from heliograph.live.plays import PROGRESS, Plays
+from heliograph.catalogue.contents.following import PROGRESS, Following
+from heliograph.live.plays import Plays
 from heliograph.live.readers import ReaderKind
 from heliograph.live.states import LiveEvent
 from heliograph.plane import ReaderStats
@@ -41,15 +42,16 @@ class Viewer:
 class Stage:
     def __init__(self, addresses: Addresses = Addresses.NETWORK) -> None:
         self.at = datetime(2026, 3, 1, tzinfo=UTC)
-        self.told: list[Play] = []
-        self.plays = Plays("unit-a", self.told.append, addresses=addresses, now=lambda: self.at)
+        self.told = Told()
+        self.following = Following("unit-a", self.told, addresses=addresses, now=lambda: self.at)
+        self.plays = Plays(self.following)
 
     def event(self, kind: str, viewer: Viewer) -> None:
         self.plays.observe(LiveEvent(kind, "yard", "", viewer))  # type: ignore[arg-type]
 
     def pass_(self, seconds: float) -> None:
         self.at += timedelta(seconds=seconds)
-        self.plays.look()
+        self.following.look()
 
 
 @pytest.fixture
@@ -77,6 +79,26 @@ def test_a_play_is_told_at_its_start_each_minute_and_at_its_end(stage: Stage) ->
     )
     assert (last.started, last.ended) == (viewer.since, stage.at)
     assert len(stage.plays) == 0
+
+
+def test_between_two_words_it_is_noted_what_each_got_a_second_ago(stage: Stage) -> None:
+    viewers = [Viewer(number) for number in range(30)]
+    for viewer in viewers:
+        stage.event("reader-joined", viewer)
+    stage.pass_(0.25)
+    assert (len(stage.told), stage.told.under_way) == (30, 30)
+    for look in range(1, 40):
+        for viewer in viewers:
+            viewer.counters = ReaderStats(bytes=look)
+        stage.pass_(0.25)
+        assert stage.told.lived == stage.at
+        if look >= 4:
+            assert len(stage.told.notes) == 30
+            assert {sent for sent, _ in stage.told.notes.values()} <= {*range(look - 3, look + 1)}
+    assert len(stage.told) == 30
+    for viewer in viewers:
+        stage.event("reader-left", viewer)
+    assert stage.told.under_way == 0
 
 
 def test_who_never_played_is_not_told_of(stage: Stage) -> None:
@@ -133,16 +155,17 @@ def test_bytes_by_hls_are_the_readers_own() -> None:
 
 
 def test_many_are_looked_at_in_turn(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heliograph.live.plays.LOOKS", 3)
-    monkeypatch.setattr("heliograph.live.plays.MAX_OPEN", 10)
+    monkeypatch.setattr("heliograph.catalogue.contents.following.LOOKS", 3)
+    monkeypatch.setattr("heliograph.catalogue.contents.following.MAX_OPEN", 10)
     viewers = [Viewer(number) for number in range(12)]
     for viewer in viewers:
         stage.event("reader-joined", viewer)
-    assert stage.plays.unfollowed == 2
-    stage.pass_(PROGRESS)
-    assert len(stage.told) == 10
+    assert stage.following.unfollowed == 2
     for _ in range(4):
-        stage.pass_(PROGRESS / 2)
+        stage.pass_(0.25)
+    assert len(stage.told) == 10
+    for _ in range(8):
+        stage.pass_(PROGRESS / 4)
     assert len(stage.told) >= 15
     for viewer in viewers:
         stage.event("reader-left", viewer)

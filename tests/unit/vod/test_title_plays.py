@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+from tests.unit.told_plays import Told
+
+from heliograph.catalogue.contents import following
 from heliograph.catalogue.contents.batches import Addresses
-from heliograph.catalogue.contents.statistics import Play
+from heliograph.catalogue.contents.following import Following
 from heliograph.plane import SenderStats
-from heliograph.vod import plays
 from heliograph.vod.playing import Viewer
 from heliograph.vod.plays import TitlePlays
 from heliograph.vod.sessions import SessionEvent
@@ -20,10 +22,11 @@ BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 class Statistics:
     def __init__(self) -> None:
         self.now = BEGIN
-        self.told: list[Play] = []
-        self.plays = TitlePlays(
-            "node", self.told.append, addresses=Addresses.FULL, now=lambda: self.now
+        self.told = Told()
+        self.following = Following(
+            "node", self.told, addresses=Addresses.FULL, now=lambda: self.now
         )
+        self.plays = TitlePlays(self.following)
         self.stats = SenderStats()
 
     def session(self, id: int = 1) -> Any:
@@ -37,7 +40,7 @@ class Statistics:
 
     def look_after(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
-        self.plays.look()
+        self.following.look()
 
 
 def test_a_play_is_told_when_it_begins_each_minute_and_at_the_end():
@@ -78,13 +81,13 @@ def test_who_got_nothing_is_not_told_of():
 
 
 def test_too_many_are_counted_and_all_are_looked_at_in_turn(monkeypatch):
-    monkeypatch.setattr(plays, "MAX_OPEN", 5)
-    monkeypatch.setattr(plays, "LOOKS", 2)
+    monkeypatch.setattr(following, "MAX_OPEN", 5)
+    monkeypatch.setattr(following, "LOOKS", 2)
     at = Statistics()
     at.stats = SenderStats(packets=1)
     for id in range(7):
         at.plays.observe(SessionEvent("session-joined", at.session(id)))
-    assert at.plays.unfollowed == 2
+    assert at.following.unfollowed == 2
     for _ in range(3):
         at.look_after(0)
     assert len(at.told) == 5

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.unit.told_plays import Told
 
-from heliograph.catalogue.contents.statistics import Play
+from heliograph.catalogue.contents.following import PROGRESS, Following
 from heliograph.model.errors import BusyError
 from heliograph.vod import watching
 from heliograph.vod.admission import Budgets
 from heliograph.vod.manifest import Manifest
-from heliograph.vod.plays import PROGRESS, TitlePlays
+from heliograph.vod.plays import TitlePlays
 from heliograph.vod.promises import Admission
 from heliograph.vod.watching import BEGIN, GONE, HttpViewer, Watching
 
@@ -24,11 +25,10 @@ class Room:
 
     def __init__(self) -> None:
         self.at = 0.0
-        self.told: list[Play] = []
         began = datetime(2026, 3, 1, tzinfo=UTC)
-        self.plays = TitlePlays(
-            "a", self.told.append, now=lambda: began + timedelta(seconds=self.at)
-        )
+        self.told = Told()
+        self.following = Following("a", self.told, now=lambda: began + timedelta(seconds=self.at))
+        self.plays = TitlePlays(self.following)
         self.admission = Admission(lambda: Budgets(streams=2), lambda _: {})
         self.watching = Watching(self.plays, self.admission, clock=lambda: self.at)
         self.film: Manifest = manifest(*written(4.0))
@@ -39,7 +39,7 @@ class Room:
     def after(self, seconds: float) -> None:
         self.at += seconds
         self.watching.look()
-        self.plays.look()
+        self.following.look()
 
     @property
     def streams(self) -> int:

@@ -12,11 +12,12 @@ from typing import Any
 
 import av
 import pytest
+from tests.unit.told_plays import Told
 from tests.unit.vod import film
 from tests.unit.vod.film import Film
 from tests.unit.web.site import Site, running
 
-from heliograph.catalogue.contents.statistics import Play
+from heliograph.catalogue.contents.following import Following
 from heliograph.live import hls_output
 from heliograph.live.options import ChannelOptions
 from heliograph.model.errors import GoneError
@@ -60,7 +61,8 @@ class Stage:
     site: Site
     shelf: Shelf
     ondemand: OnDemand
-    told: list[Play]
+    told: Told
+    following: Following
     budgets: Budgets
     """What the node may promise; to be replaced."""
     admission: Admission
@@ -78,16 +80,16 @@ class Stage:
 
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
-    told: list[Play] = []
+    told = Told()
     shelf = Shelf({"film": film.title(film.mp4())})
     budgets = Budgets()
     admission = Admission(lambda: stage.budgets, lambda manifest: {})
-    plays = TitlePlays("unit-a", told.append)
-    ondemand = OnDemand(shelf, plays=plays, admission=admission)
+    following = Following("unit-a", told)
+    ondemand = OnDemand(shelf, plays=TitlePlays(following), admission=admission)
     options = ChannelOptions(key="secret", view_key="peek")
     try:
         async with running(options, context={"ondemand": ondemand}) as site:
-            stage = Stage(site, shelf, ondemand, told, budgets, admission)
+            stage = Stage(site, shelf, ondemand, told, following, budgets, admission)
             yield stage
     finally:
         await ondemand.close()
@@ -352,11 +354,10 @@ async def test_without_titles_nothing_else_changes() -> None:
 async def test_what_is_sent_is_counted_and_told(stage: Stage) -> None:
     media = await stage.media()
     base = media.rpartition("/")[0]
-    plays = stage.ondemand.watching.plays
     sizes = []
     for number in (0, 1):
         sizes.append(len((await stage.get(f"{base}/s{number}.m4s")).content))
-        plays.look()
+        stage.following.look()
     (first,) = stage.told
     assert (first.name, first.unit, first.way, first.client) == (
         "film",

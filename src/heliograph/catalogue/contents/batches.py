@@ -159,7 +159,7 @@ class Batch:
                 for day, clients in self.clients.items()
                 for network, count in clients.items()
             ],
-            "plays": [_play_json(play) for play in self.plays.values()],
+            "plays": [play_row(play) for play in self.plays.values()],
         }
 
     @classmethod
@@ -182,7 +182,7 @@ class Batch:
             for day, network, times in value["clients"]:
                 clients = batch.clients.setdefault(_number(day, _MOST_HOURS // DAY), Counter())
                 clients[_text(network, MAX_TEXT)] += _times(times)
-            batch.add_plays(_play(row) for row in value["plays"])
+            batch.add_plays(play_of(row) for row in value["plays"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise MalformedError("batch of statistics", str(error)[:200]) from None
         return batch
@@ -233,21 +233,23 @@ def hour_of(at: datetime) -> int:
     return int((at - _START).total_seconds() // HOUR)
 
 
-def _play_json(play: Play) -> list[Any]:
+def play_row(play: Play) -> list[Any]:
+    """A play for JSON; times in microseconds since 1970."""
     return [
         play.id,
         play.name,
         play.unit,
         play.client,
         play.way,
-        _micros(play.started),
-        _micros(play.ended),
+        micros(play.started),
+        micros(play.ended),
         play.sent_bytes,
         play.stalls,
     ]
 
 
-def _play(row: list[Any]) -> Play:
+def play_of(row: list[Any]) -> Play:
+    """A play from such a row; ``TypeError`` or ``ValueError`` where it is none."""
     id, name, unit, client, way, started, ended, sent_bytes, stalls = row
     begin, end = _number(started), _number(ended)
     return Play(
@@ -263,7 +265,8 @@ def _play(row: list[Any]) -> Play:
     )
 
 
-def _micros(at: datetime) -> int:
+def micros(at: datetime) -> int:
+    """Microseconds since 1970."""
     return (at - _START) // timedelta(microseconds=1)
 
 

@@ -200,10 +200,20 @@ class Delivery:
         return fresh.to
 
     async def _finish(self, run: Run) -> None:
-        """Nothing comes after it: tell what is missing, and forget it."""
-        known = self._known[run.id]
-        if run.made[0] > known:
-            await self._store(run, known, run.made[0], Batch())
+        """Nothing comes after it: tell what was noted of plays under way, each of whose ends is
+        missing, and what else is; and forget it."""
+        known, made = self._known[run.id], run.made[0]
+        if made > known:
+            plays = await asyncio.to_thread(run.plays.left)
+            # The last missing records stand for the ends of these, one for each. They are cut alike
+            # each time, should an answer be lost.
+            for at in range(0, max(1, len(plays)), FRAME_ENTRIES):
+                some = plays[at : at + FRAME_ENTRIES]
+                to = made - len(plays[at + FRAME_ENTRIES :])
+                if to > known:
+                    ends = min(sum(ended for _, ended in some), to - known)
+                    part = Batch(plays={play.id: play for play, _ in some}, records=ends)
+                    known = await self._store(run, known, to, part)
         await asyncio.to_thread(run.forget)
 
     async def _position(self, run: Run) -> int:

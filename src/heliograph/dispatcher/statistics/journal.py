@@ -4,7 +4,8 @@ One run of a process has a *counter*, a page of memory that is a file as well, a
 counter says how many records were made; each *frame* of a segment holds counts of the records from
 ``first`` to ``to`` of the run, and says how many of these it really has. So whoever reads them
 later knows how many are missing, wherever the process was killed: both are in the kernel's hands
-as soon as they are written.
+as soon as they are written. The end of a play counts as made when the play begins: of whoever plays
+when the process is killed it is missing, and what the play got until then is in a third file.
 
 A frame: length of the rest and CRC-32 of it (each 4 bytes, little endian); ``first`` and ``to``
 (each 8 bytes); a batch as JSON.
@@ -27,6 +28,7 @@ from pathlib import Path
 import structlog
 
 from heliograph.catalogue.contents.batches import Batch
+from heliograph.dispatcher.statistics.open_plays import OpenPlays
 from heliograph.model.errors import MalformedError, ResourceError
 
 log = structlog.get_logger(__name__)
@@ -42,7 +44,7 @@ MAX_FRAME = 1 << 20
 _HEAD = struct.Struct("<II")
 _RANGE = struct.Struct("<QQ")
 _PAGE = mmap.PAGESIZE
-_COUNTER, _SEGMENT = ".made", ".part"
+_COUNTER, _SEGMENT, _OPEN = ".made", ".part", ".open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ class Run:
         self._page = mmap.mmap(descriptor, _PAGE)
         self.made = memoryview(self._page).cast("Q")
         """Its first number: records that were made."""
+        self.plays = OpenPlays(directory / f"{id}{_OPEN}")
+        """Those under way."""
         self._out: int | None = None
         self._out_path: Path | None = None
 
@@ -211,6 +215,7 @@ class Run:
     def close(self) -> None:
         """Let it be for now."""
         self.seal()
+        self.plays.close()
         self.made.release()
         self._page.close()
         os.close(self._descriptor)

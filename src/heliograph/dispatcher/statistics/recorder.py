@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from datetime import datetime
 
 import structlog
 
@@ -19,8 +20,8 @@ log = structlog.get_logger(__name__)
 PERIOD = 0.25
 #: Decisions that wait for the thread: two seconds' worth at the fastest. More are counted as lost.
 MAX_WAITING = 100_000
-#: Words of plays that wait for it: one of each viewer that a node can have.
-MAX_PLAYS = 50_000
+#: Words of plays that wait for it: one of each that is followed.
+MAX_PLAYS = 100_000
 #: Decisions counted in one go, while nothing else runs: less than a millisecond.
 CHUNK = 1000
 #: Entries that are kept in memory beside the journal, so that it need not be read again; a hundred
@@ -32,7 +33,8 @@ MAX_HELD = 50_000
 
 
 class Recorder:
-    """Made for one run; ``record`` and ``played`` are called by one thread, that of the loop."""
+    """Made for one run; ``record``, and what ``Notes`` are told, is called by one thread, that of
+    the loop. None of it ever waits."""
 
     def __init__(
         self, run: Run, *, addresses: Addresses = Addresses.NETWORK, period: float = PERIOD
@@ -44,11 +46,18 @@ class Recorder:
         self._made = run.made
         self._waiting: deque[Decision] = deque()
         self._plays: deque[Play] = deque()
+        self._queued = 0
+        """Words of plays that ever were in there."""
+        self._under_way = 0
+        """Plays whose end was not told yet, and counts as made."""
+        self._unnoted = 0
         self._refused = 0
         """Records that found no room; only the loop's thread counts them."""
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         # What follows is the writing thread's.
+        self._taken = 0
+        """Words of plays that were taken out of there to be written."""
         self._turn = threading.Lock()
         """Who writes: the thread, or whoever seals what it wrote."""
         self._edge = run.made[0]
@@ -71,7 +80,7 @@ class Recorder:
         self._thread.start()
 
     def record(self, decision: Decision) -> None:
-        """Count a decision; never waits."""
+        """Count a decision."""
         self._made[0] += 1
         waiting = self._waiting
         if len(waiting) < MAX_WAITING:
@@ -79,11 +88,45 @@ class Recorder:
         else:
             self._refused += 1
 
-    def played(self, play: Play) -> None:
-        """Note what became of a play so far; ``client`` is as it is to be kept. Never waits."""
+    # what ``Notes`` are told
+
+    def begun(self) -> None:
+        """A play begins: its end is a record to come."""
         self._made[0] += 1
+        self._under_way += 1
+
+    def played(self, play: Play) -> None:
+        """What became of a play so far; ``client`` is as it is to be kept."""
+        self._made[0] += 1
+        self._queue(play)
+        try:
+            self._run.plays.put(play)
+        except OSError as error:
+            if not self._unnoted:
+                log.error("play not noted", play=play.id, error=str(error))
+            self._unnoted += 1
+
+    def noted(self, id: str, sent_bytes: int, stalls: int) -> None:
+        """What a play that was told of got until now."""
+        self._run.plays.note(id, sent_bytes, stalls)
+
+    def alive(self, at: datetime) -> None:
+        """All plays that did not end play at this time."""
+        self._run.plays.alive(at)
+
+    def ended(self, play: Play | None) -> None:
+        """A play is over; None: nothing was played after all."""
+        self._under_way -= 1
+        if play is None:
+            self._made[0] -= 1
+            return
+        self._queue(play)
+        self._run.plays.end(play, self._queued)
+
+    def _queue(self, play: Play) -> None:
         if len(self._plays) < MAX_PLAYS:
             self._plays.append(play)
+            self._queued += 1
         else:
             self._refused += 1
 
@@ -115,9 +158,11 @@ class Recorder:
 
     def counters(self) -> Mapping[str, int]:
         """Since the start: ``records`` made, ``refused`` and ``dropped`` of them, by a thread that
-        lags and by a disk that takes none; ``write_failures``; and how many are ``waiting``."""
+        lags and by a disk that takes none; ``unnoted`` words of plays, which a kill may cost a
+        minute; ``write_failures``; and how many are ``waiting``."""
         return {
-            "records": self._made[0],
+            "records": self._made[0] - self._under_way,
+            "unnoted": self._unnoted,
             "refused": self._refused,
             "dropped": self._dropped,
             "write_failures": self._failures,
@@ -150,6 +195,7 @@ class Recorder:
                 self._failed(parts[index:], error)
                 return
             self._held = Batch()
+            self._run.plays.written(self._taken)
             if self._kept is not None and len(self._kept) > MAX_KEPT:
                 self._kept = None
             if self._failing:
@@ -168,6 +214,7 @@ class Recorder:
             self._held.count(chunk, self._addresses)
             time.sleep(0)
         plays = [self._plays.popleft() for _ in range(len(self._plays))]
+        self._taken += len(plays)
         self._held.add_plays(plays)
         self._held.records += len(plays)
         self._span += len(plays)
