@@ -170,7 +170,7 @@ async def test_a_server_is_looked_through_and_titles_follow_it(
             tab.until_text("Big dunes", PATIENCE)
             for condition, told in (
                 (Condition.UP, "Playable"),
-                (Condition.DOWN, "No server answers"),
+                (Condition.DOWN, "Out of reach"),
                 (Condition.STARTING, "Playable"),
             ):
                 loop.call_soon_threadsafe(monitoring.turn, server, condition)

@@ -160,6 +160,28 @@ def test_disks_come_and_go_and_one_is_pulled(node: Node, film: Path, tmp_path: P
     assert "all as they should be" in node.helio("title", "verify", "film")
 
 
+def test_a_title_is_out_of_reach_while_too_many_of_its_disks_are_away(
+    node: Node, film: Path, tmp_path: Path
+) -> None:
+    def standing() -> str:
+        (found,) = json.loads(node.helio("title", "list", "--json"))
+        return str(found["standing"])
+
+    places = [tmp_path / f"disk-{letter}" for letter in "abc"]
+    node.helio("volume", "create", "films", *map(str, places), "--data", "2", "--parity", "1")
+    node.helio("title", "import", str(film), "--name", "film")
+    until("it is in the catalogue", lambda: node.helio("title", "list", "--json") != "[]\n")
+    assert standing() == "playable"
+    away = [place.rename(tmp_path / f"away-{place.name}") for place in places[:2]]
+    until("it is out of reach", lambda: standing() == "unreachable")
+    away[0].rename(places[0])
+    until("one disk is made up for", lambda: standing() == "playable")
+    away[1].rename(places[1])
+    until("all are back", lambda: all(one["up"] for one in volume(node)["disks"]))
+    assert standing() == "playable"
+    assert "all as they should be" in node.helio("title", "verify", "film")
+
+
 def test_two_disks_of_six_are_lost_at_once_and_made_anew(
     node: Node, film: Path, tmp_path: Path
 ) -> None:

@@ -177,7 +177,7 @@ describe("titles and servers", () => {
     tides.usable = 0;
     await SilentSource.last?.tell("states", states("down", "down"));
     await settle();
-    expect(words()).toContain("No server answers");
+    expect(words()).toContain("Out of reach");
     expect(words()).toContain("0 of 2 copies");
     await choose("kept");
     expect(words()).toContain("every node plays it");
@@ -218,7 +218,7 @@ describe("titles and servers", () => {
     api.handle("PATCH", "/api/v1/titles/tides", { title: "Other" }, token);
     (api.contents.titles.get("tides") ?? {}).usable = 0;
     await SilentSource.last?.tell("states", states("down"));
-    expect(words()).toContain("No server answers");
+    expect(words()).toContain("Out of reach");
     expect(words()).toContain("The length is told as 1:32:00");
     const field = everything().find((one) => one.getAttribute("name") === "title");
     expect((field as HTMLInputElement).value).toBe("High tides");
@@ -249,7 +249,7 @@ describe("titles and servers", () => {
     (api.contents.titles.get("tides") ?? {}).usable = 0;
     await SilentSource.last?.tell("states", states("down"));
     await press("Titles");
-    expect(everything().filter((one) => one.textContent === "No server answers")).toHaveLength(2);
+    expect(everything().filter((one) => one.textContent === "Out of reach")).toHaveLength(2);
   });
 
   it("reads titles anew when a server is otherwise, also when it is drained", async () => {

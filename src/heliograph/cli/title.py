@@ -22,7 +22,7 @@ app.command()(title_media.erase)
 #: What is told of how a title is to be had.
 STANDINGS = {
     "playable": "playable",
-    "unreachable": "no server answers",
+    "unreachable": "out of reach",
     "withdrawn": "servers out of service",
     "empty": "no copy",
     "withheld": "not published",

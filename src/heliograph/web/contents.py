@@ -196,7 +196,8 @@ async def _title_answers(context: WebContext, titles: Sequence[Title]) -> list[d
     else:
         states = context.monitoring.states.values()
     answering = [state.server for state in states if alive(state)]
-    copies = await store.count_copies([one.id for one in titles], answering)
+    readable = None if context.storage is None else context.storage.readable
+    copies = await store.count_copies([one.id for one in titles], answering, readable)
     return [models.title_answer(one, copies[one.id]) for one in titles]
 
 

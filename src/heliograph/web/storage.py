@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Annotated, Any, Protocol, TypeAlias
 
@@ -46,6 +46,10 @@ class StorageFace(Protocol):
 
     async def view(self) -> dict[str, Any]:
         """All there is to be seen; cheap, as pages ask each second."""
+        ...
+
+    async def readable(self, objects: Collection[str]) -> frozenset[str]:
+        """Those of these objects of titles of which every block can be read now."""
         ...
 
     async def create_volume(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 import pytest
 from tests.unit.catalogue.conftest import Clock, quick_passwords
@@ -274,16 +275,24 @@ async def test_a_title_is_to_be_had_where_a_server_that_holds_it_answers(
     ids = {name: (await filled.get_title(name)).id for name in ("film", "empty", "kept")}
     servers = {name: (await filled.get_server(name)).id for name in ("one", "two")}
 
+    readable = {"a" * 32}
+
+    async def read(objects: Collection[str]) -> Collection[str]:
+        assert [*objects] == ["a" * 32]
+        return readable
+
     async def told(*answering: str) -> tuple[int, int, int, Standing]:
-        found = await filled.count_copies(ids.values(), [servers[name] for name in answering])
+        found = await filled.count_copies(ids.values(), [servers[name] for name in answering], read)
         assert found[ids["empty"]].standing(True) is Standing.EMPTY
-        assert found[ids["kept"]] == Copies(stored=True)
-        assert found[ids["kept"]].standing(True) is Standing.PLAYABLE
+        assert found[ids["kept"]] == Copies(stored=True, readable=bool(readable))
+        wanted = Standing.PLAYABLE if readable else Standing.UNREACHABLE
+        assert found[ids["kept"]].standing(True) is wanted
         film = found[ids["film"]]
         assert film.standing(False) is Standing.WITHHELD
         return film.files, film.usable, film.withdrawn, film.standing(True)
 
     assert await told("one", "two") == (2, 2, 0, Standing.PLAYABLE)
+    readable.clear()
     assert await told("two") == (2, 1, 0, Standing.PLAYABLE)
     assert await told() == (2, 0, 0, Standing.UNREACHABLE)
     await filled.change_server("one", {"drained": True})

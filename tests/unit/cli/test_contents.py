@@ -92,7 +92,7 @@ def test_titles_are_listed_with_how_they_are_to_be_had(
     film |= {"classes": ["a", "b"], "regions": []}
     states = {
         "playable": "playable",
-        "unreachable": "no server answers",
+        "unreachable": "out of reach",
         "withdrawn": "servers out of service",
         "empty": "no copy",
         "withheld": "not published",

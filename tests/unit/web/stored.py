@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -186,6 +186,9 @@ class Stored:
         if self.error is not None:
             raise self.error
         return self.found
+
+    async def readable(self, objects: Collection[str]) -> frozenset[str]:
+        return frozenset(objects)
 
     async def create_volume(
         self, name: str, *, by: Actor, disks: Sequence[Mapping[str, Any]], **scheme: Any

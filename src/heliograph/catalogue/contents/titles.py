@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -84,10 +84,15 @@ class TitleQueries(Queries):
             return await session.scalar(select(func.count(TitleRow.id))) or 0
 
     async def count_copies(
-        self, titles: Collection[int], answering: Collection[int] = ()
+        self,
+        titles: Collection[int],
+        answering: Collection[int] = (),
+        readable: Callable[[Collection[str]], Awaitable[Collection[str]]] | None = None,
     ) -> dict[int, Copies]:
         """What there is of each of these titles, by their ids. ``answering``: ids of the servers
-        that their monitors call alive."""
+        that their monitors call alive. ``readable``: which of some objects of volumes can be
+        read; None: nobody knows better than that all can."""
+        objects: dict[str, int] = {}
         found = dict.fromkeys(titles, Copies())
         withdrawn = or_(ServerRow.drained, not_(ServerRow.enabled))
         usable = and_(ServerRow.id.in_(answering), not_(withdrawn))
@@ -106,9 +111,12 @@ class TitleQueries(Queries):
                 )
                 for title, *counts in await session.execute(counted):
                     found[title] = Copies(*counts)
-                stored = select(StoredTitleRow.title_id).where(StoredTitleRow.title_id.in_(some))
-                for title in await session.scalars(stored):
-                    found[title] = replace(found[title], stored=True)
+                stored = select(StoredTitleRow).where(StoredTitleRow.title_id.in_(some))
+                for row in await session.scalars(stored):
+                    objects[row.object] = row.title_id
+        good = objects.keys() if readable is None or not objects else await readable([*objects])
+        for object, title in objects.items():
+            found[title] = replace(found[title], stored=True, readable=object in good)
         return found
 
     async def add_title(self, given: Mapping[str, Any], *, by: Actor = SYSTEM) -> Title:

@@ -142,7 +142,8 @@ class Standing(StrEnum):
 
     PLAYABLE = "playable"
     UNREACHABLE = "unreachable"
-    """No server that holds it can be used; of at least one because it does not answer."""
+    """Nothing that holds it can be used; at least one server, or too many disks of our volume,
+    because they do not answer."""
     WITHDRAWN = "withdrawn"
     """All servers that hold it are drained or disabled."""
     EMPTY = "empty"
@@ -163,13 +164,17 @@ class Copies:
     """Those on servers that are drained or disabled."""
     stored: bool = False
     """Whether a volume of ours holds it, so that every node plays it."""
+    readable: bool = False
+    """Whether enough of that volume's disks answer."""
 
     def standing(self, published: bool) -> Standing:
         """How the title is to be had."""
         if not published:
             return Standing.WITHHELD
-        if self.stored or self.usable:
+        if self.readable or self.usable:
             return Standing.PLAYABLE
+        if self.stored:
+            return Standing.UNREACHABLE
         if not self.files:
             return Standing.EMPTY
         return Standing.WITHDRAWN if self.withdrawn == self.files else Standing.UNREACHABLE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +152,10 @@ class Storage:
     async def view(self) -> dict[str, Any]:
         """All there is to be seen of storage."""
         return await self.views.whole()
+
+    async def readable(self, objects: Collection[str]) -> frozenset[str]:
+        """Those of these objects of titles of which every block can be read now."""
+        return await self.views.readable(objects)
 
     async def create_volume(
         self,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from heliograph.bus import Bus, Registration, Request
 from heliograph.bus.wire import Json
@@ -16,7 +16,8 @@ from heliograph.node.storage.imports import Imports
 from heliograph.node.storage.shelf import Placed, Shelf
 from heliograph.storage.reading import DiskReader
 from heliograph.storage.sharing import SharedBlocks
-from heliograph.storage.values import ObjectId
+from heliograph.storage.values import DiskId, ObjectId
+from heliograph.storage.volume.planning import Plan
 from heliograph.storage.volume.progress import Lost
 from heliograph.storage.volume.state import DiskEntry, DiskState, VolumeState
 
@@ -33,6 +34,11 @@ ANSWER = 1.0
 FRESH = 0.5
 #: Objects whose losses are remembered, a volume.
 MAX_LOST = 10_000
+#: Titles of which it is remembered whether they can be read without the disks that are away.
+MAX_JUDGED = 10_000
+
+#: Object, its blocks, whether it grows, version of the volume, disks that answer.
+_Judged: TypeAlias = tuple[ObjectId, int, bool, int, frozenset[DiskId]]
 
 
 class Views:
@@ -54,6 +60,8 @@ class Views:
         self._imports = imports
         self._blocks = blocks
         self._lost: dict[str, dict[ObjectId, int]] = {}
+        self._unreadable: dict[_Judged, int] = {}
+        """Groups that cannot be read, of what was asked for while disks were away."""
         self._registrations: list[Registration] = []
         self._newest: tuple[float, dict[str, Any]] | None = None
         self._asking = asyncio.Lock()
@@ -149,6 +157,40 @@ class Views:
                 **asdict(self._blocks.cache.counters),
             },
         }
+
+    async def readable(self, objects: Collection[str]) -> frozenset[str]:
+        """Those of these objects of which every block can be read now."""
+        whole = await self.whole()
+        volumes = {one["name"]: one["disks"] for one in whole["volumes"]}
+        there = {
+            name: frozenset(DiskId(one["id"]) for one in disks if one["up"] and not one["fault"])
+            for name, disks in volumes.items()
+        }
+        wanted = [one for one in self._shelf.all() if one.manifest.object in objects]
+        return await asyncio.to_thread(self._readable, wanted, there)
+
+    def _readable(
+        self, titles: Iterable[Placed], there: Mapping[str, frozenset[DiskId]]
+    ) -> frozenset[str]:
+        found = set()
+        for one in titles:
+            holding, manifest = self._holdings.get(one.volume), one.manifest
+            if holding is None or one.volume not in there:
+                continue
+            state, up = holding.state, there[one.volume]
+            away = [disk for disk in state.disks if disk.id not in up]
+            if len(away) > state.scheme.parity:  # of fewer no group misses too much
+                key = manifest.object, len(manifest.blocks), manifest.live, state.version, up
+                bad = self._unreadable.get(key)
+                if bad is None:
+                    if len(self._unreadable) >= MAX_JUDGED:
+                        self._unreadable.clear()
+                    bad = Plan(state).unreadable(*key[:3], up)
+                    self._unreadable[key] = bad
+                if bad:
+                    continue
+            found.add(str(manifest.object))
+        return frozenset(found)
 
     def _volume(
         self, holding: Holding, parts: Mapping[str, Any], names: Mapping[str, str]

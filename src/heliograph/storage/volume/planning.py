@@ -6,7 +6,7 @@ A stored member is also called by one number, its *code*: ``group * width + memb
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -100,6 +100,22 @@ class Plan:
         moved = ((names != earlier) | gone) & self._stored(blocks, False, len(names))
         ids, counts = np.unique(names[moved], return_counts=True)
         return {DiskId(str(one)): int(count) for one, count in zip(ids, counts, strict=True)}
+
+    def unreadable(
+        self, object: ObjectId, blocks: int, growing: bool, there: Collection[DiskId]
+    ) -> int:
+        """How many groups of an object cannot be read where only those disks answer; a member may
+        be where it was before a change."""
+        if not blocks:
+            return 0
+        scheme = self.state.scheme
+        found = np.zeros((groups_of(scheme, blocks), scheme.width), np.bool_)
+        for layout in self._layouts:
+            up = [one in there and self._alive(one) is not None for one in layout.disks]
+            found |= np.array(up)[self._placed(layout, object, blocks)]
+        stored = self._stored(blocks, growing, len(found))
+        wanted = stored[:, : scheme.data].sum(axis=1)
+        return int(((found & stored).sum(axis=1) < wanted).sum())
 
     def spread(self, object: ObjectId, node: str, groups: int) -> float:
         """Variance of how many data members of a group a node has, over so many groups."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -97,6 +99,13 @@ def test_the_plan_says_what_counting_says(
         assert (home.id if home else None) == (None if at in lost else at)
         tried = dict.fromkeys([at, *(one[key] for one in earlier)])
         assert [one.id for one in plan.places(key)] == [one for one in tried if one not in lost]
+    spare = Counter(key.group for key in now if key.member >= scheme.data)
+    for there in ({*ids}, {*ids[:-1]}, {*ids[::2]}, {*ids[:1]}, set[DiskId]()):
+        missing = Counter(
+            key.group for key in now if there.isdisjoint(one.id for one in plan.places(key))
+        )
+        bad = sum(count > spare[group] for group, count in missing.items())
+        assert plan.unreadable(OBJECT, blocks, growing, there) == bad
     if not growing:
         moved: dict[DiskId, int] = {}
         for key, at in now.items():

@@ -45,7 +45,7 @@ export function standing(
 /** How a title is to be had, and the look of the chip that says so. */
 export const TITLE_STANDINGS: Readonly<Record<TitleStanding, readonly [string, string]>> = {
   playable: ["Playable", "up"],
-  unreachable: ["No server answers", "down"],
+  unreachable: ["Out of reach", "down"],
   withdrawn: ["Out of service", "down"],
   empty: ["No copy", "down"],
   withheld: ["Withheld", ""],
