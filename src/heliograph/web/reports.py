@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
+from heliograph.catalogue.contents.exchange import guarded
 from heliograph.catalogue.contents.reports import (
     MAX_LINES,
     ClientLine,
@@ -34,8 +35,6 @@ router = APIRouter(prefix="/api/v1/reports", tags=["reports"])
 #: What a report is about where nobody says.
 USUAL = timedelta(days=7)
 CSV = "text/csv"
-#: A spreadsheet takes what begins so for a formula, and names are what strangers asked for.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {CSV: {}}, "description": "The report; CSV has a line for each."},
@@ -306,9 +305,8 @@ def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 def _cell(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return value
+    # Names are what strangers asked for.
+    return guarded(value) if isinstance(value, str) else value
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

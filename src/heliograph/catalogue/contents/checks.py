@@ -222,7 +222,7 @@ def parse_probe(value: str) -> Probe:
 def write_probe(probe: Probe) -> str:
     """A probe as ``parse_probe`` reads it."""
     port = f":{probe.port}" if probe.port else ""
-    return f"{probe.kind}@{probe.interval:.10g}{port}{probe.path}"
+    return f"{probe.kind}@{str(probe.interval).removesuffix('.0')}{port}{probe.path}"
 
 
 def _probe(probe: Probe) -> Probe:
@@ -233,6 +233,8 @@ def _probe(probe: Probe) -> Probe:
         raise MalformedError("probe", f"port {probe.port}")
     if len(probe.path) > MAX_PATH or (probe.path and not _URI.fullmatch(probe.path)):
         raise MalformedError("probe", f"path {probe.path[:80]!r}")
+    if _SECONDS_LAST.search(probe.path):
+        raise MalformedError("probe", f"path {probe.path[:80]!r} ends as seconds are written")
     if probe.path and (not probe.path.startswith("/") or probe.kind in ("icmp", "tcp")):
         raise MalformedError("probe", f"{probe.kind} with path {probe.path[:80]!r}")
     port = 0 if probe.kind is ProbeKind.ICMP else probe.port

@@ -1,7 +1,9 @@
 """The contents as CSV and as JSON, read and written; pure.
 
 Both hold *records*: a row of the file each, that says its ``kind`` and some fields. In CSV the
-first line names the columns, a cell that is empty says nothing, and lists are parted by semicolons.
+first line names the columns, a cell that is empty says nothing, and lists are parted by semicolons,
+before one of which that is meant as such there is a backslash. An apostrophe alone says that a
+field is empty, and one stands before what a spreadsheet would take for a formula.
 JSON is an array of objects, or an object a line. A row that cannot be understood is reported with
 its place and keeps no other from being read; what is understood may still be refused by the
 catalogue.
@@ -12,8 +14,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from heliograph.catalogue.contents.checks import parse_probe, write_probe
@@ -40,6 +44,12 @@ _TRUTHS = frozenset(("refused", "enabled", "drained", "published"))
 _LISTS = frozenset(("classes", "regions"))
 #: Fields that may be known to be unknown.
 _NULLABLE = frozenset(("size", "duration"))
+#: What spreadsheets take for a formula at the beginning of a cell, and what would be taken for
+#: guarded.
+_GUARDED = re.compile(r"[=+\-@\t\r]|'(?=[=+\-@\t\r']|$)")
+#: A part of a list; what stands for itself in one; and that as it is written.
+_PART = re.compile(r"(?:\\[\\;]|[^;])+")
+_ESCAPE, _ESCAPED = re.compile(r"[\\;]"), re.compile(r"\\([\\;])")
 #: Columns as they are written: what tells rows apart first.
 COLUMNS = (
     "kind",
@@ -124,13 +134,17 @@ def _read_csv(text: str, reading: Reading, kind: Kind | None) -> None:
             reading.reject(place, f"{len(cells)} cells for {len(columns)} columns")
             continue
         given = {
-            name: cell.strip() for name, cell in zip(columns, cells, strict=False) if cell.strip()
+            name: unguarded(cell.strip())
+            for name, cell in zip(columns, cells, strict=False)
+            if cell.strip()
         }
         _take(reading, place, given, kind, _of_text)
 
 
 def _of_text(name: str, text: str) -> Any:  # noqa: ANN401 - as the field has it
     """A field's value from a cell; ``ValueError`` with the reason."""
+    if not text and name in _NULLABLE:
+        return None
     if name in _INTEGERS:
         if not text.isascii() or not text.isdecimal() or len(text) > 16:
             raise ValueError(f"{name}: {text[:40]!r} is no whole number")
@@ -142,10 +156,27 @@ def _of_text(name: str, text: str) -> Any:  # noqa: ANN401 - as the field has it
             raise ValueError(f"{name}: {text[:40]!r} is neither true nor false")
         return text.lower() in _TRUE
     if name in _LISTS:
-        return tuple(part.strip() for part in text.split(";") if part.strip())
+        return tuple(_parts(text))
     if name == "probes":
-        return tuple(parse_probe(part) for part in text.split(";") if part.strip())
+        return tuple(parse_probe(part) for part in _parts(text))
     return text
+
+
+def _parts(text: str) -> Iterator[str]:
+    """The parts of a list that say something."""
+    for part in _PART.findall(text):
+        if part.strip():
+            yield _ESCAPED.sub(r"\1", part).strip()
+
+
+def guarded(text: str) -> str:
+    """A cell's text that no spreadsheet takes for a formula."""
+    return f"'{text}" if _GUARDED.match(text) else text
+
+
+def unguarded(text: str) -> str:
+    """What was ``guarded``; nothing for an apostrophe alone."""
+    return text[1:] if text == "'" or (_GUARDED.match(text[1:]) and text[0] == "'") else text
 
 
 def _number(name: str, text: str) -> float:
@@ -168,8 +199,9 @@ class CsvWriter:
 
     def line(self, record: Record) -> str:
         """A record, with the line's end."""
-        texts = (_as_text(record.fields.get(name)) for name in COLUMNS[1:])
-        return self._row((record.kind.value, *texts))
+        said = record.fields
+        cells = ((guarded(_as_text(said[name])) or "'") if name in said else "" for name in COLUMNS)
+        return self._row((record.kind.value, *islice(cells, 1, None)))
 
     def end(self) -> str:
         """Nothing."""
@@ -189,9 +221,9 @@ def _as_text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Probe):
-        return write_probe(value).replace(";", "%3B")
+        return write_probe(value)
     if isinstance(value, tuple | list):
-        return ";".join(_as_text(one) for one in value)
+        return ";".join(_ESCAPE.sub(r"\\\g<0>", _as_text(one)) for one in value)
     return repr(value) if isinstance(value, float) else str(value)
 
 
@@ -298,7 +330,7 @@ class JsonWriter:
     def line(self, record: Record) -> str:
         """A record, with what parts it from the one before."""
         said = {"kind": record.kind.value} | {
-            name: _as_json(value) for name, value in record.fields.items() if value is not None
+            name: _as_json(value) for name, value in record.fields.items()
         }
         before, self._before = self._before, ","
         return f"{before}\n{json.dumps(said, ensure_ascii=False)}"
