@@ -132,7 +132,7 @@ class ChatServer:
     def start(self) -> None:
         """Begin to send, and to look for the dead."""
         for work in (self._send_always(), self._look_always(), self._tidy_always()):
-            self._loops.append(asyncio.get_running_loop().create_task(self._logged(work)))
+            self._loops.append(self._begin(work))
 
     # connections
 
@@ -422,9 +422,14 @@ class ChatServer:
         await self.chats.close()
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(self._logged(work))
+        task = self._begin(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._logged(work))
+        task.add_done_callback(lambda _: work.close())  # cancelled before it ran, nobody awaits it
+        return task
 
     async def _logged(self, work: Coroutine[Any, Any, None]) -> None:
         try:

@@ -19,10 +19,11 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from heliograph.model.errors import BusyError, ResourceError, TooLargeError
+from heliograph.model.errors import BusyError, TooLargeError
 from heliograph.servers.chat_server import ChatServer
 from heliograph.servers.dispatching import GO, Redirects
 from heliograph.servers.forwarded import Trust, resolve, with_host
+from heliograph.servers.listening import host_of, listen, told
 from heliograph.servers.websocket import Site, UpgradeRequest, WebSockets, refusal
 
 log = structlog.get_logger(__name__)
@@ -117,14 +118,10 @@ class HttpServer:
         # Malformed requests are counted; a line each would fill the disk.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         self._config.load()
-        try:
-            self._server = await asyncio.get_running_loop().create_server(
-                lambda: HttpConnection(self), options.address, options.port, backlog=BACKLOG
+        with told("http", options.address, options.port):
+            self._server = await listen(
+                lambda: HttpConnection(self), options.address, options.port, BACKLOG
             )
-        except (OSError, OverflowError) as error:
-            raise ResourceError(
-                f"TCP port {options.port} for HTTP: {error}", subject=f"tcp/{options.port}"
-            ) from error
         self.port = self._server.sockets[0].getsockname()[1]
         self._stamp()
         self._dates = asyncio.create_task(self._stamp_always())
@@ -207,6 +204,8 @@ class HttpConnection(HttpToolsProtocol):
         if self._secured is not None:
             self.client, self.server = self._secured.client, self._secured.server
             self.scheme = "https"
+        elif self.client is not None:
+            self.client = host_of(self.client), self.client[1]
         if full:
             self._server.counters["http_connections_refused"] += 1
             transport.abort()

@@ -7,16 +7,15 @@ passes through Python. A WebSocket is handed over like any other, and the plane 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 import structlog
 
 from heliograph.model.errors import MalformedError, ResourceError
 from heliograph.plane import Plane, TlsPort
 from heliograph.servers.http import BACKLOG, HttpConnection, HttpServer, Secured
+from heliograph.servers.listening import bind_tcp, told
 
 log = structlog.get_logger(__name__)
 
@@ -68,15 +67,8 @@ class HttpsServer:
         """Listen. ``ResourceError`` says which port is taken, ``MalformedError`` what is wrong with
         the certificate."""
         options = self.options
-        try:
-            listener = _listen(options.address, options.port)
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ResourceError(
-                f"cannot listen for HTTPS at {options.address}:{options.port}/tcp: {reason} "
-                "(https.port)",
-                subject="https.port",
-            ) from error
+        with told("https", options.address, options.port):
+            listener = bind_tcp(options.address, options.port, BACKLOG)
         with listener:
             self.port = listener.getsockname()[1]
             try:
@@ -138,19 +130,3 @@ class HttpsServer:
         except (OSError, ValueError) as error:
             log.warning("https connection not served", peer=client[0], error=str(error))
             plain.close()
-
-
-def _listen(address: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            with contextlib.suppress(OSError):
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listener.bind((address, port))
-        listener.listen(BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from typing import Any
 
 from heliograph.model.errors import ResourceError
@@ -22,6 +24,59 @@ def host_of(address: Any) -> str:  # noqa: ANN401 - whatever the socket's family
     return host.removeprefix("::ffff:") if "." in host else host
 
 
+@contextlib.contextmanager
+def told(name: str, address: str, port: int) -> Iterator[None]:
+    """Turn what the kernel says while ``port`` is bound into a ``ResourceError`` that names the
+    setting. ``name``: the protocol's, lower case, as its part of the settings is called."""
+    try:
+        yield
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        raise ResourceError(
+            f"cannot listen for {name.upper()} at {place}/tcp: {reason} ({name}.port)",
+            subject=f"{name}.port",
+        ) from error
+
+
+def bind_tcp(address: str, port: int, backlog: int) -> socket.socket:
+    """A socket that listens at a numeric address; ``::`` has IPv4 peers as well, at mapped
+    addresses. ``ValueError`` for what is no address, ``OSError`` by the kernel."""
+    version = ip_address(address).version
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    where = socket.getaddrinfo(
+        address, port, family, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+    )[0][4]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if version == 6:
+            # Some kernels have the other default, and asyncio asks for IPv6 alone.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind(where)
+        listener.listen(backlog)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+async def listen(
+    factory: Callable[[], asyncio.Protocol], address: str, port: int, backlog: int
+) -> asyncio.Server:
+    """Serve at a numeric address as ``bind_tcp`` binds it, or at all that a name stands for."""
+    loop = asyncio.get_running_loop()
+    try:
+        listener = bind_tcp(address, port, backlog)
+    except ValueError:
+        return await loop.create_server(factory, address, port, backlog=backlog)
+    try:
+        return await loop.create_server(factory, sock=listener, backlog=backlog)
+    except BaseException:
+        listener.close()
+        raise
+
+
 class Listener:
     """A listening TCP port."""
 
@@ -36,17 +91,8 @@ class Listener:
         self, factory: Callable[[], asyncio.Protocol], address: str, port: int, backlog: int
     ) -> None:
         """Bind ``port`` (0: any free one); ``ResourceError`` names the setting if it is taken."""
-        try:
-            self._server = await asyncio.get_running_loop().create_server(
-                factory, address, port, backlog=backlog
-            )
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ResourceError(
-                f"cannot listen for {self._name.upper()} at {address}:{port}/tcp: "
-                f"{reason} ({self._name}.port)",
-                subject=f"{self._name}.port",
-            ) from error
+        with told(self._name, address, port):
+            self._server = await listen(factory, address, port, backlog)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self, end: Callable[[], None]) -> None:

@@ -80,7 +80,7 @@ class HttpSettings(Section):
     """Pages, REST API, WebSocket and metrics."""
 
     host: str = "0.0.0.0"
-    """Address to listen on."""
+    """Address to listen on; `::` for IPv6 and IPv4."""
     port: Port = 8080
     """TCP port; 0: any free one."""
     max_connections: int = Field(default=20_000, ge=1, le=1_000_000)
@@ -127,7 +127,7 @@ class RtspSettings(Section):
     """RTSP, and RTP and RTCP over UDP."""
 
     host: str = "0.0.0.0"
-    """Address to listen on, for RTSP, RTP and RTCP."""
+    """Address to listen on, for RTSP, RTP and RTCP; `::` for IPv6 and IPv4."""
     port: Port = 8554
     """TCP port; 0: any free one."""
     rtp_port: Port = 8000
@@ -182,7 +182,7 @@ class RtmpSettings(Section):
     enabled: bool = True
     """Whether RTMP is taken."""
     host: str = "0.0.0.0"
-    """Address to listen on."""
+    """Address to listen on; `::` for IPv6 and IPv4."""
     port: Port = 1935
     """TCP port; 0: any free one."""
     max_connections: int = Field(default=1000, ge=1, le=100_000)
