@@ -153,7 +153,17 @@ class FakePeer {
   closed = false;
   transceivers: { receiver: { track: { kind: string } }; sender: FakeSender }[] = [];
   onconnectionstatechange: (() => void) | null = null;
+  configuration: RTCConfiguration;
 
+  constructor(iceServers: RTCIceServer[] = []) {
+    this.configuration = { bundlePolicy: "max-bundle", iceServers };
+  }
+  getConfiguration() {
+    return this.configuration;
+  }
+  setConfiguration(configuration: RTCConfiguration) {
+    this.configuration = configuration;
+  }
   addTransceiver(track: { kind: string }, init: { sendEncodings?: object[] }) {
     const sender = new FakeSender(track);
     sender.parameters.encodings = structuredClone(init.sendEncodings ?? [{}]);
@@ -207,8 +217,8 @@ function studio(...statuses: number[]) {
   const states: AirState[] = [];
   const troubles: Trouble[] = [];
   const around: Surroundings = {
-    peer: () => {
-      const peer = new FakePeer();
+    peer: (iceServers) => {
+      const peer = new FakePeer(iceServers);
       peers.push(peer);
       return peer as unknown as RTCPeerConnection;
     },
@@ -223,7 +233,8 @@ function studio(...statuses: number[]) {
       }
       const status = statuses.shift() ?? 201;
       if (status === 0) throw new TypeError("failed to fetch");
-      const headers = { location: `/whip/demo/${peers.length}` };
+      const headers: Record<string, string> = { location: `/whip/demo/${peers.length}` };
+      if (link) headers.link = link;
       return new Response(SDP, { status, headers });
     },
     now: () => time.now,
@@ -231,6 +242,7 @@ function studio(...statuses: number[]) {
     after: time.after,
   };
   let channel = "waiting";
+  let link = "";
   const settle = () => new Promise<void>((resolve) => setTimeout(resolve, 0));
   const publisher = new Publisher(
     "demo",
@@ -259,6 +271,9 @@ function studio(...statuses: number[]) {
     last,
     becomes: (state: string) => {
       channel = state;
+    },
+    tells: (servers: string) => {
+      link = servers;
     },
   };
 }
@@ -307,6 +322,23 @@ describe("Publisher", () => {
     expect(s.states).toEqual(["starting", "off"]);
     expect(s.troubles[0]?.title).toContain("No way through");
     expect(s.asked.at(-1)).toBe("DELETE /whip/demo/1");
+  });
+
+  it("looks once more by the servers it was told of, then tells that there is no path", async () => {
+    const s = studio();
+    s.tells('<stun:stun.example.net>; rel="ice-server"');
+    const told = [{ urls: "stun:stun.example.net" }];
+    await s.publisher.start(SENT, "k");
+    expect(s.last().configuration).toEqual({ bundlePolicy: "max-bundle", iceServers: told });
+    await s.pass(8_100);
+    expect(s.peers).toHaveLength(2);
+    expect(s.last().configuration.iceServers).toEqual(told);
+    expect(s.peers[0]?.closed).toBe(true);
+    expect(s.states).toEqual(["starting"]);
+    await s.pass(60_000);
+    expect(s.peers).toHaveLength(2);
+    expect(s.states).toEqual(["starting", "off"]);
+    expect(s.troubles[0]?.title).toContain("No way through");
   });
 
   it("bears a short pause", async () => {

@@ -1,5 +1,6 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { ReceivedMeter, SentMeter, type Stat } from "../src/webrtc/figures";
+import { iceServers, useServers } from "../src/webrtc/ice";
 import { iceNames, renamed, restartFragment, withStereo } from "../src/webrtc/sdp";
 import { open, Resource, SignalError } from "../src/webrtc/signal";
 
@@ -277,5 +278,53 @@ describe("figures of what is received", () => {
     meter.read(report(1), 1_000);
     expect(meter.read(report(1), 2_000)).toMatchObject({ bufferMs: null, bitrate: 0 });
     expect(meter.read([], 3_000)).toMatchObject({ bytes: 0, bitrate: 0, width: 0 });
+  });
+});
+
+describe("STUN and TURN servers told with an answer", () => {
+  const TURN =
+    '<turn:turn.example.net?transport=udp>; rel="ice-server"; username="us,er"; credential="my\\"Pass; word"; credential-type="password"';
+
+  it("are read from links, whatever else is linked", () => {
+    const link = `<https://example.net/>; rel="next", <stun:stun.example.net>; rel="ice-server", ${TURN}, </x>; rel=ice-server`;
+    expect(iceServers(link)).toEqual([
+      { urls: "stun:stun.example.net" },
+      {
+        urls: "turn:turn.example.net?transport=udp",
+        username: "us,er",
+        credential: 'my"Pass; word',
+      },
+    ]);
+    expect(iceServers("<stun:h>;rel=ice-server")).toEqual([{ urls: "stun:h" }]);
+  });
+
+  it("are none where nothing is said, or nonsense", () => {
+    for (const link of ["", "<", "<stun:h>", '<stun:h>; rel="other"', "stun:h; rel=ice-server"]) {
+      expect(iceServers(link)).toEqual([]);
+    }
+  });
+
+  it("are given to a peer that has others, and change nothing else", () => {
+    let now: RTCConfiguration = { bundlePolicy: "max-bundle", iceServers: [] };
+    const peer = {
+      getConfiguration: () => now,
+      setConfiguration: (wanted: RTCConfiguration) => {
+        now = wanted;
+      },
+    } as unknown as RTCPeerConnection;
+    const servers = iceServers(TURN);
+    expect(useServers(peer, [])).toBe(false);
+    expect(useServers(peer, servers)).toBe(true);
+    expect(now).toEqual({ bundlePolicy: "max-bundle", iceServers: servers });
+    now = { ...now, iceServers: servers.map((s) => ({ ...s, urls: [s.urls].flat() })) };
+    expect(useServers(peer, servers)).toBe(false);
+  });
+
+  it("that a browser does not take end nothing", () => {
+    const warn = vi.spyOn(console, "warn").mockReturnValue();
+    const peer = { getConfiguration: () => ({}) } as unknown as RTCPeerConnection;
+    expect(useServers(peer, [{ urls: "stun:h" }])).toBe(false);
+    expect(warn).toHaveBeenCalledOnce();
+    warn.mockRestore();
   });
 });

@@ -40,8 +40,15 @@ class FakePeer {
   readonly audio = new FakeTrack("audio");
   readonly transport = new FakeTransport();
 
-  constructor() {
+  constructor(public configuration: RTCConfiguration) {
     FakePeer.made.push(this);
+  }
+
+  getConfiguration(): RTCConfiguration {
+    return this.configuration;
+  }
+  setConfiguration(configuration: RTCConfiguration): void {
+    this.configuration = configuration;
   }
 
   addTransceiver(): void {}
@@ -97,7 +104,8 @@ async function server(url: string, init: RequestInit = {}): Promise<Response> {
   asked.push({ method, url });
   if (method === "POST") {
     const location = `/whep/yard/s${offers().length}~${UNITS[offers().length - 1]}`;
-    return new Response("v=0\r\n", { status: 201, headers: { location } });
+    const link = '<turn:h>; rel="ice-server"; username="anna"; credential="pass"';
+    return new Response("v=0\r\n", { status: 201, headers: { location, link } });
   }
   if (method === "HEAD") {
     if (typeof look === "number") return new Response(null, { status: look });
@@ -170,6 +178,19 @@ describe("a session by WebRTC", () => {
     expect(offers()[1]).toBe(`http://tv:1/whep/yard?from=${UNITS[0]}`);
     expect(states.slice(states0)).not.toContain("reconnecting");
     expect(states.slice(states0)).not.toContain("connecting");
+  });
+
+  it("looks for paths by the servers told with the answer, and so does the next one", async () => {
+    const iceServers = [{ urls: "turn:h", username: "anna", credential: "pass" }];
+    const configuration = { bundlePolicy: "max-bundle", iceServers };
+    expect(newest().configuration).toEqual(configuration);
+    flows = false;
+    look = 404;
+    const made = vi.spyOn(FakePeer.prototype, "setConfiguration");
+    await pass(800);
+    expect(peers()).toHaveLength(2);
+    expect(newest().configuration).toEqual(configuration);
+    expect(made).not.toHaveBeenCalled();
   });
 
   it("is shown until the next one has a picture", async () => {

@@ -203,6 +203,7 @@ class Server:
             rtsp_port=0 if self.rtsp is None else self.rtsp.port,
             rtmp_port=0 if self.rtmp is None else self.rtmp.port,
             rtc=rtc,
+            ice_servers=tuple(one.server() for one in settings.webrtc.ice_servers),
             hls=Hls(transcodes),
             rtmp_counters=self.rtmp.counters if self.rtmp is not None else dict,
             chats=Chats(self.catalogue) if settings.chat.enabled else None,

@@ -25,6 +25,7 @@ from heliograph.live.remote import Portal
 from heliograph.live.roster import Roster
 from heliograph.live.webrtc import Rtc
 from heliograph.plane import PlaneLoop
+from heliograph.protocols.ice_servers import IceServer
 from heliograph.vod.ondemand import OnDemand
 from heliograph.web.streams import Streams
 
@@ -119,6 +120,8 @@ class WebContext:
     """The same of RTMP."""
     rtc: Rtc | None = None
     """None: no WebRTC."""
+    ice_servers: tuple[IceServer, ...] = ()
+    """What peers by WebRTC are told of, once they are let in."""
     portal: Portal | None = None
     """Sends viewers to other nodes; None: all are served here."""
     dispatcher: Dispatcher | None = None

@@ -81,14 +81,18 @@ async def _body(request: Request, media_type: str) -> str:
         raise MalformedError("body", "not UTF-8") from None
 
 
-def _created(session: Opened, way: str, channel: str) -> Response:
+def _created(session: Opened, way: str, channel: str, context: WebContext) -> Response:
     headers = {
         **_CORS,
         "Location": f"/{way}/{channel}/{session.name}",
         "ETag": session.etag,
         "Accept-Patch": FRAGMENT,
     }
-    return Response(session.answer, 201, headers, SDP)
+    response = Response(session.answer, 201, headers, SDP)
+    # Here only, not by OPTIONS: that asks for no key, and RFC 9725 section 4.6 advises against it.
+    for server in context.ice_servers:
+        response.headers.append("Link", server.link())
+    return response
 
 
 @router.post(
@@ -104,7 +108,8 @@ async def publish(name: str, request: Request, context: Context) -> Response:
     session = rtc.publish(
         channel, offer, peer=peer_of(request), grant=grant, agent=agent_of(request)
     )
-    return _created(Opened(session.name, session.etag, session.answer), "whip", channel.name)
+    opened = Opened(session.name, session.etag, session.answer)
+    return _created(opened, "whip", channel.name, context)
 
 
 @router.post(
@@ -134,7 +139,7 @@ async def view(
         opened = await portal.view(
             context.rtc, channel, offer, peer=peer, grant=grant, agent=agent, origin=unit
         )
-    return _created(opened, "whep", channel.name)
+    return _created(opened, "whep", channel.name, context)
 
 
 @router.patch("/whip/{name}/{session}", responses=answers(400, 404, 410, 412, 415, 428))

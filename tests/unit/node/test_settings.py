@@ -369,3 +369,31 @@ def test_workers_follow_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPat
 def test_authentication_methods_reach_the_rtsp_server():
     settings = Settings.model_validate({"access": {"auth_methods": ["basic"]}})
     assert rtsp_options(settings).auth_methods == ("basic",)
+
+
+class TestIceServers:
+    FILE = """[[webrtc.ice_servers]]
+url = "stun:stun.example.net"
+
+[[webrtc.ice_servers]]
+url = "turn:turn.example.net"
+username = "anna"
+credential = "%s"
+"""
+
+    def test_they_are_read_and_their_credential_is_masked(self, write):
+        loaded = load(write(self.FILE % "opensesame"), env={})
+        servers = [one.server() for one in loaded.settings.webrtc.ice_servers]
+        urls = [server.url for server in servers]
+        assert urls == ["stun:stun.example.net", "turn:turn.example.net"]
+        assert servers[1].credential == "opensesame"
+        shown = repr([masked(loaded.settings), [*effective(loaded)], loaded.settings])
+        assert "turn.example.net" in shown
+        assert "opensesame" not in shown
+
+    def test_nonsense_is_told_with_its_line_and_without_the_credential(self, write):
+        file = write(self.FILE % "öpensesame")
+        assert problems(config=file) == [
+            "webrtc.ice_servers[1].url: must have a username and a credential of ASCII letters "
+            f"and signs ({file}:5)"
+        ]

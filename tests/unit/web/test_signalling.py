@@ -1,6 +1,8 @@
 """Offers by HTTP: how many are taken from one address, and what becomes of a session's URL."""
 
 from heliograph.live.offers import OfferLimits
+from heliograph.live.options import ChannelOptions
+from heliograph.protocols.ice_servers import IceServer
 
 from .site import ADMIN, AUDIO, VIDEO, Site, running
 
@@ -70,3 +72,45 @@ async def test_a_kicked_viewers_page_learns_that_it_was_kicked():
         assert (await site.http.delete(kicked)).status_code == 410
         assert (await site.http.delete(other)).status_code == 200
         assert (await site.http.delete(other)).status_code == 404
+
+
+SERVERS = (
+    IceServer("stun:stun.example.net"),
+    IceServer("turns:turn.example.net:443?transport=tcp", "anna", 'pass"word'),
+)
+LINKS = [
+    '<stun:stun.example.net>; rel="ice-server"',
+    '<turns:turn.example.net:443?transport=tcp>; rel="ice-server"; username="anna"; '
+    'credential="pass\\"word"; credential-type="password"',
+]
+
+
+async def test_who_is_let_in_is_told_of_stun_and_turn_servers_and_nobody_else():
+    context = {"ice_servers": SERVERS}
+    async with running(ChannelOptions(key="secret", view_key="letmein8"), offers=OfferLimits(),
+                       context=context) as site:  # fmt: skip
+        refused = await site.http.post("/whip/demo", content=offer("sendonly"), headers=SDP)
+        assert refused.status_code == 401
+        assert "link" not in refused.headers
+        asked = await site.http.options("/whip/demo")
+        assert asked.status_code == 204
+        assert "link" not in asked.headers
+        told = await site.http.post("/whip/demo", content=offer("sendonly"), headers=PUBLISHER)
+        assert told.status_code == 201, told.text
+        assert told.headers.get_list("link") == LINKS
+        assert "link" in told.headers["access-control-expose-headers"].lower()
+        site.publish(VIDEO, AUDIO)
+        stranger = await site.http.post("/whep/demo", content=offer("recvonly"), headers=SDP)
+        assert stranger.status_code == 401
+        assert "link" not in stranger.headers
+        viewer = {**SDP, "Authorization": "Bearer letmein8"}
+        seen = await site.http.post("/whep/demo", content=offer("recvonly"), headers=viewer)
+        assert seen.status_code == 201, seen.text
+        assert seen.headers.get_list("link") == LINKS
+
+
+async def test_without_such_servers_there_is_no_link():
+    async with running(offers=OfferLimits()) as site:
+        told = await site.http.post("/whip/demo", content=offer("sendonly"), headers=PUBLISHER)
+        assert told.status_code == 201
+        assert "link" not in told.headers

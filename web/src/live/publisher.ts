@@ -3,6 +3,7 @@
 import { backoff } from "../player/backoff";
 import { type After, browserAfter, Timers } from "../player/timers";
 import { listed, type SentFigures, SentMeter } from "../webrtc/figures";
+import { useServers } from "../webrtc/ice";
 import { iceNames, renamed, restartFragment } from "../webrtc/sdp";
 import { type Fetch, open, type Resource, SignalError } from "../webrtc/signal";
 import { type AirEvent, type AirState, CONNECT_MS, nextAir, QUIET_MS, worthRetry } from "./air";
@@ -32,7 +33,7 @@ export interface PublisherEvents {
 
 /** What a publisher uses of the browser, so that tests bring their own. */
 export interface Surroundings {
-  peer(): RTCPeerConnection;
+  peer(iceServers: RTCIceServer[]): RTCPeerConnection;
   fetch: Fetch;
   now(): number;
   random(): number;
@@ -40,7 +41,7 @@ export interface Surroundings {
 }
 
 const browser: Surroundings = {
-  peer: () => new RTCPeerConnection({ bundlePolicy: "max-bundle" }),
+  peer: (iceServers) => new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers }),
   fetch: (url, init) => fetch(url, init),
   now: () => performance.now(),
   random: () => Math.random(),
@@ -52,6 +53,10 @@ export class Publisher {
   private peer: RTCPeerConnection | null = null;
   private resource: Resource | null = null;
   private answer = "";
+  /** Told with the last answer. */
+  private servers: RTCIceServer[] = [];
+  /** Whether they are news to the session that runs: it has not looked for paths by them. */
+  private untried = false;
   private sent: Sent | null = null;
   private key = "";
   private generation = 0;
@@ -146,6 +151,8 @@ export class Publisher {
       }
       this.resource = opened.resource;
       this.answer = opened.sdp;
+      this.untried = useServers(peer, opened.servers) && this.servers.length === 0;
+      this.servers = opened.servers;
       await peer.setRemoteDescription({ type: "answer", sdp: opened.sdp });
       await this.tune();
       if (!current()) return;
@@ -163,7 +170,7 @@ export class Publisher {
   }
 
   private makePeer(sent: Sent, current: () => boolean): RTCPeerConnection {
-    const peer = this.around.peer();
+    const peer = this.around.peer(this.servers);
     for (const track of [sent.video, sent.audio]) {
       if (!track) continue;
       const smaller = sent.smaller && dividable(sent.size, sent.source);
@@ -235,10 +242,13 @@ export class Publisher {
     }
   }
 
-  /** No path. Once on air it is looked for again; else the person hears of it. */
+  /** No path, but perhaps one by the servers we were told of. Once on air it is looked for again; else the person hears of it. */
   private failed(generation: number): void {
     if (generation !== this.generation) return;
-    if (this.current === "starting") this.end(noPath());
+    if (this.current === "starting" && this.untried) {
+      this.closeSession();
+      void this.connect();
+    } else if (this.current === "starting") this.end(noPath());
     else this.lose();
   }
 
@@ -307,6 +317,7 @@ export class Publisher {
     this.peer = null;
     void this.resource?.end();
     this.resource = null;
+    this.untried = false;
     this.meter = new SentMeter();
   }
 

@@ -1,6 +1,7 @@
 /** WebRTC by WHEP, shown by a video element. */
 
 import { listed, type ReceivedFigures, ReceivedMeter } from "../webrtc/figures";
+import { useServers } from "../webrtc/ice";
 import { withStereo } from "../webrtc/sdp";
 import { open, type Resource, SignalError } from "../webrtc/signal";
 import { ElementPlayer } from "./element-player";
@@ -31,6 +32,8 @@ export class WhepPlayer extends ElementPlayer {
     null;
   /** Who served it, where it was lost. */
   private origin = "";
+  /** Told with the answer before; the next session looks for paths by them, too. */
+  private servers: RTCIceServer[] = [];
   private vigil = new Vigil(Math.random());
   private meter = new ReceivedMeter();
   private figures: ReceivedFigures | null = null;
@@ -120,6 +123,8 @@ export class WhepPlayer extends ElementPlayer {
         return;
       }
       this.resource = opened.resource;
+      this.servers = opened.servers;
+      useServers(peer, opened.servers);
       this.origin = "";
       this.sessions++;
       this.mediaAt = this.openedAt = performance.now();
@@ -180,7 +185,10 @@ export class WhepPlayer extends ElementPlayer {
   }
 
   private makePeer(generation: number): RTCPeerConnection {
-    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    const peer = new RTCPeerConnection({
+      bundlePolicy: "max-bundle",
+      iceServers: this.servers,
+    });
     peer.addTransceiver("video", { direction: "recvonly" });
     peer.addTransceiver("audio", { direction: "recvonly" });
     const stream = new MediaStream();

@@ -1,5 +1,7 @@
 /** WHIP (RFC 9725) and WHEP from the client's side: offers by HTTP, answers from it. */
 
+import { iceServers } from "./ice";
+
 /** A server that has not answered by then does not. */
 const TIMEOUT_MS = 5_000;
 /** The same while a picture stands: a portal asks the unit for less. */
@@ -29,6 +31,8 @@ export interface Opened {
   /** Answer to the offer. */
   readonly sdp: string;
   readonly resource: Resource;
+  /** STUN and TURN servers that the server tells of. */
+  readonly servers: RTCIceServer[];
 }
 
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
@@ -54,7 +58,8 @@ export async function open(
     key,
     ask,
   );
-  return { sdp: await response.text(), resource };
+  const servers = iceServers(response.headers.get("link") ?? "");
+  return { sdp: await response.text(), resource, servers };
 }
 
 /** A session at the server. */

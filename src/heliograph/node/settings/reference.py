@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 from heliograph.node.logs import scrub_text
 from heliograph.node.settings.schema import (
     ChannelSettings,
+    IceServerSettings,
     Settings,
     SourceSettings,
 )
@@ -60,6 +61,7 @@ def markdown() -> str:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             parts.append(_section(f"[{name}]", kind))
     parts.insert(0, _section("At the top of the file", Settings))
+    parts.append(_section("[[webrtc.ice_servers]]", IceServerSettings))
     parts.append(_section("[[channels]]", ChannelSettings))
     parts.append(_section("[[channels.sources]]", SourceSettings))
     return "\n".join(parts)

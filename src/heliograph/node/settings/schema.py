@@ -33,6 +33,7 @@ from heliograph.node.settings.dispatcher import DispatcherSettings
 from heliograph.node.settings.monitor import MonitorSettings
 from heliograph.node.settings.statistics import StatisticsSettings
 from heliograph.node.settings.storage import StorageSettings
+from heliograph.protocols.ice_servers import IceServer
 
 #: More worker threads than this gain nothing: the kernel's send path is the cost long before.
 MAX_WORKERS = 8
@@ -189,6 +190,33 @@ class RtmpSettings(Section):
     """Open connections; more are closed at once and counted."""
 
 
+class IceServerSettings(Section):
+    """One STUN or TURN server that peers by WebRTC are told of with the answer to their offer."""
+
+    url: str = Field(min_length=1, max_length=512)
+    """`stun:HOST`, `turn:HOST`, or `turns:HOST`, which is by TLS; with `:PORT` or without, and for
+    TURN with `?transport=udp` or `tcp` or without."""
+    username: str = Field(default="", max_length=512)
+    """For TURN."""
+    credential: Annotated[SecretStr, Field(max_length=512)] | None = None
+    """The password to it, for TURN. Everybody who may watch is told it."""
+
+    def server(self) -> IceServer:
+        """As it is told; ``ValueError`` where it makes no sense."""
+        secret = self.credential
+        return IceServer(
+            self.url, self.username, "" if secret is None else secret.get_secret_value()
+        )
+
+    @model_validator(mode="after")
+    def _check(self) -> IceServerSettings:
+        try:
+            self.server()
+        except ValueError as error:
+            raise fail(str(error), "url") from None
+        return self
+
+
 class WebrtcSettings(Section):
     """Going on air from a browser and watching by WebRTC, all on one port."""
 
@@ -202,6 +230,8 @@ class WebrtcSettings(Section):
     """Whether peers whose network blocks UDP may come by TCP (RFC 6544), to the same port."""
     public_addresses: Annotated[tuple[Address, ...], Field(strict=False, max_length=8)] = ()
     """Addresses peers reach the server by when it is behind a NAT that forwards the port."""
+    ice_servers: Annotated[tuple[IceServerSettings, ...], Field(strict=False, max_length=8)] = ()
+    """STUN and TURN servers that peers are told of, see below."""
     max_sessions: int = Field(default=10_000, ge=1, le=1_000_000)
     """Publishers and viewers by WebRTC together; more are refused."""
     max_sessions_per_address: int = Field(default=256, ge=1, le=1_000_000)
