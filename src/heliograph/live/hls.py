@@ -16,7 +16,7 @@ import structlog
 from heliograph.live.channel import Channel
 from heliograph.live.hls_ladder import Ladder
 from heliograph.live.hls_output import Output
-from heliograph.live.hls_viewers import HlsViewers
+from heliograph.live.hls_viewers import MAX_PER_ADDRESS, HlsViewers
 from heliograph.live.states import State
 from heliograph.live.transcoding import Transcodes
 from heliograph.model.errors import BusyError, NotFoundError
@@ -54,6 +54,7 @@ class Hls:
     def __init__(
         self,
         transcodes: Transcodes | None = None,
+        viewers_per_address: int = MAX_PER_ADDRESS,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -61,12 +62,12 @@ class Hls:
         self.transcodes = Transcodes() if transcodes is None else transcodes
         """Makes sound that players take."""
         self.clock = clock
-        self.viewers = HlsViewers(clock=clock)
-        """Who watches."""
         self.held = 0
         """Requests that wait now."""
-        self.counters = Counter(hls_started=0, hls_refused=0, hls_timeouts=0)
+        self.counters = Counter(hls_started=0, hls_refused=0, hls_timeouts=0, hls_viewers_refused=0)
         """For the metrics."""
+        self.viewers = HlsViewers(viewers_per_address, self.counters, clock=clock)
+        """Who watches."""
         self._outputs: dict[str, Output] = {}
         self._newest: dict[str, Output] = {}
         self._closed = False

@@ -10,19 +10,22 @@ import asyncio
 import re
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from heliograph.live.channel import Channel
 from heliograph.live.grants import Grant
 from heliograph.live.readers import Reader, ReaderHooks
-from heliograph.model.errors import ForbiddenError, NotFoundError
+from heliograph.model.addresses import stranger_of
+from heliograph.model.errors import ForbiddenError, NotFoundError, TooManyError
 
 #: Seconds without a request after which a viewer has left: several target durations, so that one
 #: who plays what it has buffered is not taken for gone.
 GONE = 15.0
 #: Seconds between looks for those who left.
 LOOK = 2.0
+#: Viewers of one address: a school behind one, and a bound for who asks by name after name.
+MAX_PER_ADDRESS = 256
 #: Viewers that were sent away and are remembered; the oldest are forgotten.
 MAX_KICKED = 1000
 
@@ -37,6 +40,8 @@ class HlsViewer(ReaderHooks):
         """Names it in its playlist's address."""
         self.seen = now
         """When it asked last, seconds."""
+        self.network = ""
+        """Whose viewers it counts with; empty: it is not counted."""
         self.reader: Reader
         self._viewers = viewers
 
@@ -47,8 +52,19 @@ class HlsViewer(ReaderHooks):
 class HlsViewers:
     """The viewers of all channels; ``look`` is to be called every ``LOOK`` seconds."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """``clock``: seconds of any origin."""
+    def __init__(
+        self,
+        most: int = MAX_PER_ADDRESS,
+        counters: Counter[str] | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``most``: viewers of one address. ``counters`` takes what is counted. ``clock``: seconds
+        of any origin."""
+        self._most = most
+        self._counters = Counter() if counters is None else counters
+        self._networks: Counter[str] = Counter()
+        """Viewers of each address, over all channels."""
         self._clock = clock
         self._viewers: dict[tuple[str, str], HlsViewer] = {}
         self._kicked: OrderedDict[tuple[str, str], None] = OrderedDict()
@@ -65,7 +81,9 @@ class HlsViewers:
         """Take a viewer whom the gate let in, new or known by ``name``; its name.
 
         Raises as ``Audience.check`` does, ``NotFoundError`` for a name that cannot be one of
-        ours, ``ForbiddenError`` for one who was sent away.
+        ours, ``ForbiddenError`` for one who was sent away, ``TooManyError`` for a new one above
+        the bound of its address: who watches already goes on, and places become free when others
+        have not asked for ``GONE`` seconds.
         """
         now = self._clock()
         if name and not _NAME.fullmatch(name):
@@ -78,9 +96,20 @@ class HlsViewers:
             known.seen = now
             self._at[channel.name, known.reader.peer] = known
             return name
+        network = stranger_of(peer)
+        if network and self._networks[network] >= self._most:
+            self._counters["hls_viewers_refused"] += 1
+            raise TooManyError(
+                f"{network} has {self._most} viewers by HLS already",
+                subject="viewers",
+                retry_after=round(GONE),
+            )
         channel.audience.check(peer, grant=grant)
         viewer = HlsViewer(self, name or secrets.token_urlsafe(16), now)
         viewer.reader = channel.audience.add_hls(peer=peer, hooks=viewer, grant=grant, agent=agent)
+        if network:
+            viewer.network = network
+            self._networks[network] += 1
         self._viewers[channel.name, viewer.name] = self._at[channel.name, peer] = viewer
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LOOK, self._tick)
@@ -113,6 +142,12 @@ class HlsViewers:
                 self._forget(viewer)
 
     def _forget(self, viewer: HlsViewer) -> None:
+        """It counts no more; harmless twice."""
+        network, viewer.network = viewer.network, ""
+        if network:
+            self._networks[network] -= 1
+            if not self._networks[network]:
+                del self._networks[network]
         place = viewer.reader.channel.name, viewer.reader.peer
         if self._at.get(place) is viewer:
             del self._at[place]
@@ -129,5 +164,6 @@ class HlsViewers:
             self._timer = None
         for viewer in list(self._viewers.values()):
             viewer.reader.remove()
+            self._forget(viewer)
         self._viewers.clear()
         self._at.clear()

@@ -32,3 +32,10 @@ def household_of(text: str) -> str:
     """``household`` of a peer's text; what is no address counts as itself, cut to 64 letters."""
     address = address_of(text)
     return text[:64] if address is None else household(address)
+
+
+def stranger_of(text: str) -> str:
+    """``household`` of a peer on another machine; empty for the machine's own addresses, which are
+    those of a proxy, and for what is no address."""
+    address = address_of(text)
+    return "" if address is None or address.is_loopback else household(address)

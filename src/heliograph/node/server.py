@@ -204,7 +204,7 @@ class Server:
             rtmp_port=0 if self.rtmp is None else self.rtmp.port,
             rtc=rtc,
             ice_servers=tuple(one.server() for one in settings.webrtc.ice_servers),
-            hls=Hls(transcodes),
+            hls=Hls(transcodes, settings.access.max_hls_viewers_per_address),
             rtmp_counters=self.rtmp.counters if self.rtmp is not None else dict,
             chats=Chats(self.catalogue) if settings.chat.enabled else None,
             pictures=pictures,

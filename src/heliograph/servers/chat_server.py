@@ -21,7 +21,7 @@ from heliograph.live import chat_wire as wire
 from heliograph.live.chat_policy import Policy, Visitor, judge
 from heliograph.live.chat_rooms import Chats, OpenRoom
 from heliograph.live.states import LiveEvent
-from heliograph.model.addresses import address_of, household
+from heliograph.model.addresses import stranger_of
 from heliograph.model.errors import BusyError, HelioError, NotFoundError
 from heliograph.servers.chat_socket import ChatSocket, SilentError, frame
 from heliograph.servers.websocket import UpgradeRequest, accept, refusal
@@ -142,7 +142,7 @@ class ChatServer:
 
     def upgrade(self, request: UpgradeRequest, transport: asyncio.Transport) -> None:
         """Answer the handshake and keep the connection, or refuse it."""
-        network = _network(request.peer)
+        network = stranger_of(request.peer)
         try:
             channel = request.under(PREFIX)
             answer = accept(request, self._public_host, wire.SUBPROTOCOL)
@@ -445,9 +445,3 @@ def _reserve(hall: Hall) -> None:
     policy = hall.policy
     if policy.view.owner is not None and policy.owner_name:
         hall.opened.room.reserve(f"account:{policy.view.owner.id}", policy.owner_name)
-
-
-def _network(peer: str) -> str:
-    """What connections of one place have in common; empty where the address says nothing."""
-    address = address_of(peer)
-    return "" if address is None or address.is_loopback else household(address)

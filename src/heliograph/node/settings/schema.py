@@ -280,6 +280,9 @@ class AccessSettings(Section):
     """Readers of all channels together; 0: no limit."""
     max_readers_per_channel: int = Field(default=0, ge=0)
     """Readers of one channel; 0: no limit."""
+    max_hls_viewers_per_address: int = Field(default=256, ge=1, le=1_000_000)
+    """Viewers by HLS of one address (IPv6: a /64); more are refused with 429. The machine's own
+    addresses are not counted: they are a proxy's."""
     max_egress_bps: int = Field(default=0, ge=0)
     """Bits a second promised to all readers together; 0: no limit. A reader counts with its
     channel's rate."""
