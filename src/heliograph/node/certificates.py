@@ -194,11 +194,13 @@ class GivenCertificate:
 
     def load(self) -> Certificate:
         """Read both; ``SettingsError`` says which cannot be used and why."""
-        self._read = self._seen = self._signature()
+        self._seen = signature = self._signature()
         try:
             pem = Pem(self._certificate.read_bytes(), self._key.read_bytes())
         except OSError as error:
+            # To be tried again: what stood in the way may go without a trace on the files.
             raise SettingsError(f"https: {error.filename}: {error.strerror}") from error
+        self._read = signature
         try:
             found = describe(pem, own=False)
         except ValueError as error:
@@ -226,6 +228,8 @@ class Keeper:
         self.current = current
         self._source = source
         self._use = use
+        self._told = ""
+        """What was logged since one was used last; the same again is not told twice."""
 
     async def look(self) -> None:
         """Once."""
@@ -235,9 +239,11 @@ class Keeper:
                 return
             self._use(fresh.pem)
         except HelioError as error:
-            log.error("certificate refused; the old one stays", error=error.message)
+            if error.message != self._told:
+                log.error("certificate refused; the old one stays", error=error.message)
+            self._told = error.message
             return
-        self.current = fresh
+        self.current, self._told = fresh, ""
         log.info("certificate replaced", sha256=fresh.fingerprint, until=str(fresh.not_after))
 
 

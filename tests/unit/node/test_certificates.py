@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -237,6 +238,31 @@ async def test_a_broken_pair_is_refused_once_and_the_old_one_stays(
     for _ in range(2):
         await keeper.look()
     assert files.used == [second]
+
+
+async def test_files_that_could_not_be_read_for_a_while_are_read_when_they_can(
+    files: Files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    first, second = pair(), pair()
+    files.write(first.chain, first.key)
+    source = GivenCertificate(files.certificate, files.key)
+    keeper = Keeper(source, source.load(), files.use)
+    files.write(second.chain, second.key)
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as denied:  # as root reads everything
+        denied.setattr(Path, "read_bytes", refuse)
+        for _ in range(5):
+            await keeper.look()
+    assert files.used == []
+    told = capsys.readouterr().out
+    assert told.count("certificate refused; the old one stays") == 1
+    assert "Permission denied" in told
+    await keeper.look()  # nothing about the files changed
+    assert files.used == [second]
+    assert keeper.current.fingerprint == describe(second, own=False).fingerprint
 
 
 def test_files_that_cannot_be_used_are_told_at_the_start(files: Files):
