@@ -24,6 +24,8 @@ _MAX_PARAMETERS = 32
 KEY_HOLDER: Final = Person(0, Role.ADMINISTRATOR)
 #: Who shows nothing.
 _GUEST: Final = Actor("guest")
+#: Browsers leave these out of origins and of the host they ask for.
+_USUAL_PORTS: Final = {"http": 80, "https": 443}
 #: How view tokens begin: such a bearer token is no guess at the administrator's key.
 _VIEW_TOKEN = re.compile(r"v[0-9]+\.", re.ASCII)
 
@@ -65,31 +67,36 @@ def cookie(headers: Mapping[str, str], name: str) -> str:
 def check_origin(headers: Mapping[str, str], public_host: str = "", *, needed: bool = True) -> None:
     """Raise ``ForbiddenError`` unless one of our own pages asks.
 
-    Browsers say so by ``Origin``, or by ``Sec-Fetch-Site`` where they leave that out. ``needed``:
-    whether somebody who says neither is refused, as for what a cookie authorises.
+    Browsers say so by ``Origin``, and newer ones by ``Sec-Fetch-Site``, which holds behind proxies
+    that ask us by another name than they are asked by. ``needed``: whether somebody who says
+    neither is refused, as for what a cookie authorises.
     """
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    if site is not None and site.lower() == "same-origin":
+        return
     if origin is not None:
-        if not _same_host(origin, headers.get("host", ""), public_host):
+        if not _is_ours(origin, headers.get("host", ""), public_host):
             raise ForbiddenError("pages of other hosts may not do this", subject=origin[:80])
     elif site is not None:
-        if site.lower() != "same-origin":
-            raise ForbiddenError("pages of other hosts may not do this", subject=site[:80])
+        raise ForbiddenError("pages of other hosts may not do this", subject=site[:80])
     elif needed:
         raise ForbiddenError("Origin or Sec-Fetch-Site is needed with a cookie", subject="Origin")
 
 
-def _same_host(origin: str, host: str, public_host: str) -> bool:
+def _is_ours(origin: str, host: str, public_host: str) -> bool:
+    """Whether the page is of the host and port asked for, or of the public host at the usual port
+    of its scheme. The scheme itself is not compared: a proxy ends TLS without saying so."""
     try:
-        place = urlsplit(origin)
-        name = place.hostname
+        page, asked = urlsplit(origin), urlsplit(f"//{host}")
+        port, asked_port = page.port, asked.port
     except ValueError:
         return False
-    if not place.netloc:  # “null”: a page that hides where it comes from
+    usual = _USUAL_PORTS.get(page.scheme)
+    if usual is None or not page.hostname:  # “null”: a page that hides where it comes from
         return False
-    return place.netloc.lower() == host.lower() or (
-        public_host != "" and name == public_host.lower()
-    )
+    if page.hostname == asked.hostname and (port or usual) == (asked_port or usual):
+        return True
+    return page.hostname == public_host.strip("[]").lower() and (port or usual) == usual
 
 
 async def find_identity(

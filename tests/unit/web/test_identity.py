@@ -7,6 +7,7 @@ from tests.unit.web.site import ADMIN, Site, running
 
 from heliograph.catalogue.throttle import ADDRESS_POLICY
 from heliograph.catalogue.values import Role
+from heliograph.live.identity import check_origin
 from heliograph.model.errors import BusyError, ForbiddenError
 from heliograph.web.identity import identify
 
@@ -79,6 +80,62 @@ async def test_pages_of_ours_may_change_things(page: dict[str, str]):
     async with running(context={"public_host": "public.example"}) as site:
         browser = await signed_in(site) | page
         assert (await identify(site.context, browser, "192.0.2.1")).account
+
+
+@pytest.mark.parametrize(
+    ("page", "host", "public"),
+    [
+        ("http://tv.example:8080", "tv.example:8080", ""),
+        ("https://TV.example", "tv.example", ""),
+        ("http://[2001:db8::1]:8080", "[2001:db8::1]:8080", ""),
+        # proxies that name the port all the same, or nothing but our own address
+        ("https://tv.example", "tv.example:443", ""),
+        ("http://tv.example", "tv.example:80", ""),
+        ("https://tv.example", "127.0.0.1:8080", "tv.example"),
+        ("http://tv.example", "127.0.0.1:8080", "TV.example"),
+        ("https://tv.example:443", "127.0.0.1:8080", "tv.example"),
+        ("https://[2001:db8::1]", "127.0.0.1:8080", "2001:db8::1"),
+    ],
+)
+def test_pages_of_the_host_and_port_asked_for_or_of_the_public_host_are_ours(
+    page: str, host: str, public: str
+):
+    check_origin({"origin": page, "host": host}, public)
+
+
+@pytest.mark.parametrize(
+    ("page", "host", "public"),
+    [
+        ("http://tv.example:9000", "tv.example:8080", ""),
+        ("http://tv.example:9000", "tv.example", ""),
+        ("http://tv.example", "tv.example:8080", ""),
+        # whoever has another port of that host
+        ("http://tv.example:9000", "tv.example:8080", "tv.example"),
+        ("http://tv.example:9000", "127.0.0.1:8080", "tv.example"),
+        ("https://tv.example:80", "tv.example:8080", "tv.example"),
+        ("http://tv.example:443", "tv.example:8080", "tv.example"),
+        ("ftp://tv.example", "tv.example", "tv.example"),
+        ("https://tv.example.evil", "tv.example", "tv.example"),
+        ("https://tv.example:x", "tv.example", "tv.example"),
+        ("https://evil.example", "tv.example:x", ""),
+        ("https://", "", ""),
+        ("null", "", ""),
+    ],
+)
+@pytest.mark.parametrize("site", [None, "same-site", "cross-site"])
+def test_pages_of_other_hosts_and_ports_are_not(
+    page: str, host: str, public: str, site: str | None
+):
+    said = {"origin": page, "host": host} | ({} if site is None else {"sec-fetch-site": site})
+    with pytest.raises(ForbiddenError):
+        check_origin(said, public)
+
+
+def test_a_browser_that_calls_the_page_ours_is_believed_behind_any_proxy():
+    page = {"origin": "https://tv.example:8443", "host": "127.0.0.1:8080"}
+    with pytest.raises(ForbiddenError):
+        check_origin(page, "tv.example")
+    check_origin(page | {"sec-fetch-site": "same-origin"})
 
 
 async def test_guessing_the_administrators_key_is_slowed():
