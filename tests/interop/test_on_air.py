@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,26 @@ _HEARD = """
 }
 """
 
+#: How wide the page is, which buttons and fields lie beside it or are cut off, and its colour.
+_FIT = """
+() => {
+  const all = (root) => [...root.querySelectorAll("*")].flatMap((e) =>
+    [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
+  const shown = all(document).filter((e) => ["button", "select", "input", "video", "h1"]
+    .includes(e.localName) && e.checkVisibility());
+  const outside = shown.filter((e) => {
+    const box = e.getBoundingClientRect();
+    return box.width > 0 && (box.left < -0.5 || box.right > innerWidth + 0.5);
+  });
+  const canvas = getComputedStyle(document.documentElement).backgroundColor;
+  const body = getComputedStyle(document.body).backgroundColor;
+  const colour = body === "rgba(0, 0, 0, 0)" ? canvas : body;
+  return { wide: document.documentElement.scrollWidth,
+           outside: outside.map((e) => e.outerHTML.slice(0, 120)),
+           background: colour.match(/[0-9.]+/g).slice(0, 3).map(Number) };
+}
+"""
+
 _PLAYER = """
 () => {
   const player = document.querySelector("helio-watch")?.shadowRoot?.querySelector("helio-player");
@@ -68,9 +89,10 @@ def press(tab: Tab, words: str) -> None:
     wait_until(lambda: tab.evaluate(_PRESS, words), PATIENCE, f"a button {words!r}")
 
 
-def go_on_air(chromium: Chromium, server: Server) -> Tab:
+def go_on_air(chromium: Chromium, server: Server, **look: Any) -> Tab:
     """Open the page of a channel as its owner does, and start."""
-    tab = chromium.open(f"{server.http}/live/clip#key={KEY}", permissions=["camera", "microphone"])
+    devices = ["camera", "microphone"]
+    tab = chromium.open(f"{server.http}/live/clip#key={KEY}", permissions=devices, **look)
     press(tab, "Start")
     server.until_state("clip", "on_air", PATIENCE)
     return tab
@@ -141,6 +163,25 @@ def test_without_webrtc_the_page_watches_by_tcp(
     tab = chromium.open(f"{server.http}/watch/clip")
     plays(tab, "websocket")
     tab.close()
+
+
+def test_the_page_on_air_fits_a_phone_at_night(
+    serve: Callable[..., Server], chromium: Chromium
+) -> None:
+    server = serve({"name": "clip", "title": "A rather long title of a channel", "key": KEY})
+    phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "color_scheme": "dark"}
+    owner = go_on_air(chromium, server, **phone)
+    owner.until_text("On air", PATIENCE)
+    owner.screenshot(SHOTS / "on-air-narrow-dark.png")
+    seen = owner.evaluate(_FIT)
+    assert seen["wide"] <= 390, seen
+    assert seen["outside"] == []
+    red, green, blue = seen["background"]
+    assert max(red, green, blue) < 64, "it is dark"
+    assert owner.evaluate(_PRESS, "Stop")
+    server.until_state("clip", "waiting")
+    assert owner.complaints == []
+    owner.close()
 
 
 @pytest.mark.long
