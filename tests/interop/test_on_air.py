@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ports import free_port
 
 from .peers import ffmpeg
 from .peers.chromium import Chromium, Tab
@@ -73,6 +74,22 @@ _FIT = """
            outside: outside.map((e) => e.outerHTML.slice(0, 120)),
            background: colour.match(/[0-9.]+/g).slice(0, 3).map(Number) };
 }
+"""
+
+#: Keeps the connections that the page makes from now on.
+_SPY_ON_PEERS = """
+() => {
+  window.peers = [];
+  window.RTCPeerConnection = class extends RTCPeerConnection {
+    constructor(...given) { super(...given); window.peers.push(this); }
+  };
+}
+"""
+
+#: The servers by which each of them looks for paths.
+_ICE_SERVERS = """
+() => window.peers.map((peer) => peer.getConfiguration().iceServers.map((server) =>
+  [[server.urls].flat(), server.username ?? "", server.credential ?? ""]))
 """
 
 _PLAYER = """
@@ -163,6 +180,35 @@ def test_without_webrtc_the_page_watches_by_tcp(
     tab = chromium.open(f"{server.http}/watch/clip")
     plays(tab, "websocket")
     tab.close()
+
+
+def test_the_pages_use_the_stun_and_turn_servers_that_they_are_told_of(
+    serve: Callable[..., Server], chromium: Chromium
+) -> None:
+    port = free_port()  # where nobody answers
+    stun = {"url": f"stun:127.0.0.1:{port}"}
+    turn = {"url": f"turn:127.0.0.1:{port}?transport=udp", "username": "a,b", "credential": 'c"d'}
+    server = serve(settings={"webrtc": {"ice_servers": [stun, turn]}})
+    told = [
+        [[stun["url"]], "", ""],
+        [[turn["url"]], turn["username"], turn["credential"]],
+    ]
+    owner = chromium.open(
+        f"{server.http}/live/clip#key={KEY}", permissions=["camera", "microphone"]
+    )
+    owner.evaluate(_SPY_ON_PEERS)
+    press(owner, "Start")
+    server.until_state("clip", "on_air", PATIENCE)
+    assert owner.evaluate(_ICE_SERVERS) == [told]
+    watcher = chromium.open(f"{server.http}/404")
+    watcher.on(lambda page: page.add_init_script(f"({_SPY_ON_PEERS})()"))
+    watcher.go(f"{server.http}/watch/clip?way=webrtc")
+    plays(watcher, "webrtc")
+    assert watcher.evaluate(_ICE_SERVERS) == [told]
+    for tab in (watcher, owner):
+        assert tab.complaints == []
+        tab.close()
+    assert turn["credential"] not in server.log
 
 
 def test_the_page_on_air_fits_a_phone_at_night(
