@@ -85,7 +85,7 @@ def _playlist(text: str) -> Response:
     response_class=Response,
     responses={
         200: {"content": {PLAYLIST: {}}, "description": "The multivariant playlist."},
-        **answers(401, 403, 404, 406, 503),
+        **answers(401, 403, 404, 406, 429, 503),
     },
 )
 async def get_index(name: str, request: Request, context: Context) -> Response:
@@ -120,7 +120,7 @@ async def get_index(name: str, request: Request, context: Context) -> Response:
             "content": {PLAYLIST: {}, "video/mp4": {}, "audio/mp4": {}},
             "description": "The media playlist, an initialization segment, a segment or a part.",
         },
-        **answers(400, 401, 403, 404, 503),
+        **answers(400, 401, 403, 404, 429, 503),
     },
 )
 async def get_media(
