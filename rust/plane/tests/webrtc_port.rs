@@ -75,6 +75,25 @@ fn viewers_come_by_udp_and_tcp_over_both_families() {
 }
 
 #[test]
+fn whoever_comes_first_gets_the_parameter_sets_that_packets_lack() {
+    let mut site = Site::h264(V4, V4);
+    site.picture(1, 900);
+    let mut viewer = Peer::viewer(&site, V4, Way::Udp);
+    for _ in 0..3 {
+        site.picture(1, 900); // made ready before anybody is connected
+    }
+    until("it is shown from the keyframe on", || {
+        viewer.turn();
+        viewer.of_size(900).len() >= 4
+    });
+    let mut all = viewer.all();
+    all.sort_unstable();
+    let (numbers, kinds): (Vec<u64>, Vec<u8>) = all.into_iter().unzip();
+    complete(&numbers, 5);
+    assert_eq!(kinds, [0x78, 0x65, 0x41, 0x41, 0x41]);
+}
+
+#[test]
 fn a_connection_ends_with_its_session() {
     let site = Site::new(V4, V4);
     let mut viewer = Peer::viewer(&site, V4, Way::Tcp);

@@ -7,7 +7,8 @@
 //! shard       many sessions of one thread: routes, delivers, polls those with work due
 //! session     one peer: its offer, its transport, its tracks
 //! direct      a viewer's media where no bandwidth is estimated: seals, repairs, reports
-//! srtp, keys, feedback, repairs, sent       what that is made of
+//! srtp, keys, once, feedback, repairs, sent what that is made of
+//! prepare     a channel's items made ready, once for all viewers
 //! view        what a viewer is sent: own numbering, kept over changes of layer
 //! layers      which simulcast layer for which estimate         (decision)
 //! feed        which simulcast layer for readers without choice (decision)
@@ -26,7 +27,9 @@ pub mod keys;
 pub mod layers;
 pub mod mux;
 pub mod offer;
+pub mod once;
 pub mod path;
+pub mod prepare;
 pub mod repairs;
 pub mod sent;
 pub mod session;

@@ -1,17 +1,19 @@
 //! A plane with a WebRTC port, and peers that come to it by real sockets.
 
+mod media;
+
 use _plane::channel::Config;
 use _plane::codec::Codec;
 use _plane::event::Id;
 use _plane::framing::{Deframer, frame};
-use _plane::media::{Kind, TrackSpec};
+use _plane::media::Kind;
 use _plane::net::rtc::PortCounters;
 use _plane::plane::Plane;
 use _plane::plane::rtc::NotOpened;
 use _plane::rtp;
 use _plane::webrtc::Refused;
-use _plane::webrtc::formats::Format;
 use _plane::webrtc::session::{PublishOptions, ViewOptions, ViewTrack};
+use media::{format, h264_payload, spec, video, vp8_payload};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -39,35 +41,11 @@ pub struct Site {
     pub port: Id,
     /// The port's number.
     pub number: u16,
+    codec: Codec,
     source: Id,
     input: Id,
     sequence: u16,
     timestamp: u32,
-}
-
-fn format(codec: Codec) -> Format {
-    let sound = codec == Codec::Opus;
-    Format {
-        codec,
-        clock_rate: if sound { 48_000 } else { 90_000 },
-        channels: if sound { 2 } else { 0 },
-        fmtp: String::new(),
-    }
-}
-
-fn spec(id: u8, kind: Kind, codec: Codec, payload_type: u8) -> TrackSpec {
-    TrackSpec {
-        id,
-        kind,
-        codec,
-        clock_rate: format(codec).clock_rate,
-        payload_type,
-        parameter_sets: vec![],
-    }
-}
-
-fn vp8() -> Vec<TrackSpec> {
-    vec![spec(0, Kind::Video, Codec::Vp8, 96)]
 }
 
 impl Site {
@@ -85,6 +63,14 @@ impl Site {
         let mut site = Self::open(bind, candidate, tcp);
         site.replace_source();
         site.picture(1, 300);
+        site
+    }
+
+    /// With a source of H.264 whose parameter sets are told aside.
+    pub fn h264(bind: IpAddr, candidate: IpAddr) -> Self {
+        let mut site = Self::open(bind, candidate, true);
+        site.codec = Codec::H264;
+        site.replace_source();
         site
     }
 
@@ -108,6 +94,7 @@ impl Site {
             channel,
             port,
             number,
+            codec: Codec::Vp8,
             source: 0,
             input: 0,
             sequence: 0,
@@ -122,7 +109,10 @@ impl Site {
     /// Takes the source away and adds a new one.
     pub fn replace_source(&mut self) {
         self.plane.remove_source(self.source);
-        self.source = self.plane.add_source(self.channel, 0, vp8()).unwrap();
+        self.source = self
+            .plane
+            .add_source(self.channel, 0, video(self.codec))
+            .unwrap();
         self.input = self.plane.add_input(self.source).unwrap();
         (self.sequence, self.timestamp) = (0, 0);
     }
@@ -145,18 +135,13 @@ impl Site {
         let mut data = vec![0x80; 12];
         data[1] = u8::from(marker) << 7;
         rtp::rewrite(&mut data, 96, self.sequence, timestamp, 7);
-        data.extend_from_slice(&vp8_payload(key, size));
+        data.extend_from_slice(&match self.codec {
+            Codec::H264 => h264_payload(key, size),
+            _ => vp8_payload(key, size),
+        });
         self.sequence = self.sequence.wrapping_add(1);
         self.plane.push(self.input, 0, &[&data]).unwrap();
     }
-}
-
-/// RFC 7741 section 4.2 and 4.3: the begin of a partition; the last bit of its first byte is 0 in a
-/// keyframe.
-fn vp8_payload(key: bool, size: usize) -> Vec<u8> {
-    let mut payload = vec![0x55; size];
-    (payload[0], payload[1]) = (0x10, u8::from(!key));
-    payload
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -289,7 +274,7 @@ impl Peer {
             tracks: vec![ViewTrack {
                 id: 0,
                 kind: Kind::Video,
-                format: format(Codec::Vp8),
+                format: format(site.codec),
                 rate: 0,
             }],
             strict_profiles: true,
@@ -368,6 +353,14 @@ impl Peer {
         packets
             .filter(|packet| packet.payload.len() == size)
             .map(|packet| *packet.seq_no)
+            .collect()
+    }
+
+    /// Numbers and first bytes of all packets.
+    pub fn all(&self) -> Vec<(u64, u8)> {
+        let packets = self.packets.iter();
+        packets
+            .map(|packet| (*packet.seq_no, packet.payload[0]))
             .collect()
     }
 

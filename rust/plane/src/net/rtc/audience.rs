@@ -7,8 +7,9 @@ use crate::lock;
 use crate::media::Kind;
 use crate::plane::ChannelCell;
 use crate::ring::Item;
+use crate::webrtc::prepare::Preparer;
 use crate::webrtc::session::ViewTrack;
-use crate::webrtc::view::{Packet, Preparer};
+use crate::webrtc::view::Packet;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -105,6 +106,14 @@ impl Audience {
     pub(super) fn has_layers(&self) -> bool {
         let plain = |track: &&ViewTrack| self.plain.iter().any(|known| known.id == track.id);
         !self.tracks.iter().all(|track| plain(&track))
+    }
+
+    /// A viewer is there, and is given packets from now on.
+    pub(super) fn join(&mut self, viewer: Id) {
+        if self.viewers.is_empty() {
+            self.preparer.restart();
+        }
+        self.viewers.push(viewer);
     }
 
     /// What came since the last time.

@@ -304,7 +304,7 @@ impl State {
             return; // connected again
         }
         reader.state.store(PLAYING, Ordering::Relaxed);
-        audience.viewers.push(id);
+        audience.join(id);
         if audience.has_layers() {
             return; // its session has asked for the keyframe of the layer it wants
         }
