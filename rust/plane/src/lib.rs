@@ -44,6 +44,12 @@ pub mod sender;
 pub mod source;
 pub mod webrtc;
 
+#[cfg(test)]
+extern crate self as _plane;
+#[cfg(test)]
+#[path = "../tests/webrtc_support/mod.rs"]
+mod webrtc_support;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Locks; a thread that died holding the lock left whole values behind, so its state is used on.

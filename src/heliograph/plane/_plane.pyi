@@ -400,7 +400,8 @@ class RtcPort:
 
     Offers that are refused raise ``ValueError(kind, message)``, kind being "malformed",
     "too-large", "nothing" (no media in the direction wanted), "codec" (none in common, or pictures
-    that come reordered), "full" or "unknown" (no such session). A session's id is never reused.
+    that come reordered), "full" or "unknown" (no such session). What brings a fault about is
+    "malformed", and counted under "faults". A session's id is never reused.
     """
 
     @property

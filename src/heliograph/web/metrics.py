@@ -327,6 +327,8 @@ class ServerCollector(Collector):
         yield GaugeMetricFamily("helio_webrtc_sessions", "Sessions now.", counters["sessions"])
         for name, text in _WEBRTC:
             yield CounterMetricFamily(f"helio_webrtc_{name}_datagrams", text, counters[name])
+        text = "Sessions ended, and offers refused, as they brought about a fault of the program."
+        yield CounterMetricFamily("helio_webrtc_faults", text, counters["faults"])
         yield GaugeMetricFamily("helio_webrtc_tcp", "TCP connections now.", counters["connections"])
         for name, text in _WEBRTC_TCP:
             yield CounterMetricFamily(

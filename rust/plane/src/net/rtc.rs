@@ -27,7 +27,7 @@ use state::{State, arrange};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use streams::Streams;
 
@@ -52,6 +52,8 @@ pub struct PortCounters {
     pub sessions: usize,
     /// Of sessions.
     pub shard: Counters,
+    /// Offers that brought about a fault; sessions that did are counted with those.
+    pub offer_faults: u64,
     /// TCP connections now.
     pub connections: usize,
     /// Of connections.
@@ -67,6 +69,8 @@ pub struct RtcPort {
     pub worker: usize,
     socket: OwnedFd,
     local: SocketAddr,
+    /// Offers that brought about a fault.
+    faults: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -121,6 +125,7 @@ impl RtcPort {
             worker,
             socket,
             local,
+            faults: AtomicU64::new(0),
             state: Mutex::new(State::new(Shard::new(server, capacity, now), streams)),
         })
     }
@@ -152,12 +157,18 @@ impl RtcPort {
     ) -> Result<(String, Vec<PublishedTrack>), Refused> {
         let (server, timeline) = lock(&self.state).shard.terms()?;
         // Others are served meanwhile.
-        let (session, answer) = Session::publish(offer, &server, options, timeline, now)?;
+        let made = Session::publish(offer, &server, options, timeline, now);
+        let (session, answer) = made.inspect_err(|refused| self.count(refused))?;
         let tracks = session.tracks();
         let mut state = lock(&self.state);
         state.shard.admit(now, id, session)?;
         state.publishers.insert(id, Publisher::default());
         Ok((answer, tracks))
+    }
+
+    fn count(&self, refused: &Refused) {
+        let fault = u64::from(refused.is_fault());
+        self.faults.fetch_add(fault, Ordering::Relaxed);
     }
 
     /// A publisher's track, by its place in the answer, feeds a source's.
@@ -209,7 +220,8 @@ impl RtcPort {
             ..options.clone()
         };
         // Others are served meanwhile.
-        let (session, answer) = Session::view(offer, &server, &options, timeline, now)?;
+        let made = Session::view(offer, &server, &options, timeline, now);
+        let (session, answer) = made.inspect_err(|refused| self.count(refused))?;
         let mut state = lock(&self.state);
         let state = &mut *state;
         state.shard.admit(now, reader.id, session)?;
@@ -251,6 +263,7 @@ impl RtcPort {
         PortCounters {
             sessions: state.shard.len(),
             shard: state.shard.counters(),
+            offer_faults: self.faults.load(Ordering::Relaxed),
             connections: state.streams.as_ref().map_or(0, Streams::open),
             streams: state
                 .streams

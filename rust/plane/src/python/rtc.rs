@@ -193,6 +193,7 @@ impl RtcPort {
             ("sent", shard.sent),
             ("foreign", dropped.unknown_name + dropped.unknown_address),
             ("malformed", dropped.unknown_protocol),
+            ("faults", shard.faults + counters.offer_faults),
             ("connections", counters.connections as u64),
             ("connections_accepted", streams.accepted),
             ("connections_refused", streams.refused),

@@ -15,6 +15,7 @@
 //! keyframes   many viewers' requests made one                  (decision)
 //! mux         which session a datagram is for                  (decision)
 //! formats, fragment             offers, trickle ICE
+//! guard       faults that one peer brings about
 //! ```
 
 pub mod direct;
@@ -22,6 +23,7 @@ pub mod feed;
 pub mod feedback;
 pub mod formats;
 pub mod fragment;
+pub mod guard;
 pub mod keyframes;
 pub mod keys;
 pub mod layers;

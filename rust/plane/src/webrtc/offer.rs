@@ -22,6 +22,8 @@ fn read(sdp: &str) -> Result<Vec<Section>, Refused> {
     if sdp.len() > MAX_OFFER {
         return Err(Refused::TooLarge);
     }
+    #[cfg(test)]
+    assert!(!sdp.contains("a=x-trap"), "a trap");
     Ok(formats::sections(sdp))
 }
 

@@ -105,6 +105,8 @@ pub struct Session {
     settling: u64,
     next_due: u64,
     errors: u32,
+    #[cfg(test)]
+    pub(super) trap: Option<super::guard::Trap>,
     /// Datagrams that were refused.
     pub refused: u64,
     /// Packets of video not sent because the way to the viewer was too narrow.
@@ -134,6 +136,8 @@ impl Session {
 
     /// Takes a `PATCH`: candidates, or a restart, whose answer is to be sent back.
     pub fn patch(&mut self, text: &str, now: u64) -> Result<Option<String>, Refused> {
+        #[cfg(test)]
+        self.spring(super::guard::Trap::Patch);
         if text.len() > fragment::MAX_FRAGMENT {
             return Err(Refused::TooLarge);
         }
@@ -178,6 +182,8 @@ impl Session {
         to: SocketAddr,
         data: &[u8],
     ) -> bool {
+        #[cfg(test)]
+        self.spring(super::guard::Trap::Datagram);
         if matches!(self.phase, Phase::Closed | Phase::Closing(_)) {
             return false;
         }
@@ -299,6 +305,11 @@ impl Session {
             Phase::Disconnected if silent >= GONE_AFTER => self.end(Closed::Silent),
             _ => {}
         }
+    }
+
+    #[cfg(test)]
+    fn spring(&self, at: super::guard::Trap) {
+        assert_ne!(self.trap, Some(at), "a trap");
     }
 
     /// Ends the session; the goodbye is among the next outputs.

@@ -5,8 +5,13 @@
 //! in which all is done that there is to do: with a thousand viewers each turn finds the state cold
 //! once, not once a step.
 
-use super::mux::{Dropped, Mux, SessionId};
-use super::session::{Closed, MediaIn, Output, ServerOptions, Session, Transport, ViewTrack};
+mod types;
+
+pub use types::*;
+
+use super::guard::guarded;
+use super::mux::{Mux, SessionId};
+use super::session::{Closed, Output, ServerOptions, Session, Transport, ViewTrack};
 use super::view::Packet;
 use super::{Refused, Timeline};
 use crate::ids::ById;
@@ -25,70 +30,6 @@ const DATAGRAMS_A_POLL: usize = 128;
 
 /// Entries of the heap that may be outdated, per session, before it is built anew.
 const HEAP_SLACK: usize = 4;
-
-/// A datagram to be sent.
-#[derive(Debug)]
-pub struct Datagram {
-    /// Whose it is.
-    pub session: SessionId,
-    /// By which way; [`Transport::Tcp`] wants framing and the connection from this address.
-    pub transport: Transport,
-    /// To whom.
-    pub to: SocketAddr,
-    /// The bytes.
-    pub data: Vec<u8>,
-}
-
-/// Something a session has to say besides datagrams.
-#[derive(Debug)]
-pub enum Event {
-    /// A publisher's packet.
-    Media(SessionId, MediaIn),
-    /// A viewer needs a keyframe of a track.
-    KeyframeWanted(SessionId, u8),
-    /// The way to a viewer takes so many bits a second.
-    Estimate(SessionId, u64),
-    /// A viewer is sent this video track; `None` for sound only.
-    Showing(SessionId, Option<u8>),
-    /// The peer is there.
-    Connected(SessionId),
-    /// Nothing is heard of it.
-    Disconnected(SessionId),
-    /// The session is gone, and forgotten.
-    Closed(SessionId, Closed),
-}
-
-/// What a poll gives. Reused by the caller, so that its vectors grow once.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// To be sent, in this order; those of one session stand together.
-    pub datagrams: Vec<Datagram>,
-    /// To be acted upon.
-    pub events: Vec<Event>,
-}
-
-impl Batch {
-    /// Empties it.
-    pub fn clear(&mut self) {
-        self.datagrams.clear();
-        self.events.clear();
-    }
-}
-
-/// Counters of a shard.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
-    /// Datagrams that came.
-    pub received: u64,
-    /// Datagrams refused by sessions.
-    pub refused: u64,
-    /// Datagrams for nobody.
-    pub dropped: Dropped,
-    /// Datagrams to be sent.
-    pub sent: u64,
-    /// Sessions polled.
-    pub polls: u64,
-}
 
 #[derive(Debug)]
 struct Slot {
@@ -128,6 +69,9 @@ pub struct Shard {
     refused: u64,
     sent: u64,
     polls: u64,
+    faults: u64,
+    /// Sessions that brought about a fault, and whose end is not told yet.
+    failed: Vec<SessionId>,
 }
 
 impl Shard {
@@ -147,6 +91,8 @@ impl Shard {
             refused: 0,
             sent: 0,
             polls: 0,
+            faults: 0,
+            failed: Vec::new(),
         }
     }
 
@@ -191,10 +137,16 @@ impl Shard {
         id: SessionId,
         text: &str,
     ) -> Result<Option<String>, Refused> {
-        let slot = self.sessions.get_mut(&id).ok_or(Refused::Unknown)?;
-        let answer = slot.session.patch(text, now)?;
+        if !self.sessions.contains_key(&id) {
+            return Err(Refused::Unknown);
+        }
+        let patched = self.with(now, id, |session| {
+            let answer = session.patch(text, now)?;
+            Ok((answer, session.ufrag().to_owned()))
+        });
+        let (answer, ufrag) = patched.unwrap_or_else(|| Err(Refused::fault()))?;
         if answer.is_some() {
-            self.mux.add(id, slot.session.ufrag());
+            self.mux.add(id, &ufrag);
         }
         self.wake(now, id);
         Ok(answer)
@@ -202,10 +154,36 @@ impl Shard {
 
     /// Says goodbye to a peer; [`Event::Closed`] follows.
     pub fn close(&mut self, now: u64, id: SessionId) {
-        if let Some(slot) = self.sessions.get_mut(&id) {
-            slot.session.close();
+        if self.with(now, id, Session::close).is_some() {
             self.wake(now, id);
         }
+    }
+
+    /// Does something with a session; `None` where there is none, or where that brought about a
+    /// fault and the session is gone.
+    fn with<T>(
+        &mut self,
+        now: u64,
+        id: SessionId,
+        work: impl FnOnce(&mut Session) -> T,
+    ) -> Option<T> {
+        let slot = self.sessions.get_mut(&id)?;
+        let done = guarded(|| work(&mut slot.session));
+        if done.is_none() {
+            self.fail(now, id);
+        }
+        done
+    }
+
+    /// A session brought about a fault: nothing it holds can be relied on. [`Event::Closed`] follows.
+    fn fail(&mut self, now: u64, id: SessionId) {
+        eprintln!("packet plane: WebRTC session {id} is ended because of a fault");
+        let slot = self.sessions.remove(&id);
+        let _ = guarded(|| drop(slot));
+        self.mux.remove(id);
+        self.faults += 1;
+        self.stand(now);
+        self.failed.push(id);
     }
 
     fn remove(&mut self, id: SessionId) {
@@ -226,13 +204,16 @@ impl Shard {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         let to = SocketAddr::new(to.ip().to_canonical(), to.port());
         let id = self.mux.route(now, from, data)?;
-        let slot = self.sessions.get_mut(&id)?;
-        let before = slot.session.refused;
-        if slot.session.handle_datagram(now, transport, from, to, data) {
+        let (proved, refused, restless) = self.with(now, id, |session| {
+            let before = session.refused;
+            let proved = session.handle_datagram(now, transport, from, to, data);
+            (proved, session.refused - before, session.restless(now))
+        })?;
+        if proved {
             self.mux.learn(now, from, id);
         }
-        self.refused += slot.session.refused - before;
-        if slot.session.restless(now) {
+        self.refused += refused;
+        if restless {
             self.wake(now, id);
         }
         Some(id)
@@ -264,16 +245,16 @@ impl Shard {
 
     /// The channel's tracks or their rates changed for this viewer.
     pub fn set_tracks(&mut self, now: u64, id: SessionId, tracks: &[ViewTrack]) {
-        if let Some(slot) = self.sessions.get_mut(&id) {
-            slot.session.set_tracks(tracks);
+        let set = self.with(now, id, |session| session.set_tracks(tracks));
+        if set.is_some() {
             self.wake(now, id);
         }
     }
 
     /// A viewer wants nothing better than this track.
     pub fn limit(&mut self, now: u64, id: SessionId, track: Option<u8>) {
-        if let Some(slot) = self.sessions.get_mut(&id) {
-            slot.session.limit(now, track);
+        let limited = self.with(now, id, |session| session.limit(now, track));
+        if limited.is_some() {
             self.wake(now, id);
         }
     }
@@ -286,12 +267,11 @@ impl Shard {
         track: usize,
         layer: usize,
     ) -> bool {
-        let Some(slot) = self.sessions.get_mut(&id) else {
-            return false;
-        };
-        let asked = slot.session.request_keyframe(now, track, layer);
+        let asked = self.with(now, id, |session| {
+            session.request_keyframe(now, track, layer)
+        });
         self.wake(now, id);
-        asked
+        asked == Some(true)
     }
 
     fn wake(&mut self, now: u64, id: SessionId) {
@@ -313,7 +293,7 @@ impl Shard {
 
     /// When [`Shard::poll`] has something to do; `None` when nothing is to be done.
     pub fn due(&mut self) -> Option<u64> {
-        if !self.row.is_empty() {
+        if !(self.row.is_empty() && self.failed.is_empty()) {
             return Some(self.waits);
         }
         while let Some(Reverse((filed, id))) = self.heap.peek().copied() {
@@ -342,6 +322,9 @@ impl Shard {
                 self.turn(now, &turn, out);
                 continue;
             }
+            let failed = self.failed.drain(..);
+            out.events
+                .extend(failed.map(|id| Event::Closed(id, Closed::Failed)));
             if self.due().is_none_or(|due| due > now) {
                 break;
             }
@@ -370,17 +353,23 @@ impl Shard {
             return;
         };
         self.polls += 1;
-        match turn.packets.and_then(|at| self.delivered.get(at)) {
-            Some(packets) => {
-                for packet in packets.iter() {
-                    slot.session.write(now, packet);
-                }
-            }
-            None => slot.queued = false,
+        let packets = turn.packets.and_then(|at| self.delivered.get(at));
+        if packets.is_none() {
+            slot.queued = false;
         }
         let before = out.datagrams.len();
-        slot.due = drain(&mut slot.session, id, now, out);
+        let due = guarded(|| {
+            for packet in packets.into_iter().flat_map(|packets| packets.iter()) {
+                slot.session.write(now, packet);
+            }
+            drain(&mut slot.session, id, now, out)
+        });
         self.sent += (out.datagrams.len() - before) as u64;
+        let Some(due) = due else {
+            self.fail(now, id);
+            return;
+        };
+        slot.due = due;
         if slot.session.closed() {
             self.remove(id);
         } else {
@@ -391,6 +380,14 @@ impl Shard {
     /// A session, to be looked at.
     pub fn session(&self, id: SessionId) -> Option<&Session> {
         self.sessions.get(&id).map(|slot| &slot.session)
+    }
+
+    /// Has a session bring about a fault.
+    #[cfg(test)]
+    pub(super) fn lay(&mut self, id: SessionId, trap: super::guard::Trap) {
+        if let Some(slot) = self.sessions.get_mut(&id) {
+            slot.session.trap = Some(trap);
+        }
     }
 
     /// Sessions held.
@@ -411,6 +408,7 @@ impl Shard {
             dropped: self.mux.dropped,
             sent: self.sent,
             polls: self.polls,
+            faults: self.faults,
         }
     }
 }

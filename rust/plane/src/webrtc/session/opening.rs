@@ -6,6 +6,7 @@ use super::{
 };
 use crate::webrtc::direct::Direct;
 use crate::webrtc::formats;
+use crate::webrtc::guard::guarded;
 use crate::webrtc::offer::{self, Chosen};
 use crate::webrtc::path::Path;
 use crate::webrtc::{Refused, Timeline, fragment, keys};
@@ -45,6 +46,17 @@ impl Session {
         timeline: Timeline,
         now: u64,
     ) -> Result<(Self, String), Refused> {
+        let made = guarded(|| Self::published(sdp, server, options, timeline, now));
+        made.unwrap_or_else(|| Err(Refused::fault()))
+    }
+
+    fn published(
+        sdp: &str,
+        server: &ServerOptions,
+        options: &PublishOptions,
+        timeline: Timeline,
+        now: u64,
+    ) -> Result<(Self, String), Refused> {
         let chosen = offer::publish(sdp, options)?;
         let narrowed = offer::narrowed(sdp, &chosen, "sendonly");
         let (mut session, answer) =
@@ -67,6 +79,17 @@ impl Session {
 
     /// Takes a viewer's offer; gives the answer too.
     pub fn view(
+        sdp: &str,
+        server: &ServerOptions,
+        options: &ViewOptions,
+        timeline: Timeline,
+        now: u64,
+    ) -> Result<(Self, String), Refused> {
+        let made = guarded(|| Self::viewed(sdp, server, options, timeline, now));
+        made.unwrap_or_else(|| Err(Refused::fault()))
+    }
+
+    fn viewed(
         sdp: &str,
         server: &ServerOptions,
         options: &ViewOptions,
@@ -179,6 +202,8 @@ impl Session {
             settling: 0,
             next_due: 0,
             errors: 0,
+            #[cfg(test)]
+            trap: None,
             refused: 0,
             dropped: 0,
             sent: 0,

@@ -72,6 +72,8 @@ impl Session {
 
     /// The next thing to do; to be called until it says [`Output::Due`] or [`Output::Closed`].
     pub fn poll(&mut self, now: u64) -> Output {
+        #[cfg(test)]
+        self.spring(crate::webrtc::guard::Trap::Poll);
         if self.written || now >= self.next_due {
             self.handle_timeout(now);
         } else {
