@@ -4,6 +4,7 @@ use super::Refused;
 use super::formats::{self, Format, MAX_OFFER, Offered, Section};
 use super::session::{PublishOptions, ViewOptions};
 use crate::media::Kind;
+use str0m::media::{Mid, Rid};
 
 /// A section, and the format chosen for it.
 #[derive(Clone, Debug)]
@@ -18,13 +19,52 @@ pub struct Chosen {
     pub rids: Vec<String>,
 }
 
+/// Simulcast layers taken of one section; browsers send three.
+const MAX_RIDS: usize = 8;
+
+/// The protocol stack answers with names it has cut or changed: who made them would not know them.
+fn named(sdp: &str) -> Result<(), Refused> {
+    let mut names = sdp
+        .split('\n')
+        .filter_map(|line| line.trim_end_matches('\r').strip_prefix("a=mid:"));
+    if names.any(|name| *Mid::from(name) != *name) {
+        let why = "an a=mid has more than 16 characters, or others than letters, digits and _";
+        return Err(Refused::Malformed(why.to_owned()));
+    }
+    Ok(())
+}
+
+fn layered(section: &Section) -> Result<(), Refused> {
+    let refused = |why: &str| Err(Refused::Malformed(format!("a=simulcast {why}")));
+    let rids = &section.rids;
+    if rids.len() > MAX_RIDS {
+        return refused(&format!("has more than {MAX_RIDS} layers"));
+    }
+    let plain = |rid: &String| rid.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !rids
+        .iter()
+        .all(|rid| plain(rid) && *Rid::from(&**rid) == **rid)
+    {
+        return refused(
+            "names a layer by more than 8 characters, or others than letters and digits",
+        );
+    }
+    if (1..rids.len()).any(|at| rids[..at].contains(&rids[at])) {
+        return refused("names two layers alike");
+    }
+    Ok(())
+}
+
 fn read(sdp: &str) -> Result<Vec<Section>, Refused> {
     if sdp.len() > MAX_OFFER {
         return Err(Refused::TooLarge);
     }
     #[cfg(test)]
     assert!(!sdp.contains("a=x-trap"), "a trap");
-    Ok(formats::sections(sdp))
+    named(sdp)?;
+    let sections = formats::sections(sdp);
+    sections.iter().try_for_each(layered)?;
+    Ok(sections)
 }
 
 fn names<'a>(all: impl Iterator<Item = &'a Format>) -> Vec<String> {
@@ -140,4 +180,54 @@ pub fn narrowed(sdp: &str, chosen: &[Chosen], direction: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::webrtc_support::view_options;
+
+    const OBS: &str = include_str!("../../../../tests/data/webrtc/obs-simulcast.sdp");
+
+    fn told(sdp: &str) -> String {
+        let Err(Refused::Malformed(why)) = publish(sdp, &PublishOptions::default()) else {
+            panic!("taken");
+        };
+        assert_eq!(
+            view(sdp, &view_options(&[0], None)).err(),
+            Some(Refused::Malformed(why.clone()))
+        );
+        why
+    }
+
+    fn with_rids(rids: &str) -> String {
+        assert!(OBS.contains("a=simulcast:send 0;1;2"));
+        OBS.replace(
+            "a=simulcast:send 0;1;2",
+            &format!("a=simulcast:send {rids}"),
+        )
+    }
+
+    #[test]
+    fn layers_are_few_and_told_apart() {
+        let all = "0;1;2;3;4;5;6;7";
+        let chosen = publish(&with_rids(all), &PublishOptions::default()).unwrap();
+        assert!(chosen.iter().any(|chosen| chosen.rids.len() == MAX_RIDS));
+        assert!(told(&with_rids(&format!("{all};8"))).contains("8 layers"));
+        assert!(told(&with_rids("picture01;picture02")).contains("8 characters"));
+        assert!(told(&with_rids("hi-res;low")).contains("letters and digits"));
+        assert!(told(&with_rids("a;b;~a")).contains("alike"));
+    }
+
+    #[test]
+    fn sections_have_names_that_can_be_answered() {
+        let named = |mid: &str| OBS.replace("a=mid:0", &format!("a=mid:{mid}"));
+        assert!(OBS.contains("a=mid:0"));
+        for mid in ["sixteen_letters1", "Video0"] {
+            assert!(publish(&named(mid), &PublishOptions::default()).is_ok());
+        }
+        for mid in ["seventeen_letters", "audio-0", "a b", "\u{e9}"] {
+            assert!(told(&named(mid)).contains("a=mid"));
+        }
+    }
 }
