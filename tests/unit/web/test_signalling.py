@@ -47,6 +47,19 @@ async def test_offers_above_the_rate_are_told_when_to_come_again():
         assert "helio_webrtc_offers_too_often_total 2.0" in (await site.get("/metrics")).text
 
 
+async def test_offers_with_names_that_an_answer_would_change_are_malformed():
+    async with running(offers=OfferLimits()) as site:
+        names = "picture01;picture02", ";".join("123456789")
+        layers = (f"a=simulcast:send {rids}\r\n" for rids in names)
+        bad = [offer("sendonly") + line for line in layers]
+        bad.append(offer("sendonly").replace("a=mid:1", "a=mid:video-1"))
+        for content in bad:
+            answer = await site.http.post("/whip/demo", content=content, headers=PUBLISHER)
+            assert answer.status_code == 400, answer.text
+            assert "a=mid" in answer.text or "a=simulcast" in answer.text
+        assert "helio_webrtc_faults_total 0.0" in (await site.get("/metrics")).text
+
+
 async def test_sessions_of_one_address_are_bounded_and_ending_one_makes_room():
     async with running(offers=OfferLimits(sessions=2)) as site:
         site.publish(VIDEO, AUDIO)

@@ -192,7 +192,7 @@ impl World {
         self.clients.len() - 1
     }
 
-    pub fn publisher(&mut self, id: u64, rids: &[&str]) -> usize {
+    fn offers_to_publish(&mut self, rids: &[&str]) -> PendingClient {
         let simulcast = (!rids.is_empty()).then(|| {
             let mut simulcast = Simulcast::new();
             for rid in rids {
@@ -200,10 +200,26 @@ impl World {
             }
             simulcast
         });
-        let client = self.client(|api| {
+        self.client(|api| {
             api.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
             api.add_media(MediaKind::Video, Direction::SendOnly, None, None, simulcast)
-        });
+        })
+    }
+
+    fn offers_to_view(&mut self) -> PendingClient {
+        self.client(|api| {
+            api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+            api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None)
+        })
+    }
+
+    /// What a publisher with these layers and a viewer would offer.
+    pub fn offers(&mut self, rids: &[&str]) -> [String; 2] {
+        [self.offers_to_publish(rids), self.offers_to_view()].map(|client| client.offer)
+    }
+
+    pub fn publisher(&mut self, id: u64, rids: &[&str]) -> usize {
+        let client = self.offers_to_publish(rids);
         let options = PublishOptions::default();
         let answer = self.take_publisher(id, &client.offer, &options).unwrap();
         self.answer(client, &answer)
@@ -236,10 +252,7 @@ impl World {
     }
 
     pub fn viewer(&mut self, id: u64, options: &ViewOptions) -> usize {
-        let client = self.client(|api| {
-            api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
-            api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None)
-        });
+        let client = self.offers_to_view();
         let answer = self.take_viewer(id, &client.offer, options).unwrap();
         self.answer(client, &answer)
     }
