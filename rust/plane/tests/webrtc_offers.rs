@@ -166,11 +166,15 @@ fn apply(text: &mut Vec<u8>, other: &[u8], change: &Change) {
             }
         }
     }
-    use Change::{Borrow, Drop, Repeat, Section, Swap};
-    if matches!(
+    let whole_lines = matches!(
         change,
-        Drop(_) | Repeat(..) | Swap(..) | Borrow(..) | Section(..)
-    ) {
+        Change::Drop(_)
+            | Change::Repeat(..)
+            | Change::Swap(..)
+            | Change::Borrow(..)
+            | Change::Section(..)
+    );
+    if whole_lines {
         *text = all.concat();
     }
 }
@@ -254,12 +258,8 @@ fn what_is_nearly_an_offer_is_taken_or_refused_for_a_reason() {
             Session::publish(&offer, &server, &PublishOptions::default(), timeline, START);
         let options = &viewed[usize::from(paced)];
         let viewed = Session::view(&turned, &server, options, timeline, START);
-        for made in [published, viewed] {
-            let count = if judge(made, &fragments)? {
-                &taken
-            } else {
-                &refused
-            };
+        for well in [judge(published, &fragments)?, judge(viewed, &fragments)?] {
+            let count = if well { &taken } else { &refused };
             count.set(count.get() + 1);
         }
         Ok(())

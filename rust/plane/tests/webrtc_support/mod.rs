@@ -215,7 +215,8 @@ impl World {
 
     /// What a publisher with these layers and a viewer would offer.
     pub fn offers(&mut self, rids: &[&str]) -> [String; 2] {
-        [self.offers_to_publish(rids), self.offers_to_view()].map(|client| client.offer)
+        let published = self.offers_to_publish(rids).offer;
+        [published, self.offers_to_view().offer]
     }
 
     pub fn publisher(&mut self, id: u64, rids: &[&str]) -> usize {
