@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -31,7 +32,7 @@ def snapshot(made: Made, stored=None, before=None) -> Snapshot:
 
 def dispatcher(made: Made | None = None, policy: str = "power-of-two", doors=DOORS) -> Told:
     made = made or Made([ours(1), ours(2), ours(3)]).title("film", {Format.MP4: ()})
-    found = Told(Options(policy=policy))
+    found = Told(Options(policy=policy), draw=random.Random(7).random)
     found.replace(snapshot(made).with_doors(doors), NOW)
     return found
 

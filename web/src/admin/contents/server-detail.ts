@@ -84,7 +84,8 @@ export class ServerDetail extends Detail {
       server.weight !== 1 && `weight ${server.weight}`,
     ];
     const measured = [
-      this.state?.response_ms != null && `answers in ${milliseconds(this.state.response_ms)}`,
+      this.state?.response_ms != null &&
+        `${this.state.condition === "down" ? "answered" : "answers"} in ${milliseconds(this.state.response_ms)}`,
       since !== null && `so for ${duration(since)}`,
       server.probes.map(probeLine).join(", "),
     ];
