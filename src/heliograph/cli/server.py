@@ -177,12 +177,15 @@ def scan(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would be registered.")
     ] = False,
+    any_host: Annotated[
+        bool, typer.Option("--any-host", help="Also of another host than the server's.")
+    ] = False,
     server: ServerOption = HERE,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Register what a directory listing or a playlist of a server holds."""
-    body = {"url": url, "dry_run": dry_run}
+    body = {"url": url, "dry_run": dry_run, "any_host": any_host}
     with progress(*_spinner(), quiet=as_json) as bar:
         bar.add_task(f"Scanning {url}", total=None)
         found = ask("POST", server, f"{_path(name)}/scan", key, body, patience=SCAN_PATIENCE)

@@ -283,6 +283,9 @@ class ImportAnswer(BaseModel):
 class ScanRequest(Strict):
     url: str = Field(max_length=LONGEST, description="Of a directory listing or a playlist.")
     dry_run: bool = Field(False, description="Only tell what would be registered.")
+    any_host: bool = Field(
+        False, description="Whether the address, and files found, may be of another host."
+    )
 
 
 class ScannedFile(BaseModel):

@@ -41,13 +41,16 @@ async def scan_server(
 ) -> dict[str, Any]:
     """Look through a directory listing or a playlist of a server, and register what it holds.
 
-    Files are copies of the title that is called as they are. Said again, nothing is there twice.
+    Files are copies of the title that is called as they are; 400 for an address that is not of the
+    server's host, unless ``any_host`` is said. Said again, nothing is there twice.
     """
     server = await store.get_server(name)
+    host = None if asked.any_host else server.host
+    scanning.check_host(asked.url, host)
     if _scanning.locked():
         raise BusyError("another scan is under way", subject="scan", retry_after=10)
     async with _scanning:
-        found = await scanning.scan(asked.url, scanning.fetch_page)
+        found = await scanning.scan(asked.url, scanning.fetch_page, host=host)
     known = await store.known_titles([one.named.name for one in found.files])
     outcome = Outcome()
     if not asked.dry_run:

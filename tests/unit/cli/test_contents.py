@@ -221,7 +221,9 @@ def test_scan_tells_what_it_found(
     assert "1 files on 3 pages; 2 rows added" in shown.out
     assert "answered 403" in shown.err
     assert "exists already" in shown.err
-    assert api[0].asked[0][3] == {"url": "http://h/", "dry_run": True}
+    assert api[0].asked[0][3] == {"url": "http://h/", "dry_run": True, "any_host": False}
+    assert helio("server", "scan", "one", "http://h/", "--any-host") == OK
+    assert api[0].asked[-1][3] == {"url": "http://h/", "dry_run": False, "any_host": True}
 
 
 def test_requests_of_an_import_are_small() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.unit.web.site import ADMIN, Site, running
+from tests.unit.web.test_accounts import Browser, account
 
 from heliograph.catalogue.contents.scanning import Page
 from heliograph.catalogue.contents.values import Condition, ServerState
@@ -221,8 +222,50 @@ async def test_scan_registers_what_a_listing_has(
     assert (again.json()["added"], again.json()["unchanged"]) == (0, 2)
     assert (await filled.get(f"{API}/titles/film")).json()["title"] == "A Film"
     assert (await filled.get(f"{API}/titles/other-one")).json()["title"] == "Other One"
-    wrong = await filled.http.post(f"{API}/servers/one/scan", json={"url": "http://two.example/"})
+    wrong = await filled.http.post(f"{API}/servers/one/scan", json={"url": "http://one.example/x"})
     assert wrong.status_code == 502
+
+
+async def test_a_scan_asks_the_servers_host_alone_unless_told(
+    filled: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+
+    async def fetch(url: str) -> Page:
+        fetched.append(url)
+        text = "#EXTM3U\nhttp://one.example/a.mp4\nhttp://cdn.example/b.mp4\n"
+        return Page(url, "audio/x-mpegurl", text)
+
+    async def found(url: str, **how: bool) -> tuple[int, list[str]]:
+        asked = {"url": url, "dry_run": True, **how}
+        answer = await filled.http.post(f"{API}/servers/one/scan", json=asked)
+        return answer.status_code, [one["uri"] for one in answer.json().get("found", ())]
+
+    monkeypatch.setattr("heliograph.catalogue.contents.scanning.fetch_page", fetch)
+    others = ("http://cdn.example/l.m3u", "http://169.254.169.254/", "http://one.example@[::1]/")
+    for url in (*others, "http:///", "http://one.example.cdn.example/", "http://[::1/"):
+        assert (await found(url))[0] == 400
+    assert fetched == []
+    here = "http://ONE.example:8080/l.m3u"
+    assert await found(here) == (200, ["http://one.example/a.mp4"])
+    both = ["http://one.example/a.mp4", "http://cdn.example/b.mp4"]
+    assert await found(here, any_host=True) == (200, both)
+    assert await found(others[0], any_host=True) == (200, both)
+    # Nobody but an administrator has this node ask anything.
+    fetched.clear()
+    for key, status in (("", 401), ("wrong", 401)):
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        async with Browser(filled) as other:
+            answer = await other.http.post(
+                f"{API}/servers/one/scan", json={"url": here}, headers=headers
+            )
+            assert answer.status_code == status
+    async with Browser(filled) as other:
+        await account(filled, "berta")
+        await other.sign_in("berta")
+        answer = await other.http.post(f"{API}/servers/one/scan", json={"url": here})
+        assert answer.status_code == 403
+    assert fetched == []
 
 
 async def test_the_api_is_described(site: Site) -> None:

@@ -189,9 +189,23 @@ const SCAN_TIMEOUT_MS = 90_000;
 
 export const importPart = (part: ImportPart & { readonly source: string }): Promise<Taken> =>
   request("POST", "/contents/import", part, undefined, IMPORT_TIMEOUT_MS);
-/** @param dry only tell what would be registered */
-export const scanServer = (name: string, url: string, dry: boolean): Promise<Scan> =>
-  request("POST", `${at("servers", name)}/scan`, { url, dry_run: dry }, undefined, SCAN_TIMEOUT_MS);
+/**
+ * @param dry only tell what would be registered
+ * @param anyHost whether the address, and files found, may be of another host than the server's
+ */
+export const scanServer = (
+  name: string,
+  url: string,
+  dry: boolean,
+  anyHost: boolean,
+): Promise<Scan> =>
+  request(
+    "POST",
+    `${at("servers", name)}/scan`,
+    { url, dry_run: dry, any_host: anyHost },
+    undefined,
+    SCAN_TIMEOUT_MS,
+  );
 /** Where everything is to be had as a file. */
 export const EXPORTS = (["csv", "json"] as const).map((format) => ({
   format,

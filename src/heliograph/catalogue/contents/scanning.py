@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urljoin, urlsplit
 
+from heliograph.catalogue.contents import checks
 from heliograph.catalogue.contents.fields import Kind, Record
 from heliograph.catalogue.contents.listing import MAX_LISTING, Entry, parse_listing
 from heliograph.catalogue.contents.naming import MAIN, PLAYLISTS, Named, name_of
@@ -88,10 +89,27 @@ class Scan:
     """Which bound ended it; empty: none did."""
 
 
-async def scan(url: str, fetch: Fetch, *, max_time: float = MAX_TIME) -> Scan:
+def check_host(url: str, host: str | None) -> None:
+    """``MalformedError`` for an address that is not of that host; None: any will do."""
+    if host is None:
+        return
+    try:
+        found = urlsplit(url).hostname or ""
+        same = checks.host(found) == host
+    except (ValueError, MalformedError):
+        raise MalformedError("url", f"{url[:80]!r} names no host") from None
+    if not same:
+        reason = f"{url[:80]!r} is of {found[:80]}, the server's host is {host}"
+        raise MalformedError("url", f"{reason}; say any_host where that is meant")
+
+
+async def scan(
+    url: str, fetch: Fetch, *, host: str | None = None, max_time: float = MAX_TIME
+) -> Scan:
     """Look through a listing and what is below it, or through a playlist.
 
-    The error of the first page is raised, those of others are told of in the result.
+    ``host``: files on others are passed over; None: none is. The error of the first page is
+    raised, those of others are told of in the result.
     """
     try:
         scheme = urlsplit(url).scheme
@@ -103,6 +121,7 @@ async def scan(url: str, fetch: Fetch, *, max_time: float = MAX_TIME) -> Scan:
     found = Scan(pages=1)
     if _is_playlist(page):
         _take_playlist(found, page)
+        _keep_host(found, host)
         return found
     walk = _Walk(fetch, found)
     await walk.look(page, 0)
@@ -112,7 +131,21 @@ async def scan(url: str, fetch: Fetch, *, max_time: float = MAX_TIME) -> Scan:
     except TimeoutError:
         found.cut = f"after {max_time:g} s"
     _add(found, [*walk.playlists])  # those that nobody came to read
+    _keep_host(found, host)
     return found
+
+
+def _keep_host(found: Scan, host: str | None) -> None:
+    """Pass over, and tell of, files that are on other hosts."""
+    kept: list[FoundFile] = []
+    for one in found.files:
+        try:
+            check_host(one.uri, host)
+            kept.append(one)
+        except MalformedError as error:
+            found.passed += 1
+            _failed(found, one.uri, error)
+    found.files = kept
 
 
 class _Walk:

@@ -57,6 +57,7 @@ export class ServerScan extends LitElement {
           />
           <span class="hint">A directory listing or a playlist; what lies below it is looked at.</span>
         </label>
+        <label><input name="any_host" type="checkbox" /> Also on another host than ${this.host}</label>
         ${wrong(this.trouble)}
         <div class="row">
           <button class="press small" value="dry" ?disabled=${this.busy}>Only look</button>
@@ -89,12 +90,14 @@ export class ServerScan extends LitElement {
   private async submit(event: SubmitEvent): Promise<void> {
     event.preventDefault();
     const { name } = this;
-    const url = field(event.target as HTMLFormElement, "url");
+    const form = event.target as HTMLFormElement;
+    const url = field(form, "url");
+    const anyHost = new FormData(form).has("any_host");
     const dry = (event.submitter as HTMLButtonElement | null)?.value === "dry";
     this.busy = true;
     this.trouble = "";
     try {
-      const scan = await scanServer(name, url, dry);
+      const scan = await scanServer(name, url, dry, anyHost);
       if (this.name !== name) return;
       this.scan = scan;
       if (!dry) this.tell(scan);
