@@ -106,7 +106,7 @@ def through(writer: CsvWriter | JsonWriter, records: Sequence[Record]) -> list[R
 
 
 @pytest.mark.timeout(180)
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(contents())
 def test_an_empty_catalogue_is_filled_with_the_same(
     tmp_path_factory: pytest.TempPathFactory, given: list[Record]
