@@ -17,7 +17,6 @@ from heliograph.node.storage.shelf import Placed, Shelf
 from heliograph.storage.reading import DiskReader
 from heliograph.storage.sharing import SharedBlocks
 from heliograph.storage.values import DiskId, ObjectId
-from heliograph.storage.volume.planning import Plan
 from heliograph.storage.volume.progress import Lost
 from heliograph.storage.volume.state import DiskEntry, DiskState, VolumeState
 
@@ -172,6 +171,8 @@ class Views:
     def _readable(
         self, titles: Iterable[Placed], there: Mapping[str, frozenset[DiskId]]
     ) -> frozenset[str]:
+        from heliograph.storage.volume.planning import Plan  # loads numpy
+
         found = set()
         for one in titles:
             holding, manifest = self._holdings.get(one.volume), one.manifest
