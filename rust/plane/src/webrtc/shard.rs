@@ -17,6 +17,7 @@ use super::{Refused, Timeline};
 use crate::ids::ById;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -177,7 +178,11 @@ impl Shard {
 
     /// A session brought about a fault: nothing it holds can be relied on. [`Event::Closed`] follows.
     fn fail(&mut self, now: u64, id: SessionId) {
-        eprintln!("packet plane: WebRTC session {id} is ended because of a fault");
+        // Not by eprintln, which panics where nobody reads the errors.
+        let _ = writeln!(
+            io::stderr(),
+            "packet plane: WebRTC session {id} is ended because of a fault"
+        );
         let slot = self.sessions.remove(&id);
         let _ = guarded(|| drop(slot));
         self.mux.remove(id);
