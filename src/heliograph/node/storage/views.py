@@ -159,13 +159,14 @@ class Views:
 
     async def readable(self, objects: Collection[str]) -> frozenset[str]:
         """Those of these objects of which every block can be read now."""
+        asked = frozenset(objects)
         whole = await self.whole()
         volumes = {one["name"]: one["disks"] for one in whole["volumes"]}
         there = {
             name: frozenset(DiskId(one["id"]) for one in disks if one["up"] and not one["fault"])
             for name, disks in volumes.items()
         }
-        wanted = [one for one in self._shelf.all() if one.manifest.object in objects]
+        wanted = [one for one in self._shelf.all() if one.manifest.object in asked]
         return await asyncio.to_thread(self._readable, wanted, there)
 
     def _readable(
@@ -176,7 +177,8 @@ class Views:
         found = set()
         for one in titles:
             holding, manifest = self._holdings.get(one.volume), one.manifest
-            if holding is None or one.volume not in there:
+            if holding is None or one.volume not in there:  # nothing is known against it yet
+                found.add(str(manifest.object))
                 continue
             state, up = holding.state, there[one.volume]
             away = [disk for disk in state.disks if disk.id not in up]
