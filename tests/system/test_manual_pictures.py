@@ -141,7 +141,7 @@ async def test_pages_of_the_catalogue_fit_with_something_on_them(
 
     def titles(tab: Tab) -> None:
         tab.until_text("The wreck of the Amity", PATIENCE)
-        tab.until_text("No server answers", PATIENCE)
+        tab.until_text("Out of reach", PATIENCE)
         assert tab.text.count("Playable") == len(TITLES) - 1
         choose(tab, "title-list", "Ice")
         tab.until_text("https://reef.example.org/films/ice.mp4", PATIENCE)

@@ -121,7 +121,8 @@ async def test_plays_under_way_miss_a_second_at_most(tmp_path: Path) -> None:
     assert found == {}
     span = Span(datetime.now(UTC) - timedelta(days=1), datetime.now(UTC) + timedelta(days=1))
     missing = (await catalogue.reports.titles(span)).missing
-    assert under_way <= missing <= under_way + 2 * lately
+    # One may have ended at the very moment of its kill.
+    assert under_way - KILLS <= missing <= under_way + 2 * lately
     assert under_way > 100
     await catalogue.close()
 
