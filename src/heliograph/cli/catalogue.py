@@ -53,7 +53,7 @@ def bring(
     rejected = [{"place": place, "reason": reason} for place, reason in reading.told]
     if not dry_run:
         with progress(*_columns(), quiet=as_json) as bar:
-            task = bar.add_task(f"Importing {file}", total=len(records))
+            task = bar.add_task(f"Importing {file.name}", total=len(records))
             done = 0
             for part in parts(records):
                 body = {"records": part, "source": file.name}

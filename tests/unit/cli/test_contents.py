@@ -263,10 +263,10 @@ def test_import_shows_at_a_terminal_how_far_it_is(
     api[0].do_POST = answer
     api[0].body = b'{"added": 200, "changed": 0, "unchanged": 0, "rejected": []}'
     terminal, end = pty.openpty()
-    termios.tcsetwinsize(end, (24, 200))
+    termios.tcsetwinsize(end, (24, 80))
     command = [sys.executable, "-m", "heliograph", "catalogue", "import", str(file)]
     command += ["--server", api[1], "--key-file", key]
-    environment = {**os.environ, "TERM": "xterm"}
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
     with subprocess.Popen(command, stdout=end, stderr=end, env=environment) as program:
         os.close(end)
         # An error where the program has closed its end.
