@@ -118,7 +118,11 @@ class Site:
 
     def until_sent(self, title: str, expected: Callable[[tuple[int, str]], bool]) -> None:
         """Wait until somebody who asks for a title is answered like that, and then always is."""
-        wait_until(lambda: expected(self.go(title)), PATIENCE, f"{title} is answered otherwise")
+        wait_until(
+            lambda: all(expected(self.go(title)) for _ in range(20)),
+            PATIENCE,
+            f"{title} is answered otherwise",
+        )
         assert all(expected(self.go(title)) for _ in range(20))
 
 
