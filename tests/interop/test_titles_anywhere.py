@@ -108,15 +108,11 @@ class Site:
         return Counter({one["name"]: one["redirects"] for one in answer["lines"]})
 
     def settled(self) -> bool:
-        """Whether the reports have all that the dispatcher has decided."""
-        text = self.portal.get("/metrics")[1]
-        sent = [
-            float(line.split()[1])
-            for line in text.splitlines()
-            if line.startswith("helio_dispatcher_decisions_total{")
-            and ('"302"' in line or '"200"' in line)
-        ]
-        return self.redirects().total() == sum(sent)
+        """Whether the reports have all that was recorded."""
+        lines = self.portal.get("/metrics")[1].splitlines()
+        found = dict(line.split() for line in lines if line.startswith("helio_statistics_"))
+        made, there = (found[f"helio_statistics_{what}_total"] for what in ("records", "delivered"))
+        return float(made) == float(there) > 0
 
     def conditions(self) -> dict[str, str]:
         """What the monitors say, by server."""
