@@ -40,13 +40,19 @@ class Looks:
         return Sent(sent, sent, 0)
 
 
-async def play(url: str, directory: Path, child: str, page: mmap.mmap) -> None:
-    told = memoryview(page).cast("Q")
+async def recording(url: str, directory: Path) -> tuple[Run, Recorder]:
+    """A run whose recorder works, and is delivered from as often as it can be."""
     catalogue = await Catalogue.open(url, passwords=quick_passwords())
     run = Run.begin(directory)
     recorder = Recorder(run)
     recorder.start()
     Delivery(directory, run, recorder, catalogue.recording, period=0.15).start()
+    return run, recorder
+
+
+async def play(url: str, directory: Path, child: str, page: mmap.mmap) -> None:
+    told = memoryview(page).cast("Q")
+    run, recorder = await recording(url, directory)
     following = Following("unit-a", recorder)
     rng = random.Random(run.id)
     playing: dict[int, OpenPlay] = {}

@@ -15,14 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.unit.catalogue.conftest import quick_passwords
 from tests.unit.dispatcher import playing_process
 from tests.unit.dispatcher.traffic import decisions, play
-
-from heliograph.catalogue.catalogue import Catalogue
-from heliograph.dispatcher.statistics.delivery import Delivery
-from heliograph.dispatcher.statistics.journal import Run
-from heliograph.dispatcher.statistics.recorder import Recorder
 
 TICK = 0.1
 BURST, PAUSE = 40, 0.004
@@ -30,11 +24,7 @@ BURST, PAUSE = 40, 0.004
 
 async def record(url: str, directory: Path, page: mmap.mmap) -> None:
     told = memoryview(page).cast("Q")
-    catalogue = await Catalogue.open(url, passwords=quick_passwords())
-    run = Run.begin(directory)
-    recorder = Recorder(run)
-    recorder.start()
-    Delivery(directory, run, recorder, catalogue.recording, period=0.15).start()
+    _, recorder = await playing_process.recording(url, directory)
     some = itertools.cycle(decisions(2000, hours=3))
     began, made = time.monotonic(), 0
     while True:
