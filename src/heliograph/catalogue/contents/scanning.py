@@ -100,7 +100,7 @@ def check_host(url: str, host: str | None) -> None:
         raise MalformedError("url", f"{url[:80]!r} names no host") from None
     if not same:
         reason = f"{url[:80]!r} is of {found[:80]}, the server's host is {host}"
-        raise MalformedError("url", f"{reason}; say any_host where that is meant")
+        raise MalformedError("url", f"{reason}; say any_host (--any-host) where that is meant")
 
 
 async def scan(
