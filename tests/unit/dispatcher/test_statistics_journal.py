@@ -182,6 +182,7 @@ async def test_answers_that_are_lost_make_nothing_count_twice(
 ) -> None:
     monkeypatch.setattr(journal_module, "FRAME_ENTRIES", 10)
     monkeypatch.setattr(delivery_module, "FRAME_ENTRIES", 10)
+    monkeypatch.setattr(delivery_module, "STORE_ENTRIES", 30)
     monkeypatch.setattr(delivery_module, "MAX_SEGMENTS", 2)
     book.answers_lost = 0.4
     process = Process(tmp_path, book)

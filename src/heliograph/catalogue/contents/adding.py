@@ -7,11 +7,13 @@ to the driver as tuples.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import lru_cache
+from itertools import islice
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,6 +21,19 @@ from heliograph.catalogue.engine import Database
 
 #: What is to be added, by the values of the keys: an amount for each sum.
 Sheet: TypeAlias = defaultdict[tuple[Any, ...], dict[str, float]]
+
+#: Items that are worked on while nothing else runs: a millisecond.
+TURN = 500
+
+_Item = TypeVar("_Item")
+
+
+async def in_turns(items: Iterable[_Item]) -> AsyncIterator[list[_Item]]:
+    """The same, ``TURN`` at a time, between which others have their turn."""
+    left = iter(items)
+    while some := [*islice(left, TURN)]:
+        yield some
+        await asyncio.sleep(0)
 
 
 class Adding:
@@ -56,10 +71,11 @@ class Adding:
         processors = [(at, lru_cache(one)) for at, one in self._processors]
         rows = []
         # In one order everywhere: two nodes that write at a time do not wait for each other.
-        for key in sorted(counts):
-            row = [*key, *counts[key].values()]
-            for at, process in processors:
-                row[at] = process(row[at])
-            rows.append(self._arranged(row))
+        async for keys in in_turns(sorted(counts)):
+            for key in keys:
+                row = [*key, *counts[key].values()]
+                for at, process in processors:
+                    row[at] = process(row[at])
+                rows.append(self._arranged(row))
         connection = await session.connection()
         await connection.exec_driver_sql(self._statement, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -19,7 +20,7 @@ from heliograph.catalogue.content_tables import (
     ServerUseRow,
     TitleUseRow,
 )
-from heliograph.catalogue.contents.adding import Adding, Sheet
+from heliograph.catalogue.contents.adding import Adding, Sheet, in_turns
 from heliograph.catalogue.contents.batches import (
     DAY,
     REDIRECT,
@@ -96,14 +97,18 @@ class Recording:
         servers = self._servers.sheet()
         for hour, requests in batch.requests.items():
             at = hour_start(hour)
-            for (name, server, file, status), times in requests.items():
-                if status == REDIRECT or server:  # a playlist sends somebody there as well
-                    titles[name, at]["redirects"] += times
-                    files[at, file, server, name]["redirects"] += times
-                    for span, start in _spans(at):
-                        servers[span, start, server, ""]["redirects"] += times
-                else:
-                    titles[name, at]["refusals"] += times
+            used: Counter[int] = Counter()
+            async for some in in_turns(requests.items()):
+                for (name, server, file, status), times in some:
+                    if status == REDIRECT or server:  # a playlist sends somebody there as well
+                        titles[name, at]["redirects"] += times
+                        files[at, file, server, name]["redirects"] += times
+                        used[server] += times
+                    else:
+                        titles[name, at]["refusals"] += times
+            for server, times in used.items():
+                for span, start in _spans(at):
+                    servers[span, start, server, ""]["redirects"] += times
         for day, networks in batch.clients.items():
             for network, times in networks.items():
                 clients[network, hour_start(day * DAY)]["redirects"] += times

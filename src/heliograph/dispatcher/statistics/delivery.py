@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +33,9 @@ log = structlog.get_logger(__name__)
 PERIOD = 2.0
 #: Seconds between two attempts while nobody takes it, at most.
 MAX_PERIOD = 60.0
+#: Entries written down at a time: a transaction costs as much as some hundred of them, and each page
+#: of a table that is written has several then. In a message one takes 400 bytes at most.
+STORE_ENTRIES = 2000
 #: Seconds that one delivery may take.
 PATIENCE = 20.0
 #: Part of the time that deliveries may take: with longer breaks more counts of the same come
@@ -177,7 +180,7 @@ class Delivery:
             if fresh is not None and known == fresh.first:
                 known = await self._deliver_fresh(run, fresh)
                 break
-            some = parcels(path, known, FRAME_ENTRIES)
+            some = parcels(path, known, STORE_ENTRIES)
             while (parcel := await asyncio.to_thread(next, some, None)) is not None:
                 known = await self._store(run, known, *parcel)
             await asyncio.to_thread(path.unlink, missing_ok=True)
@@ -189,9 +192,9 @@ class Delivery:
             for path in await asyncio.to_thread(run.segments)
             if fresh.first <= first_of(path) < fresh.to
         ]
-        some = await asyncio.to_thread(frames, fresh.first, fresh.to, fresh.batch)
+        some = await asyncio.to_thread(frames, fresh.first, fresh.to, fresh.batch, STORE_ENTRIES)
         if len(some) > 1:  # cut on disk as they are delivered, else it is not known what is
-            await asyncio.to_thread(run.replace, paths, some)
+            await asyncio.to_thread(_cut, run, paths, some)
         for frame in some:
             await self._store(run, frame.first, frame.to, frame.batch)
         for path in await asyncio.to_thread(run.segments):
@@ -247,3 +250,9 @@ class Delivery:
                 self.dropped_segments += 1
                 log.error("statistics dropped: the journal is full", segment=path.name)
         return size
+
+
+def _cut(run: Run, paths: Sequence[Path], some: Sequence[Frame]) -> None:
+    """Have frames of the usual size on disk that end where what is written down at a time does."""
+    small = [part for one in some for part in frames(one.first, one.to, one.batch)]
+    run.replace(paths, small)

@@ -224,10 +224,11 @@ class Run:
         return self._directory / f"{self.id}.{first:020}{_SEGMENT}"
 
 
-def frames(first: int, to: int, batch: Batch) -> list[Frame]:
-    """A batch as frames; what is missing of its records counts with the last."""
+def frames(first: int, to: int, batch: Batch, entries: int = 0) -> list[Frame]:
+    """A batch as frames of at most ``entries``, usually ``FRAME_ENTRIES``; what is missing of its
+    records counts with the last."""
     found = []
-    for part in batch.parts(FRAME_ENTRIES):
+    for part in batch.parts(entries or FRAME_ENTRIES):
         found.append(Frame(first, first + part.records, part))
         first += part.records
     found[-1] = Frame(found[-1].first, to, found[-1].batch)
