@@ -36,6 +36,8 @@ STATUSES = (200, 302, 403, 404, 406, 451, 503)
 
 #: Makes a decision in half of the time that its own constructor takes, for each redirect.
 _tuple = tuple.__new__
+#: The same: a member of an enumeration is found in a tenth of a microsecond.
+_MP4 = Format.MP4
 
 Recording = Callable[[Decision], None]
 
@@ -81,12 +83,14 @@ class Route:
         "copies",
         "entry",
         "formats",
+        "held",
         "name",
         "policy",
         "pool",
         "pools",
         "regions",
         "stamp",
+        "stored",
     )
 
     def __init__(self, entry: Entry, policy: str, copies: dict[Format, list[Candidate]]) -> None:
@@ -97,6 +101,10 @@ class Route:
         self.choose: Policy = POLICIES[policy]
         self.copies = copies
         """The best copy on each server that holds one, by format."""
+        self.held = bool(copies)
+        """Whether there are any."""
+        self.stored = entry.stored > 0
+        """Whether our volumes have it, so that nodes of ours serve it."""
         self.pools: dict[tuple[Format, ...], Pool | Refusal] = {}
         """By the formats that a client takes."""
         self.formats: tuple[Format, ...] = ()
@@ -268,11 +276,11 @@ class Dispatcher:
         self.chosen[route.policy] += 1
         self.statuses[status] += 1
         if wish.head:
-            if pool.format is Format.MP4:
+            if pool.format is _MP4:
                 self.begun.look(client, route.name, server.id)
             return found
         fleet.add(server, found.bps)
-        if pool.format is Format.MP4:
+        if pool.format is _MP4:
             self.begun.note(client, route.name, server.id)
         self.record(
             _tuple(Decision, (now, route.name, server.id, found.file, pool.format, client, status))

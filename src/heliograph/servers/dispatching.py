@@ -107,9 +107,8 @@ class Redirects:
             first, _, query = first.partition(b"?")
             rest = b"?%b\r\n%b" % (query, rest)
         route = self._routes.get(first) or self._route(first)
-        if route is None or not route.copies:  # our volumes may have it
+        if route is None or not route.held:  # our volumes may have it
             return None
-        stored = route.entry.stored
         try:
             head = self._heads[rest]
         except KeyError:
@@ -119,7 +118,7 @@ class Redirects:
         if trusted:
             peer = resolve(peer, scheme, head.forwarded, self._trust).client
         wish = head.wish
-        if stored and dispatcher.for_here(route.name, wish):
+        if route.stored and dispatcher.for_here(route.name, wish):
             return None
         self.answered += 1
         found = dispatcher.decide_for(route, wish, peer[0], self._clock())
