@@ -28,7 +28,7 @@ PORTS = {OWN: 9181, RIVAL: 9182}
 TITLES, SERVERS = 100_000, 50
 CONNECTIONS = 64
 #: Seconds at the highest rate: as long as it takes until counts were written down more than once.
-LASTING = 60.0
+LASTING = 100.0
 #: Share of the highest rate at which delays are measured.
 SHARE = 0.7
 #: Seconds after the requests until the first of them are in the database.
@@ -251,8 +251,9 @@ def redirect(plan: Plan) -> Result:
             "comes from an address in a network of its own, which is looked up among "
             f"{redirector.LOCAL + redirector.NETWORKS}. One of {redirector.LICENSED} titles is "
             "licensed for the regions of the clients. Counts are written to SQLite by the same "
-            f"process while it answers, which is why it is asked for {LASTING:.0f} s; the rest of a server (pages, monitor, media, bus) is left "
-            "out, and so are clients that change their address with each request.",
+            f"process while it answers, which is why it is asked for {LASTING:.0f} s; the rest of "
+            "a server (pages, monitor, media, bus) is left out, and so are clients that change "
+            "their address with each request.",
         ),
     )
 

@@ -8,6 +8,7 @@ import random
 import pytest
 from tests.unit.dispatcher.traffic import decisions, play
 
+from heliograph.catalogue.contents import batches
 from heliograph.catalogue.contents.batches import Addresses, Batch, network_of, shown
 from heliograph.model.errors import MalformedError
 
@@ -50,6 +51,17 @@ def test_names_that_there_are_not_are_counted_together() -> None:
     assert not [key for key in names if key[0].startswith("nothing")]
     total = sum(of_hour["", 0, 0, 404] for of_hour in batch.requests.values())
     assert total == 2 * unknown
+
+
+def test_parts_of_an_ordered_batch_have_few_titles_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "SORTED", 70)
+    batch = Batch()
+    batch.count(decisions(2000), Addresses.NETWORK)
+    ordered = batch.ordered()
+    assert ordered == batch
+    for hour, requests in ordered.requests.items():
+        assert [*requests] == sorted(batch.requests[hour])
+    assert any([*requests] != sorted(requests) for requests in batch.requests.values())
 
 
 def test_batches_pass_json_and_parts_unchanged() -> None:

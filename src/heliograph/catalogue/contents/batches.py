@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
+from heapq import merge
 from ipaddress import IPv6Address, ip_address, ip_network
 from itertools import chain, groupby, islice
 from operator import itemgetter
@@ -30,6 +31,9 @@ UNKNOWN = 404
 MAX_NAME, MAX_ID, MAX_TEXT = 128, 64, 64
 #: Clients are counted by networks of so many bits: the least that sites are given.
 BITS_4, BITS_6 = 24, 48
+
+#: Entries sorted in one go, while nothing else runs: some milliseconds.
+SORTED = 5000
 
 _START = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_HOURS = 10_000_000
@@ -144,6 +148,12 @@ class Batch:
             part.records = _share(self.records, index, count)
             yield part
 
+    def ordered(self) -> Batch:
+        """The same with requests by name, so that parts of it are of few titles each: of a table's
+        pages a part changes few then. For a thread; others have their turn meanwhile."""
+        requests = {hour: _ordered(some) for hour, some in self.requests.items()}
+        return replace(self, requests=requests)
+
     def to_json(self) -> dict[str, Any]:
         """As ``from_json`` reads it. Requests are told by columns, name, server, file, status and
         times, which is written twice as fast as rows."""
@@ -186,6 +196,14 @@ class Batch:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise MalformedError("batch of statistics", str(error)[:200]) from None
         return batch
+
+
+def _ordered(requests: Counter[Request]) -> Counter[Request]:
+    items = iter(requests.items())
+    pieces = []
+    while piece := sorted(islice(items, SORTED)):
+        pieces.append(piece)
+    return Counter(dict(merge(*pieces)))
 
 
 def network_of(client: str) -> str:

@@ -33,8 +33,8 @@ log = structlog.get_logger(__name__)
 PERIOD = 2.0
 #: Seconds between two attempts while nobody takes it, at most.
 MAX_PERIOD = 60.0
-#: Entries written down at a time: a transaction costs as much as some hundred of them, and each page
-#: of a table that is written has several then. In a message one takes 400 bytes at most.
+#: Entries written down at a time: a transaction costs as much as some hundred of them, and each
+#: page of a table that is written has several then. In a message one takes 400 bytes at most.
 STORE_ENTRIES = 2000
 #: Seconds that one delivery may take.
 PATIENCE = 20.0
@@ -192,7 +192,7 @@ class Delivery:
             for path in await asyncio.to_thread(run.segments)
             if fresh.first <= first_of(path) < fresh.to
         ]
-        some = await asyncio.to_thread(frames, fresh.first, fresh.to, fresh.batch, STORE_ENTRIES)
+        some = await asyncio.to_thread(_parcelled, fresh)
         if len(some) > 1:  # cut on disk as they are delivered, else it is not known what is
             await asyncio.to_thread(_cut, run, paths, some)
         for frame in some:
@@ -250,6 +250,13 @@ class Delivery:
                 self.dropped_segments += 1
                 log.error("statistics dropped: the journal is full", segment=path.name)
         return size
+
+
+def _parcelled(fresh: Frame) -> list[Frame]:
+    """As it is written down at a time."""
+    whole = len(fresh.batch) <= STORE_ENTRIES
+    batch = fresh.batch if whole else fresh.batch.ordered()
+    return frames(fresh.first, fresh.to, batch, STORE_ENTRIES)
 
 
 def _cut(run: Run, paths: Sequence[Path], some: Sequence[Frame]) -> None:
