@@ -10,15 +10,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import final
 
 from heliograph.catalogue.contents.statistics import Decision
 from heliograph.catalogue.contents.values import File, Format, ServerState
 from heliograph.dispatcher import policies
-from heliograph.dispatcher.answers import MAX_NAME, ORDER, RETRY_AFTER, Answer, Wish, redirect
-from heliograph.dispatcher.answers import refusal as page
+from heliograph.dispatcher.answers import MAX_NAME, ORDER, Answer, Wish, redirect
+from heliograph.dispatcher.barring import Refusal, barred
 from heliograph.dispatcher.begun import Begun
-from heliograph.dispatcher.conditions import NOWHERE, Locality, Networks, licensed
+from heliograph.dispatcher.conditions import NOWHERE, Networks
 from heliograph.dispatcher.fleet import DECAY_S, SLOW_START_S, USUAL_BPS, Fleet, Member
 from heliograph.dispatcher.policies import POLICIES, Candidate, Draw, Policy, Pool
 from heliograph.dispatcher.snapshot import Entry, Snapshot
@@ -57,22 +56,6 @@ class Options:
     slow_start: float = SLOW_START_S
     """Seconds in which the share of a server that came back grows to the full one, as monitors
     have it; 0: at once."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why somebody is sent nowhere."""
-
-    status: int
-    """403, 404, 406, 451 or 503."""
-    text: str
-    """For people."""
-
-    def answer(self, wish: Wish) -> Answer:
-        """As HTTP has it."""
-        retry = RETRY_AFTER if self.status == 503 else 0
-        return page(self.status, self.text, page=wish.page, retry_after=retry)
 
 
 class Route:
@@ -225,12 +208,9 @@ class Dispatcher:
     def barred(self, name: str, client: str) -> Refusal | None:
         """Why a client may not have a title that there is, whoever holds it; None: he may."""
         route = self.route(name)
-        return None if route is None else _barred(route, self.snapshot.networks.find(client))
-
-    def refused(self, client: str) -> Refusal | None:
-        """Why a client gets nothing at all, be it a title or a channel; None: his network is
-        served."""
-        return _REFUSED if self.snapshot.networks.find(client).refused else None
+        if route is None:
+            return None
+        return barred(route.regions, self.snapshot.networks.find(client))
 
     # decisions
 
@@ -257,9 +237,9 @@ class Dispatcher:
         networks = self._networks
         where = NOWHERE if networks is None else networks.find(client)
         if route.regions or where.refused:
-            barred = _barred(route, where)
-            if barred is not None:
-                return self._refuse(barred, route.name, wish, client, now)
+            refusal = barred(route.regions, where)
+            if refusal is not None:
+                return self._refuse(refusal, route.name, wish, client, now)
         if wish.later or wish.head:
             known = self._known(route, wish, client, now, status)
             if known is not None:
@@ -433,12 +413,6 @@ class Dispatcher:
         return narrowed
 
 
-def _barred(route: Route, where: Locality) -> Refusal | None:
-    if where.refused:
-        return _REFUSED
-    return None if licensed(route.regions, where.region) else _UNLICENSED
-
-
 def _why_none(servers: Collection[Member]) -> Refusal:
     """Why none of the servers that hold a title is used: somebody's decision is no failure."""
     withdrawn = sum(server.withdrawn for server in servers)
@@ -459,8 +433,6 @@ def _unknown(name: str) -> Refusal:
     return Refusal(404, f"there is nothing called “{name[:MAX_NAME]}” here")
 
 
-_REFUSED = Refusal(403, "clients of your network are not served")
-_UNLICENSED = Refusal(451, "this title may not be shown where you are")
 _NO_FORMAT = Refusal(406, "this title is not to be had in a format that you take")
 _NO_COPY = Refusal(404, "no server holds this title")
 _NOT_REACHED = Refusal(503, "no server that holds this title can be reached now; try again")

@@ -41,6 +41,13 @@ class Networks:
         self._tables = {version: sorted(found.items()) for version, found in tables.items()}
         self._remembered: dict[str, Locality] = {}
         self.empty = not any(self._tables.values())
+        self.refusing = any(
+            one.refused
+            for found in tables.values()
+            for places in found.values()
+            for one in places.values()
+        )
+        """Whether there is one whose clients are not served."""
 
     def find(self, client: str) -> Locality:
         """Where a client is, by its numeric address."""

@@ -26,7 +26,8 @@ from heliograph.catalogue.contents.values import (
     Title,
 )
 from heliograph.dispatcher.answers import Wish
-from heliograph.dispatcher.choose import Dispatcher, Options, Refusal
+from heliograph.dispatcher.barring import Refusal
+from heliograph.dispatcher.choose import Dispatcher, Options
 from heliograph.dispatcher.conditions import within
 from heliograph.dispatcher.snapshot import Snapshot
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 
 from heliograph.catalogue.contents.values import File, Format
 from heliograph.dispatcher.answers import Answer, Wish, document
-from heliograph.dispatcher.choose import Dispatcher, Refusal
+from heliograph.dispatcher.barring import Refusal
+from heliograph.dispatcher.choose import Dispatcher
 from heliograph.dispatcher.fleet import Member
 from heliograph.dispatcher.pathways import Find, Pathway, levelled, pathway
 

@@ -30,11 +30,11 @@ from heliograph.catalogue.rights import (
     require,
 )
 from heliograph.catalogue.throttle import Attempt, Throttle
-from heliograph.catalogue.tokens import Fault, ViewToken
 from heliograph.catalogue.values import Account
 from heliograph.live.channel import Channel
 from heliograph.live.grants import Grant
 from heliograph.live.keys import Shown, judge
+from heliograph.live.view_tokens import ViewTokens, unknown
 from heliograph.model.errors import (
     ConflictError,
     ForbiddenError,
@@ -46,8 +46,6 @@ from heliograph.model.errors import (
 
 log = structlog.get_logger(__name__)
 
-#: View tokens of one request that are looked at: by address, by header, by cookie.
-MAX_TOKENS = 3
 #: Seconds that whoever the external authority let in may go on asking for pieces by a token.
 AUTHORITY_SESSION = 3600
 
@@ -102,8 +100,10 @@ class Gate:
         authority: Authority | None = None,
         policy: AuthorityPolicy | None = None,
         ticks: Callable[[], float] = time.monotonic,
+        refuses: Callable[[str], str] | None = None,
     ) -> None:
-        """Without ``catalogue`` no view token is good. ``ticks``: seconds that never go back."""
+        """Without ``catalogue`` no view token is good. ``ticks``: seconds that never go back.
+        ``refuses``: why nobody at an address may watch anything, or nothing; None: all may."""
         self.used: set[int] = set()
         """Ids of stream keys used since somebody wrote that down."""
         self.closed: frozenset[str] = frozenset()
@@ -124,7 +124,8 @@ class Gate:
         self.authority = authority
         self.throttle = Throttle() if catalogue is None else catalogue.throttle
         self._administrator_key = administrator_key
-        self._permits = None if catalogue is None else catalogue.permits
+        self._refuses = refuses
+        self._tokens = ViewTokens(None if catalogue is None else catalogue.permits, self.counters)
         self._policy = policy or AuthorityPolicy()
         self._ticks = ticks
 
@@ -149,13 +150,20 @@ class Gate:
         )
 
     def view(self, channel: Channel, asker: Asker, *, ask: bool = True) -> Decision:
-        """Let a viewer in; errors as of ``publish``.
+        """Let a viewer in; errors as of ``publish``, and ``ForbiddenError`` for all from where
+        nobody may watch.
 
         ``ask``: whether the external authority is asked; not for each piece of what it granted.
         """
         if not ask:
             return self._opened(Action.VIEW, channel, asker, False)
         return self._counted("viewers", lambda: self._opened(Action.VIEW, channel, asker, True))
+
+    def bar(self, name: str, peer: str) -> None:
+        """``ForbiddenError`` where nobody at an address may watch, whatever has the name."""
+        why = "" if self._refuses is None else self._refuses(peer)
+        if why:
+            raise ForbiddenError(why, subject=name[:80])
 
     def stranger(self, name: str, asker: Asker) -> NotFoundError:
         """What to say of a channel that is not there. Keys shown for it are slowed as for one that
@@ -181,11 +189,8 @@ class Gate:
         view = view_of(channel)
         if not view.private or decide(Action.VIEW, view, asker.person).allowed:
             return True
-        if self._permits is not None and channel.standing is not None:
-            for text in asker.tokens[:MAX_TOKENS]:
-                verdict = self._permits.judge(channel.name, text, channel.standing.tokens_from)
-                if isinstance(verdict, ViewToken):
-                    return True
+        if self._tokens.known(channel, asker.tokens):
+            return True
         if not asker.shows_key:
             return False
         attempts: list[Attempt] = []
@@ -199,7 +204,7 @@ class Gate:
 
     def opened_by(self, channel: Channel, tokens: tuple[str, ...]) -> bool:
         """Whether one of these view tokens opens the channel, and not just once."""
-        return self._token(channel, tokens) is not None
+        return self._tokens.find(channel, tokens) is not None
 
     def is_administrator(self, key: str, peer: str) -> bool:
         """Whether this is the administrator's key; ``TooManyError`` after too many guesses."""
@@ -218,8 +223,7 @@ class Gate:
         match grant.reason:
             case Reason.TOKEN:
                 assert grant.token is not None
-                since = 0 if standing is None else standing.tokens_from
-                return self._permits is None or self._permits.holds(grant.token, since)
+                return self._tokens.holds(channel, grant.token)
             case Reason.KEY:
                 if grant.key is None or standing is None:
                     return True
@@ -242,7 +246,15 @@ class Gate:
     # --- our own rules ------------------------------------------------------------------------
 
     def _opened(self, action: Action, channel: Channel, asker: Asker, ask: bool) -> Decision:
-        """Refuse who comes to a closed channel, but only those who may know that it is there."""
+        """Refuse who comes to a closed channel, or from where nobody may watch, but only those who
+        may know that it is there."""
+        if action is Action.VIEW:
+            try:
+                self.bar(channel.name, asker.peer)
+            except ForbiddenError:
+                if self.may_know(channel, asker):
+                    raise
+                raise unknown(channel.name) from None
         decision = self._decide(action, channel, asker, ask)
         if not isinstance(decision, Grant):
             return self._unless_closed(channel.name, decision)
@@ -304,10 +316,9 @@ class Gate:
             not options.view_key or decision.reason in (Reason.ADMINISTRATOR, Reason.OWNER)
         ):
             return Grant(Action.VIEW, decision.reason, person=asker.person)
-        found = self._token(channel, asker.tokens)
-        if found is not None:
-            self.counters["tokens_accepted"] += 1
-            return Grant(Action.VIEW, Reason.TOKEN, token=found[0], carried=found[1])
+        granted = self._tokens.grant(channel, asker.tokens)
+        if granted is not None:
+            return granted
         if asker.shows_key:
             reason = self._known(asker, self.keys_to_view(channel), attempts)
             if reason is not None:
@@ -316,8 +327,8 @@ class Gate:
             if key is not None:
                 self._forgive(attempts)
                 return Grant(Action.VIEW, Reason.KEY, key=key)
-        if asker.tokens and self._permits is not None:
-            return self._spend(channel, asker.tokens)
+        if asker.tokens and self._tokens.any:
+            return self._tokens.spend(channel, asker.tokens)
         if asker.shows_key:
             raise self._wrong_key(channel, decision.reason, "read")
         if decision.allowed:
@@ -349,42 +360,6 @@ class Gate:
         return UnauthorizedError(
             f"the key is wrong to {what} channel {channel.name!r}", subject=channel.name
         )
-
-    # --- view tokens --------------------------------------------------------------------------
-
-    def _token(self, channel: Channel, tokens: tuple[str, ...]) -> tuple[ViewToken, str] | None:
-        """The first token that is good for more than once, and its text."""
-        if self._permits is None or channel.standing is None:
-            return None
-        for text in tokens[:MAX_TOKENS]:
-            verdict = self._permits.judge(channel.name, text, channel.standing.tokens_from)
-            if isinstance(verdict, ViewToken) and not verdict.single:
-                return verdict, text
-        return None
-
-    async def _spend(self, channel: Channel, tokens: tuple[str, ...]) -> Grant:
-        """Use up a token that is good once, or find one that another process signed."""
-        assert self._permits is not None
-        fault = ""
-        for text in tokens[:MAX_TOKENS]:
-            since = 0 if channel.standing is None else channel.standing.tokens_from
-            verdict = self._permits.judge(channel.name, text, since)
-            if isinstance(verdict, Fault) and verdict is not Fault.SIGNATURE:
-                fault = fault or verdict.value
-                continue
-            try:
-                token = await self._permits.verify(channel.name, text)
-            except UnauthorizedError as error:
-                fault = fault or error.subject or ""
-                continue
-            self.counters["tokens_accepted"] += 1
-            carried = self._permits.carry(token) if token.single else text
-            return Grant(Action.VIEW, Reason.TOKEN, token=token, carried=carried)
-        self.counters["tokens_refused"] += 1
-        standing = channel.standing
-        if standing is not None and standing.record.private:
-            raise unknown(channel.name)
-        raise UnauthorizedError(f"view token: {fault}", subject=channel.name)
 
     # --- the external authority ---------------------------------------------------------------
 
@@ -442,9 +417,8 @@ class Gate:
             )
         self._forgive(attempts)
         carried = ""
-        if action is Action.VIEW and self._permits is not None and channel.standing is not None:
-            since = channel.standing.tokens_from
-            carried = self._permits.sign(channel.name, answer.subject, AUTHORITY_SESSION, since)
+        if action is Action.VIEW:
+            carried = self._tokens.sign(channel, answer.subject, AUTHORITY_SESSION)
         return Grant(action, Reason.AUTHORITY, carried=carried)
 
     # --- counting -----------------------------------------------------------------------------
@@ -479,11 +453,6 @@ def view_of(channel: Channel) -> ChannelView:
     """What decides about a channel."""
     standing = channel.standing
     return ChannelView(channel.name) if standing is None else ChannelView.of(standing.record)
-
-
-def unknown(name: str) -> NotFoundError:
-    """What is said of a channel that is not there, or that somebody is not to know of."""
-    return NotFoundError(f"no channel {name[:80]!r}", subject=name[:80])
 
 
 def closed(name: str) -> ConflictError:

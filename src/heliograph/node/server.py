@@ -217,6 +217,7 @@ class Server:
             portal=None if self.steering is None else self.steering.portal,
             places=None if self.rtsp is None else self.rtsp.places,
             dispatcher=None if dispatching is None else dispatching.dispatcher,
+            barring=self.titles.barring,
             dispatching=dict if dispatching is None else dispatching.figures,
             role_counters=dict if self.steering is None else self.steering.counters,
             logs=feed,
@@ -304,6 +305,7 @@ class Server:
             admission=self.admission,
             observe=observe,
             ensemble=together.ensemble,
+            barring=self.titles.barring,
         )
         if self.titles.dispatching is not None:
             dispatcher = self.titles.dispatching.dispatcher
@@ -344,14 +346,14 @@ class Server:
 
     def _open_gate(self) -> Gate:
         found = open_authority(self.settings)
-        if found is None:
-            return Gate(self.administrator_key, catalogue=self.catalogue)
-        self._undo.append(("external authority", found.close))
+        if found is not None:
+            self._undo.append(("external authority", found.close))
         return Gate(
             self.administrator_key,
             catalogue=self.catalogue,
-            authority=found.authority,
-            policy=found.policy,
+            authority=None if found is None else found.authority,
+            policy=None if found is None else found.policy,
+            refuses=self.titles.barring.why,
         )
 
     def _title_sessions(self) -> dict[str, int]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from heliograph.catalogue.catalogue import Catalogue
+from heliograph.dispatcher.barring import Barring
 from heliograph.node.cluster import Cluster
 from heliograph.node.dispatching import Dispatching, Nodes
 from heliograph.node.monitoring import Monitoring
@@ -52,6 +53,9 @@ class Titles:
                 monitor=settings.monitor,
                 record=self.statistics.recorder.record,
             )
+        dispatching = self.dispatching
+        self.barring = Barring(None if dispatching is None else dispatching.dispatcher)
+        """Who is served nothing here, and which titles nobody gets."""
         self.monitoring: Monitoring | None = None
         """None: this node is neither portal nor manager."""
         if {Role.PORTAL, Role.MANAGER} & set(roles):
@@ -83,12 +87,9 @@ class Titles:
 
     def published(self, shelf: Shelf) -> Shelf:
         """Titles of volumes as viewers find them: without those that the catalogue withholds."""
-        if self.dispatching is None:  # this node does not know the catalogue
-            return shelf
-        dispatcher = self.dispatching.dispatcher
 
         def withheld(manifest: Manifest) -> bool:
-            return dispatcher.snapshot.withheld(str(manifest.object), manifest.name)
+            return self.barring.withheld(str(manifest.object), manifest.name)
 
         return Published(shelf, withheld)
 

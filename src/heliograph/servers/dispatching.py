@@ -24,7 +24,8 @@ from heliograph.dispatcher.answers import (
     location_line,
     wish_of,
 )
-from heliograph.dispatcher.choose import Dispatcher, Refusal, Route
+from heliograph.dispatcher.barring import Refusal
+from heliograph.dispatcher.choose import Dispatcher, Route
 from heliograph.servers.forwarded import Trust, resolve
 
 #: How such a request begins.

@@ -72,11 +72,6 @@ class Door:
             return None
         return self._titles.best(target.path, target.query, self.peer)
 
-    def bar(self, name: str) -> None:
-        """``ForbiddenError`` where the catalogue bars a title of that name from the client."""
-        if self._titles is not None:
-            self._titles.bar(name, self.peer)
-
     def view(self, target: Target, name: str = "") -> tuple[Channel, Decision]:
         """The channel, and whether the waiting request may watch it; errors as of ``Gate.view``.
 
@@ -85,8 +80,7 @@ class Door:
         channel = self._channels.find(name or target.path)
         if channel is not None and self._granted is not None and self._granted[0] is channel:
             return self._granted
-        if self._titles is not None:
-            self._titles.refuse(name or target.path, self.peer)
+        self._gate.bar(name or target.path, self.peer)
         ticket = target.parameter("ticket")
         if channel is not None and self._places is not None and ticket:
             admitted = self._places.admit(channel, ticket, self.peer)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from heliograph.dispatcher.barring import Barring
 from heliograph.live.admission import Access
 from heliograph.live.channel import Channel
 from heliograph.live.grants import Grant
@@ -62,12 +63,15 @@ class RtspOnDemand:
         admission: Admission | None = None,
         observe: Observer | None = None,
         ensemble: Ensemble | None = None,
+        barring: Barring | None = None,
         max_sessions: int = MAX_SESSIONS,
     ) -> None:
         """``admission``: promises streams; None: nothing is short. ``observe`` is told of sessions
         that begin and end, as statistics need it. ``ensemble``: sends titles together with other
-        nodes, to players that can take them so."""
+        nodes, to players that can take them so. ``barring``: who gets which title nowhere; None:
+        nobody is barred."""
         self.shelf = shelf
+        self.barring = barring or Barring()
         self.sessions: dict[int, PlaySession] = {}
         self.refused = 0
         """Viewers turned away for want of a place or a budget."""
@@ -250,7 +254,7 @@ class TitleClient:
         then: Callable[[], None],
     ) -> None:
         """Go on where the client may watch the title."""
-        self._at.door.bar(manifest.name)
+        self._service.barring.check(manifest.name, self._at.peer)
         name = self._service.shelf.channel(manifest)
         if not name:
             then()

@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from heliograph.catalogue.contents.values import Format
 from heliograph.dispatcher.answers import location, wish_of
-from heliograph.dispatcher.choose import Dispatcher, Refusal
+from heliograph.dispatcher.barring import Refusal
+from heliograph.dispatcher.choose import Dispatcher
 from heliograph.dispatcher.doors import SENT
 from heliograph.model.errors import (
     BusyError,
@@ -82,19 +83,6 @@ class RtspTitles:
         if found.server.name == self._here:
             return None
         return location(found.uri, wish.shown if found.server.ours else "")
-
-    def bar(self, name: str, peer: str) -> None:
-        """``ForbiddenError`` where a title that is known may not be had by a client at ``peer``,
-        whoever holds it."""
-        refusal = self._dispatcher.barred(name, peer)
-        if refusal is not None:
-            raise _error(refusal, name)
-
-    def refuse(self, name: str, peer: str) -> None:
-        """``ForbiddenError`` where a client at ``peer`` gets nothing, whatever has the name."""
-        refusal = self._dispatcher.refused(peer)
-        if refusal is not None:
-            raise _error(refusal, name)
 
 
 def _place(uri: str) -> tuple[str, int]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from heliograph.bus import Bus, Name
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.values import Actor, JoinTokenRecord
+from heliograph.dispatcher.barring import Barring
 from heliograph.dispatcher.choose import Dispatcher
 from heliograph.dispatcher.renditions import Renditions
 from heliograph.dispatcher.statistics.ranks import Ranks
@@ -126,6 +127,8 @@ class WebContext:
     """Sends viewers to other nodes; None: all are served here."""
     dispatcher: Dispatcher | None = None
     """Sends those who ask for titles to servers; None: there are no titles here."""
+    barring: Barring = field(default_factory=Barring)
+    """Says who is served nothing, and which titles not where he is."""
     renditions: Renditions = field(default_factory=Renditions)
     """What HLS files of servers name; closed before the HTTP server stops."""
     dispatching: Callable[[], Mapping[str, float]] = dict

@@ -137,9 +137,10 @@ def _shelved(name: str, wish: Wish, request: Request, context: WebContext) -> An
     if context.ondemand is None or context.ondemand.shelf.find(name) is None:
         return None
     dispatcher, peer = context.dispatcher, peer_of(request)
-    barred = None if dispatcher is None else dispatcher.barred(name, peer)
-    if dispatcher is not None and barred is not None:
-        dispatcher.decided(name, barred.status, peer, time.time())
+    barred = context.barring.barred(name, peer)
+    if barred is not None:
+        if dispatcher is not None:
+            dispatcher.decided(name, barred.status, peer, time.time())
         return barred.answer(wish)
     suffix = f"?{wish.shown}" if wish.shown else ""
     where, chosen = None, ""
@@ -175,9 +176,10 @@ async def _live(name: str, wish: Wish, request: Request, context: WebContext) ->
     who = await asker(request, context, name, "go")
     if not context.gate.may_know(channel, who):
         return None
-    barred = None if context.dispatcher is None else context.dispatcher.refused(who.peer)
-    if context.dispatcher is not None and barred is not None:
-        context.dispatcher.decided(name, barred.status, who.peer, time.time())
+    barred = context.barring.refused(who.peer)
+    if barred is not None:
+        if context.dispatcher is not None:
+            context.dispatcher.decided(name, barred.status, who.peer, time.time())
         return barred.answer(wish)
     format, where = await _where(channel, wish, request, context)
     if where is None:

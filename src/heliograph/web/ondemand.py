@@ -13,12 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from heliograph.live.grants import Grant
-from heliograph.model.errors import (
-    BusyError,
-    ConflictError,
-    ForbiddenError,
-    NotFoundError,
-)
+from heliograph.model.errors import BusyError, ConflictError, NotFoundError
 from heliograph.model.media import Codec, Kind
 from heliograph.protocols.hls.ondemand import INIT, render
 from heliograph.vod.download import FORMAT
@@ -89,10 +84,7 @@ async def _admitted(
     manifest = shelf.find(name)
     if manifest is None:
         raise context.gate.stranger(name, await asker(request, context, name, protocol))
-    dispatcher = context.dispatcher
-    barred = None if dispatcher is None else dispatcher.barred(name, peer_of(request))
-    if barred is not None:
-        raise ForbiddenError(barred.text, subject=name)
+    context.barring.check(name, peer_of(request))
     channel = _ruled(context, manifest)
     if not channel:
         return manifest, None

@@ -10,8 +10,9 @@ import pytest
 from heliograph.catalogue.contents.values import Condition, Format, Network
 from heliograph.dispatcher import choose
 from heliograph.dispatcher.answers import Wish
+from heliograph.dispatcher.barring import Refusal
 from heliograph.dispatcher.begun import KEPT_S, Begun
-from heliograph.dispatcher.choose import Options, Refusal
+from heliograph.dispatcher.choose import Options
 from heliograph.dispatcher.snapshot import building
 
 from .contents import NOW, Made, moment, server, state

@@ -11,7 +11,8 @@ from tests.unit.dispatcher.contents import NOW, Made, Told, server
 from heliograph.catalogue.contents.values import Condition, Format
 from heliograph.dispatcher import steering
 from heliograph.dispatcher.answers import Wish
-from heliograph.dispatcher.choose import Candidate, Options, Refusal
+from heliograph.dispatcher.barring import Refusal
+from heliograph.dispatcher.choose import Candidate, Options
 from heliograph.dispatcher.doors import Door
 from heliograph.dispatcher.policies import POLICIES
 from heliograph.dispatcher.snapshot import Snapshot, building

@@ -334,6 +334,37 @@ async def test_who_is_asked_about_while_the_channel_closes_is_kept_out(house: Ho
         await deciding
 
 
+async def test_nobody_watches_from_where_nobody_may_whatever_is_shown(house: House) -> None:
+    judge = Judge()
+    gate = Gate(
+        ADMIN_KEY,
+        catalogue=house.catalogue,
+        authority=Authority(judge.post),
+        refuses=lambda peer: "not for you" if peer == "192.0.2.1" else "",
+    )
+    channel = await house.channel("one", owner="anna")
+    hidden = await house.channel("two", owner="anna", private=True)
+    single = await house.token("two", single=True)
+    anna = await person(house, "anna")
+    shown: list[dict[str, Any]] = [{"secret": ADMIN_KEY}, {"person": anna}]
+    for given in ({}, *shown):
+        for ask in (True, False):
+            with pytest.raises(ForbiddenError, match="not for you"):
+                await settled(gate.view(channel, asker(**given), ask=ask))
+    for given in ({"tokens": (single,)}, *shown):
+        with pytest.raises(ForbiddenError, match="not for you"):
+            await settled(gate.view(hidden, asker(**given)))
+    # Who may not know of it is told no more than before.
+    with pytest.raises(NotFoundError):
+        await settled(gate.view(hidden, asker()))
+    assert not judge.asked
+    # From elsewhere it is as ever, the token not used up, and publishers are no viewers.
+    await settled(gate.publish(channel, asker(secret=house.keys["one"])))
+    other = replace(asker(tokens=(single,)), peer="192.0.2.2")
+    assert (await settled(gate.view(hidden, other))).reason is Reason.TOKEN
+    assert gate.counters["viewers_refused"] == 7
+
+
 async def test_authority_lets_in_whom_we_would_refuse(house: House) -> None:
     judge = Judge()
     gate = judged(house, judge, extends=True)

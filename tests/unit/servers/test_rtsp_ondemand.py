@@ -9,10 +9,12 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
+from tests.unit.dispatcher.contents import Made
 from tests.unit.vod.staged_film import OneShelf, make_film
 
+from heliograph.catalogue.contents.values import Network
 from heliograph.live.options import ChannelOptions
-from heliograph.model.errors import ForbiddenError, ResourceError
+from heliograph.model.errors import ResourceError
 from heliograph.protocols.rtsp.headers import npt_seconds, parse_range, parse_rtp_info
 from heliograph.servers.rtsp_ondemand import RtspOnDemand
 from heliograph.vod import block_reader
@@ -294,7 +296,6 @@ async def test_a_title_that_is_barred_from_a_client_is_refused_and_one_held_here
     cinema: Cinema,
 ):
     class Titles:
-        barred = True
         drained = False
         better = False
 
@@ -305,20 +306,18 @@ async def test_a_title_that_is_barred_from_a_client_is_refused_and_one_held_here
         def best(self, name: str, query: str, peer: str) -> str | None:
             return f"rtsp://better/{name}" if self.better else None
 
-        def bar(self, name: str, peer: str) -> None:
-            if self.barred:
-                raise ForbiddenError("not in your region", subject=name)
-
-        def refuse(self, name: str, peer: str) -> None:
-            pass
-
         def find(self, name: str, query: str, peer: str) -> str:
             return f"rtsp://other/{name}"
 
     cinema.site.server.titles = titles = Titles()
+    licensed = Made().title(FILM[0].name, regions=("eu",))
+    cinema.service.barring.told = licensed.snapshot()
     client = await cinema.client()
-    assert (await client.ask("DESCRIBE"))[0] == 403
-    titles.barred = False
+    url = f"{client.base}/trackID=0"
+    for method, more in (("DESCRIBE", {}), ("SETUP", {"Transport": TCP.format(0, 1)})):
+        assert (await client.ask(method, client.base if not more else url, **more))[0] == 403
+    licensed.networks = [Network("127.0.0.0/8", "eu/at")]
+    cinema.service.barring.told = licensed.snapshot()
     assert (await client.ask("DESCRIBE"))[0] == 200
     status, fields, _ = await (await cinema.client("elsewhere")).ask("DESCRIBE")
     assert (status, fields["location"]) == (302, "rtsp://other/elsewhere")

@@ -6,9 +6,11 @@ import pytest
 from tests.unit.dispatcher.contents import NOW, Made, Told, server
 
 from heliograph.catalogue.contents.values import Format, Network
+from heliograph.dispatcher.barring import Barring
 from heliograph.dispatcher.choose import Options
 from heliograph.dispatcher.doors import Door
 from heliograph.dispatcher.snapshot import building
+from heliograph.live.gate import Gate
 from heliograph.servers.rtsp_titles import RtspTitles
 
 from .rtsp_site import running
@@ -70,12 +72,13 @@ async def test_clients_of_a_refused_network_watch_no_channel_and_may_publish():
     contents.networks = [Network("127.0.0.0/8", "", refused=True)]
     dispatcher = contents.dispatcher()
     async with running() as site:
-        site.server.titles = RtspTitles(dispatcher, lambda: NOW)
+        site.server.gate = Gate("boss", refuses=Barring(dispatcher).why)
         publisher = await site.client()
         assert await publisher.publish() == 200
         client = await site.client()
         nothing = f"{client.base.rpartition('/')[0]}/nothing"
-        assert (await client.ask("DESCRIBE"))[0] == 403
+        for shown in ("", "?key=secret", "?key=boss", "?ticket=unit.of.another"):
+            assert (await client.ask("DESCRIBE", client.base + shown))[0] == 403
         url = f"{client.base}/trackID=0"
         assert (await client.ask("SETUP", url, Transport=LANES))[0] == 403
         assert (await client.ask("DESCRIBE", nothing))[0] == 403

@@ -18,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.passwords import Passwords
+from heliograph.dispatcher.barring import Barring
 from heliograph.live.channel import Channel
 from heliograph.live.chat_entries import ChatLimits
 from heliograph.live.chat_rooms import Chats
@@ -124,7 +125,9 @@ class Site:
         # Frames of tests are no sound that a codec could make another of.
         context = {"hls": Hls(Transcodes(most=0)), **context}
         self.catalogue = catalogue
-        gate = context.pop("gate", None) or Gate(KEY, catalogue=catalogue)
+        barring = Barring(context.get("dispatcher"))
+        context = {"barring": barring} | context
+        gate = context.pop("gate", None) or Gate(KEY, catalogue=catalogue, refuses=barring.why)
         self.roster = Roster(self.channels, catalogue, gate)
         self.chats = Chats(catalogue, limits=chat[0])
         context = {"chats": self.chats} | context

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_network
 from types import SimpleNamespace
 
 import pytest
 from tests.unit.dispatcher.contents import NOW, Made, Told, server
 from tests.unit.web.site import ADMIN, running
+from tests.unit.web.test_signalling import offer
+from websockets.exceptions import InvalidStatus
 
 from heliograph.catalogue.contents.values import Format, Network
 from heliograph.dispatcher.doors import Door
 from heliograph.dispatcher.snapshot import building
+from heliograph.live.offers import OfferLimits
+from heliograph.servers.forwarded import Trust
 from heliograph.vod.shelf import Published
 
 BROWSER = {"accept": "text/html,*/*;q=0.8"}
+WHY = "clients of your network are not served"
 HLS = {"accept": "application/vnd.apple.mpegurl"}
 
 
@@ -100,6 +106,43 @@ async def test_clients_of_a_refused_network_are_sent_to_no_channel():
         titles.networks = [Network("127.0.0.0/8", "here"), Network("10.0.0.0/8", "", refused=True)]
         dispatcher.replace(titles.snapshot(), NOW)
         assert (await site.get("/go/demo")).status_code == 302
+
+
+async def test_clients_of_a_refused_network_watch_a_channel_by_no_way():
+    titles = Made()
+    titles.networks = [Network("192.0.2.0/24", "", refused=True)]
+    dispatcher = titles.dispatcher()
+    trust = Trust((ip_network("127.0.0.0/8"),))
+    there = {"dispatcher": dispatcher}
+    async with running(context=there, trust=trust, offers=OfferLimits()) as site:
+        await site.on_air()
+
+        async def statuses(client: str) -> list[tuple[int, bool]]:
+            """By HLS, WHEP and WebSocket, and whether the reason is told."""
+            via = {"x-forwarded-for": client}
+            sdp = {"content-type": "application/sdp"} | via
+            found = [
+                await site.get("/hls/demo/none/s1.m4s", headers=via),
+                await site.http.post("/whep/demo", content=offer("recvonly"), headers=sdp),
+                await site.get("/api/v1/channels/demo/picture", headers=via),
+            ]
+            told = [(one.status_code, WHY in one.text) for one in found]
+            try:
+                async with site.viewer(additional_headers=via):
+                    return [*told, (101, False)]
+            except InvalidStatus as error:
+                response = error.response
+                return [*told, (response.status_code, WHY.encode() in response.body)]
+
+        assert await statuses("192.0.2.7") == [(403, True)] * 4
+        playlist = await site.get("/hls/demo/index.m3u8", headers={"x-forwarded-for": "192.0.2.7"})
+        assert (playlist.status_code, WHY in playlist.text) == (403, True)
+        let_in = [(404, False), (201, False), (404, False), (101, False)]
+        assert await statuses("198.51.100.7") == let_in
+        titles.networks = [Network("198.51.100.0/24", "", refused=True)]
+        dispatcher.replace(titles.snapshot(), NOW)
+        assert await statuses("198.51.100.7") == [(403, True)] * 4
+        assert await statuses("192.0.2.7") == let_in
 
 
 class Shelf:
