@@ -266,6 +266,7 @@ class Server:
             listing = Listing(self.storage.shelf, self.catalogue.contents, lambda: volumes)
             listing.start()
             self._undo.append(("titles in the catalogue", listing.close))
+        await self.titles.share_bars(self.storage.shelf)
         self.admission = admission_of(self.storage, settings.storage)
 
     def _open_doors(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.dispatcher.barring import Barring
+from heliograph.node.bars import Hearing, Telling
 from heliograph.node.cluster import Cluster
 from heliograph.node.dispatching import Dispatching, Nodes
 from heliograph.node.monitoring import Monitoring
@@ -56,6 +57,9 @@ class Titles:
         dispatching = self.dispatching
         self.barring = Barring(None if dispatching is None else dispatching.dispatcher)
         """Who is served nothing here, and which titles nobody gets."""
+        self._cluster, self._catalogue = cluster, catalogue
+        self._bars: Telling | Hearing | None = None
+        """None: this node is alone, or not begun."""
         self.monitoring: Monitoring | None = None
         """None: this node is neither portal nor manager."""
         if {Role.PORTAL, Role.MANAGER} & set(roles):
@@ -77,6 +81,19 @@ class Titles:
             await self.monitoring.start()
             if self.dispatching is not None:
                 self.monitoring.follow(self.dispatching.observe)
+
+    async def share_bars(self, shelf: Shelf) -> None:
+        """Tell other nodes what the cluster's catalogue bars, or be told. ``shelf``: with what our
+        volumes have."""
+        bus, barring = self._cluster.bus, self.barring
+        if not self._cluster.active:
+            return
+        if self.writes:
+            own = barring if self.dispatching is None else None
+            self._bars = Telling(bus, self._catalogue.contents, shelf, own)
+        else:
+            self._bars = Hearing(bus, barring, self._cluster.identity.directory)
+        await self._bars.start()
 
     def send_to(self, nodes: Nodes) -> Callable[[], None]:
         """Send players to nodes of ours; what comes back is to be called when these are others."""
@@ -105,6 +122,6 @@ class Titles:
         async with contextlib.AsyncExitStack() as parts:  # one that fails keeps no other from it
             parts.push_async_callback(self.statistics.close)
             parts.push_async_callback(self._pruning.stop)
-            for part in (self.dispatching, self.monitoring):
+            for part in (self.dispatching, self.monitoring, self._bars):
                 if part is not None:
                     parts.push_async_callback(part.close)

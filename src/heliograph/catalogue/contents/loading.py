@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -66,17 +66,42 @@ class LoadQueries(Queries):
         news = Contents(version, tuple(servers), tuple(titles), tuple(files), networks)
         return await asyncio.to_thread(_merged, before, news, gone) if since else news
 
+    async def load_bars(self) -> Contents:
+        """What keeps titles and channels from viewers: networks, and of titles that are not
+        published or not licensed everywhere the name and that; all else is left out."""
+        columns = (TitleRow.id, TitleRow.name, TitleRow.published)
+        licensed = TitleRow.id.in_(select(TitleRegionRow.title_id))
+        titles: list[Title] = []
+        async with self._db.read() as session:
+            networks = await _networks(session)
+            async for rows in _pages(
+                session, columns, only=TitleRow.published.is_(False) | licensed
+            ):
+                regions = await _labels(
+                    session, TitleRegionRow.title_id, TitleRegionRow.region, rows, 0
+                )
+                titles += [
+                    Title(id, name, "", regions=regions.get(id, ()), published=published)
+                    for id, name, published in rows
+                ]
+        return Contents(0, titles=tuple(titles), networks=networks)
+
 
 async def _pages(
-    session: AsyncSession, columns: Sequence[InstrumentedAttribute[Any]], since: int = 0
+    session: AsyncSession,
+    columns: Sequence[InstrumentedAttribute[Any]],
+    since: int = 0,
+    only: ColumnElement[bool] | None = None,
 ) -> AsyncIterator[Sequence[Any]]:
     """Rows of these columns in the order of the first one, which tells them apart.
 
     ``since``: only those that changed after this version, in the order of the last column, their
-    revision: an index leads to them, wherever they are in the table.
+    revision: an index leads to them, wherever they are in the table. ``only``: what has to hold.
     """
     key, revision = columns[0], columns[-1]
     query = select(*columns).limit(PAGE)
+    if only is not None:
+        query = query.where(only)
     query = query.where(revision > since).order_by(revision, key) if since else query.order_by(key)
     rows = (await session.execute(query)).all()
     while rows:
