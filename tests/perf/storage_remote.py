@@ -163,7 +163,7 @@ async def _serve(path: Path) -> None:
     with Disk.open(path) as disk:
         reader = DiskReader(disk)
         server = StoreServer({"bench": LocalStore(NODE, [reader])}.get)
-        port = await server.start("127.0.0.1")
+        port = await server.start(socket.create_server(("127.0.0.1", 0)))
         began = time.process_time()
         print(port, flush=True)
         await asyncio.to_thread(sys.stdin.readline)

@@ -11,8 +11,9 @@ import structlog
 
 from heliograph.bus import Bus, Event, Registration
 from heliograph.bus.options import Credentials
-from heliograph.model.errors import ResourceError, UnreachableError
+from heliograph.model.errors import UnreachableError
 from heliograph.model.nodes import NodeId
+from heliograph.servers.listening import bind_tcp, told
 
 if TYPE_CHECKING:  # only nodes of a cluster need them
     from heliograph.storage.remote.client import Address, RemotePeers
@@ -23,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 #: Kind of the name by which a node tells where its disks are served.
 BLOCKS = "blocks"
+#: Connections of other nodes that wait to be taken: as many as a domain has nodes.
+BACKLOG = 200
 
 
 class Connected:
@@ -57,15 +60,10 @@ class Connected:
         from heliograph.storage.remote.server import StoreServer
 
         context = await asyncio.to_thread(_context, self._credentials, True)
+        with told("storage", self._host, self._port):
+            listener = bind_tcp(self._host, self._port, BACKLOG)
         self._server = StoreServer(find)
-        try:
-            port = await self._server.start(self._host, self._port, context)
-        except OSError as error:
-            raise ResourceError(
-                f"cannot listen for blocks at {self._host}:{self._port}: "
-                f"{error.strerror or error} (storage.port)",
-                subject="storage.port",
-            ) from error
+        port = await self._server.start(listener, context)
         value = {"hosts": self._hosts, "port": port}
         self._registrations.append(self._bus.announce(BLOCKS, "disks", value))
         log.info("blocks are served", port=port, addresses=self._hosts)

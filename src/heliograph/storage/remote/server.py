@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -85,12 +86,12 @@ class StoreServer:
         self._peers: dict[Link, _Peer] = {}
         self._server: asyncio.Server | None = None
 
-    async def start(self, host: str, port: int = 0, context: ssl.SSLContext | None = None) -> int:
-        """Listen; returns the port. Raises ``OSError``."""
+    async def start(self, listener: socket.socket, context: ssl.SSLContext | None = None) -> int:
+        """Serve on a socket that listens, and is this server's from then on; returns its port."""
+        port: int = listener.getsockname()[1]
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._link, host, port, ssl=context)
-        found: int = self._server.sockets[0].getsockname()[1]
-        return found
+        self._server = await loop.create_server(self._link, sock=listener, ssl=context)
+        return port
 
     async def close(self) -> None:
         """Listen no more, and end all connections."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -37,6 +38,11 @@ DISK = DiskId("00000000000000aa")
 SECONDS = 20
 
 
+def listener(port: int = 0) -> socket.socket:
+    """A socket that listens on loopback."""
+    return socket.create_server(("127.0.0.1", port))
+
+
 class Side:
     """A served disk, and a client of it."""
 
@@ -49,7 +55,7 @@ class Side:
         self.store: RemoteStore
 
     async def start(self) -> None:
-        self.address = Address("127.0.0.1", await self.server.start("127.0.0.1"))
+        self.address = Address("127.0.0.1", await self.server.start(listener()))
         self.store = RemoteStore(NODE, self.address, "films")
 
     async def close(self) -> None:
@@ -162,7 +168,7 @@ async def test_a_node_that_is_gone_is_told_at_once_and_found_again(
         with pytest.raises(RemoteError):
             await side.store.get(DISK, KEY, None)
     side.server = StoreServer({"films": side.local}.get)
-    await side.server.start("127.0.0.1", side.address.port)
+    await side.server.start(listener(side.address.port))
     async with asyncio.timeout(SECONDS):
         while True:
             try:
@@ -203,7 +209,7 @@ async def test_strangers_and_other_volumes_are_refused(side: Side) -> None:
         await other.get(DISK, KEY, None)
     await other.close()
     closed = StoreServer({"films": side.local}.get, allowed=lambda _: False)
-    store = RemoteStore(NODE, Address("127.0.0.1", await closed.start("127.0.0.1")), "films")
+    store = RemoteStore(NODE, Address("127.0.0.1", await closed.start(listener())), "films")
     with pytest.raises(Exception, match="not a node of this volume"):
         await store.get(DISK, KEY, None)
     await store.close()
@@ -259,7 +265,7 @@ async def test_blocks_go_through_tls(side: Side, certificate: tuple[Path, Path])
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(*certificate)
     side.server = StoreServer({"films": side.local}.get)
-    port = await side.server.start("127.0.0.1", 0, serving)
+    port = await side.server.start(listener(), serving)
     asking = ssl.create_default_context(cafile=str(certificate[0]))
     peers = RemotePeers("films", asking)
     peers.update({NODE: Address("127.0.0.1", port, "storage.test")})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class Wired(Cluster):
         for id, node in self.nodes.items():
             if id not in self.servers:
                 self.servers[id] = StoreServer({"films": node.store}.get)
-                port = await self.servers[id].start("127.0.0.1")
+                port = await self.servers[id].start(socket.create_server(("127.0.0.1", 0)))
                 self.addresses[id] = Address("127.0.0.1", port)
         for peers in self.wires:
             peers.update(self.addresses)
