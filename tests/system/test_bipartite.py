@@ -1,10 +1,13 @@
-"""A title that three servers send together: each its blocks, whoever of them dies."""
+"""A title that three servers send together: each its blocks, whoever of them dies; to a player made
+by hand, which counts packets, and to ``helio play``, which loses nothing."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import subprocess
+import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -18,8 +21,8 @@ from tests.system.test_cluster import Node
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.alone]
 
-#: Seconds of the film.
-SECONDS = 40
+#: Seconds of the film, and of the one that is played to its end.
+SECONDS, SHORT = 40, 20
 #: Seconds that starting and importing may take on a busy machine.
 PATIENCE = 120.0
 
@@ -36,21 +39,21 @@ def ask(node: Node, method: str, path: str, body: Any = None, data: bytes | None
         return json.loads(answer.read() or b"null")
 
 
-@pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of some megabits a second and a tone: some twenty blocks."""
-    file = tmp_path_factory.mktemp("film") / "film.mp4"
+def encode(file: Path, seconds: int, rate: str) -> Path:
+    """Make a film of pictures and a tone."""
     line = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25"]
-    line += ["-f", "lavfi", "-i", "sine", "-t", str(SECONDS), "-c:v", "libx264", "-b:v", "3M"]
+    line += ["-f", "lavfi", "-i", "sine", "-t", str(seconds), "-c:v", "libx264", "-b:v", rate]
     line += ["-preset", "ultrafast", "-bf", "2", "-g", "25", "-c:a", "aac", str(file)]
     subprocess.run(line, check=True, timeout=PATIENCE)
     return file
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory, film: Path) -> Iterator[list[Node]]:
-    """Three nodes with a disk each, and a volume over them that has the film."""
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Node]]:
+    """Three nodes with a disk each, and a volume over them that has both films, of some megabits a
+    second and some twenty blocks each."""
     directory = tmp_path_factory.mktemp("three")
+    films = encode(directory / "film.mp4", SECONDS, "3M"), encode(directory / "s.mp4", SHORT, "6M")
     nodes = [Node(directory / name, name) for name in ("one", "two", "three")]
     first = nodes[0]
     try:
@@ -59,21 +62,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, film: Path) -> Iterator[li
             token = first.helio("token").split()[0]
             node.start("--join", f"tls/127.0.0.1:{first.bus}", "--token", token)
         until("all see all", lambda: len(first.nodes()) == 3, PATIENCE)
-
-        def served() -> bool:
-            names = json.loads(first.helio("names", "--json"))
-            return sum(one["kind"] == "blocks" for one in names) == 3
-
-        until("disks are served", served, PATIENCE)
+        until("disks are served", lambda: serving(first) == 3, PATIENCE)
         disks = [
             {"node": node.name, "path": str(directory / f"disk-{node.name}"), "capacity": 400 << 20}
             for node in nodes
         ]
         volume = {"name": "main", "data": 2, "parity": 1, "code": "xor", "disks": disks}
         ask(first, "POST", "/storage/volumes", volume)
-        first.helio("title", "import", str(film), "--name", "film")
-        for node in nodes:
-            until("it is known", lambda at=node: ask(at, "GET", "/storage/titles")["titles"])
+        for name, film in zip(("film", "short"), films, strict=True):
+            first.helio("title", "import", str(film), "--name", name)
         yield nodes
     finally:
         for node in nodes:
@@ -83,12 +80,83 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, film: Path) -> Iterator[li
                 assert "Traceback" not in node.served.log.read_text()
 
 
+def serving(node: Node) -> int:
+    """How many nodes serve disks, as this one knows."""
+    return sum(one["kind"] == "blocks" for one in json.loads(node.helio("names", "--json")))
+
+
+@pytest.fixture
+def cluster(three: list[Node]) -> list[Node]:
+    """The nodes, all there and with all they have: those that died in the test before are back."""
+    for node in three:
+        if node.process.poll() is not None:
+            node.start()
+
+    def whole(node: Node) -> bool:
+        (volume,) = ask(node, "GET", "/storage")["volumes"]
+        titles = ask(node, "GET", "/storage/titles")["titles"]
+        return len(titles) == 2 and [one["up"] for one in volume["disks"]] == [True] * 3
+
+    for node in three:
+        until("all disks are served", lambda at=node: serving(at) == 3, PATIENCE)
+        until("films and disks are known", lambda at=node: whole(at), PATIENCE)
+    return three
+
+
 @pytest.fixture
 def player(cluster: list[Node]) -> Iterator[Player]:
     made = Player(f"{cluster[0].rtsp}/film")
     made.begin()
     yield made
     made.close()
+
+
+class Playing:
+    """A player under way; what it says, line by line: the last line is the whole."""
+
+    def __init__(self, node: Node, *options: str) -> None:
+        command = [sys.executable, "-m", "heliograph", "play", f"{node.rtsp}/short", "--json"]
+        self.process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
+        self.lines: list[dict[str, Any]] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(json.loads(line))
+
+    def wait(self) -> dict[str, Any]:
+        assert self.process.wait(SHORT + PATIENCE) == 0
+        self._reader.join(PATIENCE)
+        return self.lines[-1]
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join(PATIENCE)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+@pytest.fixture
+def playing(cluster: list[Node], tmp_path: Path) -> Iterator[Playing]:
+    made = Playing(cluster[0], "--write", str(tmp_path / "film.mkv"))
+    yield made
+    made.close()
+
+
+def pictures(file: Path) -> int:
+    """Pictures of a file that can be decoded."""
+    line = ["ffprobe", "-v", "error", "-select_streams", "v", "-count_frames", "-of", "csv=p=0"]
+    line += ["-show_entries", "stream=nb_read_frames", str(file)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert done.stderr == ""
+    return int(done.stdout.strip().strip(","))
+
+
+def port(node: Node) -> int:
+    return int(node.rtsp.rpartition(":")[2])
 
 
 def after(player: Player, count: int) -> None:
@@ -150,6 +218,23 @@ def test_three_nodes_send_a_title_whole_and_any_of_them_has_control(
     assert quiet(player)
 
 
+def test_a_title_of_three_servers_comes_whole(
+    cluster: list[Node], playing: Playing, tmp_path: Path
+) -> None:
+    whole = playing.wait()
+    (feed,) = whole["feeds"]
+    assert feed["bipartite"]
+    assert sorted(one["node"] for one in feed["nodes"]) == [0, 1, 2]
+    assert all(one["packets"] > 500 and one["missing"] == 0 for one in feed["nodes"])
+    assert (feed["moves"], feed["strangers"], feed["unread"]) == (0, 0, 0)
+    assert feed["control"].endswith(f":{port(cluster[0])}")
+    assert [one["missing"] for one in whole["streams"]] == [0, 0]
+    assert whole["rebuffered"] == whole["underflows"] == whole["overflows"] == 0
+    assert whole["state"] == "ended"
+    assert whole["remarks"] == []
+    assert pictures(tmp_path / "film.mkv") == 25 * SHORT
+
+
 def test_the_controller_dies_and_nothing_is_missing(cluster: list[Node], player: Player) -> None:
     controller, second, _ = cluster
     player.ask("PLAY")
@@ -184,5 +269,23 @@ def test_the_controller_dies_and_nothing_is_missing(cluster: list[Node], player:
     assert status == 454
 
 
-def port(node: Node) -> int:
-    return int(node.rtsp.rpartition(":")[2])
+def test_the_server_in_control_dies_and_the_film_goes_on(
+    cluster: list[Node], playing: Playing, tmp_path: Path
+) -> None:
+    until("it plays", lambda: playing.lines and playing.lines[-1]["position"] > 4, PATIENCE)
+    (feed,) = playing.lines[-1]["feeds"]
+    assert feed["control"].endswith(f":{port(cluster[0])}")
+    cluster[0].kill()
+
+    def moved() -> bool:
+        (feed,) = playing.lines[-1]["feeds"]
+        return bool(feed["moves"] == 1)
+
+    until("another has control", moved, PATIENCE)
+    whole = playing.wait()
+    (feed,) = whole["feeds"]
+    assert feed["moves"] == 1
+    assert [one["missing"] for one in whole["streams"]] == [0, 0]
+    assert whole["rebuffered"] == 0
+    assert whole["state"] == "ended"
+    assert pictures(tmp_path / "film.mkv") == 25 * SHORT
