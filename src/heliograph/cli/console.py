@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,10 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; may be repeated."),
 ]
+
+
+#: Seconds to the second of several looks: a person takes it for at once.
+FIRST_LOOK = 0.05
 
 
 def _channel(value: str) -> str:
@@ -143,3 +148,13 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def looks(most: float) -> Iterator[None]:
+    """Give the times to look how far something is: soon at first, as much is done at once, then
+    every ``most`` seconds."""
+    pause = FIRST_LOOK
+    while True:
+        yield
+        time.sleep(pause)
+        pause = min(2 * pause, most)

@@ -27,7 +27,10 @@ EraseOption = Annotated[
 ]
 WaitOption = Annotated[bool, typer.Option(help="Follow it until all is where it is to be.")]
 #: Seconds between two looks.
-LOOK = 1.0
+LOOK = 0.25
+#: Seconds without a change after which there is none: one that was just ordered may not have begun,
+#: and what the server tells may be half a second old.
+QUIET = 1.0
 
 
 @app.command("list")
@@ -146,13 +149,12 @@ def _follow(server: str, key: Path | None, volume: str) -> None:
     )
     with progress(*columns) as bar:
         task = bar.add_task("", total=None, waits="")
-        quiet = 0
-        while quiet < 2:  # a change that was just ordered may not have begun
+        changed, quiet = time.monotonic(), 0
+        while quiet < 2 or time.monotonic() - changed < QUIET:
             change = find(server, key, volume)["change"]
-            if change is None:
-                quiet += 1
-            else:
-                quiet = 0
+            quiet += 1
+            if change is not None:
+                changed, quiet = time.monotonic(), 0
                 bar.update(
                     task,
                     completed=change["bytes_done"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,11 +11,11 @@ from urllib.parse import quote, urlencode
 import typer
 
 from heliograph.cli.api import HERE, KeyOption, ServerOption, ask, download, upload
-from heliograph.cli.console import JsonOption, duration, print_json, progress
+from heliograph.cli.console import JsonOption, duration, looks, print_json, progress
 from heliograph.model.errors import MalformedError, RemoteError, ResourceError
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Its logical id.")]
-#: Seconds between two looks.
+#: Seconds between two looks at what takes long.
 LOOK = 0.5
 #: Bytes sent at a time.
 PIECE = 256 << 10
@@ -64,9 +63,11 @@ def verify(
     """Read all of a title and check it."""
     path = f"/storage/titles/{quote(name, safe='')}/verify"
     with _bar("checking", quiet=as_json) as (bar, task):
-        while (found := ask("POST", server, path, key))["ended"] is None:
+        for _ in looks(LOOK):
+            found = ask("POST", server, path, key)
+            if found["ended"] is not None:
+                break
             bar.update(task, completed=found["done"], total=found["total"])
-            time.sleep(LOOK)
     if as_json:
         print_json(found)
         return
@@ -181,10 +182,11 @@ def _import(
     for one in renditions:
         _send(one, f"/storage/imports/{begun['id']}/renditions", {}, server, key, quiet)
     with _bar(f"importing {name}", quiet=quiet) as (bar, task):
-        while (found := _look(server, key, begun["id"]))["ended"] is None:
-            share = found["media"], found["duration"]
-            bar.update(task, completed=share[0], total=share[1] or None)
-            time.sleep(LOOK)
+        for _ in looks(LOOK):
+            found = _look(server, key, begun["id"])
+            if found["ended"] is not None:
+                break
+            bar.update(task, completed=found["media"], total=found["duration"] or None)
     if found["state"] != "done":
         raise RemoteError(f"{file.name}: {found['error'] or found['state']}", subject=name)
     return found
