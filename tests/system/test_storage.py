@@ -14,12 +14,12 @@ from tests.system.conftest import PATIENCE, stop, until
 from tests.system.test_cluster import Node
 
 #: Pictures of the film.
-PICTURES = 150
+PICTURES = 75
 
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six seconds with B-frames and a tone."""
+    """Three seconds with B-frames and a tone."""
     file = tmp_path_factory.mktemp("film") / "A film.mp4"
     line = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25"]
     line += ["-f", "lavfi", "-i", "sine", "-t", str(PICTURES / 25), "-c:v", "libx264", "-bf", "2"]
