@@ -5,16 +5,18 @@ adding, removing or another policy are refused with ``ConflictError``. Disks tha
 ``fail_disk`` always works, and so does replacing a lost one. Each such change puts the layout
 it ends before the others, so blocks are looked for in every place they may be.
 
-Where too few disks are left for a group's members to be each on its own, a lost disk keeps its
-place in the table: the volume serves, degraded, until a disk is added or the lost one replaced.
+Where too few disks are left for a group's members to be each on its own, or those left are too
+unequal for a table, a lost disk keeps its place in the table: the volume serves, degraded, until a
+disk is added or the lost one replaced.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from heliograph.model.errors import ConflictError, MalformedError, NotFoundError
+from heliograph.model.errors import ConflictError, MalformedError, NotFoundError, TooLargeError
 from heliograph.storage.merging import Capacity, merge
 from heliograph.storage.placement.values import Table
 from heliograph.storage.values import DiskId, Scheme
@@ -93,10 +95,11 @@ def fail_disks(state: VolumeState, ids: Iterable[DiskId]) -> VolumeState:
     )
     if disks == state.disks:
         raise ConflictError("already lost", subject=state.name)
-    active = [one for one in disks if one.state is DiskState.ACTIVE]
-    if failed.isdisjoint(state.layout.disks) or len(active) < state.scheme.width:
-        return dataclasses.replace(state, version=state.version + 1, disks=disks)
-    return _rearranged(state, disks)
+    if not failed.isdisjoint(state.layout.disks):
+        # What is gone is gone, whether or not the disks that are left can stand for it.
+        with contextlib.suppress(ConflictError, TooLargeError):
+            return _rearranged(state, disks)
+    return dataclasses.replace(state, version=state.version + 1, disks=disks)
 
 
 def replace_disk(state: VolumeState, old: DiskId, new: DiskEntry) -> VolumeState:

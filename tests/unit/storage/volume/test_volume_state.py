@@ -118,6 +118,43 @@ def test_a_lost_disk_keeps_its_place_while_there_is_no_other() -> None:
         changes.replace_disk(added, disk(1).id, disk(6))
 
 
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(1 << 20, 1 << 44), min_size=3, max_size=8),
+    st.lists(st.integers(0, 7), min_size=1, max_size=8),
+)
+def test_a_disk_can_fail_whatever_the_sizes_of_those_left(
+    capacities: list[int], failing: list[int]
+) -> None:
+    """Some are too small beside the others to have a place in a table."""
+    disks = [disk(number, capacity=one) for number, one in enumerate(capacities)]
+    try:
+        state = changes.create("films", SCHEME, disks, policy="rendezvous", seed=3)
+    except ConflictError:  # too few of them are large enough
+        return
+    for number in dict.fromkeys(one % len(disks) for one in failing):
+        before, state = state, changes.fail_disks(state, [disks[number].id])
+        assert state.version == before.version + 1
+        lost = state.disk(disks[number].id)
+        assert lost is not None
+        assert lost.state is DiskState.LOST
+        assert len(state.table.physical) >= SCHEME.width
+        if state.layout != before.layout:
+            assert state.before[0] == before.layout
+        assert encoding.decode(encoding.encode(state)) == state
+
+
+def test_where_those_left_are_too_unequal_a_lost_disk_keeps_its_place() -> None:
+    sizes = [1 << 40, 1 << 40, 1 << 40, 1 << 34]
+    disks = [disk(number, capacity=one) for number, one in enumerate(sizes)]
+    state = changes.create("films", SCHEME, disks, policy="rendezvous", seed=3)
+    failed = changes.fail_disks(state, [disks[0].id])
+    assert failed.layout == state.layout
+    assert failed.before == ()
+    mended = changes.replace_disk(failed, disks[0].id, disk(9, capacity=1 << 40))
+    assert disk(9).id in mended.layout.disks
+
+
 def test_earlier_layouts_are_bounded() -> None:
     state = changes.add_disks(volume(20), [disk(20)])
     for number in range(MAX_BEFORE + 3):
