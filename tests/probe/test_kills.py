@@ -231,11 +231,7 @@ class Change:
         return there if self.what == "add" else there and left
 
     def again(self) -> None:
-        """As an administrator would who heard no answer."""
-        if self.what in ("add", "replace") and not self.taken():
-            shutil.rmtree(self.new, ignore_errors=True)
-            self.new, before = self.site.place(), self.new
-            self.wanted = {self.new if one == before else one for one in self.wanted}
+        """As an administrator would who heard no answer: the same, with the same directory."""
         if not self.taken():
             self.order()
 

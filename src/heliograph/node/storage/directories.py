@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 import structlog
 
 from heliograph.bus import Bus, Registration, Request
 from heliograph.bus.wire import Json
-from heliograph.model.errors import ConflictError, HelioError, MalformedError, UnreachableError
+from heliograph.model.errors import (
+    ConflictError,
+    HelioError,
+    MalformedError,
+    NotFoundError,
+    PeerError,
+    UnreachableError,
+)
 from heliograph.node.storage.disks import LocalDisks
 from heliograph.node.storage.orders import disk_json, disk_of
+from heliograph.node.storage.states import States
+from heliograph.storage.reading import DiskReader
 from heliograph.storage.values import DiskId
-from heliograph.storage.volume.state import DiskState, VolumeState
+from heliograph.storage.volume.state import DiskState
 
 log = structlog.get_logger(__name__)
 
@@ -23,19 +33,22 @@ log = structlog.get_logger(__name__)
 PREPARE, RELEASE = "storage.prepare", "storage.release"
 #: Seconds that measuring a disk on another node may take.
 PREPARING = 20.0
+#: Seconds in which the order for which a directory was made a disk is written, or never will be:
+#: longer than a keeper may take. Meanwhile no other volume has it.
+ORDERING = 30.0
 
 
 class Directories:
     """Asks other nodes, and does what they ask of this one."""
 
-    def __init__(
-        self, bus: Bus, disks: LocalDisks, states: Callable[[], Iterable[VolumeState]]
-    ) -> None:
+    def __init__(self, bus: Bus, disks: LocalDisks, states: States) -> None:
         """``states`` of all volumes: a disk that is in one is not let go of."""
         self._bus = bus
         self._disks = disks
         self._states = states
         self._registrations: list[Registration] = []
+        self._ordered: dict[DiskId, float] = {}
+        """Until when a disk waits for the order that puts it into a volume."""
 
     def start(self) -> None:
         """Do what others ask of this node's disks."""
@@ -48,6 +61,26 @@ class Directories:
         """End."""
         for registration in self._registrations:
             registration.close()
+
+    @contextlib.asynccontextmanager
+    async def prepared(
+        self, volume: str, wishes: Iterable[Mapping[str, Any]]
+    ) -> AsyncIterator[list[Json]]:
+        """Directories made disks, for an order that puts them into a volume; let go of where it is
+        refused. Where it is not known whether it was done they stay as they are, and can be
+        prepared again. Errors as of ``prepare``."""
+        entries: list[Json] = []
+        try:
+            for one in wishes:
+                entries += [await self.prepare(volume, one)]
+        except BaseException:  # no order has named them yet
+            await self._release(entries)
+            raise
+        try:
+            yield entries
+        except PeerError:
+            await self._release(entries)
+            raise
 
     async def prepare(self, volume: str, wish: Mapping[str, Any]) -> Json:
         """Make a directory a disk, ``{"node", "path", "capacity", "erase"}``; the disk as orders
@@ -65,7 +98,7 @@ class Directories:
         value["erase"] = wish.get("erase") is True
         return await self._bus.call(self._node(node), PREPARE, value, PREPARING)
 
-    async def release(self, entries: Iterable[Json]) -> None:
+    async def _release(self, entries: Iterable[Json]) -> None:
         """Let go of directories that did not get into a volume; errors are passed over."""
         for one in entries:
             with contextlib.suppress(HelioError):
@@ -87,24 +120,67 @@ class Directories:
         erase = value.get("erase") is True
         if erase:
             self._check_unused(path)
+        await self._take_over(volume, path, erase)
         entry = await self._disks.prepare(volume, path, _capacity(value), erase=erase)
+        self._ordered[entry.id] = asyncio.get_running_loop().time() + ORDERING
         log.info("disk prepared", disk=entry.id, path=entry.path, read_bps=entry.bandwidth)
         return disk_json(entry)
 
     def _check_unused(self, path: str) -> None:
         """Raise ``ConflictError`` for a disk that a volume has, be it open or not."""
         path = os.path.normpath(path)
-        for state in self._states():
+        for state in self._states.known.values():
             for one in state.disks_of(self._bus.node):
                 if one.path == path and one.state is not DiskState.LOST:
                     raise ConflictError(f"{path} is in volume {state.name}", subject=path)
 
+    async def _take_over(self, volume: str, path: str, erase: bool) -> None:
+        """Let go of a disk that was prepared and got into no volume: who ordered that was killed,
+        or heard no answer. Prepared for the same volume it may stay as it is.
+
+        ``ConflictError``: it is in a volume, or may get into one still; as of ``_named``.
+        """
+        found = self._disks.at(path)
+        if found is None:
+            return
+        if await self._named(found):
+            raise ConflictError(
+                f"{path} is disk {found.disk.id} of volume {found.disk.volume} already",
+                subject=path,
+            )
+        if found.disk.volume == volume and not erase:
+            return
+        left = self._ordered.get(found.disk.id, 0.0) - asyncio.get_running_loop().time()
+        if left > 0:
+            raise ConflictError(
+                f"{path} is becoming a disk of volume {found.disk.volume}:"
+                f" unless that is done it is free in {left:.0f} s",
+                subject=path,
+            )
+        await self._disks.release(found.disk.id)
+
+    async def _named(self, reader: DiskReader) -> bool:
+        """Whether its volume has a disk, for certain; ``RemoteError`` where no keeper says so."""
+        volume = reader.disk.volume
+        try:
+            state = await self._states.newest(volume)
+        except NotFoundError:
+            known = self._states.known.get(volume)
+            if known is None:
+                return False
+            state = known
+        return state.disk(reader.disk.id) is not None
+
     async def _asked_to_release(self, request: Request) -> Json:
         value = request.value if isinstance(request.value, dict) else {}
         disk = DiskId(str(value.get("disk", "")))
-        for state in self._states():
-            if state.disk(disk) is not None:
-                raise ConflictError(f"disk {disk} is in volume {state.name}", subject=disk)
+        found = self._disks.open.get(disk)
+        if found is None:
+            return None
+        if await self._named(found):
+            volume = found.disk.volume
+            raise ConflictError(f"disk {disk} is in volume {volume}", subject=disk)
+        self._ordered.pop(disk, None)
         await self._disks.release(disk)
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,22 +94,23 @@ class LocalDisks:
     ) -> DiskEntry:
         """Make a directory a disk, measure it, open it and remember it.
 
-        One that was a disk of the volume before is taken back with its blocks. ``erase``: what
-        another disk holds there is removed; it is refused otherwise.
-        ``MalformedError``, ``ConflictError``, ``DiskError``.
+        One that was a disk of the volume before is taken back with its blocks; one that was
+        prepared for it, and is open, is as it is. ``erase``: what another disk holds there is
+        removed; it is refused otherwise. ``MalformedError``, ``ConflictError``, ``DiskError``.
         """
         if not path.startswith("/"):
             raise MalformedError("disk", f"{path[:80]!r} is no absolute path")
+        there = self.at(path)
+        if there is not None:
+            if there.disk.volume != volume or erase:
+                raise ConflictError(f"{path} is disk {there.disk.id} already", subject=path)
+            return await self._entry(there.disk, capacity)
         if len(self._paths) >= MAX_DISKS:
             raise ConflictError(f"this node has {MAX_DISKS} disks already", subject=path)
-        for one in self.open.values():
-            if one.disk.path == path:
-                raise ConflictError(f"{path} is disk {one.disk.id} already", subject=path)
         await asyncio.to_thread(_make_ready, volume, path, erase)
         disk = await asyncio.to_thread(Disk.create, path, volume, None, capacity)
         try:
-            speed = await asyncio.to_thread(measure, path)
-            usage = await asyncio.to_thread(disk.usage)
+            entry = await self._entry(disk, capacity)
             self._paths[disk.path] = volume
             await self._save()
         except BaseException:
@@ -117,9 +119,20 @@ class LocalDisks:
             raise
         self.faults.pop(disk.path, None)
         self.open[disk.id] = DiskReader(disk)
+        return entry
+
+    async def _entry(self, disk: Disk, capacity: int | None) -> DiskEntry:
+        """A disk as volumes have it, measured now."""
+        speed = await asyncio.to_thread(measure, disk.path)
+        usage = await asyncio.to_thread(disk.usage)
         room = min(capacity, usage.capacity) if capacity else int(usage.capacity * SHARE)
         bandwidth = min(max(1, int(speed.read_bps)), MOST_BANDWIDTH)
         return DiskEntry(disk.id, self._node, disk.path, room, bandwidth)
+
+    def at(self, path: str) -> DiskReader | None:
+        """The open disk that a directory is."""
+        path = os.path.abspath(path)
+        return next((one for one in self.open.values() if one.disk.path == path), None)
 
     async def release(self, disk: DiskId) -> None:
         """Close a disk that has left its volume, and forget where it was."""

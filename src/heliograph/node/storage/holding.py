@@ -10,6 +10,7 @@ import structlog
 
 from heliograph.model.nodes import NodeId
 from heliograph.node.storage.disks import LocalDisks
+from heliograph.storage.reading import DiskReader
 from heliograph.storage.sharing import SharedBlocks
 from heliograph.storage.values import BlockKey, DiskId
 from heliograph.storage.volume import encoding
@@ -45,7 +46,7 @@ class Holding:
         self._node = node
         self._disks = disks
         self._told = told
-        self.local = LocalStore(node, disks.of(state.name).values())
+        self.local = LocalStore(node, self._readers(state).values())
         self.volume = Volume(
             node, state, self.local, peers, refresh=refresh, shared=blocks, claims=claims
         )
@@ -85,12 +86,18 @@ class Holding:
                 self.local.readers.pop(disk, None)
                 await self._disks.release(disk)
                 log.info("disk left its volume", volume=self.name, disk=disk)
-        found = self._disks.of(self.name)
+        found = self._readers(self.state)
         if found.keys() != self.local.readers.keys():
             self.local.readers.clear()
             self.local.readers.update(found)
             self.local.update(self.state)
         self._reconcile()
+
+    def _readers(self, state: VolumeState) -> dict[DiskId, DiskReader]:
+        """Disks of the volume that are here; one that was only prepared is none of them yet."""
+        mine = {one.id for one in state.disks_of(self._node)}
+        found = self._disks.of(state.name)
+        return {disk: reader for disk, reader in found.items() if disk in mine}
 
     def wake(self) -> None:
         """Something was written, or has changed."""

@@ -86,7 +86,7 @@ class Storage:
         )
         self.holdings = self._held.all
         self.states = self._held.states
-        self._directories = Directories(bus, self.disks, lambda: self.states.known.values())
+        self._directories = Directories(bus, self.disks, self.states)
         self.shelf = Shelf(bus, self.holdings)
         self.imports = Imports(
             state_dir / "imports",
@@ -172,10 +172,7 @@ class Storage:
         """Make a volume over directories, each ``{"node", "path", "capacity"}``."""
         if name in self.holdings:
             raise ConflictError(f"there is a volume {name} already", subject=name)
-        entries: list[Json] = []
-        try:
-            for one in disks:
-                entries += [await self._directories.prepare(name, one)]
+        async with self._directories.prepared(name, disks) as entries:
             order: dict[str, Json] = {
                 "do": "create",
                 "data": data,
@@ -187,9 +184,6 @@ class Storage:
                 "disks": entries,
             }
             state = await self.states.change(name, order, by)
-        except BaseException:
-            await self._directories.release(entries)
-            raise
         await self._settle(name)
         return {"name": name, "version": state.version}
 
@@ -207,14 +201,9 @@ class Storage:
 
         ``erase``: what it holds as a disk of something else is removed."""
         self._holding(volume)
-        entry = await self._directories.prepare(
-            volume, {"node": node, "path": path, "capacity": capacity, "erase": erase}
-        )
-        try:
+        wish = {"node": node, "path": path, "capacity": capacity, "erase": erase}
+        async with self._directories.prepared(volume, [wish]) as (entry,):
             await self.states.change(volume, {"do": "add", "disks": [entry]}, by)
-        except BaseException:
-            await self._directories.release([entry])
-            raise
         await self._settle(volume)
         return dict(entry) if isinstance(entry, dict) else {}
 
@@ -243,16 +232,11 @@ class Storage:
         are made anew."""
         old = self._holding(volume).state.disk(DiskId(disk))
         room = capacity or (None if old is None else old.capacity)
-        entry = await self._directories.prepare(
-            volume, {"node": node, "path": path, "capacity": room, "erase": erase}
-        )
-        try:
+        wish = {"node": node, "path": path, "capacity": room, "erase": erase}
+        async with self._directories.prepared(volume, [wish]) as (entry,):
             await self.states.change(volume, {"do": "replace", "old": disk, "disk": entry}, by)
             if force and old is not None and old.state is not DiskState.LOST:
                 await self.states.change(volume, {"do": "fail", "disks": [disk]}, by)
-        except BaseException:
-            await self._directories.release([entry])
-            raise
         await self._settle(volume)
         return dict(entry) if isinstance(entry, dict) else {}
 
