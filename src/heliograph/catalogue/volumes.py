@@ -1,7 +1,8 @@
 """The newest state of each volume, changed by compare-and-swap.
 
 What is in it is storage's business: here it is a document with a version. Disks keep copies, so
-that a volume outlives this database; what is decided is decided here.
+that a volume outlives this database; what is decided is decided here. Of a removed volume a mark
+stays, by which copies of it that turn up later are known to be of no use.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ from heliograph.model.media import check_channel_name
 MAX_VOLUMES = 100
 #: Characters of a document: a thousand disks, with every change of them, have a tenth of it.
 MAX_DOCUMENT = 4 << 20
+#: Marks of removed volumes; of more the oldest are forgotten: disks that are away for so long.
+MAX_ERASED = 1000
+#: Version of a row that is a mark. Its name begins with what no volume's name does.
+_ERASED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +53,15 @@ class Volumes:
     async def load(self) -> list[VolumeRecord]:
         """All volumes, by name."""
         async with self._db.read() as session:
-            rows = await session.scalars(select(VolumeRow).order_by(VolumeRow.name))
+            wanted = select(VolumeRow).where(VolumeRow.version > _ERASED)
+            rows = await session.scalars(wanted.order_by(VolumeRow.name))
             return [VolumeRecord(row.name, row.version, row.document) for row in rows]
 
     async def get(self, name: str) -> VolumeRecord:
         """One volume; ``NotFoundError``."""
         async with self._db.read() as session:
             row = await session.get(VolumeRow, name)
-            if row is None:
+            if row is None or row.version == _ERASED:
                 raise NotFoundError(f"there is no volume {name}", subject=name)
             return VolumeRecord(row.name, row.version, row.document)
 
@@ -74,7 +80,8 @@ class Volumes:
             if row is None:
                 if before:
                     raise NotFoundError(f"there is no volume {new.name}", subject=new.name)
-                if (await session.scalar(select(func.count(VolumeRow.name))) or 0) >= MAX_VOLUMES:
+                there = select(func.count(VolumeRow.name)).where(VolumeRow.version > _ERASED)
+                if (await session.scalar(there) or 0) >= MAX_VOLUMES:
                     raise TooManyError(f"there are {MAX_VOLUMES} volumes already", subject=new.name)
                 session.add(
                     VolumeRow(
@@ -91,11 +98,31 @@ class Volumes:
                 row.version, row.document, row.changed = new.version, new.document, now
             record(session, now, by, action, new.name, version=new.version)
 
-    async def remove(self, name: str, by: Actor) -> None:
-        """Forget a volume; its disks are another matter. ``NotFoundError``."""
+    async def remove(self, name: str, id: str, by: Actor) -> None:
+        """Forget a volume, but for ``id``, which no other has; its disks are another matter.
+        ``NotFoundError``."""
+        now = self._context.now()
         async with self._db.write() as session:
             row = await session.get(VolumeRow, name)
-            if row is None:
+            if row is None or row.version == _ERASED:
                 raise NotFoundError(f"there is no volume {name}", subject=name)
             await session.delete(row)
-            record(session, self._context.now(), by, "volume.remove", name)
+            marks = select(VolumeRow).where(VolumeRow.version == _ERASED)
+            old = await session.scalars(
+                marks.order_by(VolumeRow.changed.desc()).offset(MAX_ERASED - 1)
+            )
+            for one in old:
+                await session.delete(one)
+            await session.merge(
+                VolumeRow(name=_mark(id), version=_ERASED, document=name, changed=now)
+            )
+            record(session, now, by, "volume.remove", name)
+
+    async def erased(self, id: str) -> bool:
+        """Whether the volume of that id was removed."""
+        async with self._db.read() as session:
+            return await session.get(VolumeRow, _mark(id)) is not None
+
+
+def _mark(id: str) -> str:
+    return f"!{id}"

@@ -54,13 +54,34 @@ async def test_volumes_come_and_go(catalogue: Catalogue) -> None:
     for name in ("zoo", "ark"):
         await states.put(VolumeRecord(name, 1, "{}"), 0, "volume.create", ANNA)
     assert [one.name for one in await states.load()] == ["ark", "zoo"]
-    await states.remove("ark", ANNA)
+    await states.remove("ark", "ark-id", ANNA)
     with pytest.raises(NotFoundError, match="no volume ark"):
         await states.get("ark")
     with pytest.raises(NotFoundError):
-        await states.remove("ark", ANNA)
+        await states.remove("ark", "ark-id", ANNA)
     with pytest.raises(NotFoundError):
         await states.put(VolumeRecord("ark", 2, "{}"), 1, "disk.add", ANNA)
+
+
+async def test_a_removed_volume_leaves_a_mark(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = catalogue.volumes
+    monkeypatch.setattr(volumes, "MAX_ERASED", 2)
+    monkeypatch.setattr(volumes, "MAX_VOLUMES", 1)
+    for id in ("first", "second", "third"):  # marks are no volumes
+        await states.put(VolumeRecord("ark", 1, "{}"), 0, "volume.create", ANNA)
+        assert not await states.erased(id)
+        await states.remove("ark", id, ANNA)
+        assert await states.erased(id)
+        assert await states.load() == []
+    kept = [id for id in ("first", "second", "third") if await states.erased(id)]
+    assert len(kept) == 2  # the oldest are forgotten
+    assert kept[-1] == "third"
+    with pytest.raises(NotFoundError):
+        await states.get("!third")
+    with pytest.raises(NotFoundError):
+        await states.remove("!third", "fourth", ANNA)
 
 
 async def test_names_and_sizes_are_bounded(

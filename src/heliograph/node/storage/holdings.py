@@ -128,14 +128,10 @@ class Holdings:
         try:
             while True:
                 state, holding = self.states.known.get(name), self.all.get(name)
-                if state is None:
-                    if holding is None:
-                        return
-                    del self.all[name]
-                    self._here.pop(name).close()
-                    await holding.close()
-                    for disk in [*self._disks.of(name)]:
-                        await self._disks.release(disk)
+                if holding is not None and (state is None or state.seed != holding.state.seed):
+                    await self._drop(holding)
+                elif state is None:
+                    return
                 elif holding is None:
                     self.all[name] = self._hold(state)
                     await self.all[name].begin()
@@ -148,6 +144,17 @@ class Holdings:
                     return
         except Exception:
             log.exception("volume not followed", volume=name)
+
+    async def _drop(self, holding: Holding) -> None:
+        """A volume is no more, though another may have its name."""
+        name = holding.name
+        del self.all[name]
+        self._done.pop(name, None)
+        self._here.pop(name).close()
+        await holding.close()
+        for disk in [*self._disks.of(name)]:
+            if holding.state.disk(disk) is not None:
+                await self._disks.release(disk)
 
     def _known(self, state: VolumeState) -> bool:
         """Whether all nodes of a volume go by its state."""
@@ -199,6 +206,8 @@ class Holdings:
     async def _look(self) -> None:
         """Settle what is done at all nodes, and take back disks that were away."""
         if self._disks.faults and await self._disks.retry():
+            for state in await self._disks.states():
+                self.states.learn(state)
             for holding in self.all.values():
                 await holding.refresh()
         if not self.states.keeps:

@@ -2,7 +2,9 @@
 
 A node that has the cluster's database is a *keeper*: it writes states there by compare-and-swap and
 announces their versions. All others ask a keeper for what is newer than what they know. Disks of
-this node have copies, with which it begins while no keeper answers.
+this node have copies, with which it begins while no keeper answers. Where the database has less
+than they, as it was lost, or an older copy of it is in its place, what they have is written there:
+the newest state of a volume counts, unless the database knows that the volume was removed.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from heliograph.bus.wire import Json
 from heliograph.catalogue.values import Actor
 from heliograph.catalogue.volumes import VolumeRecord, Volumes
 from heliograph.model.errors import (
+    ConflictError,
+    GoneError,
     HelioError,
     MalformedError,
     NotFoundError,
@@ -37,13 +41,16 @@ STATE = "volume-state"
 #: Kind of the name by which keepers are found.
 KEEPER = "volume-keeper"
 #: Methods of keepers.
-GET, CHANGE = "storage.state", "storage.change"
+GET, CHANGE, OFFER = "storage.state", "storage.change", "storage.offer"
 #: Seconds between two looks of a keeper at what other keepers wrote.
 LOOK_PERIOD = 10.0
 #: Seconds that a keeper has to make a change.
 PATIENCE = 10.0
 #: Times that a change is made anew because somebody else's was first.
 TRIES = 5
+
+#: Who gives a database what it lost, in the audit log.
+RESTORER = Actor("storage", "")
 
 #: Seconds until a keeper is asked again that gave no answer, or an older one than is told of.
 AGAIN = (0.2, 1.0, 5.0, 10.0)
@@ -61,8 +68,8 @@ class States:
         self._volumes = volumes
         self._listener = listener
         self.known: dict[str, VolumeState] = {}
-        self._kept: set[str] = set()
-        """Volumes that the database had: of those alone it can say that they are gone."""
+        self._kept: dict[str, str] = {}
+        """Id of the volume that the database has under a name, as far as this node was told."""
         self._told: dict[str, Announcement] = {}
         self._registrations: list[Registration] = []
         self._fetches: dict[str, asyncio.Task[None]] = {}
@@ -82,9 +89,12 @@ class States:
             self._registrations += [
                 self._bus.serve(GET, self._asked),
                 self._bus.serve(CHANGE, self._asked_to_change),
+                self._bus.serve(OFFER, self._offered),
                 self._bus.announce(KEEPER, "database"),
             ]
         self._registrations.append(self._bus.watch(STATE, self._seen))
+        if self._volumes is None:
+            self._registrations.append(self._bus.watch(KEEPER, self._keeper_seen))
 
     async def close(self) -> None:
         """End."""
@@ -95,22 +105,49 @@ class States:
             task.cancel()
         await asyncio.gather(*self._fetches.values(), return_exceptions=True)
 
-    def take(self, state: VolumeState) -> bool:
-        """A state was learnt, of a disk for one; whether it was news."""
+    def take(self, state: VolumeState, *, kept: bool = False) -> bool:
+        """A state was learnt, of a disk for one; whether it was news.
+
+        ``kept``: the database has it, which says what a name stands for where another volume had it
+        before."""
+        if kept:
+            self._kept[state.name] = _id(state)
         known = self.known.get(state.name)
-        if known is not None and known.version >= state.version:
-            return False
+        if known is not None:
+            older = known.version >= state.version
+            if older if known.seed == state.seed else not kept:
+                return False
         self.known[state.name] = state
         self._tell(state)
         self._listener(state.name, state)
         return True
 
+    def learn(self, state: VolumeState) -> None:
+        """Take what a disk has that came back, and see what keepers say to it."""
+        if self.take(state) and not self.keeps:
+            self._fetch(state.name)
+
     async def newest(self, name: str) -> VolumeState:
-        """The state as a keeper has it; ``NotFoundError``, ``UnreachableError``."""
-        document = await self._get(name)
-        state = encoding.decode(document.encode())
-        self.take(state)
-        return self.known[name]
+        """The state as a keeper has it, who is given what is known here where that is newer.
+
+        ``NotFoundError``, ``GoneError`` (it was removed), ``UnreachableError``.
+        """
+        known = self.known.get(name)
+        try:
+            try:
+                state = encoding.decode((await self._get(name)).encode())
+            except NotFoundError:
+                if known is None:
+                    raise
+                state = await self._offer(known)
+            else:
+                if known is not None and _newer(known, state):
+                    state = await self._offer(known)
+        except GoneError:
+            self._forget(name)
+            raise
+        self.take(state, kept=True)
+        return self.known.get(name, state)
 
     async def change(self, name: str, order: Mapping[str, Json], by: Actor) -> VolumeState:
         """Change a volume, or make one (``orders``); the new state.
@@ -118,12 +155,14 @@ class States:
         What the order raises, and ``UnreachableError`` where no keeper answers.
         """
         if self._volumes is None:
+            if name in self.known and not self._level(name):
+                await self.newest(name)
             asked = {"volume": name, "order": dict(order), "by": by.name, "address": by.address}
             document = await self._bus.call(self._keeper(), CHANGE, asked, PATIENCE)
             state = encoding.decode(str(document).encode())
         else:
             state = await self._change(name, order, by)
-        self.take(state)
+        self.take(state, kept=True)
         return state
 
     async def remove(self, name: str, by: Actor) -> None:
@@ -132,7 +171,8 @@ class States:
             asked = {"volume": name, "order": None, "by": by.name, "address": by.address}
             await self._bus.call(self._keeper(), CHANGE, asked, PATIENCE)
             return
-        await self._volumes.remove(name, by)
+        state = await self.newest(name)
+        await self._volumes.remove(name, _id(state), by)
         self._forget(name)
 
     # at a keeper
@@ -144,42 +184,61 @@ class States:
                 if order.get("do") == "create":
                     state, before = create(name, order), 0
                 else:
-                    record = await self._volumes.get(name)
-                    found = encoding.decode(record.document.encode())
-                    state, before = apply(found, order), record.version
+                    found = await self.newest(name)
+                    state, before = apply(found, order), found.version
                     if state == found:
                         return found
-                document = encoding.encode(state).decode()
-                await self._volumes.put(
-                    VolumeRecord(name, state.version, document),
-                    before,
-                    f"volume.{order.get('do')}",
-                    by,
-                )
-                self._kept.add(name)
+                await self._volumes.put(_record(state), before, f"volume.{order.get('do')}", by)
                 log.info("volume", volume=name, change=order.get("do"), version=state.version)
                 return state
         raise PreconditionError(f"volume {name} is being changed by others")
 
     async def _look(self) -> None:
-        """Take what the database has: other keepers write there as well."""
+        """Take what the database has: other keepers write there as well; give it what it lacks."""
         assert self._volumes is not None
-        kept = {*self._kept}
-        records = await self._volumes.load()
-        for record in records:
+        level: set[str] = set()
+        for record in await self._volumes.load():
             known = self.known.get(record.name)
-            if known is None or known.version < record.version:
-                with contextlib.suppress(MalformedError):
-                    self.take(encoding.decode(record.document.encode()))
-        names = {record.name for record in records}
-        for name in kept - names:
-            self._forget(name)
-        self._kept |= names
+            same = known is not None and self._kept.get(record.name) == _id(known)
+            if same and known is not None and known.version == record.version:
+                level.add(record.name)
+                continue
+            with contextlib.suppress(MalformedError):
+                if self.take(encoding.decode(record.document.encode()), kept=known is None or same):
+                    level.add(record.name)
+        for name in self.known.keys() - level:  # by now the database may have it
+            with contextlib.suppress(HelioError):
+                await self.newest(name)
+
+    async def _keep(self, state: VolumeState) -> VolumeState:
+        """The state of a volume that counts, of what the database has and another that is known.
+
+        ``GoneError``: it was removed.
+        """
+        assert self._volumes is not None
+        name = state.name
+        for _ in range(TRIES):
+            with contextlib.suppress(PreconditionError, ConflictError):
+                try:
+                    record = await self._volumes.get(name)
+                except NotFoundError:
+                    if await self._volumes.erased(_id(state)):
+                        raise GoneError(f"volume {name} was removed", subject=name) from None
+                    before = 0
+                else:
+                    found = encoding.decode(record.document.encode())
+                    if not _newer(state, found):
+                        return found
+                    before = record.version
+                await self._volumes.put(_record(state), before, "volume.restore", RESTORER)
+                log.warning("volume restored", volume=name, version=state.version, before=before)
+                return state
+        raise PreconditionError(f"volume {name} is being changed by others")
 
     def _tell(self, state: VolumeState) -> None:
         if self._volumes is None:
             return
-        value = {"version": state.version}
+        value: dict[str, Json] = {"version": state.version, "id": _id(state)}
         told = self._told.get(state.name)
         if told is None:
             self._told[state.name] = self._bus.announce(STATE, state.name, value)
@@ -187,7 +246,7 @@ class States:
             told.update(value)
 
     def _forget(self, name: str) -> None:
-        self._kept.discard(name)
+        self._kept.pop(name, None)
         told = self._told.pop(name, None)
         if told is not None:
             told.close()
@@ -195,8 +254,16 @@ class States:
             self._listener(name, None)
 
     async def _asked(self, request: Request) -> Json:
-        assert self._volumes is not None
-        return (await self._volumes.get(_name(request.value, "volume"))).document
+        return encoding.encode(await self.newest(_name(request.value, "volume"))).decode()
+
+    async def _offered(self, request: Request) -> Json:
+        value = request.value
+        document = value.get("document") if isinstance(value, dict) else None
+        if not isinstance(document, str):
+            raise MalformedError("storage.offer", "no document")
+        state = await self._keep(encoding.decode(document.encode()))
+        self.take(state, kept=True)
+        return encoding.encode(state).decode()
 
     async def _asked_to_change(self, request: Request) -> Json:
         value = request.value
@@ -210,23 +277,28 @@ class States:
         if not isinstance(order, dict):
             raise MalformedError("storage.change", "no order")
         state = await self._change(name, order, by)
-        self.take(state)
+        self.take(state, kept=True)
         return encoding.encode(state).decode()
 
     # at all others
 
     def _seen(self, event: Event) -> None:
         """A keeper has, or has no more, a state."""
-        name, value = event.name.name, event.name.value
+        name = event.name.name
         if not isinstance(event, Arrived | Changed):
             told = any(one == name for _, one in self._bus.present(STATE))
             if not told and name in self.known and self._keepers():
                 self._fetch(name)  # a keeper says whether it is gone
             return
-        version = value.get("version") if isinstance(value, dict) else None
-        known = self.known.get(name)
-        if isinstance(version, int) and (known is None or known.version < version):
+        if name not in self.known or self._behind(name) or not (self.keeps or self._level(name)):
             self._fetch(name)
+
+    def _keeper_seen(self, event: Event) -> None:
+        """A keeper came: what it does not tell of it may have lost."""
+        if isinstance(event, Arrived):
+            for name in self.known:
+                if not self._level(name):
+                    self._fetch(name)
 
     def _fetch(self, name: str) -> None:
         task = self._fetches.get(name)
@@ -238,7 +310,6 @@ class States:
                 try:
                     await self.newest(name)
                 except NotFoundError:
-                    self._forget(name)
                     return
                 except HelioError as error:
                     log.info("state of a volume not learnt", volume=name, error=error.message)
@@ -255,21 +326,43 @@ class States:
         task.add_done_callback(over)
 
     def _behind(self, name: str) -> bool:
-        """Whether a keeper tells of a newer state than is known."""
+        """Whether a keeper tells of a newer state than is known, or of another volume."""
         known = self.known.get(name)
-        version = 0 if known is None else known.version
-        told = [
-            value.get("version")
-            for (_, one), value in self._bus.present(STATE).items()
-            if one == name and isinstance(value, dict)
-        ]
-        return any(isinstance(one, int) and one > version for one in told)
+        if known is None:
+            return bool(self._versions_told(name))
+        return any(
+            id != _id(known) or version > known.version for version, id in self._versions_told(name)
+        )
+
+    def _level(self, name: str) -> bool:
+        """Whether keepers tell of a state of a volume that is at least as new as what is known."""
+        known = self.known[name]
+        return any(
+            id == _id(known) and version >= known.version
+            for version, id in self._versions_told(name)
+        )
+
+    def _versions_told(self, name: str) -> list[tuple[int, str]]:
+        """Versions that keepers tell of the volume of a name, with its id."""
+        found = []
+        for (_, one), value in self._bus.present(STATE).items():
+            if one == name and isinstance(value, dict):
+                version, id = value.get("version"), value.get("id")
+                if isinstance(version, int) and isinstance(id, str):
+                    found.append((version, id))
+        return found
+
+    async def _offer(self, state: VolumeState) -> VolumeState:
+        """What counts, of what a keeper has and of this; errors as of ``_keep``."""
+        if self._volumes is not None:
+            return await self._keep(state)
+        asked: dict[str, Json] = {"document": encoding.encode(state).decode()}
+        document = await self._bus.call(self._keeper(), OFFER, asked, PATIENCE)
+        return encoding.decode(str(document).encode())
 
     async def _get(self, name: str) -> str:
         if self._volumes is not None:
-            document = (await self._volumes.get(name)).document
-            self._kept.add(name)
-            return document
+            return (await self._volumes.get(name)).document
         return str(await self._bus.call(self._keeper(), GET, {"volume": name}, PATIENCE))
 
     def _keepers(self) -> list[str]:
@@ -280,6 +373,20 @@ class States:
         if not keepers:
             raise UnreachableError("no node with the cluster's database is there", subject="volume")
         return keepers[0]
+
+
+def _id(state: VolumeState) -> str:
+    """What tells a volume from all others, also of its name."""
+    return f"{state.seed:016x}"
+
+
+def _newer(state: VolumeState, other: VolumeState) -> bool:
+    """Whether one is a later state of the same volume."""
+    return state.seed == other.seed and state.version > other.version
+
+
+def _record(state: VolumeState) -> VolumeRecord:
+    return VolumeRecord(state.name, state.version, encoding.encode(state).decode())
 
 
 def _name(value: Any, member: str) -> str:  # noqa: ANN401 - what came over the bus
