@@ -65,6 +65,7 @@ class Holdings:
         self.states = States(bus, volumes, self._told)
         self._runs = Runs(bus)
         self._here: dict[str, Announcement] = {}
+        self._telling = True
         self._done: dict[str, int] = {}
         self._updates: dict[str, asyncio.Task[None]] = {}
         self._looks = Periodic("changes of volumes", LOOK_PERIOD, self._look)
@@ -83,8 +84,10 @@ class Holdings:
     async def stop_looking(self) -> None:
         """Look no more, and tell nobody of what is here."""
         await self._looks.stop()
+        self._telling = False
         for announcement in self._here.values():
             announcement.close()
+        self._here.clear()
         self._runs.close()
 
     async def stop_following(self) -> None:
@@ -150,7 +153,8 @@ class Holdings:
         name = holding.name
         del self.all[name]
         self._done.pop(name, None)
-        self._here.pop(name).close()
+        if (here := self._here.pop(name, None)) is not None:
+            here.close()
         await holding.close()
         for disk in [*self._disks.of(name)]:
             if holding.state.disk(disk) is not None:
@@ -170,6 +174,8 @@ class Holdings:
         return found
 
     def _tell(self, name: str) -> None:
+        if not self._telling:
+            return
         value: list[Json] = [self.all[name].state.version, self._done.get(name, 0)]
         here = self._here.get(name)
         if here is None:
