@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import random
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -13,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from heliograph.model.errors import BusyError, NotFoundError
+from heliograph.model.nodes import NodeId
 from heliograph.storage import reading
 from heliograph.storage.disks.disk import Block, Disk
 from heliograph.storage.errors import CorruptError, DiskError
 from heliograph.storage.reading import DiskReader
 from heliograph.storage.values import BlockKey, ObjectId
+from heliograph.storage.volume.stores import LocalStore
 
 OBJECT = ObjectId("3f" * 16)
 
@@ -305,3 +308,37 @@ async def test_whoever_is_cancelled_everybody_else_gets_an_answer(
                 assert isinstance(error, BusyError) or number >= 10
         await until(lambda: reader.waiting == reader.running == 0)
         await reader.close()
+
+
+async def test_blocks_and_heads_that_are_checked_are_read_from_the_medium(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk.create(tmp_path / "disk", "films")
+    disk.put(key(0), bytes(1000))
+    disk.put_head(OBJECT, 3, b"head")
+    inode = _head_of(disk).stat().st_ino
+    dropped: list[int] = []
+    drop = os.posix_fadvise
+
+    def noted(descriptor: int, offset: int, size: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_DONTNEED
+        dropped.append(os.fstat(descriptor).st_ino)
+        drop(descriptor, offset, size, advice)
+
+    monkeypatch.setattr(os, "posix_fadvise", noted)
+    store = LocalStore(NodeId("a" * 16), [DiskReader(disk)])
+    assert await store.head(OBJECT) == (3, b"head")
+    await store.get(disk.id, key(0), None)
+    assert dropped == []  # what viewers want may come from memory
+    assert await store.check(disk.id, key(0)) == 1000
+    assert inode not in dropped
+    assert await store.check_head(disk.id, OBJECT, 3) == 4
+    assert inode in dropped
+    for reader in store.readers.values():
+        await reader.close()
+    disk.close()
+
+
+def _head_of(disk: Disk) -> Path:
+    (found,) = Path(disk.path, "heads").glob(f"*/{OBJECT}.*")
+    return found

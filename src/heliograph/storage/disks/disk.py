@@ -242,10 +242,13 @@ class Disk:
         label = Label(Kind.HEAD, check_object(object), serial)
         self._put_document(os.path.join(self.path, "heads", object[:2]), object, label, data)
 
-    def head(self, object: ObjectId) -> tuple[int, bytes]:
-        """Serial and content of the newest whole head; ``NotFoundError``, ``CorruptError``."""
+    def head(self, object: ObjectId, *, fresh: bool = False) -> tuple[int, bytes]:
+        """Serial and content of the newest whole head; ``fresh`` as of ``get``.
+
+        ``NotFoundError``, ``CorruptError``.
+        """
         directory = os.path.join(self.path, "heads", check_object(object)[:2])
-        found = self._newest(directory, object, Kind.HEAD)
+        found = self._newest(directory, object, Kind.HEAD, fresh)
         if found is None:
             raise NotFoundError(f"no head of {object} on disk {self.id}", subject=object)
         return found
@@ -302,13 +305,15 @@ class Disk:
                 if serial != label.number:
                     self._remove(os.path.join(directory, _document(stem, serial)))
 
-    def _newest(self, directory: str, stem: str, kind: Kind) -> tuple[int, bytes] | None:
+    def _newest(
+        self, directory: str, stem: str, kind: Kind, fresh: bool = False
+    ) -> tuple[int, bytes] | None:
         with self._documents:
             damage: CorruptError | None = None
             for serial in reversed(self._serials(directory, stem)):
                 path = os.path.join(directory, _document(stem, serial))
                 try:
-                    label, data = self._load(path, kind)
+                    label, data = self._load(path, kind, fresh)
                 except CorruptError as error:
                     damage = damage or error
                     continue

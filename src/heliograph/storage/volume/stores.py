@@ -238,12 +238,12 @@ class LocalStore:
         return await reader.call(lambda: tuple(reader.disk.heads()))
 
     async def check_head(self, disk: DiskId, object: ObjectId, serial: int) -> int | None:
-        """Bytes of a head, read from the disk; None when it is damaged."""
+        """Bytes of a head, read from the medium itself; None when it is damaged."""
         reader = self._reader(disk)
 
         def check() -> int | None:
             try:
-                found, data = reader.disk.head(object)
+                found, data = reader.disk.head(object, fresh=True)
                 if found >= serial:
                     return len(data)
             except NotFoundError:
