@@ -13,6 +13,7 @@ from heliograph.bus import Bus, Event, Registration
 from heliograph.bus.options import Credentials
 from heliograph.model.errors import UnreachableError
 from heliograph.model.nodes import NodeId
+from heliograph.node.addresses import nearest
 from heliograph.servers.listening import bind_tcp, told
 
 if TYPE_CHECKING:  # only nodes of a cluster need them
@@ -99,7 +100,8 @@ class Connected:
             if node == self._bus.node or not isinstance(hosts, list) or not hosts:
                 continue
             if isinstance(port, int) and 0 < port < 65536:
-                found[node] = Address(str(hosts[0]), port, certified=True)
+                first, *others = nearest(str(one) for one in hosts) or [str(hosts[0])]
+                found[node] = Address(first, port, certified=True, others=tuple(others))
         self._addresses = found
         for peers in self._peers.values():
             peers.update(found)

@@ -44,6 +44,9 @@ MAX_UNDER_WAY = 16
 MAX_WAITING = 1024
 #: Seconds to connect, TLS and greeting included.
 CONNECT = 5.0
+#: Seconds after which the next of a node's addresses is tried beside those that have not answered
+#: (RFC 8305 section 5 has 0.25).
+STAGGER = 0.25
 #: Seconds after a failure during which a node is not tried again.
 BLACKOUT = 1.0
 #: Seconds between two pings while answers are awaited, and until silence means that it is gone.
@@ -63,6 +66,8 @@ class Address:
     """What its certificate is for, where that is not the host."""
     certified: bool = False
     """Whether its certificate says which node it is: the subject's serial number."""
+    others: tuple[str, ...] = ()
+    """Further addresses of the node, best first: maybe only some can be reached from here."""
 
 
 @dataclass(slots=True)
@@ -98,6 +103,8 @@ class RemoteStore:
         self._bulk = _Pool(self)
         self._until = 0.0
         self._why = ""
+        self._good = address.host
+        """The address at which it answered last."""
 
     async def close(self) -> None:
         """End all connections; what is awaited fails."""
@@ -212,6 +219,57 @@ class RemoteStore:
         self, received: Callable[[Link, Frame], None], lost: Callable[[Link], None]
     ) -> Link:
         """A new connection, greeted; ``UnreachableError``, or what the other node refuses with."""
+        try:
+            async with asyncio.timeout(CONNECT):
+                return await self._anywhere(received, lost)
+        except (OSError, TimeoutError) as error:  # TLS errors are of the first kind
+            why = str(error)[:200] or "no answer"
+            self.failed(why)
+            raise UnreachableError(f"node {self.node}: {why}", subject=self.node) from None
+        except NotFoundError as error:  # it learns of the volume a moment after we do
+            raise UnreachableError(
+                f"node {self.node}: {error.message}", subject=self.node
+            ) from None
+        except HelioError as error:
+            self.failed(error.message)
+            raise
+
+    async def _anywhere(
+        self, received: Callable[[Link, Frame], None], lost: Callable[[Link], None]
+    ) -> Link:
+        """Connect where it answers first, beginning with where it did before; the error of the
+        first address where it answers nowhere."""
+        hosts = [*dict.fromkeys([self._good, self.address.host, *self.address.others])]
+        tries: list[asyncio.Task[Link]] = []
+        try:
+            while len(tries) < len(hosts) or not all(one.done() for one in tries):
+                if len(tries) < len(hosts):
+                    host = hosts[len(tries)]
+                    tries.append(asyncio.create_task(self._at(host, received, lost)))
+                done, _ = await asyncio.wait(
+                    [one for one in tries if not one.done()],
+                    timeout=STAGGER if len(tries) < len(hosts) else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                for one in done:
+                    error = one.exception()
+                    if error is None:
+                        self._good = hosts[tries.index(one)]
+                        tries.remove(one)
+                        return one.result()
+                    if not isinstance(error, (OSError, UnreachableError)):
+                        raise error  # the node itself refuses
+            return tries[0].result()  # which raises
+        finally:
+            for one in tries:
+                if not one.cancel() and one.exception() is None:
+                    one.result().abort()  # it was as quick
+            await asyncio.gather(*tries, return_exceptions=True)
+
+    async def _at(
+        self, host: str, received: Callable[[Link, Frame], None], lost: Callable[[Link], None]
+    ) -> Link:
+        """A connection to one address of the node, greeted."""
         loop = asyncio.get_running_loop()
         greeting: asyncio.Future[Frame] = loop.create_future()
 
@@ -227,32 +285,13 @@ class RemoteStore:
             lost(link)
 
         link = Link(hear, end)
-        name = self.address.name or self.address.host if self._context is not None else None
+        name = self.address.name or host if self._context is not None else None
         try:
-            async with asyncio.timeout(CONNECT):
-                await loop.create_connection(
-                    lambda: link,
-                    self.address.host,
-                    self.address.port,
-                    ssl=self._context,
-                    server_hostname=name,
-                )
-                await self._greet(link, greeting)
-        except (OSError, TimeoutError) as error:  # TLS errors are of the first kind
-            link.abort()
-            why = str(error)[:200] or "no answer"
-            self.failed(why)
-            raise UnreachableError(f"node {self.node}: {why}", subject=self.node) from None
-        except NotFoundError as error:  # it learns of the volume a moment after we do
-            link.abort()
-            raise UnreachableError(
-                f"node {self.node}: {error.message}", subject=self.node
-            ) from None
-        except HelioError as error:
-            link.abort()
-            self.failed(error.message)
-            raise
-        except asyncio.CancelledError:
+            await loop.create_connection(
+                lambda: link, host, self.address.port, ssl=self._context, server_hostname=name
+            )
+            await self._greet(link, greeting, host)
+        except BaseException:
             link.abort()
             raise
         finally:
@@ -260,10 +299,10 @@ class RemoteStore:
                 greeting.exception()
         return link
 
-    async def _greet(self, link: Link, greeting: asyncio.Future[Frame]) -> None:
+    async def _greet(self, link: Link, greeting: asyncio.Future[Frame], host: str) -> None:
         """Say what is wanted; errors as of ``connect``."""
         if self.address.certified and not _is(link, self.node):
-            raise UnreachableError(f"another node is at {self.address.host}")
+            raise UnreachableError(f"another node is at {host}")
         link.send_now(Frame(Kind.HELLO, 0, {"version": VERSION, "volume": self._volume}))
         frame = await greeting
         if frame.kind is Kind.ERROR:
@@ -394,6 +433,8 @@ class _Line:
             answer.set_result(frame)
 
     def _lost(self, link: Link) -> None:
+        if link is not self._link:  # one that was tried beside it, or never greeted
+            return
         why = self._why if link.fault is None else link.fault.message
         if self._awaited:
             self._store.failed(why)

@@ -203,6 +203,33 @@ async def test_a_frozen_node_is_noticed(tmp_path: Path, monkeypatch: pytest.Monk
     await server.wait_closed()
 
 
+async def test_a_node_is_reached_at_whichever_of_its_addresses_answers(side: Side) -> None:
+    await side.store.put(DISK, KEY, b"block")
+    silent: list[asyncio.StreamWriter] = []
+    port = side.address.port
+    # One address is answered by something that says nothing, one by nobody.
+    other = await asyncio.start_server(lambda _, one: silent.append(one), "127.0.0.2", port)
+    address = Address("127.0.0.2", port, others=("127.0.0.3", "127.0.0.1"))
+    store = RemoteStore(NODE, address, "films")
+    async with asyncio.timeout(SECONDS):
+        assert (await store.get(DISK, KEY, None)).payload == b"block"
+    assert len(silent) == 1
+    # What answered is asked first from then on.
+    later = asyncio.get_running_loop().time() + SECONDS
+    assert (await store.get(DISK, KEY, later)).payload == b"block"
+    assert len(silent) == 1
+    await store.close()
+    nowhere = RemoteStore(NODE, Address("127.0.0.3", port, others=("127.0.0.4",)), "films")
+    with pytest.raises(UnreachableError):
+        await nowhere.get(DISK, KEY, None)
+    assert nowhere.counters.failed == 1
+    await nowhere.close()
+    for one in silent:
+        one.close()
+    other.close()
+    await other.wait_closed()
+
+
 async def test_strangers_and_other_volumes_are_refused(side: Side) -> None:
     other = RemoteStore(NODE, side.address, "music")
     with pytest.raises(UnreachableError, match="music"):
