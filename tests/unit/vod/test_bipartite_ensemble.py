@@ -353,6 +353,16 @@ async def test_what_is_over_does_not_begin_again_by_a_late_order() -> None:
         assert all(not node.plane.senders for node in at.nodes)
 
 
+async def test_an_end_counts_whatever_version_of_the_volume_it_names() -> None:
+    async with staged() as at:
+        await play(at.conductor())
+        order = at.order(1)
+        last = replace(order, version=order.version + 1, state="closed", volume=order.volume + 1)
+        await at.nodes[1].ensemble._take(last)
+        assert at.nodes[1].ensemble.order(SESSION) is None
+        assert not at.nodes[1].plane.senders
+
+
 async def test_a_node_without_room_refuses_a_new_session_and_nothing_is_left_of_it() -> None:
     async with staged() as at:
         admission = Admission(lambda: Budgets(streams=0), lambda manifest: {})

@@ -258,10 +258,10 @@ class Ensemble:
         await self.clocks.ensure(order.controller)
         layout: Layout | None = None
         known = self.parts.get(order.id)
-        if known is None or known.order.volume != order.volume:
-            if order.state == "closed" or order.id in self._over:
-                self._forget(order.id)
-                return
+        if known is None and (order.state == "closed" or order.id in self._over):
+            self._forget(order.id)
+            return
+        if order.state != "closed" and (known is None or known.order.volume != order.volume):
             manifest = self._title(order)
             layout = await self.library.layout(manifest, order.volume)
         known = self.parts.get(order.id)  # another order may have come meanwhile
