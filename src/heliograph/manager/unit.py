@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import math
 import time
 from collections import Counter, OrderedDict
@@ -38,11 +37,11 @@ from heliograph.manager.carrying import Carrying
 from heliograph.manager.decisions.growing import grow_alone, spare
 from heliograph.manager.decisions.reconciling import absorb
 from heliograph.manager.draft import apply
+from heliograph.manager.epochs import KnownEpoch
 from heliograph.manager.meter import Meter, cpu_limit, memory_limit
 from heliograph.manager.reports import BranchReport, GroupReport, Report
 from heliograph.manager.view import Amounts, Budgets, State, View
 from heliograph.model.errors import ConflictError, HelioError
-from heliograph.model.files import write_private
 
 log = structlog.get_logger(__name__)
 
@@ -52,8 +51,6 @@ PERIOD = 1.0
 GAP = 0.1
 #: Moves of viewers that are remembered, so that one told twice moves nobody twice.
 MAX_MOVES = 1024
-#: What is kept beside the node's key.
-EPOCH_FILE = "unit.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +109,6 @@ class UnitAgent:
         self.options = options
         self.budgets = options.budgets()
         self.seats = seats_of(self.budgets)
-        self.epoch = 0
-        """The highest of a manager's lease that was heard of."""
         self.serial = 0
         """Of the last order carried out."""
         self.counters: Counter[str] = Counter(
@@ -128,7 +123,6 @@ class UnitAgent:
             growth_refused=0,
             viewers_moved=0,
             publishers_moved=0,
-            epochs_unsaved=0,
             pressed=0,
         )
         """``orders_refused``: of managers that are so no more; ``orders_unfit``: of what is not
@@ -137,7 +131,7 @@ class UnitAgent:
         self._bus, self._channels = bus, channels
         self._carrying = Carrying(bus, channels, reflector, shared)
         self._shown = {**(shown or {}), "location": options.location}
-        self._file = directory / EPOCH_FILE
+        self._known = KnownEpoch(directory)
         self._meter = meter or Meter(channels.totals, reflector.sent_bytes)
         self._pressure = Pressure(self.seats.limits)
         self._spent = Spend()
@@ -149,7 +143,6 @@ class UnitAgent:
         """Those that are there, and whether they are active."""
         self._by_hand: set[int] = set()
         """Groups that people added."""
-        self._lock = asyncio.Lock()
         self._registrations: list[Registration] = []
         self._unsubscribe: Callable[[], None] = _nothing
         self._timer: asyncio.TimerHandle | None = None
@@ -158,7 +151,7 @@ class UnitAgent:
 
     async def start(self) -> None:
         """Give places from now on, show this unit, and take orders."""
-        self.epoch = await asyncio.to_thread(self._known_epoch)
+        await self._known.load()
         self._registrations = [
             self._bus.watch(wire.MANAGER, self._manager),
             self._bus.serve(wire.ORDERS, self._orders),
@@ -185,8 +178,16 @@ class UnitAgent:
         for timer in (self._timer, self._saying):
             if timer is not None:
                 timer.cancel()
-        async with self._lock:  # what is being written is written
-            pass
+        await self._known.close()
+
+    @property
+    def epoch(self) -> int:
+        """The highest of a manager's lease that was heard of."""
+        return self._known.value
+
+    def counts(self) -> Mapping[str, int]:
+        """Since the start."""
+        return {**self.counters, **self._known.counters}
 
     @property
     def managed(self) -> bool:
@@ -346,22 +347,21 @@ class UnitAgent:
 
     async def _orders(self, request: Request) -> dict[str, int]:
         orders = wire.parse_orders(request.value, time.time())
-        async with self._lock:
-            await self._accept(orders.epoch, request.caller)
-            if orders.serial <= self._applied:
-                self.counters["orders_repeated"] += len(orders.orders)
-            else:
-                for order in orders.orders:
-                    self._try(order)
-                self._applied = orders.serial
-                self.serial = max(self.serial, orders.serial)
+        self._accept(orders.epoch, request.caller)
+        if orders.serial <= self._applied:
+            self.counters["orders_repeated"] += len(orders.orders)
+        else:
+            for order in orders.orders:
+                self._try(order)
+            self._applied = orders.serial
+            self.serial = max(self.serial, orders.serial)
         if any(isinstance(one, t.MoveViewers) for one in orders.orders):
             self._publish()  # they come back at once, and are not to be counted here any more
         else:
             self._say()
         return {"serial": self.serial}
 
-    async def _accept(self, epoch: int, caller: str) -> None:
+    def _accept(self, epoch: int, caller: str) -> None:
         """Take orders of a manager's epoch, and of none before it; ``ConflictError``."""
         if epoch < self.epoch:
             self.counters["orders_refused"] += 1
@@ -369,30 +369,10 @@ class UnitAgent:
             raise ConflictError(
                 f"epoch {epoch} is over, {self.epoch} is known here", subject="epoch"
             )
-        if epoch == self.epoch:
-            return
-        try:
-            text = json.dumps({"epoch": epoch}) + "\n"
-            await asyncio.to_thread(write_private, self._file, text)
-        except OSError as error:
-            # A manager that cannot order is worse than one that is known until the next start.
-            self.counters["epochs_unsaved"] += 1
-            log.warning("epoch not kept", file=str(self._file), error=str(error))
-        log.info("another manager", manager=caller, epoch=epoch)
-        self.epoch, self._applied = epoch, 0
-
-    def _known_epoch(self) -> int:
-        try:
-            epoch = json.loads(self._file.read_text("utf-8"))["epoch"]
-            if type(epoch) is int and epoch >= 0:
-                return epoch
-        except FileNotFoundError:
-            return 0
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("epoch not known", file=str(self._file), error=str(error))
-            return 0
-        log.warning("epoch not known", file=str(self._file), error=f"{epoch!r}"[:80])
-        return 0
+        if epoch > self.epoch:
+            log.info("another manager", manager=caller, epoch=epoch)
+            self._known.learn(epoch)
+            self._applied = 0
 
     def _try(self, order: t.Transition) -> None:
         """Carry an order out. The report says what is so in truth, and the manager believes it."""

@@ -170,7 +170,7 @@ class Steering:
         if self.manager is not None:
             found["manager"] = self.manager.counts()
         if self.unit is not None:
-            found["unit"] = {**self.unit.counters, **self.unit.seats.counters}
+            found["unit"] = {**self.unit.counts(), **self.unit.seats.counters}
         if self.closed is not None:
             found["closed"] = dict(self.closed.counters)
         return found

@@ -18,10 +18,11 @@ from heliograph.live.seats import Spend
 from heliograph.manager import transitions as t
 from heliograph.manager import wire
 from heliograph.manager.decisions import absorb
+from heliograph.manager.epochs import EPOCH_FILE
 from heliograph.manager.invariants import check
 from heliograph.manager.meter import Meter
 from heliograph.manager.reports import BranchReport, GroupReport, Report
-from heliograph.manager.unit import EPOCH_FILE, UnitAgent, UnitOptions
+from heliograph.manager.unit import UnitAgent, UnitOptions
 from heliograph.manager.view import GroupId, State, View
 from heliograph.model.errors import BusyError, ConflictError, MalformedError
 from heliograph.model.nodes import NodeId
