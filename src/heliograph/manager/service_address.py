@@ -37,6 +37,9 @@ TIMEOUT = 10.0
 #: Words to neighbours, one each ``PERIOD``, after the address came: until the kernel of a portal
 #: that died has forgotten it, and some more, as frames get lost.
 ANNOUNCEMENTS = 8
+#: Periods between two words afterwards, for neighbours that missed all of them, or heard since of
+#: somebody who had it beside us: each 30 s two small frames.
+REMINDED = 30
 #: Seconds before a command that failed to hold is called again.
 RETRY = 5.0
 #: Characters of a program's output in the log.
@@ -93,6 +96,10 @@ class ServiceAddress(Protocol):
         """It is to be here, or no more; returns at once."""
         ...
 
+    def assure(self) -> None:
+        """It stays here, but another may have had it as well: those who use it are told anew."""
+        ...
+
     async def close(self) -> None:
         """Give the address up."""
         ...
@@ -121,6 +128,16 @@ class _Follower:
         if self._task is None:
             work = self._work()
             self._task = asyncio.get_running_loop().create_task(work, name="service address")
+
+    def assure(self) -> None:
+        """It stays here, but another may have had it as well: those who use it are told anew."""
+        if self._active and self._holding:
+            self._repeat()
+            self._news.set()
+
+    def _repeat(self) -> None:
+        """With the next step, say again that it is here."""
+        raise NotImplementedError
 
     async def close(self) -> None:
         """Give the address up."""
@@ -173,6 +190,13 @@ class HeldAddress(_Follower):
         self._announce = announce or announce_address
         self._period = period
         self._told = 0
+        """Words since it came, or since it was last to be said again."""
+        self._quiet = 0
+        """Periods since the last word."""
+        self._fault = ""
+
+    def _repeat(self) -> None:
+        self._told = 0
 
     async def _step(self) -> float | None:
         text = str(self._address.interface)
@@ -191,14 +215,19 @@ class HeldAddress(_Follower):
         return None
 
     def _tell(self) -> None:
-        if self._told >= ANNOUNCEMENTS:
+        self._quiet += 1
+        if self._told >= ANNOUNCEMENTS and self._quiet < REMINDED:
             return
+        self._quiet = 0
         try:
             self._announce(self._address)
             self._told += 1
+            self._fault = ""
         except (ResourceError, OSError) as error:
             self._told = ANNOUNCEMENTS
-            log.error("neighbours are not told of the service address", error=str(error)[:200])
+            if self._fault != (fault := str(error)[:200]):  # once, not each half a minute
+                self._fault = fault
+                log.error("neighbours are not told of the service address", error=fault)
 
 
 class CommandedAddress(_Follower):
@@ -216,15 +245,20 @@ class CommandedAddress(_Follower):
         self._command = [*command]
         self._retry = retry
         self._failed = False
+        self._again = False
+
+    def _repeat(self) -> None:
+        self._again = True
 
     async def _step(self) -> float | None:
-        if self._active and (self._failed or not self._holding):
+        if self._active and (self._failed or self._again or not self._holding):
+            again, self._again = self._again, False
             self._holding = True  # one that fails may have done half of it
             self._failed = not await self._try([*self._command, "hold"], "held")
-            if not self._failed:
+            if not self._failed and not again:
                 log.info("service address is here", command=self._command[0])
         elif not self._active and self._holding:
-            self._holding = self._failed = False
+            self._holding = self._failed = self._again = False
             await self._try([*self._command, "release"], "released")
             log.info("service address is given up", command=self._command[0])
         return self._retry if self._failed else None

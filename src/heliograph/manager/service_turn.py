@@ -69,6 +69,7 @@ class ServiceTurn:
         self._address = address
         self._settle = settle
         self._highest = 0
+        self._others: Mapping[str, int] = {}
         self._here: Announcement | None = None
         self._watch = bus.watch(TURN, lambda event: self._look())
         self._beginning: asyncio.Task[None] | None = None
@@ -94,7 +95,12 @@ class ServiceTurn:
         }
         self._highest = max([self._highest, *others.values()])
         term = next_term(str(self._bus.node), self.term, others, self._highest)
+        changed, self._others = others != self._others, others
         if term == self.term:
+            if term and changed:
+                # Whoever comes, goes or says something else may have had it a moment ago, as after
+                # a partition, though it says 0 by the time that we hear of it.
+                self._address.assure()
             return
         log.info("service address is ours" if term else "service address is another's", term=term)
         self.term, self._highest = term, max(self._highest, term)

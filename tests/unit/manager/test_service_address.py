@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import pytest
+import structlog
 from tests.unit.manager.waiting import until
 
 from heliograph.manager import service_address
@@ -72,6 +73,40 @@ async def test_the_address_is_held_again_and_again_and_given_up_when_told() -> N
     assert recorder.done[-1][2] == "del"
 
 
+async def test_neighbours_are_told_anew_when_another_may_have_had_it_and_now_and_then() -> None:
+    recorder = Recorder()
+    held = HeldAddress(ADDRESS, recorder.run, recorder.announce, period=0.002)
+    held.assure()  # it is not here
+    held.follow(True)
+    few = service_address.ANNOUNCEMENTS
+    await until(lambda: recorder.told == few and len(recorder.done) > few)
+    before = len(recorder.done)
+    held.assure()
+    await until(lambda: recorder.told == 2 * few)
+    assert len(recorder.done) < before + service_address.REMINDED
+    await until(lambda: recorder.told == 2 * few + 2)
+    assert len(recorder.done) > before + 2 * service_address.REMINDED
+    await held.close()
+    assert recorder.done[-1][2] == "del"
+
+
+async def test_neighbours_that_could_not_be_told_are_told_later() -> None:
+    recorder = Recorder()
+    faults = [ResourceError("no such device")] * 2
+
+    def announce(address: VirtualAddress) -> None:
+        if faults:
+            raise faults.pop()
+        recorder.announce(address)
+
+    held = HeldAddress(ADDRESS, recorder.run, announce, period=0.002)
+    held.follow(True)
+    with structlog.testing.capture_logs() as lines:
+        await until(lambda: recorder.told > 0)
+    assert [line["error"] for line in lines if "not told" in line["event"]] == ["no such device"]
+    await held.close()
+
+
 async def test_without_the_right_to_it_is_tried_again_and_nothing_else_breaks() -> None:
     recorder = Recorder()
     recorder.fails = True
@@ -89,17 +124,20 @@ async def test_a_command_is_called_once_for_each_change_and_again_where_it_faile
     command = CommandedAddress(["/opt/address", "--zone"], recorder.run, retry=0.005)
     command.follow(True)
     await until(lambda: command.counters["held"])
+    command.assure()
+    await until(lambda: command.counters["held"] == 2)
     command.follow(False)
     await until(lambda: command.counters["released"])
+    command.assure()
     recorder.fails = True
     command.follow(True)
     await until(lambda: command.counters["failed"] >= 3)
     recorder.fails = False
-    await until(lambda: command.counters["held"] == 2)
+    await until(lambda: command.counters["held"] == 3)
     await command.close()
     words = [one[-1] for one in recorder.done]
-    assert words[:2] == ["hold", "release"]
-    assert set(words[2:-1]) == {"hold"}
+    assert words[:3] == ["hold", "hold", "release"]
+    assert set(words[3:-1]) == {"hold"}
     assert words[-1] == "release"
     assert recorder.done[0] == ["/opt/address", "--zone", "hold"]
 

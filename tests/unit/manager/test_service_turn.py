@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.manager.waiting import until
 
 from heliograph.bus.memory import MemoryNetwork
-from heliograph.manager.service_address import VirtualAddress
+from heliograph.manager.service_address import ANNOUNCEMENTS, REMINDED, HeldAddress, VirtualAddress
 from heliograph.manager.service_turn import ServiceTurn, name_of, next_term
 from heliograph.model.nodes import NodeId
 
@@ -56,6 +56,9 @@ class Address:
     def follow(self, active: bool) -> None:
         self.here = active
 
+    def assure(self) -> None:
+        pass
+
     async def close(self) -> None:
         self.here = False
 
@@ -87,4 +90,48 @@ async def test_it_goes_from_portal_to_portal_and_is_never_nowhere_for_long() -> 
     await turns[B].close()
     assert holders() == []
     for node in (A, B):
+        await buses[node].close()
+
+
+async def test_after_a_partition_neighbours_are_told_where_the_address_stays() -> None:
+    network = MemoryNetwork()
+    buses = {node: await network.bus(node) for node in (A, B)}
+    told: list[NodeId] = []
+
+    async def run(words: object) -> None:
+        pass
+
+    addresses = {
+        node: HeldAddress(
+            VirtualAddress.parse("192.0.2.10/24 dev eth0"),
+            run,
+            lambda address, node=node: told.append(node),
+            period=0.002,
+        )
+        for node in buses
+    }
+    turns = {
+        node: ServiceTurn(bus, "192.0.2.10", addresses[node], settle=0.001)
+        for node, bus in buses.items()
+    }
+    turns[A].start()
+    await until(lambda: turns[A].term == 1)
+    turns[B].start()
+    for bus in buses.values():
+        await bus.until_present("service-address", 2)
+    links = network.links
+    network.cut(*links)
+    await until(lambda: turns[B].term == 2)
+    # Each says its words on its side, and some of those that are said now and then.
+    await until(lambda: min(map(told.count, (A, B))) > ANNOUNCEMENTS)
+    told.clear()
+    before = addresses[B].counters["held"]
+    network.heal(*links)
+    await until(lambda: addresses[A].counters["released"] == 1)
+    await until(lambda: told.count(B) >= ANNOUNCEMENTS)
+    # Those that are said now and then would take twice as many periods.
+    assert addresses[B].counters["held"] - before < ANNOUNCEMENTS * REMINDED / 2
+    assert (turns[A].term, turns[B].term) == (0, 2)
+    for node in (A, B):
+        await turns[node].close()
         await buses[node].close()
