@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from heliograph.catalogue.rights import GRANTS, Action, Person, Reason
 from heliograph.catalogue.tokens import ViewToken
+from heliograph.catalogue.values import Role
 from heliograph.model.errors import MalformedError
 
 _PROTOCOL = "grant"
@@ -50,11 +51,10 @@ def tell(grant: Grant) -> dict[str, Any]:
     return said
 
 
-def vouched(value: object, channel: str) -> Grant:
-    """The grant to view ``channel`` that another node tells; ``MalformedError`` for nonsense.
+def told(value: object, channel: str) -> Grant:
+    """The grant to view ``channel`` that ``tell`` wrote; ``MalformedError`` for nonsense.
 
-    Whom an account let in there, this node takes at the other's word: it may have other accounts,
-    and whoever vouches ends the session when the right to it is gone.
+    Of a person it has the id alone.
     """
     if not isinstance(value, Mapping):
         raise MalformedError(_PROTOCOL, "no object")
@@ -62,13 +62,33 @@ def vouched(value: object, channel: str) -> Grant:
         reason = Reason(value["r"])
         if reason not in GRANTS:
             raise ValueError(reason.value)
-        if reason in _BY_ACCOUNT:
-            return Grant(Action.VIEW, Reason.AUTHORITY)
-        key = value.get("k")
-        token = _token(value["t"], channel) if reason is Reason.TOKEN else None
-        return Grant(Action.VIEW, reason, key=None if key is None else _number(key), token=token)
+        key, id = value.get("k"), value.get("p")
+        return Grant(
+            Action.VIEW,
+            reason,
+            key=None if key is None else _number(key),
+            token=_token(value["t"], channel) if reason is Reason.TOKEN else None,
+            person=None if id is None else Person(_number(id), Role.VIEWER),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise MalformedError(_PROTOCOL, f"{type(error).__name__} in what was said") from None
+
+
+def by_account(grant: Grant) -> bool:
+    """Whether an account let him in, so that only nodes with those accounts can judge it."""
+    return grant.reason in _BY_ACCOUNT
+
+
+def vouched(value: object, channel: str) -> Grant:
+    """The grant to view ``channel`` that another node tells; ``MalformedError`` for nonsense.
+
+    Whom an account let in there, this node takes at the other's word: it may have other accounts,
+    and asks those who have them now and then (``vouching``).
+    """
+    grant = told(value, channel)
+    if by_account(grant):
+        return Grant(Action.VIEW, Reason.AUTHORITY)
+    return replace(grant, person=None)
 
 
 def _token(value: Any, channel: str) -> ViewToken:  # noqa: ANN401 - whatever JSON has

@@ -2,24 +2,22 @@
 
 ``Unit`` takes offers that portals forward, ``Viewers`` forwards them. The media go straight from
 the unit to the browser. Errors cross the bus as they are, so that a page sees what it would have
-seen at the unit. Whoever is let in is judged at the portal; the unit is told why, and both end a
-session when the right to it is gone.
+seen at the unit. Whoever is let in is judged at the portal; the unit is told why, asks now and then
+whether there still is a right to each session, and ends it where there is none (``vouching``).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import structlog
 
 from heliograph.bus import Bus, Request
 from heliograph.bus.wire import Json
-from heliograph.catalogue.values import Account
 from heliograph.live.channel import Channel
 from heliograph.live.grants import Grant, tell, vouched
 from heliograph.live.offers import Offers
@@ -33,6 +31,7 @@ from heliograph.live.placing import (
     until_laid_out,
 )
 from heliograph.live.registry import Channels
+from heliograph.live.vouching import Vouched
 from heliograph.live.webrtc import MAX_BODY, Rtc, RtcSession
 from heliograph.model.errors import (
     BusyError,
@@ -111,6 +110,7 @@ class Unit:
         self._channels = channels
         self._rtc = rtc
         self._seats = seats
+        self.vouched = Vouched(bus)
         self._registrations = [
             bus.serve(OPEN, self._open),
             bus.serve(PATCH, self._patch),
@@ -123,6 +123,7 @@ class Unit:
         """Take nobody more; sessions go on."""
         for registration in self._registrations:
             registration.close()
+        self.vouched.close()
 
     async def _open(self, request: Request) -> Json:
         said = _Said(request.value)
@@ -130,13 +131,15 @@ class Unit:
         channel = self._channels.find(name)
         if channel is None or home_of(self._bus, channel) != home:
             raise NotFoundError("no such channel is offered here", subject=name)
-        grant = vouched(said.value.get("grant"), name)
+        why = said.value.get("grant")
+        grant, accounts = vouched(why, name), said.text("accounts", 64)
         offer = said.text("offer", MAX_BODY)
         peer, agent = said.text("peer", 64), said.text("agent", 512)
         await until_laid_out(channel)
         id = keep(self._seats, said.text("reservation", 200), name, said.number("index"))
         grant = replace(grant, reservation=id)
         session = self._rtc.view(channel, offer, peer=peer, grant=grant, agent=agent)
+        self.vouched.keep(session, home=home, voucher=request.caller, accounts=accounts, grant=why)
         log.info("viewer taken for a portal", channel=name, portal=request.caller, peer=peer)
         return {"session": session.name, "etag": session.etag, "answer": session.answer}
 
@@ -195,17 +198,17 @@ class _Session:
 
     name: str
     unit: str
-    channel: str
     peer: str
-    grant: Grant = field(repr=False)
 
 
 class Viewers:
     """Sessions at other units, as a portal has them."""
 
-    def __init__(self, bus: Bus, offers: Offers) -> None:
-        """``offers``: what one address may hold, of this node's own sessions too."""
+    def __init__(self, bus: Bus, offers: Offers, accounts: str = "") -> None:
+        """``offers``: what one address may hold, of this node's own sessions too. ``accounts``: id
+        of the database that has them, empty where it is this node's own."""
         self.offers = offers
+        self._accounts = accounts or bus.node
         self._bus = bus
         self._sessions: dict[str, _Session] = {}
         self._watching: asyncio.Task[None] | None = None
@@ -231,6 +234,7 @@ class Viewers:
             "peer": peer,
             "agent": agent[:512],
             "grant": tell(grant),
+            "accounts": self._accounts,
             "reservation": place.id,
             "index": place.index,
         }
@@ -239,7 +243,7 @@ class Viewers:
         opened = Opened(named(session, place.unit), etag, text)
         if _NAME.fullmatch(opened.name) is None:
             raise RemoteError("the unit's session has no name", subject=place.unit)
-        self._note(_Session(session, place.unit, channel.name, peer, grant))
+        self._note(_Session(session, place.unit, peer))
         return opened
 
     async def patch(
@@ -325,22 +329,6 @@ class Viewers:
                     continue  # nobody knows; it is asked again
                 for name in set(some).difference(alive if isinstance(alive, list) else some):
                     self._forget(name)
-
-    async def recheck(
-        self,
-        holds: Callable[[Channel, Grant, Mapping[int, Account]], bool],
-        people: Callable[[Collection[int]], Awaitable[Mapping[int, Account]]],
-        channels: Channels,
-    ) -> None:
-        """End those whose right is gone: ``Gate.holds``, ``Accounts.people``."""
-        sessions = list(self._sessions.values())
-        ids = {one.grant.person.id for one in sessions if one.grant.person is not None}
-        known = await people(ids) if ids else {}
-        for one in sessions:
-            channel = channels.find(one.channel)
-            if channel is not None and not holds(channel, one.grant, known):
-                with contextlib.suppress(HelioError):
-                    await self.end(one.unit, one.name, one.channel)
 
 
 class Portal:

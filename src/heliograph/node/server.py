@@ -169,7 +169,7 @@ class Server:
         await self.roster.open(self.state_dir)
         if self.cluster.active and self.carries:
             self._open_mesh(loop)
-        upkeep = Periodic("rights", UPKEEP_S, self._look_at_rights)
+        upkeep = Periodic("rights", UPKEEP_S, self.roster.upkeep)
         upkeep.start()
         self._undo.append(("rights", upkeep.stop))
         if self.carries:
@@ -289,11 +289,6 @@ class Server:
             film = DemoFilm(self.storage, self.state_dir)
             film.start()
             self._undo.append(("demo film", film.stop))
-
-    async def _look_at_rights(self) -> None:
-        await self.roster.upkeep()
-        if self.steering is not None:
-            await self.steering.recheck(self.roster.gate)
 
     async def _open_media_servers(self, loop: PlaneLoop, gate: Gate) -> None:
         settings = self.settings

@@ -16,6 +16,7 @@ from heliograph.live.remote import Portal, Viewers
 from heliograph.live.remote import Unit as RemoteUnit
 from heliograph.live.seats import State as SeatsState
 from heliograph.live.tickets import Tickets
+from heliograph.live.vouching import Voucher
 from heliograph.live.webrtc import Rtc
 from heliograph.manager.client import Managers, Place
 from heliograph.manager.closed import ClosedChannels
@@ -68,6 +69,7 @@ class Steering:
         self._places: RtspPlaces | None = None
         self._taking: RemoteUnit | None = None
         self._viewers: Viewers | None = None
+        self._voucher: Voucher | None = None
         self._turn: ServiceTurn | None = None
 
     async def start(
@@ -99,7 +101,12 @@ class Steering:
         if placer is not None:
             webrtc = self._settings.webrtc
             limits = OfferLimits(webrtc.max_sessions_per_address, webrtc.offers_per_minute)
-            self._viewers = Viewers(bus, Offers(limits) if rtc is None else rtc.offers)
+            catalogue, accounts = self._catalogue, self._catalogue.home
+            offers = Offers(limits) if rtc is None else rtc.offers
+            self._viewers = Viewers(bus, offers, accounts)
+            self._voucher = Voucher(
+                bus, self._channels, gate.holds, catalogue.accounts.people, accounts
+            )
             self.portal = Portal(bus, self._viewers, placer, seats)
         log.info("roles", roles=sorted(self.roles))
 
@@ -153,12 +160,6 @@ class Steering:
     def _is_here(self, node: str) -> bool:
         return any(known == node for known, _ in self._cluster.bus.present(NODE))
 
-    async def recheck(self, gate: Gate) -> None:
-        """End the sessions at other units whose right is gone."""
-        if self._viewers is not None:
-            people = self._catalogue.accounts.people
-            await self._viewers.recheck(gate.holds, people, self._channels)
-
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """By role, for the metrics."""
         found: dict[str, Mapping[str, int]] = {}
@@ -192,6 +193,8 @@ class Steering:
             self._taking.close()
         if self._viewers is not None:
             await self._viewers.close()
+        if self._voucher is not None:
+            self._voucher.close()
         if self.unit is not None:
             await self.unit.close()
         if self.closed is not None:

@@ -67,14 +67,15 @@ class Node:
         self.rtc = Rtc(self.loop, port, Transcodes(most=0), OfferLimits())
         self.seats = Seats()
 
-    async def start(self, network: MemoryNetwork, keeper: str) -> None:
+    async def start(self, network: MemoryNetwork, keeper: str, home: str = "") -> None:
+        """``home``: of the channel, where its keeper is not all that has it."""
         self.loop.start()
         self.link = network.link()
         self.bus = Bus(self.node, self.link)
         await self.bus.start()
         self.unit = Unit(self.bus, self.channels, self.rtc, self.seats)
         kept = "" if keeper == self.node else keeper
-        self.channel = self.channels.create("demo", ChannelOptions(), keeper=kept)
+        self.channel = self.channels.create("demo", ChannelOptions(), keeper=kept, home=home)
 
     def publish(self) -> None:
         self.channel.publish((VIDEO,), PublishKind.PUSH, "127.0.0.1")

@@ -11,8 +11,7 @@ import pytest
 from tests.unit.web.test_signalling import offer
 
 from heliograph.bus.memory import MemoryNetwork
-from heliograph.catalogue.rights import Action, Person, Reason
-from heliograph.catalogue.values import Role
+from heliograph.catalogue.rights import Action, Reason
 from heliograph.live.grants import Grant
 from heliograph.live.offers import OfferLimits, Offers
 from heliograph.live.remote import ALIVE, OPEN, Portal, Unit, Viewers, named, parse_name
@@ -218,22 +217,6 @@ async def test_candidates_need_the_session_as_it_is():
         assert etag not in ("", opened.etag)
 
 
-async def test_a_session_ends_with_the_right_to_it():
-    async with running() as site:
-        person = Grant(Action.VIEW, Reason.SIGNED_IN, person=Person(7, Role.VIEWER))
-        await site.view(Placer(Place(UNIT)), grant=person)
-        await site.view(Placer(Place(UNIT)))
-
-        async def people(ids: object) -> dict[int, Any]:
-            assert ids == {7}
-            return {}
-
-        await site.viewers.recheck(
-            lambda channel, grant, people: grant.person is None, people, site.portal.channels
-        )
-        assert len(site.unit.rtc) == len(site.viewers) == 1
-
-
 @pytest.mark.parametrize(
     "value",
     [
@@ -244,7 +227,9 @@ async def test_a_session_ends_with_the_right_to_it():
         {"channel": "demo", "home": PORTAL},
         {"channel": "demo", "home": PORTAL, "grant": {"r": "hidden"}},
         {"channel": "demo", "home": PORTAL, "grant": {"r": "token", "t": [1, 2]}},
+        {"channel": "demo", "home": PORTAL, "grant": {"r": "owner", "p": "7"}},
         {"channel": "demo", "home": PORTAL, "grant": {"r": "public"}, "index": -1},
+        {"channel": "demo", "home": PORTAL, "grant": {"r": "public"}, "accounts": 7},
         {"channel": "demo", "home": UNIT, "grant": {"r": "public"}},
     ],
 )
