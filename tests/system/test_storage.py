@@ -182,6 +182,26 @@ def test_a_title_is_out_of_reach_while_too_many_of_its_disks_are_away(
     assert "all as they should be" in node.helio("title", "verify", "film")
 
 
+def test_what_is_lost_for_good_is_told_of_the_title(node: Node, film: Path, tmp_path: Path) -> None:
+    def told() -> tuple[str, int]:
+        (found,) = json.loads(node.helio("title", "list", "--json"))
+        return found["standing"], found["lost"]
+
+    places = [str(tmp_path / f"disk-{letter}") for letter in "abcde"]
+    node.helio("volume", "create", "films", *places, "--data", "2", "--parity", "1")
+    node.helio("title", "import", str(film), "--name", "film")
+    until("it is in the catalogue", lambda: node.helio("title", "list", "--json") != "[]\n")
+    assert told() == ("playable", 0)
+    used = [one["path"] for one in volume(node)["disks"] if one["blocks"]]
+    subprocess.run(["rm", "-rf", *used[:2]], check=True)
+    for path in used[:2]:
+        node.helio("disk", "remove", path, "--force", "--no-wait")
+    until("its loss is known", lambda: told()[0] == "damaged")
+    lost = volume(node)["lost"]
+    assert lost["titles"] == ["film"]
+    assert 0 < lost["blocks"] == told()[1]
+
+
 def test_two_disks_of_six_are_lost_at_once_and_made_anew(
     node: Node, film: Path, tmp_path: Path
 ) -> None:

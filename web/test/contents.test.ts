@@ -181,6 +181,11 @@ describe("titles and servers", () => {
     expect(words()).toContain("0 of 2 copies");
     await choose("kept");
     expect(words()).toContain("every node plays it");
+    Object.assign(api.contents.titles.get("kept") ?? {}, { standing: "damaged", lost: 3 });
+    await SilentSource.last?.tell("states", states("down", "up"));
+    await settle();
+    expect(words()).toContain("Damaged");
+    expect(words()).toContain("on a volume, 3 blocks lost");
   });
 
   it("begins at the top of a row where that has the place of the list, and goes back", async () => {

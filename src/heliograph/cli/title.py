@@ -22,6 +22,7 @@ app.command()(title_media.erase)
 #: What is told of how a title is to be had.
 STANDINGS = {
     "playable": "playable",
+    "damaged": "damaged",
     "unreachable": "out of reach",
     "withdrawn": "servers out of service",
     "empty": "no copy",
@@ -56,12 +57,18 @@ def show(
             " ".join(one["classes"]),
             " ".join(one["regions"]),
             one["files"],
-            STANDINGS.get(one.get("standing", ""), "–"),  # older nodes do not say
+            _standing(one),
         )
         for one in found
     ]
     columns = ("name", "title", "duration", "level", "classes", "regions", "files", "state")
     print_table(columns, rows, right=("duration", "files"))
+
+
+def _standing(title: dict[str, Any]) -> str:
+    word = STANDINGS.get(title.get("standing", ""), "–")  # older nodes do not say
+    lost = title.get("lost", 0)
+    return f"{word}, {lost} {'block' if lost == 1 else 'blocks'} lost" if lost else word
 
 
 @app.command()

@@ -127,9 +127,11 @@ class TitleAnswer(BaseModel):
     files: int = Field(description="How many copies there are on servers.")
     usable: int = Field(description="Those on servers that somebody may be sent to now.")
     stored: bool = Field(description="Whether a volume holds it, so that every node plays it.")
+    lost: int = Field(description="Blocks of it that volumes have lost for good.")
     standing: Standing = Field(
-        description="`playable`; `unreachable`: no server that holds it answers; `withdrawn`: all "
-        "that hold it are drained or disabled; `empty`: nobody holds it; `withheld`: not published."
+        description="`playable`; `damaged`: but for the blocks that are lost; `unreachable`: no "
+        "server that holds it answers; `withdrawn`: all that hold it are drained or disabled; "
+        "`empty`: nobody holds it; `withheld`: not published."
     )
     go: str = Field(description="Its logical address on this server.")
 
@@ -372,6 +374,7 @@ def title_answer(title: Title, copies: Copies) -> dict[str, Any]:
         "files": copies.files,
         "usable": copies.usable,
         "stored": copies.stored,
+        "lost": copies.lost,
         "standing": copies.standing(title.published),
         "go": f"/go/{title.name}",
     }

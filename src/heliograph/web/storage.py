@@ -48,8 +48,9 @@ class StorageFace(Protocol):
         """All there is to be seen; cheap, as pages ask each second."""
         ...
 
-    async def readable(self, objects: Collection[str]) -> frozenset[str]:
-        """Those of these objects of titles of which every block can be read now."""
+    async def readable(self, objects: Collection[str]) -> dict[str, int]:
+        """Those of these objects of titles of which every block can be read now but those that are
+        lost for good, and how many these are."""
         ...
 
     async def create_volume(

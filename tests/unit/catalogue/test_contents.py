@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import pytest
 from tests.unit.catalogue.conftest import Clock, quick_passwords
@@ -275,9 +275,9 @@ async def test_a_title_is_to_be_had_where_a_server_that_holds_it_answers(
     ids = {name: (await filled.get_title(name)).id for name in ("film", "empty", "kept")}
     servers = {name: (await filled.get_server(name)).id for name in ("one", "two")}
 
-    readable = {"a" * 32}
+    readable = {"a" * 32: 0}
 
-    async def read(objects: Collection[str]) -> Collection[str]:
+    async def read(objects: Collection[str]) -> Mapping[str, int]:
         assert [*objects] == ["a" * 32]
         return readable
 
@@ -292,6 +292,11 @@ async def test_a_title_is_to_be_had_where_a_server_that_holds_it_answers(
         return film.files, film.usable, film.withdrawn, film.standing(True)
 
     assert await told("one", "two") == (2, 2, 0, Standing.PLAYABLE)
+    readable["a" * 32] = 7
+    found = await filled.count_copies([ids["kept"]], [], read)
+    assert found[ids["kept"]] == Copies(stored=True, readable=True, lost=7)
+    assert found[ids["kept"]].standing(True) is Standing.DAMAGED
+    assert found[ids["kept"]].standing(False) is Standing.WITHHELD
     readable.clear()
     assert await told("two") == (2, 1, 0, Standing.PLAYABLE)
     assert await told() == (2, 0, 0, Standing.UNREACHABLE)

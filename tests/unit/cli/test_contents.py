@@ -92,12 +92,14 @@ def test_titles_are_listed_with_how_they_are_to_be_had(
     film |= {"classes": ["a", "b"], "regions": []}
     states = {
         "playable": "playable",
+        "damaged": "damaged, 3 blocks lost",
         "unreachable": "out of reach",
         "withdrawn": "servers out of service",
         "empty": "no copy",
         "withheld": "not published",
     }
-    titles = [*({**film, "standing": one} for one in states), film]
+    titles = [*({**film, "standing": one, "lost": 0} for one in states), film]
+    titles[1]["lost"] = 3
     api[0].body = json.dumps({"titles": titles, "more": None}).encode()
     assert helio("title", "list") == OK
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]

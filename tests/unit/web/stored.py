@@ -187,8 +187,8 @@ class Stored:
             raise self.error
         return self.found
 
-    async def readable(self, objects: Collection[str]) -> frozenset[str]:
-        return frozenset(objects)
+    async def readable(self, objects: Collection[str]) -> dict[str, int]:
+        return dict.fromkeys(objects, 0)
 
     async def create_volume(
         self, name: str, *, by: Actor, disks: Sequence[Mapping[str, Any]], **scheme: Any

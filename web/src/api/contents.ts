@@ -50,7 +50,13 @@ export interface TitleValues {
 }
 
 /** How a title is to be had now. */
-export type TitleStanding = "playable" | "unreachable" | "withdrawn" | "empty" | "withheld";
+export type TitleStanding =
+  | "playable"
+  | "damaged"
+  | "unreachable"
+  | "withdrawn"
+  | "empty"
+  | "withheld";
 
 export interface Title extends TitleValues {
   readonly revision: number;
@@ -60,6 +66,8 @@ export interface Title extends TitleValues {
   readonly usable: number;
   /** Whether a volume holds it, so that every node plays it. */
   readonly stored: boolean;
+  /** Blocks of it that volumes have lost for good. */
+  readonly lost: number;
   readonly standing: TitleStanding;
 }
 

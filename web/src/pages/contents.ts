@@ -262,8 +262,8 @@ export class ContentsPage extends LitElement {
     if (!name || this.tab !== "titles") return;
     const fresh = await getTitle(name).catch(() => null); // the list tells what is the matter
     if (!fresh || this.entry?.name !== name) return;
-    const { standing, usable, files, stored } = fresh;
-    this.entry = { ...this.entry, standing, usable, files, stored };
+    const { standing, usable, files, stored, lost } = fresh;
+    this.entry = { ...this.entry, standing, usable, files, stored, lost };
   }
 
   /** Read the list anew, and choose the row that was changed. */

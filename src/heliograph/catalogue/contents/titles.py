@@ -87,11 +87,11 @@ class TitleQueries(Queries):
         self,
         titles: Collection[int],
         answering: Collection[int] = (),
-        readable: Callable[[Collection[str]], Awaitable[Collection[str]]] | None = None,
+        readable: Callable[[Collection[str]], Awaitable[Mapping[str, int]]] | None = None,
     ) -> dict[int, Copies]:
         """What there is of each of these titles, by their ids. ``answering``: ids of the servers
         that their monitors call alive. ``readable``: which of some objects of volumes can be
-        read; None: nobody knows better than that all can."""
+        read, and how many blocks of each are lost; None: nobody knows better than that all can."""
         objects: dict[str, int] = {}
         found = dict.fromkeys(titles, Copies())
         withdrawn = or_(ServerRow.drained, not_(ServerRow.enabled))
@@ -114,9 +114,12 @@ class TitleQueries(Queries):
                 stored = select(StoredTitleRow).where(StoredTitleRow.title_id.in_(some))
                 for row in await session.scalars(stored):
                     objects[row.object] = row.title_id
-        good = objects.keys() if readable is None or not objects else await readable([*objects])
+        good: Mapping[str, int] = dict.fromkeys(objects, 0)
+        if readable is not None and objects:
+            good = await readable([*objects])
         for object, title in objects.items():
-            found[title] = replace(found[title], stored=True, readable=object in good)
+            lost = good.get(object, 0)
+            found[title] = replace(found[title], stored=True, readable=object in good, lost=lost)
         return found
 
     async def add_title(self, given: Mapping[str, Any], *, by: Actor = SYSTEM) -> Title:

@@ -141,6 +141,8 @@ class Standing(StrEnum):
     """What somebody who asks for a title now would be told, for people."""
 
     PLAYABLE = "playable"
+    DAMAGED = "damaged"
+    """Our volume has lost blocks of it for good; the rest is played."""
     UNREACHABLE = "unreachable"
     """Nothing that holds it can be used; at least one server, or too many disks of our volume,
     because they do not answer."""
@@ -166,11 +168,15 @@ class Copies:
     """Whether a volume of ours holds it, so that every node plays it."""
     readable: bool = False
     """Whether enough of that volume's disks answer."""
+    lost: int = 0
+    """Blocks of it that are gone for good."""
 
     def standing(self, published: bool) -> Standing:
         """How the title is to be had."""
         if not published:
             return Standing.WITHHELD
+        if self.readable and self.lost:  # whoever asks may be sent to it, copies or not
+            return Standing.DAMAGED
         if self.readable or self.usable:
             return Standing.PLAYABLE
         if self.stored:

@@ -50,16 +50,13 @@ class Holdings:
         blocks: SharedBlocks,
         *,
         changed: Callable[[], None],
-        heard: Callable[[str, Event], None],
     ) -> None:
-        """``volumes`` as of ``States``. ``changed``: a volume came, went or has another state.
-        ``heard`` is told the name of a volume and what became of its blocks here."""
+        """``volumes`` as of ``States``. ``changed``: a volume came, went or has another state."""
         self._bus = bus
         self._disks = disks
         self._connected = connected
         self._blocks = blocks
         self._changed = changed
-        self._heard = heard
         self.all: dict[str, Holding] = {}
         """By name of the volume."""
         self.states = States(bus, volumes, self._told)
@@ -207,7 +204,6 @@ class Holdings:
             self._done[volume] = event.version
             if volume in self._here:
                 self._tell(volume)
-        self._heard(volume, event)
 
     async def _look(self) -> None:
         """Settle what is done at all nodes, and take back disks that were away."""

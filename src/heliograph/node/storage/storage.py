@@ -36,7 +36,6 @@ from heliograph.node.storage.shelf import Shelf
 from heliograph.node.storage.views import Views
 from heliograph.storage.sharing import SharedBlocks
 from heliograph.storage.values import DEFAULT_BLOCK, Code, DiskId
-from heliograph.storage.volume.progress import Event, Lost
 from heliograph.storage.volume.state import DiskState
 from heliograph.vod.manifest import BlockSource, Manifest
 
@@ -82,7 +81,6 @@ class Storage:
             connected,
             self.blocks,
             changed=self._changed,
-            heard=self._heard,
         )
         self.holdings = self._held.all
         self.states = self._held.states
@@ -153,8 +151,9 @@ class Storage:
         """All there is to be seen of storage."""
         return await self.views.whole()
 
-    async def readable(self, objects: Collection[str]) -> frozenset[str]:
-        """Those of these objects of titles of which every block can be read now."""
+    async def readable(self, objects: Collection[str]) -> dict[str, int]:
+        """Those of these objects of titles of which every block can be read now but those that are
+        lost for good, and how many these are."""
         return await self.views.readable(objects)
 
     async def create_volume(
@@ -424,10 +423,6 @@ class Storage:
         holding = self.holdings.get(volume)
         if holding is not None:
             holding.wake()
-
-    def _heard(self, volume: str, event: Event) -> None:
-        if isinstance(event, Lost):
-            self.views.note_lost(volume, event)
 
 
 class _FromDisks:

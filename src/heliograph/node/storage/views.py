@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from heliograph.bus import Bus, Registration, Request
@@ -17,7 +18,6 @@ from heliograph.node.storage.shelf import Placed, Shelf
 from heliograph.storage.reading import DiskReader
 from heliograph.storage.sharing import SharedBlocks
 from heliograph.storage.values import DiskId, ObjectId
-from heliograph.storage.volume.progress import Lost
 from heliograph.storage.volume.state import DiskEntry, DiskState, VolumeState
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ PATIENCE = 2.0
 ANSWER = 1.0
 #: Seconds that an answer is good: many pages may look at once.
 FRESH = 0.5
-#: Objects whose losses are remembered, a volume.
+#: Objects of which a node tells what they lost, a volume: half a message of the bus.
 MAX_LOST = 10_000
 #: Titles of which it is remembered whether they can be read without the disks that are away.
 MAX_JUDGED = 10_000
@@ -58,7 +58,8 @@ class Views:
         self._shelf = shelf
         self._imports = imports
         self._blocks = blocks
-        self._lost: dict[str, dict[ObjectId, int]] = {}
+        self._lost: dict[str, int] = {}
+        """Blocks of titles that are gone for good, by object, as all nodes told last."""
         self._unreadable: dict[_Judged, int] = {}
         """Groups that cannot be read, of what was asked for while disks were away."""
         self._registrations: list[Registration] = []
@@ -77,12 +78,6 @@ class Views:
     def expire(self) -> None:
         """Something was ordered: who looks next sees it."""
         self._newest = None
-
-    def note_lost(self, volume: str, event: Lost) -> None:
-        """A block of a title is gone for good."""
-        lost = self._lost.setdefault(volume, {})
-        if event.key.object in lost or len(lost) < MAX_LOST:
-            lost[event.key.object] = lost.get(event.key.object, 0) + 1
 
     def figures(self) -> tuple[dict[str, float], dict[str, float]]:
         """Counters and gauges of this node, for the metrics: sums over its volumes and disks."""
@@ -145,6 +140,7 @@ class Views:
         parts = await self._bus.ask(PART, None, PATIENCE)
         names = {str(node): name for node, name in self._bus.present("node")}
         found = {str(node): value for node, value in parts if isinstance(value, dict)}
+        self._lost = {}
         volumes = [self._volume(one, found, names) for _, one in sorted(self._holdings.items())]
         return {
             "volumes": volumes,
@@ -157,8 +153,9 @@ class Views:
             },
         }
 
-    async def readable(self, objects: Collection[str]) -> frozenset[str]:
-        """Those of these objects of which every block can be read now."""
+    async def readable(self, objects: Collection[str]) -> dict[str, int]:
+        """Those of these objects of which every block can be read now but those that are lost for
+        good, and how many these are."""
         asked = frozenset(objects)
         whole = await self.whole()
         volumes = {one["name"]: one["disks"] for one in whole["volumes"]}
@@ -167,7 +164,8 @@ class Views:
             for name, disks in volumes.items()
         }
         wanted = [one for one in self._shelf.all() if one.manifest.object in asked]
-        return await asyncio.to_thread(self._readable, wanted, there)
+        found = await asyncio.to_thread(self._readable, wanted, there)
+        return {object: self._lost.get(object, 0) for object in found}
 
     def _readable(
         self, titles: Iterable[Placed], there: Mapping[str, frozenset[DiskId]]
@@ -206,8 +204,13 @@ class Views:
         ]
         disks = [self._disk(one, parts, names) for one in state.disks]
         there = [one for one in disks if one["up"]]
-        lost = {object: count for part in mine for object, count in part["lost"].items()}
         titles = [one for one in self._shelf.all() if one.volume == state.name]
+        told: Counter[str] = Counter()
+        for part in mine:
+            told.update(part["lost"])
+        ours = [str(one.manifest.object) for one in titles]
+        lost = {object: told[object] for object in ours if told[object]}
+        self._lost |= lost
         return {
             "name": state.name,
             "version": state.version,
@@ -293,9 +296,10 @@ class Views:
         }
 
     def _part(self, holding: Holding) -> dict[str, Json]:
-        lost = self._lost.get(holding.name, {})
-        part: dict[str, Json] = {"lost": dict(lost), "progress": None}
+        part: dict[str, Json] = {"lost": {}, "progress": None}
         if holding.reconciler is not None:
+            lost = holding.reconciler.missing()
+            part["lost"] = dict(islice(lost.items(), MAX_LOST))
             progress = asdict(holding.reconciler.progress)
             part["progress"] = progress | {"phase": holding.reconciler.progress.phase.value}
         return part

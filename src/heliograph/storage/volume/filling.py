@@ -123,6 +123,7 @@ class Filler:
                 found.append(object)
             elif known.serial == serial and self.work.faults == faults:
                 self._whole[object] = (state.version, serial)
+                self.work.lost_before.pop(object, None)
         return found
 
     async def fill(self, objects: list[ObjectId]) -> None:
@@ -131,8 +132,11 @@ class Filler:
             known = self._known.get(object)
             if known is None:
                 continue
+            faults = self.work.faults
             async for entry, codes in self._lacks(object, known):
                 await self._bring(entry, object, known, codes)
+            if self.work.faults == faults:
+                self.work.lost_before.pop(object, None)
 
     async def mend(self, disk: DiskId, key: BlockKey) -> bool:
         """Make one member good that was found missing or damaged; whether that is done with."""

@@ -83,6 +83,10 @@ class Reconciler:
         """Members that are to be on this node's disks and cannot be made any more."""
         return tuple(sorted(key for keys in self._work.lost.values() for key in keys))
 
+    def missing(self) -> dict[ObjectId, int]:
+        """How many blocks of each object are lost with this node's disks."""
+        return self._work.missing(self._volume.state.scheme.data)
+
     async def _spare(self, object: ObjectId, serial: int) -> bool:
         found, _ = await self._volume.reach.everywhere(lambda store: store.head(object))
         return any(one is not None and one[0] >= serial for one in found)
@@ -136,6 +140,7 @@ class Reconciler:
             work.phase = Phase.IDLE
         if work.faults or self._volume.state.version != version:
             return False
+        work.lost_before.clear()
         if work.done != version:
             work.done = version
             work.tell(Settled(version))

@@ -33,6 +33,8 @@ class Work:
     phase: Phase = Phase.IDLE
     lost: dict[ObjectId, set[BlockKey]] = field(default_factory=dict)
     """Members of this node's disks that cannot be made any more."""
+    lost_before: dict[ObjectId, set[BlockKey]] = field(default_factory=dict)
+    """Those that were, of objects that are to be looked through anew and were not yet."""
     lost_count: int = 0
     """In ``lost``."""
     lost_more: int = 0
@@ -92,9 +94,23 @@ class Work:
         return key in self.lost.get(key.object, ())
 
     def forget_lost(self) -> None:
-        """Try again what was lost: there may be another disk."""
+        """Try again what was lost: there may be another disk. Until all of it was tried, it is
+        told as lost."""
+        for object, keys in self.lost.items():
+            self.lost_before.setdefault(object, set()).update(keys)
         self.lost.clear()
         self.lost_count = self.lost_more = 0
+
+    def missing(self, data: int) -> dict[ObjectId, int]:
+        """How many blocks of each object are lost; ``data``: those of a group, without what is
+        redundant."""
+        found: dict[ObjectId, int] = {}
+        for object in {**self.lost_before, **self.lost}:
+            keys = self.lost.get(object, set()) | self.lost_before.get(object, set())
+            count = sum(key.member < data for key in keys)
+            if count:
+                found[object] = count
+        return found
 
     def lose(self, event: Lost) -> None:
         """A member cannot be made any more."""

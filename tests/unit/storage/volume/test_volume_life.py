@@ -263,6 +263,18 @@ async def test_beyond_parity_exactly_what_is_lost_is_listed(make: Make) -> None:
     assert (await reader.survey(object, read=True)).lost == tuple(lost)
     listed = {one for node in cluster.nodes.values() for one in node.reconciler.lost}
     assert {one.group * 2 + one.member for one in listed if one.member < 2} == set(lost)
+
+    def missing() -> int:
+        return sum(node.reconciler.missing().get(object, 0) for node in cluster.nodes.values())
+
+    # It is told so while all is looked through anew as well, and counted once.
+    assert missing() == len(lost)
+    for node in cluster.nodes.values():
+        node.reconciler._work.forget_lost()
+        node.reconciler._filler.forget()
+    assert missing() == len(lost)
+    await cluster.settle()
+    assert missing() == len(lost)
     assert any(isinstance(one, Lost) for node in cluster.nodes.values() for one in node.events)
 
 

@@ -45,17 +45,22 @@ export function standing(
 /** How a title is to be had, and the look of the chip that says so. */
 export const TITLE_STANDINGS: Readonly<Record<TitleStanding, readonly [string, string]>> = {
   playable: ["Playable", "up"],
+  damaged: ["Damaged", "down"],
   unreachable: ["Out of reach", "down"],
   withdrawn: ["Out of service", "down"],
   empty: ["No copy", "down"],
   withheld: ["Withheld", ""],
 };
 
-/** Where a title is, in few words; of how many copies something can be had where not of all. */
-export function held({ files, usable, stored }: Title): string {
+/**
+ * Where a title is, in few words; of how many copies something can be had where not of all, and
+ * what a volume lost of it.
+ */
+export function held({ files, usable, stored, lost }: Title): string {
   const copies = `${files && usable < files ? `${usable} of ` : ""}${count(files, "copy", "copies")}`;
   if (!stored) return copies;
-  return files ? `on a volume, ${copies}` : "on a volume";
+  const where = lost ? `on a volume, ${count(lost, "block", "blocks")} lost` : "on a volume";
+  return files ? `${where}, ${copies}` : where;
 }
 
 /** Words between commas or spaces, each once. */
