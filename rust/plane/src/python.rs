@@ -289,6 +289,10 @@ impl Plane {
         Ok(keyframe.map(|data| PyBytes::new(py, &data)))
     }
 
+    fn want_keyframe(&self, py: Python<'_>, channel: Id, track: u8) {
+        py.detach(|| self.0.want_keyframe(channel, track));
+    }
+
     #[allow(clippy::unused_self)] // a method of the plane in Python, where the twin has its own clock
     fn monotonic_us(&self) -> u64 {
         crate::net::sys::monotonic_us()

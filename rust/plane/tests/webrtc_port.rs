@@ -325,7 +325,7 @@ fn renditions_below_the_best_are_relayed_where_they_are_wanted() {
     let epoch = plane.with_channel(aside, |channel| channel.epoch);
     assert_eq!(epoch.unwrap(), 1, "one stream through all changes");
     read(below);
-    plane.rtc_want_keyframe(site.port, aside, 0).unwrap();
+    plane.want_keyframe(aside, 0);
     until("the keyframe asked for", || {
         publisher.send_layers(&all);
         publisher.run(Duration::from_millis(10));

@@ -18,6 +18,7 @@ import structlog
 
 from heliograph.live.channel import Channel
 from heliograph.live.hls_output import (
+    ASK_AFTER,
     LEAST_PEAK,
     MAX_BYTES,
     MAX_HELD,
@@ -46,9 +47,6 @@ log = structlog.get_logger(__name__)
 MAX_PICTURES = 3
 #: Bytes of sound kept: half a minute at a megabit a second, listed and not listed any more.
 MAX_SOUND_BYTES = 4 << 20
-#: Seconds from when a segment may begin until a keyframe is asked for: publishers that send one
-#: every two seconds by themselves are not bothered.
-ASK_AFTER = 0.25
 #: Seconds for which the multivariant playlist waits for the pictures beside the first, and for the
 #: sound: its process may have to start, and who is not told of it never hears any.
 COMPANY, SOUND_COMPANY = 3.0, 10.0
@@ -237,6 +235,7 @@ class Ladder(Output):
         """Ask for a keyframe of each picture."""
         layers = self._layers
         if layers is None:
+            super().ask()
             return
         layers.ask(self.channel.plane_channel)
         for picture in self._lowers:

@@ -23,7 +23,7 @@ from heliograph.model.errors import (
     NotFoundError,
 )
 from heliograph.model.media import Codec, Kind, Track
-from heliograph.plane.types import TapItem
+from heliograph.plane.types import TapFlag, TapItem
 from heliograph.protocols.hls import (
     Answer,
     Directives,
@@ -37,6 +37,7 @@ from heliograph.protocols.hls import (
     part_target,
 )
 from heliograph.protocols.hls.multivariant import render
+from heliograph.protocols.hls.segmenter import EARLY
 from heliograph.protocols.mp4 import writable
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ log = structlog.get_logger(__name__)
 IDLE = 30.0
 #: Wished seconds of a part and of a segment.
 PART, SEGMENT = 0.2, 2.0
+#: Seconds from when a segment may begin until a keyframe is asked for: publishers that send one
+#: every two seconds by themselves are not bothered.
+ASK_AFTER = 0.25
+#: Microseconds after a keyframe at which the next one is asked for.
+KEY_GAP = round((EARLY * SEGMENT + ASK_AFTER) * 1e6)
 #: Seconds of segments listed.
 WINDOW = 30.0
 #: Bytes of media kept of one rendition with pictures.
@@ -135,6 +141,7 @@ class Output(ReaderHooks):
         self._held: list[TapItem] = []
         self._held_since = hls.clock()
         self._epoch: int | None = None
+        self._keyed = 0  # when the last keyframe came, or was asked for, µs since 1970
         self._rhythm = Rhythm()
         self._writer: Writer | None = None
         self._news = asyncio.Event()
@@ -306,6 +313,21 @@ class Output(ReaderHooks):
             self._epoch = item.epoch
         if self._writer.push(item):
             self._tell()
+        if item.track == self._lead.id and self._lead.kind is Kind.VIDEO:
+            self._conduct_picture(item)
+
+    def _conduct_picture(self, item: TapItem) -> None:
+        """Ask for a keyframe where a segment is to begin: browsers send none by themselves, and
+        nobody can begin to play without."""
+        if item.flags & TapFlag.KEYFRAME:
+            self._keyed = item.time
+        elif item.time - self._keyed >= KEY_GAP:
+            self._keyed = item.time
+            self.ask()
+
+    def ask(self) -> None:
+        """Ask for a keyframe."""
+        self.channel.plane.want_keyframe(self.channel.plane_channel, self._lead.id)
 
     # --- what viewers ask for -----------------------------------------------------------------
 

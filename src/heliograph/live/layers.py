@@ -7,7 +7,6 @@ and what nobody wants costs nothing.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 
 from heliograph.model.media import Track
@@ -51,8 +50,7 @@ class Layers:
 
     def ask(self, channel: int) -> None:
         """Ask for a keyframe of a plane channel's picture: the publisher's or a rendition's."""
-        with contextlib.suppress(KeyError):  # its port is closed
-            self._port.want_keyframe(channel, self.track.id)
+        self._loop.plane.want_keyframe(channel, self.track.id)
 
 
 class Lower:

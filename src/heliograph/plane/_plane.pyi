@@ -179,6 +179,10 @@ class Plane:
         """
     def keyframe(self, channel: int, track: int) -> bytes | None:
         """The newest whole key access unit of a video track, parameter sets included."""
+    def want_keyframe(self, channel: int, track: int) -> None:
+        """Ask whoever feeds a channel's track, or ``attach_lower``'s, for a keyframe: a publisher
+        by WebRTC, or the units it comes from. Requests that come together, or soon after another,
+        are one; other publishers cannot be asked."""
 
     # paced senders of titles (docs/wire/blocks.md)
     def monotonic_us(self) -> int:
@@ -417,9 +421,6 @@ class RtcPort:
         """Let the layer so many places ``below`` the best of those that come feed a track of
         another channel's input too, until that is removed; the last one where they are fewer.
         ``place`` as for ``attach``; ``KeyError`` where that track has one layer only."""
-    def want_keyframe(self, channel: int, track: int) -> None:
-        """Ask the publisher that feeds a channel's track, or ``attach_lower``'s, for a keyframe;
-        requests that come together, or soon after another, are one."""
     def view(self, channel: int, offer: str, tracks: list[_Viewed]) -> tuple[int, str]:
         """Open a viewer's session: (session, which is also the reader's id; answer). It plays from
         when it is connected. Where the channel's publisher sends layers, bandwidth is estimated."""

@@ -65,6 +65,8 @@ class Film:
     sequence: list[int] = field(default_factory=lambda: [0, 0])
     began: float = field(default_factory=time.time)
     sent: int = 0
+    keys: bool = True
+    """Whether keyframes are sent, one a second."""
     _units: list[tuple[int, bytes]] = field(default_factory=list)
 
     def send(self, seconds: float) -> None:
@@ -73,6 +75,8 @@ class Film:
         now, self._units = self._units[: round(seconds * 25)], self._units[round(seconds * 25) :]
         self.sent += len(now)
         for number, data in now:
+            if number % 25 == 0 and not self.keys:
+                continue
             nals = [nal for nal in re.split(rb"\0\0\0?\x01", data) if nal]
             for nal in nals:
                 self._push(0, number * 3600, nal, marker=nal is nals[-1])
@@ -138,6 +142,23 @@ async def frames_of(site: Site, media: str, playlist: str) -> list[av.VideoFrame
     data = [(await site.get(f"{folder}/{name}")).content for name in [init[0], *names]]
     with av.open(io.BytesIO(b"".join(data))) as file:
         return list(file.decode(video=0))
+
+
+async def test_a_keyframe_is_asked_for_when_a_segment_may_begin_and_none_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[None] = []
+    monkeypatch.setattr(hls_output.Output, "ask", lambda output: asked.append(None))
+    async with running() as site:
+        source, media = await watched(site, VIDEO)
+        source.send(5)
+        await site.get(f"{media}&_HLS_msn=1")
+        assert not asked, "they come by themselves"
+        source.keys = False
+        source.send(9)
+        # 2.05 s after the last one, and again and again while none comes.
+        await site.until(lambda: len(asked) >= 4)
+        assert len(asked) == 4
 
 
 async def test_player_gets_playlists_and_media_that_decode():

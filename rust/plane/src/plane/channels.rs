@@ -2,6 +2,7 @@
 
 use super::{ChannelCell, Gone, Plane};
 use crate::channel::{Channel, Config};
+use crate::clock;
 use crate::event::{Event, Id};
 use crate::lock;
 use std::sync::Arc;
@@ -70,6 +71,11 @@ impl Plane {
         let cell = self.cell(channel)?;
         let keyframe = lock(&cell.state).keyframe(track);
         Ok(keyframe)
+    }
+
+    /// Somebody needs a keyframe of a track: whoever feeds it is asked, if that can be.
+    pub fn want_keyframe(&self, channel: Id, track: u8) {
+        self.hub.want_keyframe(channel, track, clock::now());
     }
 
     /// A channel's numbers, by way of its locked state.

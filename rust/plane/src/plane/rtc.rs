@@ -126,14 +126,6 @@ impl Plane {
         }
     }
 
-    /// A channel's track is asked for a keyframe, if a publisher of this port feeds it.
-    pub fn rtc_want_keyframe(&self, port: Id, channel: Id, track: u8) -> Result<(), Gone> {
-        let port = self.rtc_port(port)?;
-        port.want_keyframe(channel, track);
-        self.rtc_wake(&port);
-        Ok(())
-    }
-
     /// Opens a viewer's session on a channel: its id, which is the reader's, and the answer.
     pub fn rtc_view(
         &self,

@@ -147,11 +147,6 @@ impl RtcPort {
         Ok(())
     }
 
-    fn want_keyframe(&self, py: Python<'_>, channel: Id, track: u8) -> PyResult<()> {
-        py.detach(|| self.plane.rtc_want_keyframe(self.id, channel, track))?;
-        Ok(())
-    }
-
     fn view(
         &self,
         py: Python<'_>,

@@ -32,6 +32,8 @@ class Core:
         self.conns: dict[int, Conn] = {}
         self.readers: dict[int, Reader] = {}
         self.senders: dict[int, Sender] = {}
+        self.wanted: list[tuple[int, int]] = []
+        """Keyframes that were wanted: (channel, track)."""
         self.closed = False
         self._last_id = 0
         self._events: deque[tuple[Any, ...]] = deque()

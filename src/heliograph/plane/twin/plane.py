@@ -170,6 +170,10 @@ class TwinPlane(Senders):
                 return frame.data
         return None
 
+    def want_keyframe(self, channel: int, track: int) -> None:
+        """Nobody here could be asked; a test sees that it was wanted."""
+        self.wanted.append((channel, track))
+
     # numbers
 
     def totals(self) -> dict[str, int]:
