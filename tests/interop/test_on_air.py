@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.ports import free_port
 
-from .peers import ffmpeg
+from .peers import camera, ffmpeg
 from .peers.chromium import Chromium, Tab
 from .peers.clip import Clip
 from .peers.heliograph import KEY, Server
@@ -92,6 +92,16 @@ _ICE_SERVERS = """
   [[server.urls].flat(), server.username ?? "", server.credential ?? ""]))
 """
 
+#: What the page's last connection received of the picture, half a second from now.
+_INBOUND = """
+async () => {
+  await new Promise((done) => setTimeout(done, 500));
+  const all = [...(await window.peers.at(-1).getStats()).values()];
+  const video = all.find((one) => one.type === "inbound-rtp" && one.kind === "video");
+  return { ...video, mimeType: all.find((one) => one.id === video?.codecId)?.mimeType };
+}
+"""
+
 _PLAYER = """
 () => {
   const player = document.querySelector("helio-watch")?.shadowRoot?.querySelector("helio-player");
@@ -106,10 +116,17 @@ def press(tab: Tab, words: str) -> None:
     wait_until(lambda: tab.evaluate(_PRESS, words), PATIENCE, f"a button {words!r}")
 
 
-def go_on_air(chromium: Chromium, server: Server, **look: Any) -> Tab:
-    """Open the page of a channel as its owner does, and start."""
+def select(tab: Tab, option: str) -> None:
+    """Choose from whichever list has this value."""
+    lists = f"select:has(option[value='{option}'])"
+    tab.on(lambda page: page.locator(lists).select_option(option))
+
+
+def go_on_air(chromium: Chromium, server: Server, size: str = "720p", **look: Any) -> Tab:
+    """Open the page of a channel as its owner does, and start with a size of the picture."""
     devices = ["camera", "microphone"]
     tab = chromium.open(f"{server.http}/live/clip#key={KEY}", permissions=devices, **look)
+    select(tab, size)
     press(tab, "Start")
     server.until_state("clip", "on_air", PATIENCE)
     return tab
@@ -119,7 +136,7 @@ def plays(tab: Tab, way: str) -> None:
     """Wait until the player shows moving pictures by a way."""
 
     def look() -> bool:
-        seen = tab.evaluate(_PLAYER)
+        seen: dict[str, Any] = tab.evaluate(_PLAYER)
         return seen.get("way") == way and seen["state"] == "playing" and seen["frames"] > 30
 
     try:
@@ -128,26 +145,56 @@ def plays(tab: Tab, way: str) -> None:
         raise AssertionError(f"{error}: {tab.evaluate(_PLAYER)} {tab.text[-800:]}") from None
 
 
-def test_a_person_goes_on_air_and_others_watch(
+def watch(chromium: Chromium, server: Server, way: str) -> Tab:
+    """Watch by a way, and keep the page's peers."""
+    tab = chromium.open(f"{server.http}/404")
+    tab.on(lambda page: page.add_init_script(f"({_SPY_ON_PEERS})()"))
+    tab.go(f"{server.http}/watch/clip?way={way}")
+    plays(tab, way)
+    return tab
+
+
+def test_the_cameras_pictures_are_seen_to_move_by_each_way(
     serve: Callable[..., Server], chromium: Chromium
 ) -> None:
     server = serve({"name": "clip", "title": "From a browser", "key": KEY})
-    owner = go_on_air(chromium, server)
+    owner = go_on_air(chromium, server, "360p")
     assert KEY not in owner.evaluate("() => location.href")
-    by_itself = chromium.open(f"{server.http}/watch/clip")
-    plays(by_itself, "webrtc")
-    by_choice = chromium.open(f"{server.http}/watch/clip?way=websocket")
-    plays(by_choice, "websocket")
-    kinds = {row["kind"] for row in server.channel("clip")["inputs"]}
-    assert kinds == {"whip"}
+    assert {row["kind"] for row in server.channel("clip")["inputs"]} == {"whip"}
+    tabs = {way: watch(chromium, server, way) for way in ("webrtc", "websocket", "hls")}
+    for way, tab in tabs.items():
+        camera.until_moving(tab, PATIENCE, way)
+    before, after = tabs["webrtc"].evaluate(_INBOUND), tabs["webrtc"].evaluate(_INBOUND)
+    assert after["framesDecoded"] > before["framesDecoded"] > 30
+    assert after["mimeType"] == "video/H264"
+    assert after["packetsLost"] == 0
     owner.screenshot(SHOTS / "on-air.png")
-    by_itself.screenshot(SHOTS / "on-air-watched.png")
+    tabs["webrtc"].screenshot(SHOTS / "on-air-watched.png")
+    # What does not move is told from what does: a picture that stands, and none.
+    for way, tab in tabs.items():
+        tab.on(lambda page: page.keyboard.press("k"))
+        tab.until_state("paused", PATIENCE)
+        still = camera.look(tab)
+        assert still[0].camera, (way, still)
+        assert not camera.moves(still), way
+        tab.on(lambda page: page.keyboard.press("k"))
+        tab.until_state("playing", PATIENCE)
+    press(owner, "Hide picture")
+    for way, tab in tabs.items():
+        wait_until(
+            lambda t=tab: all(one.black for one in camera.look(t, 0.5)),  # type: ignore[misc]
+            PATIENCE,
+            f"black by {way}",
+        )
+    press(owner, "Show picture")
+    for way, tab in tabs.items():
+        camera.until_moving(tab, PATIENCE, f"by {way} again")
     press(owner, "Stop")
     server.until_state("clip", "waiting")
     press(owner, "Start")
     server.until_state("clip", "on_air", PATIENCE)
-    plays(by_itself, "webrtc")
-    for tab in (owner, by_itself, by_choice):
+    camera.until_moving(tabs["webrtc"], PATIENCE, "of the next time on air")
+    for tab in (owner, *tabs.values()):
         assert tab.complaints == []
         tab.close()
 
@@ -215,7 +262,11 @@ def test_the_page_on_air_fits_a_phone_at_night(
     serve: Callable[..., Server], chromium: Chromium
 ) -> None:
     server = serve({"name": "clip", "title": "A rather long title of a channel", "key": KEY})
-    phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "color_scheme": "dark"}
+    phone: dict[str, Any] = {
+        "viewport": {"width": 390, "height": 844},
+        "is_mobile": True,
+        "color_scheme": "dark",
+    }
     owner = go_on_air(chromium, server, **phone)
     owner.until_text("On air", PATIENCE)
     owner.screenshot(SHOTS / "on-air-narrow-dark.png")
