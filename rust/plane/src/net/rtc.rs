@@ -167,8 +167,9 @@ impl RtcPort {
     }
 
     fn count(&self, refused: &Refused) {
-        let fault = u64::from(refused.is_fault());
-        self.faults.fetch_add(fault, Ordering::Relaxed);
+        if *refused == Refused::Fault {
+            self.faults.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// A publisher's track, by its place in the answer, feeds a source's.

@@ -26,7 +26,7 @@ impl From<NotOpened> for PyErr {
             NotOpened::Refused(refused) => refused,
         };
         let kind = match refused {
-            Refused::Malformed(_) => "malformed",
+            Refused::Malformed(_) | Refused::Fault => "malformed",
             Refused::TooLarge => "too-large",
             Refused::NothingOffered => "nothing",
             Refused::NoCommonCodec { .. } | Refused::Reordered => "codec",

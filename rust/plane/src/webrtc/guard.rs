@@ -1,29 +1,13 @@
 //! A fault that one peer brings about, of ours or of the protocol stack's, ends that peer's session:
 //! nobody else's, and not the thread. What it was is on the standard error, where panics are told.
 
-use super::Refused;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
-/// What the peer is told whose offer or fragment brought a fault about.
-const FAULT: &str = "it cannot be worked on";
 
 /// Does some work; `None` when it panicked, and what it worked on is to be used no more.
 ///
 /// Where nothing is wrong this costs a call that is not inlined.
 pub fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
-}
-
-impl Refused {
-    /// It brought a fault about.
-    pub fn fault() -> Self {
-        Self::Malformed(FAULT.to_owned())
-    }
-
-    /// Whether it is [`Refused::fault`].
-    pub fn is_fault(&self) -> bool {
-        matches!(self, Self::Malformed(why) if why == FAULT)
-    }
 }
 
 /// A panic for tests to bring about at a place.
@@ -41,6 +25,7 @@ pub enum Trap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::webrtc::Refused;
     use crate::webrtc::session::{Closed, PublishOptions};
     use crate::webrtc::shard::Event;
     use crate::webrtc_support::{GOOD, MS, SECOND, World, packet, view_options};
@@ -69,7 +54,7 @@ mod tests {
             world.shard.lay(1, trap);
             if trap == Trap::Patch {
                 let answer = world.shard.patch(world.now, 1, "a=end-of-candidates\r\n");
-                assert!(answer.is_err_and(|refused| refused.is_fault()));
+                assert_eq!(answer, Err(Refused::Fault));
             }
             world.ask_keyframe(0); // a datagram that comes
             assert_eq!(play(&mut world, 20..60) - before, 40, "{trap:?}");
@@ -85,13 +70,15 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_that_brings_a_fault_about_is_malformed() {
+    fn an_offer_that_brings_a_fault_about_is_told_from_a_malformed_one() {
         let mut world = World::new(GOOD);
         let offer = "v=0\r\na=x-trap\r\n";
         let published = world.take_publisher(1, offer, &PublishOptions::default());
-        assert!(published.is_err_and(|refused| refused.is_fault()));
+        assert_eq!(published, Err(Refused::Fault));
         let viewed = world.take_viewer(1, offer, &view_options(&[0], None));
-        assert!(viewed.is_err_and(|refused| refused.is_fault()));
+        assert_eq!(viewed, Err(Refused::Fault));
+        let malformed = world.take_viewer(1, "v=0\r\n", &view_options(&[0], None));
+        assert!(matches!(malformed, Err(ref why) if *why != Refused::Fault));
         assert!(world.shard.is_empty());
     }
 }

@@ -85,6 +85,8 @@ impl Timeline {
 pub enum Refused {
     /// Not a session description, or one that contradicts itself.
     Malformed(String),
+    /// It brought a fault of ours about.
+    Fault,
     /// Longer than is taken.
     TooLarge,
     /// A publisher that sends nothing, or a viewer that receives nothing.
@@ -109,6 +111,7 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(why) => write!(f, "malformed description: {why}"),
+            Self::Fault => write!(f, "description that cannot be worked on"),
             Self::TooLarge => write!(f, "description too long"),
             Self::NothingOffered => write!(f, "no media in the direction wanted"),
             Self::NoCommonCodec { offered, has } => write!(

@@ -47,7 +47,7 @@ impl Session {
         now: u64,
     ) -> Result<(Self, String), Refused> {
         let made = guarded(|| Self::published(sdp, server, options, timeline, now));
-        made.unwrap_or_else(|| Err(Refused::fault()))
+        made.unwrap_or_else(|| Err(Refused::Fault))
     }
 
     fn published(
@@ -86,7 +86,7 @@ impl Session {
         now: u64,
     ) -> Result<(Self, String), Refused> {
         let made = guarded(|| Self::viewed(sdp, server, options, timeline, now));
-        made.unwrap_or_else(|| Err(Refused::fault()))
+        made.unwrap_or_else(|| Err(Refused::Fault))
     }
 
     fn viewed(
