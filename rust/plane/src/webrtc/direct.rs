@@ -7,7 +7,6 @@
 
 use super::feedback::{self, Feedback};
 use super::keys::Slot;
-use super::once::Once;
 use super::repairs::{Kept, Repairs};
 use super::sent::{Sent, Trend};
 use super::session::{Output, Transport};
@@ -66,8 +65,6 @@ pub struct Terms {
 struct Stream {
     terms: Terms,
     repair: Option<Repair>,
-    /// Its numbers that were sealed.
-    used: Once,
     /// Whether the viewer has told of it, and so knows which section it belongs to.
     bound: bool,
     packets: u32,
@@ -132,7 +129,6 @@ impl Direct {
         self.streams.push(Stream {
             terms,
             repair,
-            used: Once::default(),
             bound: false,
             packets: 0,
             octets: 0,
@@ -160,8 +156,7 @@ impl Direct {
         })
     }
 
-    /// Sends a packet of the stream at a place, under this number and timestamp; `None` also where
-    /// the number was used already.
+    /// Sends a packet of the stream at a place, under this timestamp and number, which is used once.
     pub fn send(
         &mut self,
         now: u64,
@@ -174,9 +169,6 @@ impl Direct {
             return None;
         }
         let stream = self.streams.get_mut(at)?;
-        if !stream.used.take(number) {
-            return None;
-        }
         if stream.clock.replace((timestamp, packet.wall)).is_none() {
             self.report_at = Some(now); // the sooner the viewer knows its clock, the better
         }
@@ -426,53 +418,4 @@ impl Fields {
 /// Seconds with 18 bits behind the point, in 24 bits.
 fn since_1900(now: u64) -> u32 {
     (rtcp::to_ntp(now) >> 14) as u32 & 0xff_ffff
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::webrtc::keys::Keys;
-    use std::sync::{Arc, Mutex};
-    use str0m::crypto::dtls::SrtpProfile;
-
-    #[test]
-    fn nothing_is_sealed_under_a_number_twice() {
-        let keys = Keys {
-            profile: SrtpProfile::AEAD_AES_128_GCM,
-            material: vec![7; 56],
-            active: false,
-        };
-        let mut direct = Direct::new(Arc::new(Mutex::new(Some(keys))));
-        direct.way = Some((Transport::Udp, ([198, 51, 100, 7], 9).into()));
-        for ssrc in [1, 2] {
-            direct.add(Terms {
-                mid: "0".to_owned(),
-                ssrc,
-                payload_type: 96,
-                repair: Some((ssrc + 10, 97)),
-                clock_rate: 90_000,
-                video: true,
-                extensions: Extensions::default(),
-            });
-        }
-        let mut send = |at: usize, number: u64, payload: &[u8]| {
-            let packet = Packet {
-                track: 0,
-                key: false,
-                marker: true,
-                video: true,
-                number,
-                timestamp: 0,
-                wall: 0,
-                payload: Arc::from(payload),
-            };
-            direct.send(0, at, number, 0, &packet).is_some()
-        };
-        assert!(send(0, 12, b"one") && send(0, 11, b"late") && send(1, 12, b"another stream's"));
-        assert!(!send(0, 12, b"another"));
-        assert!(send(0, 13, b"next"));
-        let kept = direct.streams[0].repair.as_mut().unwrap();
-        assert_eq!(&*kept.cache.ask(12).unwrap().payload, b"one");
-        assert_eq!(direct.streams[0].packets, 3);
-    }
 }

@@ -7,9 +7,9 @@
 //! shard       many sessions of one thread: routes, delivers, polls those with work due
 //! session     one peer: its offer, its transport, its tracks
 //! direct      a viewer's media where no bandwidth is estimated: seals, repairs, reports
-//! srtp, keys, once, feedback, repairs, sent what that is made of
+//! srtp, keys, feedback, repairs, sent what that is made of
 //! prepare     a channel's items made ready, once for all viewers
-//! view        what a viewer is sent: own numbering, kept over changes of layer
+//! view, once  what a viewer is sent: own numbering, kept over changes of layer, no number twice
 //! layers      which simulcast layer for which estimate         (decision)
 //! feed        which simulcast layer for readers without choice (decision)
 //! keyframes   many viewers' requests made one                  (decision)

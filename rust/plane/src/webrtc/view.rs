@@ -4,6 +4,7 @@
 //! go on by one over every change, timestamps by the time that passed. Numbers missing in the ring
 //! stay missing, so that what comes late can still be put in its place.
 
+use super::once::Once;
 use std::sync::Arc;
 
 /// A gap in the ring larger than this is closed instead of kept: nobody repairs it, and the viewer
@@ -48,6 +49,7 @@ pub struct Renumber {
     highest: u64,
     last: Option<(u32, u64)>,
     begin: bool,
+    used: Once,
 }
 
 impl Renumber {
@@ -59,6 +61,7 @@ impl Renumber {
             highest: u64::from(start),
             last: None,
             begin: true,
+            used: Once::default(),
         }
     }
 
@@ -72,8 +75,9 @@ impl Renumber {
         self.stint.map_or(0, |stint| stint.timestamp_shift)
     }
 
-    /// The number and timestamp a packet gets; `None` when it belongs before the stream's
-    /// beginning, and its number is therefore taken.
+    /// The number and timestamp a packet gets; `None` when another has the number: the packet belongs
+    /// before the stream's beginning, or comes again. Two packets sealed under one number would give
+    /// both away.
     pub fn take(&mut self, packet: &Packet) -> Option<(u64, u32)> {
         let stint = match self.stint {
             Some(stint)
@@ -89,6 +93,9 @@ impl Renumber {
             return None;
         }
         let number = packet.number.checked_add_signed(stint.shift)?;
+        if !self.used.take(number) {
+            return None;
+        }
         let timestamp = packet.timestamp.wrapping_add(stint.timestamp_shift);
         if number > self.highest {
             self.highest = number;
@@ -129,6 +136,29 @@ impl Renumber {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::webrtc_support::{self as support, GOOD, MS, SECOND, World};
+
+    #[test]
+    fn what_comes_again_is_sealed_for_no_viewer_again() {
+        for estimate in [None, Some(4_000_000)] {
+            let mut world = World::new(GOOD);
+            world.viewer(5, &support::view_options(&[400_000], estimate));
+            world.run(SECOND);
+            let ring: Vec<_> = (0..10)
+                .map(|n| support::packet(0, true, n == 0, n, world.now + n, 500))
+                .collect();
+            world.shard.deliver(world.now, &[5], ring.clone());
+            world.run(10 * MS);
+            let sent = |world: &World| world.shard.session(5).unwrap().sent;
+            assert_eq!(sent(&world), 10);
+            let other = Packet {
+                payload: Arc::from(&b"another"[..]),
+                ..ring[7].clone()
+            };
+            world.shard.deliver(world.now, &[5], [other]);
+            assert_eq!(sent(&world), 10, "{estimate:?}");
+        }
+    }
 
     fn packet(track: u8, number: u64, timestamp: u32, wall: u64) -> Packet {
         Packet {
@@ -167,6 +197,7 @@ mod tests {
             None,
             "its number is taken"
         );
+        assert_eq!(stream.take(&packet(1, 12, 0, 0)), None, "and this one's");
         assert_eq!(
             stream.take(&packet(1, 13, 4_000_003_000, 99_999)),
             Some((104, 3_007 + 5_999))
