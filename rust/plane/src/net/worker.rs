@@ -111,28 +111,36 @@ impl Worker {
                 eprintln!("packet plane: worker {} cannot wait: {error}", self.index);
                 return;
             }
-            for event in &ready {
-                self.handle(*event);
-            }
-            self.obey();
+            self.turn(&ready);
             let now = clock::now();
-            self.run_rtc(now); // what publishers sent is news for others
-            self.notice_dirty(now);
-            self.run_rtc(now);
-            self.run_mesh(now);
-            while let Some((due, id)) = self.due.first().copied() {
-                if due > now {
-                    break;
-                }
-                self.due.pop_first();
-                self.run_fanout(id, now);
-            }
-            self.run_senders(now);
             if self.index == 0 && now >= next_tick {
                 next_tick = self.tick(now).clamp(now + TICK, now + IDLE);
             }
             self.finish_closing(now);
         }
+    }
+
+    /// Does what was ordered, what sockets have, and what is due.
+    fn turn(&mut self, ready: &[Ready]) {
+        // What came after an order was given is to find it obeyed, whichever of both epoll names first.
+        self.obey();
+        for event in ready {
+            self.handle(*event);
+        }
+        self.obey(); // given meanwhile; the wake that told of it may be cleared
+        let now = clock::now();
+        self.run_rtc(now); // what publishers sent is news for others
+        self.notice_dirty(now);
+        self.run_rtc(now);
+        self.run_mesh(now);
+        while let Some((due, id)) = self.due.first().copied() {
+            if due > now {
+                break;
+            }
+            self.due.pop_first();
+            self.run_fanout(id, now);
+        }
+        self.run_senders(now);
     }
 
     fn handle(&mut self, event: Ready) {
@@ -164,5 +172,43 @@ pub fn count(hub: &Hub, result: Result<(), Reject>) {
         Err(Reject::PayloadType | Reject::Unknown) => {
             hub.totals.foreign_packets.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+
+    /// A worker without a thread, and an endpoint it listens on.
+    fn listening() -> (Worker, Arc<Endpoint>, UdpSocket) {
+        let hub = Arc::new(Hub::new(1, 100).unwrap());
+        let mut worker = Worker::new(0, Arc::clone(&hub)).unwrap();
+        let bound = Endpoint::bind(7, "127.0.0.1:0".parse().unwrap(), false, false);
+        let endpoint = Arc::new(bound.unwrap());
+        hub.order(0, Command::AddEndpoint(Arc::clone(&endpoint)));
+        worker.turn(&[]);
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = endpoint.ports().unwrap().0;
+        sender.connect(("127.0.0.1", port)).unwrap();
+        (worker, endpoint, sender)
+    }
+
+    #[test]
+    fn what_comes_after_a_removal_is_not_taken() {
+        let (mut worker, endpoint, sender) = listening();
+        let media = Ready {
+            token: endpoint.id << 2 | MEDIA,
+            readable: true,
+            writable: false,
+        };
+        let foreign = |worker: &Worker| worker.hub.totals.foreign_packets.load(Ordering::Relaxed);
+        sender.send(&[0x80; 20]).unwrap();
+        worker.turn(&[media]);
+        assert_eq!(foreign(&worker), 1, "it listens");
+        worker.hub.order(0, Command::RemoveEndpoint(endpoint.id));
+        sender.send(&[0x80; 20]).unwrap();
+        worker.turn(&[media]);
+        assert_eq!(foreign(&worker), 1);
     }
 }

@@ -66,7 +66,7 @@ pub struct Hub {
 
 impl Hub {
     /// Nothing yet, for `workers` threads and so many events that wait for Python.
-    pub(super) fn new(workers: usize, events: usize) -> io::Result<Self> {
+    pub(crate) fn new(workers: usize, events: usize) -> io::Result<Self> {
         let handles: io::Result<Vec<WorkerHandle>> = (0..workers.max(1))
             .map(|_| {
                 Ok(WorkerHandle {
