@@ -34,7 +34,7 @@ INTEROP := chromium ffmpeg mpv iproute2 iptables curl nginx apache2-bin wrk cadd
   python3-gi gir1.2-gst-rtsp-server-1.0 \
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
   gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-rtsp \
-  gstreamer1.0-nice gir1.2-gst-plugins-bad-1.0 firefox-esr
+  gstreamer1.0-nice gir1.2-gst-plugins-bad-1.0 firefox-esr coturn
 
 .PHONY: help setup run test interop check bench fuzz probe soak clean FORCE \
   test-rust test-web test-python check-python check-rust check-web check-docs
@@ -106,7 +106,7 @@ run: setup ## set up and start the server with a demo channel and a demo title
 	  fi
 	else
 	  for p in chromium ffmpeg mpv ip tc iptables curl nginx apache2 caddy initdb gst-launch-1.0 \
-	    firefox-esr; do
+	    firefox-esr turnserver; do
 	    command -v $$p >/dev/null || { echo "make: the tests need $$p" >&2; exit 1; }; done
 	fi
 	touch $@

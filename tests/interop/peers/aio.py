@@ -36,8 +36,10 @@ def watch(
     *,
     key: str = "",
     address: str = "127.0.0.1",
+    relay: bool = False,
     **named: Any,
 ) -> Viewer:
-    """Watch by WHEP."""
+    """Watch by WHEP; with ``relay`` by the TURN server, too, that the server tells of."""
     argv = [*_PROGRAM, "watch", url, key, address, "{video}", "{audio}"]
+    argv += ["relay"] * relay
     return Viewer(clip, "aiortc", argv, directory, pipes=("video", "audio"), **named)

@@ -1,11 +1,12 @@
 """aiortc as a program: puts a file on air by WHIP, or watches by WHEP.
 
     python -P aiortc_peer.py publish URL KEY FILE ADDRESS [FORM]
-    python -P aiortc_peer.py watch URL KEY ADDRESS VIDEO AUDIO
+    python -P aiortc_peer.py watch URL KEY ADDRESS VIDEO AUDIO [relay]
 
 ``publish`` sends the file's H.264 and Opus as they are, over and over in real time; ``FORM`` may be
 ``obs``: an offer as OBS writes it. ``watch`` writes I420 pictures and 16 bit mono samples to two
-descriptors. ``ADDRESS`` is the one of this machine to use.
+descriptors; with ``relay`` it takes the TURN server that the answer to a first offer names.
+``ADDRESS`` is the one of this machine to use.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import re
 import signal
 import sys
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 
@@ -25,6 +27,7 @@ import numpy as np
 from aiortc import (
     MediaStreamTrack,
     RTCConfiguration,
+    RTCIceServer,
     RTCPeerConnection,
     RTCRtpSender,
     RTCSessionDescription,
@@ -131,8 +134,32 @@ async def publish(url: str, key: str, file: str, form: str) -> None:
     await run(pc, url, key, as_obs if form == "obs" else str)
 
 
-async def watch(url: str, key: str, video: int, audio: int) -> None:
+async def relays(url: str) -> list[RTCIceServer]:
+    """The TURN servers that a viewer is told of: aiortc wants them before it makes its offer."""
     pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    for kind in ("audio", "video"):
+        pc.addTransceiver(kind, direction="recvonly")
+    await pc.setLocalDescription(await pc.createOffer())
+    body = pc.localDescription.sdp.encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/sdp"})
+
+    def ask() -> list[str]:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            session = urllib.parse.urljoin(url, answer.headers["Location"])
+            links: list[str] = answer.headers.get_all("Link", [])
+        gone = urllib.request.Request(session, method="DELETE")
+        urllib.request.urlopen(gone, timeout=10).close()
+        return links
+
+    form = re.compile(r'<(turn:[^>]+)>; rel="ice-server"; username="(.*?)"; credential="(.*?)"')
+    links = await asyncio.to_thread(ask)
+    await pc.close()
+    return [RTCIceServer(*found.groups()) for link in links if (found := form.match(link))]
+
+
+async def watch(url: str, key: str, video: int, audio: int, relayed: bool) -> None:
+    servers = await relays(url) if relayed else []
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
     jobs = []
 
     def picture(frame: av.VideoFrame) -> None:
@@ -195,7 +222,7 @@ def main() -> None:
     if what == "publish":
         asyncio.run(publish(url, key, rest[0], rest[2] if len(rest) > 2 else "plain"))
     else:
-        asyncio.run(watch(url, key, int(rest[1]), int(rest[2])))
+        asyncio.run(watch(url, key, int(rest[1]), int(rest[2]), "relay" in rest[3:]))
 
 
 if __name__ == "__main__":

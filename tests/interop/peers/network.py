@@ -53,6 +53,12 @@ class Peer:
                 "ip", "netns", "exec", self.name, "iptables", "-A", chain, "-p", "udp", "-j", "DROP"
             )
 
+    def part_from(self, other: str) -> None:
+        """Drop all datagrams to and from an address, without a word."""
+        for chain, side in (("INPUT", "-s"), ("OUTPUT", "-d")):
+            rule = ("-A", chain, side, other, "-p", "udp", "-j", "DROP")
+            _run("ip", "netns", "exec", self.name, "iptables", *rule)
+
     def block(self) -> None:
         """Drop everything, both ways, without a word."""
         for chain in ("INPUT", "OUTPUT"):
