@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import nursery
+from tests.nursery import Born
 from tests.ports import free_port
 
 KEY = "a-key-for-tests"
@@ -37,7 +38,7 @@ def until(what: str, condition: Callable[[], Any], patience: float = PATIENCE) -
 class Served:
     """A running ``helio serve``."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Born
     http: str
     rtsp: str
     rtsp_port: int
@@ -57,7 +58,7 @@ def start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 
 
-def stop(process: subprocess.Popen[bytes]) -> int:
+def stop(process: subprocess.Popen[bytes] | Born) -> int:
     """End a process by its own id; its exit code."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
@@ -81,8 +82,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
         f'[[channels]]\nname = "demo"\ntitle = "A clip"\nkey = "{KEY}"\n'
     )
     log = tmp_path / "server.log"
-    helio = [sys.executable, "-m", "heliograph"]
-    process = start([*helio, "serve", "--config", str(config)], log)
+    process = nursery.serve(["--config", str(config)], log)
     server = Served(process, f"http://127.0.0.1:{http}", f"rtsp://127.0.0.1:{rtsp}", rtsp, log)
 
     def ready() -> bool:

@@ -62,7 +62,12 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Node]]:
             token = first.helio("token").split()[0]
             node.start("--join", f"tls/127.0.0.1:{first.bus}", "--token", token)
         until("all see all", lambda: len(first.nodes()) == 3, PATIENCE)
-        until("disks are served", lambda: serving(first) == 3, PATIENCE)
+
+        def served() -> bool:
+            names = json.loads(first.helio("names", "--json"))
+            return sum(one["kind"] == "blocks" for one in names) == 3
+
+        until("disks are served", served, PATIENCE)
         disks = [
             {"node": node.name, "path": str(directory / f"disk-{node.name}"), "capacity": 400 << 20}
             for node in nodes
@@ -80,11 +85,6 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Node]]:
                 assert "Traceback" not in node.served.log.read_text()
 
 
-def serving(node: Node) -> int:
-    """How many nodes serve disks, as this one knows."""
-    return sum(one["kind"] == "blocks" for one in json.loads(node.helio("names", "--json")))
-
-
 @pytest.fixture
 def cluster(three: list[Node]) -> list[Node]:
     """The nodes, all there and with all they have: those that died in the test before are back."""
@@ -98,7 +98,6 @@ def cluster(three: list[Node]) -> list[Node]:
         return len(titles) == 2 and [one["up"] for one in volume["disks"]] == [True] * 3
 
     for node in three:
-        until("all disks are served", lambda at=node: serving(at) == 3, PATIENCE)
         until("films and disks are known", lambda at=node: whole(at), PATIENCE)
     return three
 

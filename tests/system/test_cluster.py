@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import nursery
+from tests.nursery import Born
 from tests.ports import free_port
 from tests.system.conftest import KEY, PATIENCE, Served, start, stop, until
 
@@ -61,7 +63,7 @@ class Node:
         self.served: Served | None = None
 
     def start(self, *options: str) -> Node:
-        process = start([*HELIO, "serve", "--config", str(self._config), *options], self._log)
+        process = nursery.serve(["--config", str(self._config), *options], self._log)
         self.served = Served(process, self.http, self.rtsp, self._rtsp_port, self._log)
 
         def ready() -> bool:
@@ -76,7 +78,7 @@ class Node:
         return self
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> subprocess.Popen[bytes] | Born:
         assert self.served is not None
         return self.served.process
 

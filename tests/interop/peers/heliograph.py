@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tests import nursery
+from tests.nursery import Born
 from tests.ports import free_port
 
 from .program import Program, wait_until
@@ -68,9 +71,15 @@ class Server(Program):
         config = directory / f"{name}.toml"
         config.write_text(text)
         self.state = directory / f"{name}-state"
-        argv = [sys.executable, "-m", "heliograph", "serve", "--config", str(config)]
-        argv += ["--state", str(self.state)]
+        self._arguments = ["--config", str(config), "--state", str(self.state)]
+        self._namespace = namespace
+        argv = [sys.executable, "-m", "heliograph", "serve", *self._arguments]
         super().__init__(name, argv, directory, namespace=namespace)
+
+    def _begin(self, *command: Any) -> subprocess.Popen[bytes] | Born:
+        if self._namespace:
+            return super()._begin(*command)
+        return nursery.serve(self._arguments, self.log_path)
 
     def until_ready(self) -> Server:
         """Wait until the server says that it is ready."""

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from tests.nursery import Born
+
 T = TypeVar("T")
 
 #: Seconds a process has to end by itself after SIGTERM.
@@ -58,18 +60,23 @@ class Program:
             command = [argument.replace(f"{{{pipe}}}", str(end)) for argument in command]
         if namespace:
             command = ["ip", "netns", "exec", namespace, *command]
+        self.process = self._begin(command, tuple(ends.values()), env or {})
+        for end in ends.values():
+            os.close(end)
+
+    def _begin(
+        self, command: list[str], ends: tuple[int, ...], env: Mapping[str, str]
+    ) -> subprocess.Popen[bytes] | Born:
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=tuple(ends.values()),
-                env={**os.environ, **(env or {})},
+                pass_fds=ends,
+                env={**os.environ, **env},
                 start_new_session=True,
             )
-        for end in ends.values():
-            os.close(end)
 
     @property
     def running(self) -> bool:
