@@ -22,6 +22,8 @@ VENV := .venv/bin
 UV := $(or $(shell command -v uv),.cache/uv/bin/uv)
 CARGO_MANIFEST := --manifest-path rust/plane/Cargo.toml
 LOAD_MANIFEST := --manifest-path rust/load/Cargo.toml
+# What both depend on is compiled once.
+LOAD_TARGET := --target-dir rust/plane/target
 RUST_SOURCES := $(shell find rust -name '*.rs' -not -path '*/target/*') \
   $(wildcard rust/plane/Cargo.toml rust/plane/Cargo.lock)
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null)
@@ -125,7 +127,7 @@ test: setup test-rust test-web test-python ## all tests
 test-rust: .cache/tools.stamp
 	@$(call say,cargo test)
 	cargo test $(CARGO_MANIFEST) --no-default-features
-	cargo test $(LOAD_MANIFEST)
+	cargo test $(LOAD_MANIFEST) $(LOAD_TARGET)
 
 test-web: .cache/web-packages.stamp
 	@$(call say,web tests)
@@ -157,7 +159,7 @@ check-rust: .cache/tools.stamp
 	cargo fmt $(CARGO_MANIFEST) --check
 	cargo fmt $(LOAD_MANIFEST) --check
 	cargo clippy $(CARGO_MANIFEST) --all-targets --features python -- -D warnings
-	cargo clippy $(LOAD_MANIFEST) --all-targets -- -D warnings
+	cargo clippy $(LOAD_MANIFEST) $(LOAD_TARGET) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_MANIFEST) --no-deps --features python
 
 check-web: .cache/web-packages.stamp
