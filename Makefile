@@ -138,7 +138,8 @@ test-python: setup $(PEERS)
 	$(VENV)/pytest -n 2 -m "not (long or browser or alone)" \
 	  tests/unit tests/contract tests/fuzz tests/interop tests/system </dev/null
 	# Browsers, and what is measured, would take each other's work for faults of the network.
-	$(VENV)/pytest -m "not long and (browser or alone)" tests/interop tests/system </dev/null
+	$(VENV)/pytest -m "not long and (browser or alone)" \
+	  tests/contract tests/interop tests/system </dev/null
 
 # A part of test-python, for those who change what other people's programs get to see.
 interop: setup $(PEERS) ## only the tests with other people's publishers and viewers
