@@ -1,0 +1,41 @@
+"""Servers that are forks behave as programs that were started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from tests import nursery
+
+
+def test_who_cannot_start_says_why_and_gives_the_same_code(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    born = nursery.serve(["--config", str(tmp_path / "none.toml")], log)
+    assert born.wait(60) == born.poll() == born.returncode == 2
+    assert "none.toml" in log.read_text()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGKILL, -9)])
+def test_who_runs_is_a_child_that_is_ended_by_signals(
+    number: int, code: int, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    off = ["http.port=0", "https.port=0", "rtsp.port=0", "rtmp.port=0", "webrtc.port=0"]
+    options = [word for one in off for word in ("--set", one)]
+    born = nursery.serve([*options, "--state", str(tmp_path / "state")], log)
+    with pytest.raises(subprocess.TimeoutExpired):
+        born.wait(0)
+    end = time.monotonic() + 60
+    while not log.exists() or "Administrator's key" not in log.read_text():
+        assert born.poll() is None, log.read_text()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    with open(f"/proc/{born.pid}/stat") as file:
+        assert int(file.read().rpartition(")")[2].split()[1]) == os.getpid()
+    born.send_signal(number)
+    assert born.wait(30) == code
+    born.kill()  # which nobody is any more
