@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from tests.unit.vod import film
 
-from heliograph.model.errors import MalformedError, NotFoundError, WrongStateError
+from heliograph.bus import Registration
+from heliograph.model.errors import ConflictError, MalformedError, NotFoundError, WrongStateError
 from heliograph.node.storage import imports
 from heliograph.node.storage.imports import Imports
 from heliograph.storage.values import DEFAULT_BLOCK, ObjectId, new_object
@@ -48,7 +49,26 @@ class Desk:
         self.written: list[Writer] = []
         scheme = SimpleNamespace(block=DEFAULT_BLOCK)
         volume: Any = SimpleNamespace(writer=self._writer, state=SimpleNamespace(scheme=scheme))
-        self.imports = Imports(spool, 1 << 30, lambda _: volume, lambda _: None, lambda _: None)
+        self.refuses = ""
+        """Why no title may begin to exist; empty: it may."""
+        self.free = 0
+        """How often the name was let go of."""
+        self.imports = Imports(
+            spool,
+            1 << 30,
+            lambda _: volume,
+            lambda _: Registration(self._let_go),
+            self._confirm,
+            lambda _: None,
+        )
+
+    def _let_go(self) -> None:
+        self.free += 1
+
+    async def _confirm(self, name: str, object: ObjectId) -> None:
+        assert (name, object) == ("film", self.written[-1].object)
+        if self.refuses:
+            raise ConflictError(self.refuses)
 
     def _writer(self) -> Writer:
         self.written.append(Writer())
@@ -152,3 +172,17 @@ async def test_what_does_not_come_is_not_waited_for_for_ever(
     assert cancelled or "rendition 1 did not come" in found["error"]
     assert await desk.left() == []
     desk.begin(1, 0)  # its name is free again
+
+
+async def test_a_title_that_came_meanwhile_stays_and_nothing_is_left_of_this_one(
+    desk: Desk,
+) -> None:
+    desk.refuses = "there is a title film already"
+    data = film.mp4(2.0)
+    told = await desk.send(desk.begin(len(data), 0), data)
+    found = await desk.ended(told["id"])
+    assert (found["state"], found["error"]) == ("failed", "there is a title film already")
+    (writer,) = desk.written
+    assert (writer.manifest, writer.blocks) == (None, 0)
+    assert desk.free == 1
+    assert await desk.left() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +13,10 @@ from heliograph.bus.memory import MemoryNetwork
 from heliograph.model.errors import ConflictError, MalformedError, WrongStateError
 from heliograph.model.nodes import NodeId
 from heliograph.node.settings.storage import StorageSettings
+from heliograph.node.storage.names import COMING
 from heliograph.node.storage.peers import Connected
 from heliograph.node.storage.storage import Storage
+from heliograph.storage.values import new_object
 
 
 @pytest.fixture
@@ -67,3 +70,82 @@ async def test_what_cannot_be_a_title_is_refused_alike(storage: Storage) -> None
             await record(storage, name, title)
     with pytest.raises(MalformedError, match="renditions"):
         receive(storage, "film", renditions=16)
+
+
+class Pair:
+    """Two nodes that see each other; what volumes have they see as one."""
+
+    def __init__(self, network: MemoryNetwork, root: Path) -> None:
+        self.network, self.root = network, root
+        self.nodes: list[Storage] = []
+
+    async def node(self, letter: str) -> Storage:
+        bus = await self.network.bus(NodeId(letter * 16))
+        path = self.root / letter
+        made = Storage(StorageSettings(), path, bus, None, Connected(bus, None, "", 0, []))
+        volume: Any = SimpleNamespace(state=SimpleNamespace(name="main"))
+        made.imports._volume = lambda name: volume
+        self.nodes.append(made)
+        return made
+
+    async def seen(self, name: str, count: int) -> None:
+        """Wait until both see so many who have a name."""
+        async with asyncio.timeout(10):
+            while any(  # noqa: ASYNC110 - of another node
+                sum(one == name for _, one in node._bus.present(COMING)) != count
+                for node in self.nodes
+            ):
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> Pair:
+    made = Pair(MemoryNetwork(), tmp_path)
+    await made.node("a")
+    await made.node("b")
+    return made
+
+
+async def test_what_comes_at_one_node_is_refused_at_all(pair: Pair) -> None:
+    first, second = pair.nodes
+    upload = first.imports.begin("film", title="", volume="", file="film.mp4", size=1)
+    await pair.seen("film", 1)
+    with pytest.raises(ConflictError, match="film already"):
+        receive(second, "film")
+    receive(second, "other")
+    await first.imports.give_up(upload.found, "failed", "")
+    await pair.seen("film", 0)
+    receive(second, "film")
+
+
+async def test_of_two_who_began_at_once_the_first_has_the_name(pair: Pair) -> None:
+    first, second = (node._names for node in pair.nodes)
+    object, other = new_object(), new_object()
+    held = second.hold("film", 2.0), second.hold("film", 7.0)
+    first.hold("film", 1.0)
+    await pair.seen("film", 2)
+    await first.confirm("film", object)
+    with pytest.raises(ConflictError, match="film already"):
+        await second.confirm("film", other)
+    held[0].close()
+    await pair.seen("film", 2)
+    held[1].close()
+    await pair.seen("film", 1)
+
+
+async def test_a_title_that_was_finished_meanwhile_has_the_name(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, shelf = pair.nodes[0]._names, pair.nodes[0].shelf
+    finished = SimpleNamespace(object=new_object())
+    looked: list[bool] = []
+
+    async def look() -> None:
+        looked.append(True)
+
+    monkeypatch.setattr(shelf, "look", look)
+    monkeypatch.setattr(shelf, "find", lambda name: finished if looked else None)
+    names.hold("film")
+    with pytest.raises(ConflictError, match="film already"):
+        await names.confirm("film", new_object())
+    await names.confirm("film", finished.object)  # its own, which grew before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from heliograph.bus import Registration
 from heliograph.model.errors import (
     ConflictError,
     MalformedError,
@@ -18,12 +20,12 @@ from heliograph.model.errors import (
     WrongStateError,
 )
 from heliograph.model.media import Codec, Kind, Track
-from heliograph.node.storage import leftovers
+from heliograph.node.storage import leftovers, recordings
 from heliograph.node.storage.recordings import Recordings
 from heliograph.storage.values import ObjectId, new_object
 from heliograph.storage.volume.heads import DELETED, Head
 from heliograph.vod.encoding import decode_manifest, encode_manifest
-from heliograph.vod.recording import Journal, RecordOptions, journals
+from heliograph.vod.recording import Journal, Recording, RecordOptions, journals
 from heliograph.vod.recording.journal import encode_unit
 from heliograph.vod.recording.recorder import Recorder, State
 from heliograph.vod.recording.values import RecordedUnit
@@ -35,8 +37,10 @@ class Volume:
     """Says what is finished in it."""
 
     def __init__(self, name: str) -> None:
-        self.state = SimpleNamespace(name=name)
+        self.state = SimpleNamespace(name=name, scheme=SimpleNamespace(block=4096))
         self.finished: dict[ObjectId, str] = {}
+        self.counts: dict[ObjectId, int] = {}
+        """Blocks of what is finished."""
 
         self.growing: dict[ObjectId, bytes] = {}
         self.erased: set[ObjectId] = set()
@@ -55,7 +59,8 @@ class Volume:
             return Head(2, 1, 1, False, b"")
         if object not in self.growing:
             raise NotFoundError(f"no object {object}", subject=object)
-        return Head(1, 1, 1, True, self.growing[object])
+        document = self.growing[object]
+        return Head(1, len(decode_manifest(document).blocks), 1, True, document)
 
     async def reopen(self, object: ObjectId) -> Any:
         writer = _Writer(self, object)
@@ -82,7 +87,13 @@ class _Writer:
         assert decode_manifest(head).object == self.object
 
     async def finish(self, head: bytes) -> None:
-        self._volume.finished[self.object] = decode_manifest(head).name
+        manifest = decode_manifest(head)
+        assert not manifest.live
+        self._volume.finished[self.object] = manifest.name
+        self._volume.counts[self.object] = len(manifest.blocks)
+
+    async def abort(self) -> None:
+        self._volume.blocks.clear()
 
 
 def journal(root: Path, volume: str) -> ObjectId:
@@ -105,13 +116,32 @@ class Desk:
     def __init__(self, root: Path, **volumes: Volume) -> None:
         self.root, self.volumes = root, volumes
         self.asked = 0
-        channels: Any = SimpleNamespace(get=lambda name: None)
+        channel = SimpleNamespace(
+            name="demo", tracks=TRACKS, options=SimpleNamespace(title=""), open_to_all=True
+        )
+        channels: Any = SimpleNamespace(get=lambda name: channel)
         volume: Any = self.find
-        self.recordings = Recordings(root, channels, volume, self.check_free, lambda name: None)
+        self.held: Counter[str] = Counter()
+        """Names, and how many have them."""
+        self.refuses = ""
+        """Why no title may begin to exist; empty: it may."""
+        self.recordings = Recordings(
+            root, channels, volume, self.claim, self.hold, self.confirm, lambda name: None
+        )
 
-    def check_free(self, name: str) -> None:
+    def claim(self, name: str) -> Registration:
         if self.recordings.coming(name):
             raise ConflictError(f"there is a title {name} already", subject=name)
+        return self.hold(name)
+
+    def hold(self, name: str, since: float | None = None) -> Registration:
+        self.held[name] += 1
+        return Registration(lambda: self.held.subtract([name]))
+
+    async def confirm(self, name: str, object: ObjectId) -> None:
+        assert self.held[name]
+        if self.refuses:
+            raise ConflictError(self.refuses)
 
     def find(self, name: str) -> Volume:
         self.asked += 1
@@ -324,6 +354,54 @@ async def test_a_journal_of_a_finished_title_is_removed(tmp_path: Path, how: str
         await desk.until(lambda: not desk.recordings.list())
     finally:
         await desk.recordings.close()
+
+
+async def test_a_journal_whose_name_another_title_has_by_now_is_told_of(tmp_path: Path) -> None:
+    journal(tmp_path, "a")
+    desk = Desk(tmp_path, a=Volume("a"))
+    desk.refuses = "there is a title night already"
+    desk.recordings.start()
+    try:
+        await desk.until(lambda: desk.told("there is a title night already"))
+        assert len(journals(tmp_path)) == 1
+        await desk.recordings.stop("night", drop=True)
+    finally:
+        await desk.recordings.close()
+    assert desk.volumes["a"].finished == {}
+    assert journals(tmp_path) == []
+
+
+class _Tap:
+    """Gives what it is told to."""
+
+    def __init__(self, channel: Any, tracks: Any, recording: Recording) -> None:
+        for number in range(40):
+            recording._take(RecordedUnit(0, number * 20_000, number * 160, True, b"unit" * 40))
+
+    def close(self) -> None:
+        pass
+
+
+async def test_a_recording_whose_name_another_had_first_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordings, "_Tap", _Tap)
+    desk = Desk(tmp_path, a=Volume("a"))
+    desk.recordings.start()
+    try:
+        await desk.recordings.begin("demo", "day", volume="a")
+        await desk.recordings.stop("day")
+        assert [*desk.volumes["a"].finished.values()] == ["day"]  # it would have been one
+        desk.refuses = "there is a title night already"
+        await desk.recordings.begin("demo", "night", volume="a")
+        told = await desk.recordings.stop("night")
+        assert told["error"] == "there is a title night already"
+    finally:
+        await desk.recordings.close()
+    assert [*desk.volumes["a"].finished.values()] == ["day"]
+    assert desk.volumes["a"].blocks == {}
+    assert journals(tmp_path) == []
+    assert desk.held["night"] == 0
 
 
 def test_a_journal_without_its_volume_is_none(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 import structlog
 
+from heliograph.bus import Registration
 from heliograph.model.errors import (
     BusyError,
     ConflictError,
@@ -30,10 +31,12 @@ from heliograph.model.errors import (
     TooLargeError,
     WrongStateError,
 )
+from heliograph.storage.values import ObjectId
 from heliograph.vod.importing import ImportOptions, Progress, check_wish, import_file
 
 if TYPE_CHECKING:
     from heliograph.storage.volume.volume import Volume
+    from heliograph.storage.volume.writing import Writer
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +64,8 @@ class Import:
     """As the client called the first one, for people."""
     size: int | None
     """Bytes that were announced of all files so far; None: of one it was not said."""
+    held: Registration
+    """The name is the import's until this is closed."""
     renditions: int = 0
     """Further files that come."""
     called: list[str] = field(default_factory=list)
@@ -110,18 +115,21 @@ class Imports:
         spool: Path,
         most: int,
         volume: Callable[[str], Volume],
-        check_free: Callable[[str], None],
+        claim: Callable[[str], Registration],
+        confirm: Callable[[str, ObjectId], Awaitable[None]],
         done: Callable[[str], None],
     ) -> None:
         """``spool``: where files are received; ``most``: bytes of a file.
 
-        ``volume`` gives a volume by its name, ``check_free`` raises ``ConflictError`` where there
-        is a title of a name or one comes, ``done`` is told the volume that has another title.
+        ``volume`` gives a volume by its name. ``claim`` takes a name, ``confirm`` sees that it is
+        still the title's before that exists: both raise ``ConflictError`` where there is a title of
+        a name or one comes. ``done`` is told the volume that has another title.
         """
         self._spool = spool
         self._most = most
         self._volume = volume
-        self._check_free = check_free
+        self._claim = claim
+        self._confirm = confirm
         self._done = done
         self._all: dict[str, Import] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -147,11 +155,12 @@ class Imports:
         check_wish(name, title, renditions)
         self._volume(volume)
         under_way = [one for one in self._all.values() if one.ended is None]
-        self._check_free(name)
         if len(under_way) >= MAX_UNDER_WAY:
             raise BusyError(f"{MAX_UNDER_WAY} imports are under way", subject=name, retry_after=30)
         most = self._room(size)
-        found = Import(secrets.token_hex(4), name, title, volume, file[:200], size, renditions)
+        held = self._claim(name)
+        id = secrets.token_hex(4)
+        found = Import(id, name, title, volume, file[:200], size, held, renditions)
         self._all[found.id] = found
         while len(self._all) > MAX_TOLD + MAX_UNDER_WAY:
             ended = [id for id, one in self._all.items() if one.ended is not None]
@@ -244,6 +253,7 @@ class Imports:
             found.expires.cancel()
             found.expires = None
         found.state, found.error, found.ended = state, why, time.time()
+        found.held.close()
         await asyncio.to_thread(_remove, [*found.paths])
 
     def _expired(self, found: Import) -> None:
@@ -273,6 +283,7 @@ class Imports:
             log.exception("import failed unexpectedly", title=found.name)
         finally:
             found.ended = time.time()
+            found.held.close()
             await asyncio.to_thread(_remove, [*found.paths])
 
     async def _import(self, found: Import) -> None:
@@ -292,8 +303,26 @@ class Imports:
         def progress(value: Progress) -> None:
             found.progress = value
 
-        imported = await import_file(found.paths[0], writer, progress, options)
+        sink = _Confirmed(writer, self._confirm, found.name)
+        imported = await import_file(found.paths[0], sink, progress, options)
         found.remarks = imported.remarks
+
+
+class _Confirmed:
+    """An ``importing.Sink`` that sees, before the title exists, whether the name is still its."""
+
+    def __init__(
+        self, writer: Writer, confirm: Callable[[str, ObjectId], Awaitable[None]], name: str
+    ) -> None:
+        self._writer = writer
+        self._confirm = confirm
+        self._name = name
+        self.put = writer.put
+        self.abort = writer.abort
+
+    async def finish(self, head: bytes) -> None:
+        await self._confirm(self._name, self._writer.object)
+        await self._writer.finish(head)
 
 
 class Upload:

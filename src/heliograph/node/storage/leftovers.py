@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from heliograph.bus import Registration
 from heliograph.model.errors import (
     BusyError,
     HelioError,
@@ -46,6 +48,13 @@ class _Left:
     error: str = ""
     hopeless: bool = False
     """It is not tried again before the next start."""
+    held: Registration | None = None
+    """The name is the title's until this is closed; None: it is not known."""
+
+    def let_go(self) -> None:
+        """Nothing is left."""
+        if self.held is not None:
+            self.held.close()
 
     def to_json(self) -> dict[str, Any]:
         """For the API, as of a recording."""
@@ -64,10 +73,17 @@ class _Left:
 class Leftovers:
     """Started once volumes are there."""
 
-    def __init__(self, root: Path, recover: Callable[[Journal], Awaitable[None]]) -> None:
-        """``root``: where journals are kept. ``recover`` takes one over, or raises."""
+    def __init__(
+        self,
+        root: Path,
+        recover: Callable[[Journal], Awaitable[None]],
+        hold: Callable[[str, float], Registration],
+    ) -> None:
+        """``root``: where journals are kept. ``recover`` takes one over, or raises. ``hold`` has
+        a name since a time."""
         self._root = root
         self._recover = recover
+        self._hold = hold
         self._all: list[_Left] = []
         self._known = asyncio.Event()
         self._turn = asyncio.Lock()  # of those who may do away with a journal
@@ -103,6 +119,7 @@ class Leftovers:
                 raise NotFoundError(f"nothing is left of a recording {name}", subject=name)
             await asyncio.to_thread(found.journal.delete)
             self._all.remove(found)
+            found.let_go()
         log.info("what was left of a recording is dropped", title=name, volume=found.volume)
         return found.to_json()
 
@@ -137,6 +154,8 @@ class Leftovers:
                 title = replay.title
                 found.name, found.volume, found.began = title.name, replay.volume, title.created
                 found.channel = channel_of(title)
+                with contextlib.suppress(HelioError):  # it is recovered all the same
+                    found.held = self._hold(title.name, title.created)
             self._all.append(found)
 
     async def _try(self, found: _Left) -> None:
@@ -152,6 +171,7 @@ class Leftovers:
                 log.exception("recording not recovered", title=found.name)
             else:
                 self._all.remove(found)
+                found.let_go()
 
     def _failed(self, found: _Left, error: HelioError) -> None:
         again = NotFoundError, UnreachableError, ResourceError, BusyError

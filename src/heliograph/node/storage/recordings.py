@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from heliograph.bus import Registration
 from heliograph.live.channel import Channel
 from heliograph.live.readers import Reader, ReaderHooks
 from heliograph.live.registry import Channels
 from heliograph.model.errors import (
     BusyError,
+    ConflictError,
     HelioError,
     NotFoundError,
     WrongStateError,
@@ -24,6 +27,7 @@ from heliograph.model.media import Track
 from heliograph.node.storage.leftovers import Leftovers, channel_of
 from heliograph.node.storage.shelf import GUARDED, RECORDED
 from heliograph.plane.types import TapItem
+from heliograph.storage.values import ObjectId
 from heliograph.vod.encoding import decode_manifest
 from heliograph.vod.importing import check_wish
 from heliograph.vod.recording import Journal, Recording, RecordOptions, recordable
@@ -52,11 +56,14 @@ class _Entry:
     name: str
     channel: str
     volume: str
+    held: Registration
+    """The name is the recording's until this is closed."""
     remarks: tuple[str, ...] = ()
     began: float = field(default_factory=time.time)
     ended: float | None = None
     error: str = ""
     recording: Recording | None = None
+    sink: _Sink | None = None
     tap: _Tap | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -87,21 +94,27 @@ class Recordings:
         root: Path,
         channels: Channels,
         volume: Callable[[str], Volume],
-        check_free: Callable[[str], None],
+        claim: Callable[[str], Registration],
+        hold: Callable[[str, float], Registration],
+        confirm: Callable[[str, ObjectId], Awaitable[None]],
         wrote: Callable[[str], None],
     ) -> None:
-        """``root``: where journals are kept. ``volume`` gives a volume by its name; ``check_free``
-        raises ``ConflictError`` where there is a title of a name or one comes; ``wrote`` is told
-        the volume with a title that grew."""
+        """``root``: where journals are kept. ``volume`` gives a volume by its name. ``claim`` takes
+        a name, ``hold`` takes it back for what was recorded since a time, ``confirm`` sees that it
+        is still the title's before that exists: the first and the last raise ``ConflictError``
+        where there is a title of a name or one comes. ``wrote`` is told the volume with a title
+        that grew."""
         self._root = root
         self._channels = channels
         self._volume = volume
-        self._check_free = check_free
+        self._claim = claim
+        self._hold = hold
+        self._confirm = confirm
         self._wrote = wrote
         self._all: dict[str, _Entry] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._beginning: set[str] = set()
-        self._left = Leftovers(root, self._recover)
+        self._left = Leftovers(root, self._recover, hold)
 
     def start(self) -> None:
         """Finish, in the background, what a server that died had recorded."""
@@ -119,40 +132,60 @@ class Recordings:
     ) -> dict[str, Any]:
         """Record a channel of this node. ``NotFoundError``, ``ConflictError``, ``BusyError``,
         ``WrongStateError`` (nothing is on air), ``UnsupportedError`` (nothing can be recorded)."""
-        from heliograph.storage.volume.writing import GrowingWriter
-
         check_wish(name, title, 0)
         await self._left.known()
         found = self._channels.get(channel)
         writes = self._volume(volume)
-        self._check_free(name)
-        if len(self._tasks) >= MAX_RECORDINGS:
-            raise BusyError(f"{MAX_RECORDINGS} channels are recorded", subject=name)
-        if not found.tracks:
-            raise WrongStateError(f"channel {channel} is not on air", subject=channel)
-        tracks, remarks = recordable(found.tracks)
-        options = RecordOptions(
-            name,
-            title=title or found.options.title or channel,
-            source=f"{RECORDED if found.open_to_all else GUARDED}{channel}",
-            block=writes.state.scheme.block,
-            volume=writes.state.name,
-            max_seconds=max_seconds,
-            max_bytes=max_bytes,
-        )
-        sink = _Sink(
-            GrowingWriter(writes.writer(options.object)), lambda: self._wrote(writes.state.name)
-        )
+        held = self._claim(name)
         self._beginning.add(name)
         try:
-            recording = await Recording.begin(options, tracks, self._root, sink)
+            if len(self._tasks) >= MAX_RECORDINGS:
+                raise BusyError(f"{MAX_RECORDINGS} channels are recorded", subject=name)
+            if not found.tracks:
+                raise WrongStateError(f"channel {channel} is not on air", subject=channel)
+            options = RecordOptions(
+                name,
+                title=title or found.options.title or channel,
+                source=f"{RECORDED if found.open_to_all else GUARDED}{channel}",
+                block=writes.state.scheme.block,
+                volume=writes.state.name,
+                max_seconds=max_seconds,
+                max_bytes=max_bytes,
+            )
+            entry = await self._record(found, writes, options, held)
+        except BaseException:
+            held.close()
+            raise
         finally:
             self._beginning.discard(name)
-        entry = _Entry(name, channel, writes.state.name, remarks, recording=recording)
-        entry.tap = _Tap(found, tracks, recording)
         self._follow(entry)
         log.info("recording", channel=channel, title=name, volume=entry.volume)
         return entry.to_json()
+
+    async def _record(
+        self, channel: Channel, volume: Volume, options: RecordOptions, held: Registration
+    ) -> _Entry:
+        """Have what comes on a channel go into a journal."""
+        from heliograph.storage.volume.writing import GrowingWriter
+
+        tracks, remarks = recordable(channel.tracks)
+        sink = _Sink(
+            GrowingWriter(volume.writer(options.object)),
+            lambda: self._wrote(options.volume),
+            lambda: self._confirm(options.name, options.object),
+        )
+        recording = await Recording.begin(options, tracks, self._root, sink)
+        tap = _Tap(channel, tracks, recording)
+        return _Entry(
+            options.name,
+            channel.name,
+            options.volume,
+            held,
+            remarks,
+            recording=recording,
+            sink=sink,
+            tap=tap,
+        )
 
     def coming(self, name: str) -> bool:
         """Whether something is recorded into a title of that name, or will be."""
@@ -220,14 +253,19 @@ class Recordings:
             entry.error = "internal error"
             log.exception("recording failed unexpectedly", title=entry.name)
         finally:
+            if entry.sink is not None and entry.sink.refused:
+                await entry.recording.discard()
+                await entry.sink.abort()
             entry.ended = time.time()
+            entry.held.close()
             if entry.tap is not None:
                 entry.tap.close()
             self._wrote(entry.volume)
 
     async def _recover(self, journal: Journal) -> None:
         """Finish what a server that died had recorded; errors as of ``Volume.reopen`` and
-        ``Recording.recover``, ``BusyError``: another of its name is being recorded."""
+        ``Recording.recover``, ``BusyError``: another of its name is being recorded,
+        ``ConflictError``: there is another title of its name by now."""
         from heliograph.storage.volume.heads import DELETED
         from heliograph.storage.volume.writing import GrowingWriter
 
@@ -251,7 +289,10 @@ class Recordings:
             remarks = tuple(f"block {one} is lost with its disk" for one in writer.lost)
         sink = _Sink(GrowingWriter(writer), lambda: self._wrote(name))
         recording = await Recording.recover(journal, sink, manifest)
-        entry = _Entry(title.name, channel_of(title), name, remarks, recording=recording)
+        if manifest is None:
+            await self._confirm(title.name, title.object)
+        held = self._hold(title.name, title.created)
+        entry = _Entry(title.name, channel_of(title), name, held, remarks, recording=recording)
         self._follow(entry)
         log.info("recording is finished from its journal", title=entry.name, volume=name)
 
@@ -259,18 +300,44 @@ class Recordings:
 class _Sink:
     """A ``recording.GrowingSink``: an object of a volume, of whose growth others are told."""
 
-    def __init__(self, writer: GrowingWriter, grew: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        writer: GrowingWriter,
+        grew: Callable[[], None],
+        confirm: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """``confirm`` is asked before the title exists; None: it does, or was asked."""
         self._writer = writer
         self._grew = grew
+        self._confirm = confirm
+        self.refused = False
+        """Whether ``confirm`` raised: the title is not to be."""
         self.put = writer.put
 
     async def grow(self, head: bytes) -> None:
+        await self._begin()
         await self._writer.grow(head)
         self._grew()
 
     async def finish(self, head: bytes) -> None:
+        await self._begin()
         await self._writer.finish(head)
         self._grew()
+
+    async def abort(self) -> None:
+        """Remove what was written of a title that is not to be."""
+        with contextlib.suppress(HelioError):  # what has no head is removed in the end
+            await self._writer.writer.abort()
+
+    async def _begin(self) -> None:
+        if self._confirm is None:
+            return
+        try:
+            await self._confirm()
+        except ConflictError:
+            self.refused = True
+            raise
+        self._confirm = None
 
 
 class _Tap(ReaderHooks):

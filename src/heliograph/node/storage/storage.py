@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from heliograph.bus import Bus
+from heliograph.bus import Bus, Registration
 from heliograph.bus.wire import Json
 from heliograph.catalogue.values import Actor
 from heliograph.catalogue.volumes import Volumes
@@ -30,6 +30,7 @@ from heliograph.node.storage.directories import Directories
 from heliograph.node.storage.disks import LocalDisks
 from heliograph.node.storage.holdings import Holdings
 from heliograph.node.storage.imports import Imports, Upload
+from heliograph.node.storage.names import Names
 from heliograph.node.storage.peers import Connected
 from heliograph.node.storage.recordings import Recordings
 from heliograph.node.storage.shelf import Shelf
@@ -86,11 +87,13 @@ class Storage:
         self.states = self._held.states
         self._directories = Directories(bus, self.disks, self.states)
         self.shelf = Shelf(bus, self.holdings)
+        self._names = Names(bus, self.shelf)
         self.imports = Imports(
             state_dir / "imports",
             settings.max_upload_bytes,
             self.volume,
-            self._check_free,
+            self._claim,
+            self._names.confirm,
             self._wrote,
         )
         self.checks = Checks(self.shelf, self._uncached)
@@ -317,7 +320,9 @@ class Storage:
             self._state_dir / "recordings",
             channels,
             self.volume,
-            self._check_free,
+            self._claim,
+            self._names.hold,
+            self._names.confirm,
             self._wrote,
         )
         self.recordings.start()
@@ -384,11 +389,14 @@ class Storage:
         with contextlib.suppress(HelioError):
             await self.shelf.look()
 
-    def _check_free(self, name: str) -> None:
-        """``ConflictError`` where there is a title of that name, or one comes."""
+    def _claim(self, name: str) -> Registration:
+        """Have a name until what is returned is closed; ``ConflictError`` where there is a title of
+        that name, or one comes."""
         recorded = self.recordings is not None and self.recordings.coming(name)
-        if recorded or self.imports.coming(name) or self.shelf.find(name) is not None:
+        if recorded or self.imports.coming(name):
             raise ConflictError(f"there is a title {name} already", subject=name)
+        self._names.check(name)
+        return self._names.hold(name)
 
     async def _first_volume(self, wanted: str, by: Actor) -> None:
         """One machine needs nothing to be set up: a directory of its own is the first disk."""

@@ -254,6 +254,10 @@ class Recording:
             # Whatever ends it: what came is in the journal, unless the title is finished.
             await asyncio.shield(asyncio.to_thread(self._let_go))
 
+    async def discard(self) -> None:
+        """Leave no journal; of one that does not run."""
+        await asyncio.to_thread(self._journal.delete)
+
     async def _store(self) -> None:
         """Give the volume what is full."""
         while self._blocks:
