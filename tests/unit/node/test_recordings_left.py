@@ -13,6 +13,7 @@ import pytest
 
 from heliograph.bus import Registration
 from heliograph.model.errors import (
+    BusyError,
     ConflictError,
     MalformedError,
     NotFoundError,
@@ -356,6 +357,29 @@ async def test_a_journal_of_a_finished_title_is_removed(tmp_path: Path, how: str
         await desk.recordings.close()
 
 
+async def test_of_a_recording_killed_before_anything_came_nothing_is_left(tmp_path: Path) -> None:
+    """Also where its first file was begun, or torn over its first unit."""
+    for begun, units in ((False, b""), (True, b""), (True, b"torn")):
+        volume = Volume("a")
+        options = RecordOptions("night", source="channel demo", block=4096, volume="a")
+        recorder = Recorder.begin(options, TRACKS, 0.0)
+        left = Journal.create(tmp_path, recorder.base, options.block, options.volume)
+        if begun:
+            left.begin(State(0, 0, 0, recorder.written))
+            left.append(units)
+        left.close()
+        desk = Desk(tmp_path, a=volume)
+        desk.recordings.start()
+        try:
+            await desk.done()
+            await desk.until(lambda: not desk.recordings.coming("night"))  # noqa: B023
+        finally:
+            await desk.recordings.close()
+        assert (volume.finished, volume.blocks) == ({}, {})
+        assert desk.recordings.list() == []
+        assert desk.held["night"] == 0
+
+
 async def test_a_journal_whose_name_another_title_has_by_now_is_told_of(tmp_path: Path) -> None:
     journal(tmp_path, "a")
     desk = Desk(tmp_path, a=Volume("a"))
@@ -400,6 +424,25 @@ async def test_a_recording_whose_name_another_had_first_leaves_nothing(
         await desk.recordings.close()
     assert [*desk.volumes["a"].finished.values()] == ["day"]
     assert desk.volumes["a"].blocks == {}
+    assert journals(tmp_path) == []
+    assert desk.held["night"] == 0
+
+
+async def test_a_recording_that_cannot_begin_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tap(*_: Any) -> None:
+        raise BusyError("too many readers")
+
+    monkeypatch.setattr(recordings, "_Tap", tap)
+    desk = Desk(tmp_path, a=Volume("a"))
+    desk.recordings.start()
+    try:
+        with pytest.raises(BusyError):
+            await desk.recordings.begin("demo", "night", volume="a")
+        assert not desk.recordings.coming("night")
+    finally:
+        await desk.recordings.close()
     assert journals(tmp_path) == []
     assert desk.held["night"] == 0
 

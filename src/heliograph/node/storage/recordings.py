@@ -165,7 +165,7 @@ class Recordings:
     async def _record(
         self, channel: Channel, volume: Volume, options: RecordOptions, held: Registration
     ) -> _Entry:
-        """Have what comes on a channel go into a journal."""
+        """Have what comes on a channel go into a journal, which is left only if that works."""
         from heliograph.storage.volume.writing import GrowingWriter
 
         tracks, remarks = recordable(channel.tracks)
@@ -175,7 +175,11 @@ class Recordings:
             lambda: self._confirm(options.name, options.object),
         )
         recording = await Recording.begin(options, tracks, self._root, sink)
-        tap = _Tap(channel, tracks, recording)
+        try:
+            tap = _Tap(channel, tracks, recording)
+        except BaseException:
+            await asyncio.shield(recording.discard())
+            raise
         return _Entry(
             options.name,
             channel.name,
@@ -290,6 +294,9 @@ class Recordings:
         sink = _Sink(GrowingWriter(writer), lambda: self._wrote(name))
         recording = await Recording.recover(journal, sink, manifest)
         if manifest is None:
+            if not recording.manifest.blocks:  # killed before anything came
+                await recording.discard()
+                return
             await self._confirm(title.name, title.object)
         held = self._hold(title.name, title.created)
         entry = _Entry(title.name, channel_of(title), name, held, remarks, recording=recording)
