@@ -380,6 +380,55 @@ async def test_of_a_recording_killed_before_anything_came_nothing_is_left(tmp_pa
         assert desk.held["night"] == 0
 
 
+def grown(root: Path, volume: Volume) -> ObjectId:
+    """A title whose journal was lost after two blocks, and began anew with the fifth."""
+    options = RecordOptions("night", source="channel demo", block=4096, volume="a")
+    recorder = Recorder.begin(options, TRACKS, 0.0)
+    left = Journal.create(root, recorder.base, options.block, options.volume)
+    for number in range(400):
+        unit = RecordedUnit(0, number * 20_000, number * 160, True, bytes([number % 256]) * 160)
+        recorder.add(unit)
+        if recorder.fresh is not None and recorder.fresh.number == 2:
+            volume.growing[options.object] = encode_manifest(recorder.manifest(live=True))
+        if recorder.fresh is not None and recorder.fresh.number == 5:
+            left.begin(recorder.fresh)
+        if recorder.number >= 5:
+            left.append(encode_unit(unit))
+    left.close()
+    return options.object
+
+
+async def test_a_title_that_its_journal_does_not_fit_ends_with_what_it_has(tmp_path: Path) -> None:
+    volume = Volume("a")
+    object = grown(tmp_path, volume)
+    desk = Desk(tmp_path, a=volume)
+    desk.recordings.start()
+    try:
+        await desk.done()
+        await desk.until(lambda: not desk.recordings.coming("night"))
+    finally:
+        await desk.recordings.close()
+    assert volume.counts == {object: 2}
+    assert desk.held["night"] == 0
+
+
+async def test_what_is_dropped_ends_with_what_its_volume_has(tmp_path: Path) -> None:
+    volume = Volume("a")
+    object = grown(tmp_path, volume)
+    desk = Desk(tmp_path)
+    desk.recordings.start()
+    try:
+        await desk.until(lambda: desk.told("no volume a"))
+        assert desk.held["night"] == 1
+        desk.volumes["a"] = volume
+        await desk.recordings.stop("night", drop=True)
+    finally:
+        await desk.recordings.close()
+    assert volume.counts == {object: 2}
+    assert journals(tmp_path) == []
+    assert desk.held["night"] == 0
+
+
 async def test_a_journal_whose_name_another_title_has_by_now_is_told_of(tmp_path: Path) -> None:
     journal(tmp_path, "a")
     desk = Desk(tmp_path, a=Volume("a"))

@@ -20,6 +20,7 @@ from heliograph.model.errors import (
     UnreachableError,
 )
 from heliograph.node.storage.shelf import GUARDED, RECORDED
+from heliograph.storage.values import ObjectId
 from heliograph.vod.manifest import Manifest
 from heliograph.vod.recording import Journal, journals
 
@@ -77,12 +78,14 @@ class Leftovers:
         self,
         root: Path,
         recover: Callable[[Journal], Awaitable[None]],
+        finish: Callable[[str, ObjectId], Awaitable[None]],
         hold: Callable[[str, float], Registration],
     ) -> None:
-        """``root``: where journals are kept. ``recover`` takes one over, or raises. ``hold`` has
-        a name since a time."""
+        """``root``: where journals are kept. ``recover`` takes one over, or raises. ``finish`` ends
+        the title in a volume as it is there. ``hold`` has a name since a time."""
         self._root = root
         self._recover = recover
+        self._finish = finish
         self._hold = hold
         self._all: list[_Left] = []
         self._known = asyncio.Event()
@@ -112,12 +115,19 @@ class Leftovers:
         return [one.to_json() for one in self._all]
 
     async def drop(self, name: str) -> dict[str, Any]:
-        """Forget what a journal has and its volume has not; ``NotFoundError``."""
+        """Forget what a journal has and its volume has not, and finish what that has, now or, if
+        it is away, once it is seen that nobody else does; ``NotFoundError``."""
         async with self._turn:
             found = next((one for one in self._all if one.name == name), None)
             if found is None:
                 raise NotFoundError(f"nothing is left of a recording {name}", subject=name)
+            object = ObjectId(found.journal.path.name)
             await asyncio.to_thread(found.journal.delete)
+            if found.volume:
+                try:
+                    await self._finish(found.volume, object)
+                except HelioError as error:
+                    log.warning("title not finished yet", title=name, error=error.message)
             self._all.remove(found)
             found.let_go()
         log.info("what was left of a recording is dropped", title=name, volume=found.volume)

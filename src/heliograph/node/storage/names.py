@@ -74,6 +74,10 @@ class Names:
         if found is not None and found.object != object:
             raise _taken(name)
 
+    def written(self, name: str) -> bool:
+        """Whether some node has a title of that name under way, or something left of it."""
+        return any(one == name for _, one in self._bus.present(COMING))
+
     def _others(self, name: str) -> list[tuple[float, str]]:
         """Other nodes with a title of a name, and since when."""
         return [

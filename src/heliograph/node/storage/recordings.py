@@ -20,10 +20,12 @@ from heliograph.model.errors import (
     BusyError,
     ConflictError,
     HelioError,
+    MalformedError,
     NotFoundError,
     WrongStateError,
 )
 from heliograph.model.media import Track
+from heliograph.node.storage.abandoned import finish_title
 from heliograph.node.storage.leftovers import Leftovers, channel_of
 from heliograph.node.storage.shelf import GUARDED, RECORDED
 from heliograph.plane.types import TapItem
@@ -114,7 +116,7 @@ class Recordings:
         self._all: dict[str, _Entry] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._beginning: set[str] = set()
-        self._left = Leftovers(root, self._recover, hold)
+        self._left = Leftovers(root, self._recover, self._finish, hold)
 
     def start(self) -> None:
         """Finish, in the background, what a server that died had recorded."""
@@ -199,7 +201,7 @@ class Recordings:
         """End a recording: the title is finished. ``NotFoundError``; ``WrongStateError``: it waits
         for its volume since the server died.
 
-        ``drop``: of one that waits, forget what is not in its volume.
+        ``drop``: of one that waits, forget what is not in its volume; what is there is finished.
         """
         if drop:
             return await self._left.drop(name)
@@ -292,7 +294,16 @@ class Recordings:
             manifest = await asyncio.to_thread(decode_manifest, head.document)
             remarks = tuple(f"block {one} is lost with its disk" for one in writer.lost)
         sink = _Sink(GrowingWriter(writer), lambda: self._wrote(name))
-        recording = await Recording.recover(journal, sink, manifest)
+        try:
+            recording = await Recording.recover(journal, sink, manifest)
+        except MalformedError as error:
+            if manifest is None:
+                raise
+            log.error("journal of no use", title=title.name, error=error.message)
+            await finish_title(volume, title.object)
+            await asyncio.to_thread(journal.delete)
+            self._wrote(name)
+            return
         if manifest is None:
             if not recording.manifest.blocks:  # killed before anything came
                 await recording.discard()
@@ -302,6 +313,12 @@ class Recordings:
         entry = _Entry(title.name, channel_of(title), name, held, remarks, recording=recording)
         self._follow(entry)
         log.info("recording is finished from its journal", title=entry.name, volume=name)
+
+    async def _finish(self, name: str, object: ObjectId) -> None:
+        """Finish a title of a volume as it is, if it grows still."""
+        with contextlib.suppress(NotFoundError):  # it has not begun to exist
+            if await finish_title(self._volume(name), object):
+                self._wrote(name)
 
 
 class _Sink:

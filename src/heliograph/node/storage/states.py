@@ -80,6 +80,11 @@ class States:
         """Whether this node writes states."""
         return self._volumes is not None
 
+    @property
+    def leads(self) -> bool:
+        """Whether this node is the keeper that does what one alone has to do."""
+        return self.keeps and self._keepers()[:1] == [self._bus.node]
+
     async def start(self) -> None:
         """Begin; a keeper knows the database's states then, unless that is away."""
         if self._volumes is not None:

@@ -25,6 +25,7 @@ from heliograph.model.errors import (
 )
 from heliograph.model.nodes import NodeId
 from heliograph.node.settings.storage import StorageSettings
+from heliograph.node.storage.abandoned import Abandoned
 from heliograph.node.storage.checks import Checks
 from heliograph.node.storage.directories import Directories
 from heliograph.node.storage.disks import LocalDisks
@@ -96,6 +97,9 @@ class Storage:
             self._names.confirm,
             self._wrote,
         )
+        self._abandoned = Abandoned(
+            self.shelf, self._names, self.volume, lambda: self.states.leads, self._wrote
+        )
         self.checks = Checks(self.shelf, self._uncached)
         self.views = Views(bus, self.disks, self.holdings, self.shelf, self.imports, self.blocks)
         self._making = asyncio.Lock()
@@ -114,9 +118,11 @@ class Storage:
         self.views.start()
         await self.shelf.start()
         self._held.look()
+        self._abandoned.start()
 
     async def close(self) -> None:
         """End: what is being read or written has a moment, the rest goes on at the next start."""
+        await self._abandoned.close()
         await self._held.stop_looking()
         self._directories.close()
         await self.imports.close()
