@@ -146,6 +146,28 @@ class Stage:
             if other is not self.nodes[at]:
                 self.network.cut(self.nodes[at].link, other.link)
 
+    def part(self, some: Sequence[int], others: Sequence[int]) -> None:
+        """Nodes that do not see each other from now on, though the player hears them all."""
+        for one in some:
+            for other in others:
+                self.network.cut(self.nodes[one].link, self.nodes[other].link)
+
+    def heal(self, some: Sequence[int], others: Sequence[int]) -> None:
+        for one in some:
+            for other in others:
+                self.network.heal(self.nodes[one].link, self.nodes[other].link)
+
+    def agreed(self) -> bool:
+        """Whether all nodes see each other, and go by one order."""
+        there = all(len(node.ensemble.places()) == 3 for node in self.nodes)
+        return there and len({self.order(n).rank for n in range(3)}) == 1
+
+    async def settled(self) -> None:
+        """Let what was on its way pass; ``sent`` is what came in the second after that."""
+        await asyncio.sleep(0.5)
+        self.sent.clear()
+        await asyncio.sleep(1.0)
+
     def totals(self) -> list[int]:
         return sorted(one.total for one in self.sent)
 
@@ -314,6 +336,88 @@ async def test_what_a_dead_node_would_have_sent_the_others_send(dead: int) -> No
         assert [at.nodes[n].ensemble.counters["deaths"] for n in alive] == [1, 0]
 
 
+@pytest.mark.parametrize("cut", [0, 2])
+async def test_after_a_partition_one_has_control_and_each_packet_comes_once(cut: int) -> None:
+    """``cut``: the node that the two others do not see for a while: that with control, another."""
+    async with staged() as at:
+        conductor = at.conductor()
+        await play(conductor, speed=0.5)
+        await at.until(lambda: len(at.sent) > 20)
+        rest = [n for n in range(3) if n != cut]
+        at.part([cut], rest)
+        await at.until(
+            lambda: (
+                len(at.order(cut).present) == 1 and all(len(at.order(n).present) == 2 for n in rest)
+            )
+        )
+        at.heal([cut], rest)
+        await at.until(lambda: at.agreed())
+        assert at.order(0).controller == NODES[0]
+        senders = {one.node for one in at.order(0).present}
+        await at.settled()
+        for node in senders ^ {*NODES}:
+            assert node not in {one.node for one in at.sent}
+        totals = at.totals()
+        assert len({*totals}) == len(totals)
+        # At its ends nodes are some packets apart.
+        assert {*range(totals[0] + 20, totals[-1] - 20)} <= {*totals}
+        await conductor.pause()
+        await at.until(lambda: all(at.order(n).state == "paused" for n in range(3)))
+        await at.settled()
+        assert at.sent == []
+        await play(conductor, start_us=0)
+        await at.until(lambda: {one.node for one in at.sent} == {*NODES})  # all take part again
+        conductor.close()
+        await at.until(lambda: not any(node.ensemble.parts for node in at.nodes))
+
+
+async def test_who_had_control_before_a_partition_obeys_whoever_took_it() -> None:
+    async with staged() as at:
+        await play(at.conductor())
+        await at.until(lambda: len(at.sent) > 60)
+        at.part([0], [1, 2])
+        await at.until(lambda: len(at.order(0).present) == 1 and len(at.order(2).present) == 2)
+        assert await at.nodes[2].ensemble.take_over(SESSION) is not None
+        at.heal([0], [1, 2])
+        await at.until(lambda: at.agreed())
+        assert at.order(0).controller == NODES[2]
+        await at.settled()
+        assert {one.node for one in at.sent} == {*NODES[1:]}
+        at.conductor(2).close()
+        await at.until(lambda: not any(node.ensemble.parts for node in at.nodes))
+
+
+async def test_an_end_reaches_who_was_cut_off_meanwhile() -> None:
+    async with staged() as at:
+        conductor = at.conductor()
+        await play(conductor)
+        await at.until(lambda: len(at.sent) > 60)
+        at.part([2], [0, 1])
+        await at.until(lambda: len(at.order(0).present) == 2 and len(at.order(2).present) == 1)
+        conductor.close()
+        await at.until(lambda: not at.nodes[0].ensemble.parts and not at.nodes[1].ensemble.parts)
+        assert at.nodes[2].ensemble.parts
+        at.heal([2], [0, 1])
+        await at.until(lambda: not at.nodes[2].ensemble.parts)
+        assert not any(node.ensemble.parts for node in at.nodes)
+
+
+async def test_who_is_taken_for_gone_by_mistake_goes_on() -> None:
+    async with staged() as at:
+        await play(at.conductor())
+        await at.until(lambda: len(at.sent) > 60)
+        clock = at.nodes[2].ensemble.clocks
+        noted = at.order(2)
+        for node in NODES[:2]:
+            noted = noted.without(node, clock.shared_us(NODES[0], at.nodes[2].plane.now))
+        await at.nodes[1].ensemble._take(noted)
+        assert [one.node for one in at.order(1).present] == [NODES[2]]
+        with pytest.raises(ConflictError):
+            await at.nodes[2].bus.call(NODES[0], ORDER_METHOD, noted.to_json())
+        await at.until(lambda: at.agreed() and len(at.order(0).present) == 3)
+        await at.until(lambda: {*at.totals()} == {*range(PACKETS)})
+
+
 async def test_another_node_takes_control_and_the_higher_epoch_wins() -> None:
     async with staged() as at:
         conductor = at.conductor()
@@ -348,7 +452,8 @@ async def test_what_is_over_does_not_begin_again_by_a_late_order() -> None:
         late = at.order(1)
         conductor.close()
         await at.until(lambda: not any(node.ensemble.parts for node in at.nodes))
-        await at.nodes[1].ensemble._take(late)
+        with pytest.raises(ConflictError):
+            await at.nodes[1].ensemble._take(late)
         assert at.nodes[1].ensemble.order(SESSION) is None
         assert all(not node.plane.senders for node in at.nodes)
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import structlog
 
 from heliograph.bus import Bus, Registration, Request
-from heliograph.bus.presence import Event, Gone
+from heliograph.bus.presence import Arrived, Event, Gone
 from heliograph.bus.wire import Json
 from heliograph.model.errors import (
     BusyError,
@@ -46,8 +46,11 @@ ATTEMPTS, TIMEOUT, AGAIN = 3, 1.0, 0.2
 ENDING_ATTEMPTS = 30
 #: Sessions that this node knows at once: some 100 KB each beside their blocks.
 MAX_PARTS = 4096
-#: Sessions that are over and remembered, so that a late order does not begin them again.
+#: Sessions that are over and remembered, so that a late order does not begin them again, and who
+#: missed the end is told of it: some 2 KB each.
 MAX_OVER = 1024
+#: Orders on their way at once to a node that came back: it has as many sessions as it had.
+MAX_RETOLD = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +115,21 @@ class Ensemble:
         self.parts: dict[str, Part] = {}
         """By session."""
         self.counters: Counter[str] = Counter(
-            orders=0, orders_refused=0, orders_unanswered=0, deaths=0, taken_over=0, silent=0
+            orders=0,
+            orders_refused=0,
+            orders_unanswered=0,
+            # Told to nodes that came back, or did not know the newest.
+            orders_retold=0,
+            deaths=0,
+            taken_over=0,
+            silent=0,
         )
         self.past: list[Callable[[Part], None]] = []
         """Told of each part that is over."""
         self._site = Site(bus.node, loop, endpoint, self.clocks, observe)
         self._bus = bus
-        self._over: OrderedDict[str, None] = OrderedDict()
+        self._over: OrderedDict[str, tuple[Order, float]] = OrderedDict()
+        """By session: the last order, and when it was over, the loop's time."""
         self._watchers: dict[str, Callable[[Order], None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._registrations: list[Registration] = []
@@ -188,10 +199,14 @@ class Ensemble:
         """
         await self._take(order)
         refused: dict[NodeId, HelioError] = {}
-        others = [one.node for one in order.present if one.node != self.node]
-        if order.controller != self.node and order.controller not in others:
-            here = self.places()
-            others += [order.controller] if order.controller in here else []
+        here = self.places()
+        others = {one.node for one in order.present}
+        if order.controller in here:
+            others.add(NodeId(order.controller))
+        others.discard(self.node)
+        # Who was left out may have come back, and goes by what it heard last: nobody waits for it.
+        for node in {one.node for one in order.members if one.node in here} - others - {self.node}:
+            self._start(self._tell(node, order, {}))
         tasks = [self._start(self._tell(node, order, refused)) for node in others]
         if tasks:
             await asyncio.wait(tasks, timeout=CONFIRM)
@@ -229,7 +244,7 @@ class Ensemble:
                 await self._bus.call(node, ORDER, order.to_json(), TIMEOUT)
                 return
             except ConflictError:
-                return  # it knows a newer one, which comes here as well
+                return  # it knows a newer one, which it tells
             except RemoteError as failed:
                 error = failed
                 self.counters["orders_unanswered"] += 1
@@ -246,11 +261,27 @@ class Ensemble:
     async def _asked(self, request: Request) -> Json:
         order = decode(request.value)
         try:
+            self._insist(order)
             await self._take(order)
+        except ConflictError:
+            self._retell(NodeId(request.caller), order)
+            raise
         except HelioError:
             self.counters["orders_refused"] += 1
             raise
         return None
+
+    def _insist(self, order: Order) -> None:
+        """Who has control knows better who is there than others that did not see it for a while:
+        ``ConflictError`` where an order is what they noted meanwhile, and ours goes to all."""
+        known = self.order(order.id)
+        if known is None or order.state == "closed" or known.controller != self.node:
+            return
+        if (order.epoch, order.controller) != (known.epoch, known.controller):
+            return
+        if order.rank > known.rank:
+            self.pass_on(replace(known, version=order.version + 1))
+            raise ConflictError("that node has control", subject=order.id)
 
     async def _take(self, order: Order) -> None:
         """Go by an order; ``ConflictError``: a newer one is known."""
@@ -258,9 +289,15 @@ class Ensemble:
         await self.clocks.ensure(order.controller)
         layout: Layout | None = None
         known = self.parts.get(order.id)
-        if known is None and (order.state == "closed" or order.id in self._over):
-            self._forget(order.id)
-            return
+        if known is None:
+            over = self._over.get(order.id)
+            if over is not None and order.rank < over[0].rank:
+                raise ConflictError("the session is over", subject=order.id)
+            if over is not None and order.rank == over[0].rank:
+                return
+            if order.state == "closed":
+                self._forget(order)
+                return
         if order.state != "closed" and (known is None or known.order.volume != order.volume):
             manifest = self._title(order)
             layout = await self.library.layout(manifest, order.volume)
@@ -286,7 +323,7 @@ class Ensemble:
         if len(self.parts) >= MAX_PARTS:
             raise BusyError(f"{MAX_PARTS} titles are sent already", subject="places")
         promise = None
-        if order.member(self.node) is not None:
+        if self.node in (one.node for one in order.present):
             tracks = [lane.track for lane in order.lanes]
             nodes = [one.node for one in order.present]
             promise = self.library.promise(manifest, tracks, nodes, order.ahead_us)
@@ -307,15 +344,48 @@ class Ensemble:
     def _ended(self, part: Part) -> None:
         if self.parts.pop(part.order.id, None) is None:
             return
-        self._forget(part.order.id)
+        self._forget(part.order)
         for listener in self.past:
             listener(part)
         self._told(replace(part.order, state="closed"))
 
-    def _forget(self, session: str) -> None:
-        self._over[session] = None
+    def _forget(self, order: Order) -> None:
+        self._over[order.id] = order, asyncio.get_running_loop().time()
+        self._over.move_to_end(order.id)
         if len(self._over) > MAX_OVER:
             self._over.popitem(last=False)
+
+    # nodes that come back
+
+    def _retell(self, node: NodeId, *orders: Order) -> None:
+        """Tell a node the newest that is known here of these sessions."""
+        if orders:
+            self._start(self._told_again(node, [one.id for one in orders]))
+
+    async def _told_again(self, node: NodeId, sessions: Sequence[str]) -> None:
+        """Some at a time; where it knows newer ones it tells them."""
+        for first in range(0, len(sessions), MAX_RETOLD):
+            found = [self._newest(one) for one in sessions[first : first + MAX_RETOLD]]
+            orders = [one for one in found if one is not None]
+            self.counters["orders_retold"] += len(orders)
+            await asyncio.gather(*(self._tell(node, one, {}) for one in orders))
+
+    def _newest(self, session: str) -> Order | None:
+        over = self._over.get(session)
+        return self.order(session) or (None if over is None else over[0])
+
+    def _came(self, node: NodeId) -> None:
+        """A node is there, maybe again: whoever has control of a session tells it, and is told;
+        where that node is not there all tell all. It may have missed an end."""
+        here = self.places()
+        known = [
+            one
+            for one in (part.order for part in self.parts.values())
+            if one.controller in (self.node, node) or one.controller not in here
+        ]
+        late = asyncio.get_running_loop().time() - SILENCE  # by then it has ended by itself
+        known += [one for one, at in self._over.values() if one.state == "closed" and at > late]
+        self._retell(node, *(one for one in known if one.concerns(node)))
 
     # control
 
@@ -357,13 +427,16 @@ class Ensemble:
 
     def _seen(self, event: Event) -> None:
         """Nodes come and go."""
-        if not isinstance(event, Gone) or event.name.node == self.node:
+        node = event.name.node
+        if node == self.node:
             return
-        gone = event.name.node
-        here = frozenset(self.places()) - {gone}
-        for part in [*self.parts.values()]:
-            if part.order.steward(here) == self.node:
-                self.leave_out(part, gone)
+        if isinstance(event, Arrived):
+            self._came(node)
+        elif isinstance(event, Gone):
+            here = frozenset(self.places()) - {node}
+            for part in [*self.parts.values()]:
+                if part.order.steward(here) == self.node:
+                    self.leave_out(part, node)
 
     # time
 

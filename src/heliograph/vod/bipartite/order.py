@@ -105,9 +105,14 @@ class Order:
     """How far before they are due the player takes packets, µs."""
 
     @property
-    def rank(self) -> tuple[int, str, int]:
-        """Of two orders the one with the greater rank counts."""
-        return self.epoch, self.controller, self.version
+    def rank(self) -> tuple[int, str, int, bool, tuple[tuple[int, int], ...]]:
+        """Of two orders the one with the greater rank counts, and those of one rank are the same:
+        two nodes that do not see each other may give one version to what each notes of the other,
+        and an end counts for more than that."""
+        members = tuple(
+            (one.number, -1 if one.until_us is None else one.until_us) for one in self.members
+        )
+        return self.epoch, self.controller, self.version, self.state == "closed", members
 
     def position_us(self, now_us: int) -> int:
         """Media time at an instant of the controller's clock."""
@@ -118,6 +123,10 @@ class Order:
     def member(self, node: str) -> Member | None:
         """A node's newest place in the session."""
         return next((one for one in reversed(self.members) if one.node == node), None)
+
+    def concerns(self, node: str) -> bool:
+        """Whether a node sends, or has sent, or has control."""
+        return node == self.controller or self.member(node) is not None
 
     @property
     def present(self) -> tuple[Member, ...]:

@@ -120,7 +120,7 @@ class Part:
         self._tell_control()
         self._promise_speed(order.speed)
         me = order.member(self._site.node)
-        if me is None:
+        if me is None or (self._sender is None and me.until_us is not None):
             return
         opened = self._sender is None or me.number != self._number
         if opened:
@@ -191,8 +191,18 @@ class Part:
         self._retime()
 
     def _share(self, before: Order) -> None:
-        """Others have gone."""
+        """Others have gone, or took this node for gone."""
         assert self._feeder is not None
+        assert self._sender is not None
+        was, out = self._left_out(before), self._left_out(self.order)
+        if out and not was:  # the others send what is still to come
+            self._plane.sender_flush(self._sender)
+            self._running = False
+        if was or out:
+            at = self.manifest.block_at(max(self.position_us, self.order.start_us))
+            self._feeder.begin(at, self._end_us, self._has())
+            self._retime()
+            return
         gone = {one.number: one.until_us for one in before.members}
         untils = [
             one.until_us
@@ -201,6 +211,10 @@ class Part:
         ]
         if untils:
             self._feeder.share(self._has(), max(min(untils), self.order.start_us))
+
+    def _left_out(self, order: Order) -> bool:
+        mine = [one for one in order.members if one.number == self._number]
+        return not mine or mine[0].until_us is not None
 
     def _retime(self) -> None:
         """Go by the order's times."""
