@@ -23,7 +23,7 @@ from heliograph.live.admission import (
 )
 from heliograph.live.audience import Audience
 from heliograph.live.derived import derivable
-from heliograph.live.grants import Grant
+from heliograph.live.grants import Grant, Guest
 from heliograph.live.options import ChannelOptions, Conflict, LiveOptions
 from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.seats import Seating
@@ -92,6 +92,8 @@ class Channel:
         """Rises with each change of the tracks; the version of the description."""
         self.session_id = next(_ids)
         self.publishings: dict[int, Publishing] = {}
+        self.guests: set[Guest] = set()
+        """Who watches what was recorded of it."""
         self.closed = False
         self.plane: Plane = loop.plane
         self._loop = loop
@@ -151,6 +153,8 @@ class Channel:
         for publishing in list(self.publishings.values()):
             self.dismiss(publishing, reason)
         self.audience.close(reason)
+        for guest in list(self.guests):
+            guest.kick(reason)
         self._loop.forget_channel(self.plane_channel)
         self.plane.close_channel(self.plane_channel)
 
@@ -288,13 +292,17 @@ class Channel:
             yield publishing.describe(counters.get(publishing.source))
 
     def grants(self) -> Iterator[Grant]:
-        """Why its publishers and readers were let in."""
+        """Why its publishers, readers and guests were let in."""
         for publishing in self.publishings.values():
             if publishing.grant is not None:
                 yield publishing.grant
-        for reader in self.audience.readers.values():
-            if reader.grant is not None:
-                yield reader.grant
+        for viewer in self.viewers():
+            if viewer.grant is not None:
+                yield viewer.grant
+
+    def viewers(self) -> list[Guest]:
+        """Its readers and guests."""
+        return [*self.audience.readers.values(), *self.guests]
 
     def picture_source(self) -> tuple[Track, bytes] | None:
         """The first video track and its newest key access unit, if one is held."""

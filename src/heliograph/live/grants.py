@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from heliograph.catalogue.rights import GRANTS, Action, Person, Reason
 from heliograph.catalogue.tokens import ViewToken
@@ -36,6 +36,18 @@ class Grant:
     what stands in for a single one, which is used up by now."""
     reservation: str = field(default="", repr=False)
     """Names a place that is kept for him at this node; empty: none is."""
+
+
+class Guest(Protocol):
+    """Somebody who watches by a channel's rules what does not come from its ring, such as what was
+    recorded of it; ends as readers do."""
+
+    @property
+    def grant(self) -> Grant | None:
+        """Why he was let in; None: nobody asked."""
+
+    def kick(self, reason: str) -> None:
+        """End it."""
 
 
 def tell(grant: Grant) -> dict[str, Any]:

@@ -132,11 +132,11 @@ class Roster:
                 if grant is not None and not self.gate.holds(channel, grant, people):
                     self.ended += 1
                     channel.dismiss(publishing, ENDED)
-            for reader in list(channel.audience.readers.values()):
-                grant = reader.grant
+            for viewer in channel.viewers():
+                grant = viewer.grant
                 if grant is not None and not self.gate.holds(channel, grant, people):
                     self.ended += 1
-                    reader.kick(ENDED)
+                    viewer.kick(ENDED)
 
     def _place(self, standing: Standing) -> None:
         record = standing.record

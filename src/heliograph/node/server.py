@@ -302,6 +302,7 @@ class Server:
             observe=observe,
             ensemble=together.ensemble,
             barring=self.titles.barring,
+            channels=self.channels,
         )
         if self.titles.dispatching is not None:
             dispatcher = self.titles.dispatching.dispatcher

@@ -6,10 +6,13 @@ A player that asks for it is told who sends, and may go on with its session at a
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from heliograph.live.channel import Channel
+from heliograph.live.grants import Grant, tell
 from heliograph.model.errors import NotFoundError, UnsupportedError, WrongStateError
 from heliograph.protocols.rtsp import Transport, npt, pause_point
 from heliograph.protocols.rtsp.events import (
@@ -73,6 +76,7 @@ class BipartiteClient(TitleClient):
 
     def detach(self, reason: str) -> None:
         conductor, self._conductor, self._manifest = self._conductor, None, None
+        self._leave()
         if conductor is not None:
             self._ensemble.watch(conductor.session, None)
             if reason not in (LEFT, "malformed"):  # the player may have another connection
@@ -119,6 +123,11 @@ class BipartiteClient(TitleClient):
         self._manifest = manifest
         members = self._conductor.members(self._viewer())
         self._at.later(event, members, lambda found: self._agreed(event, transport, found[1]))
+
+    def _enter(self, channel: Channel, grant: Grant) -> None:
+        super()._enter(channel, grant)
+        if self._conductor is not None:
+            self._conductor.grant = json.dumps(tell(grant))
 
     def _agreed(
         self, event: SetupRequested, transport: Transport, members: Sequence[Member]
@@ -177,9 +186,21 @@ class BipartiteClient(TitleClient):
     # a session that another node had control of
 
     def resume(self, event: SessionShown) -> None:
-        """Take control of a session that the player names."""
+        """Take control of a session that the player names, if it could be begun now."""
+        order = self._ensemble.order(event.session_id)
+        manifest = None if order is None else self._service.find(order.title)
+        if order is None or manifest is None or manifest.object != order.object:
+            self._at.session.refuse(NotFoundError("no such session"), status=454)
+            return
+        self._at.door.bar(manifest.name)
+        name = self._service.shelf.channel(manifest)
+        try:
+            admitted = self._at.door.resume(name, order.grant) if name else None
+        except NotFoundError as error:
+            self._at.session.refuse(error, status=454)
+            return
         taken = self._ensemble.take_over(event.session_id)
-        self._at.later(event, taken, functools.partial(self._resumed, event))
+        self._at.later(event, taken, functools.partial(self._resumed, event, admitted))
 
     def _release(self, session: str) -> None:
         """The connection by which the player came to this node before lives on without it."""
@@ -187,13 +208,17 @@ class BipartiteClient(TitleClient):
             if connection is not self._at and connection.session.session_id == session:
                 connection.let_go("the player came again")
 
-    def _resumed(self, event: SessionShown, order: Order | None) -> None:
+    def _resumed(
+        self, event: SessionShown, admitted: tuple[Channel, Grant] | None, order: Order | None
+    ) -> None:
         manifest = None if order is None else self._service.find(order.title)
         if order is None or manifest is None or manifest.object != order.object:
             self._at.session.refuse(NotFoundError("no such session"), status=454)
             return
         self._release(order.id)
         self._manifest = manifest
+        if admitted is not None:
+            self._enter(*admitted)
         self._conductor = Conductor(self._ensemble, order.id, manifest, self._at.local)
         self._conductor.touch()
         self._ensemble.watch(order.id, self._told)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable
 
 from heliograph.live.channel import Channel
 from heliograph.live.gate import Asker, Decision, Gate
-from heliograph.live.grants import Grant
+from heliograph.live.grants import Grant, vouched
 from heliograph.live.keys import Shown
 from heliograph.live.registry import Channels
-from heliograph.model.errors import NotFoundError, UnauthorizedError
+from heliograph.model.errors import MalformedError, NotFoundError, UnauthorizedError
 from heliograph.protocols.rtsp import ServerSession, Target, Verdict
 from heliograph.servers.rtsp_places import RtspPlaces
 from heliograph.servers.rtsp_titles import RtspTitles
@@ -52,6 +53,19 @@ class Door:
     def keep(self, channel: Channel, grant: Grant) -> None:
         """Remember what was granted to watch."""
         self._granted = channel, grant
+
+    def resume(self, name: str, said: str) -> tuple[Channel, Grant]:
+        """The channel by whose rules a session goes on that another node began, and what that was
+        granted for, as ``grants.tell`` says it; ``NotFoundError`` where it would not be now."""
+        channel = self._channels.find(name)
+        try:
+            grant = vouched(json.loads(said), name)
+        except (ValueError, MalformedError):
+            grant = None
+        if channel is None or grant is None or not self._gate.holds(channel, grant, {}):
+            raise NotFoundError("no such session", subject="session")
+        self.keep(channel, grant)
+        return channel, grant
 
     def title(self, target: Target) -> str | None:
         """The address of what a request is for, where that is a title; errors as of

@@ -8,6 +8,7 @@ channel's gate, and one that the catalogue bars from a client is refused.
 from __future__ import annotations
 
 import functools
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,8 +19,15 @@ import structlog
 from heliograph.dispatcher.barring import Barring
 from heliograph.live.admission import Access
 from heliograph.live.channel import Channel
-from heliograph.live.grants import Grant
-from heliograph.model.errors import BusyError, ForbiddenError, NotFoundError, WrongStateError
+from heliograph.live.grants import Grant, vouched
+from heliograph.live.registry import Channels
+from heliograph.model.errors import (
+    BusyError,
+    ForbiddenError,
+    MalformedError,
+    NotFoundError,
+    WrongStateError,
+)
 from heliograph.plane import EventsLost, PlaneLoop
 from heliograph.protocols.rtsp import Target, Transport, npt, pause_point, section
 from heliograph.protocols.rtsp.events import (
@@ -34,6 +42,7 @@ from heliograph.servers.rtsp_signs import Signs
 from heliograph.servers.rtsp_transports import choose
 from heliograph.vod.bipartite.conductor import EXTENSION
 from heliograph.vod.bipartite.ensemble import Ensemble
+from heliograph.vod.bipartite.part import Part
 from heliograph.vod.describe import sdp_for_title, viewed_tracks
 from heliograph.vod.manifest import Manifest
 from heliograph.vod.playing import Started, Viewer, Wish
@@ -64,12 +73,14 @@ class RtspOnDemand:
         observe: Observer | None = None,
         ensemble: Ensemble | None = None,
         barring: Barring | None = None,
+        channels: Channels | None = None,
         max_sessions: int = MAX_SESSIONS,
     ) -> None:
         """``admission``: promises streams; None: nothing is short. ``observe`` is told of sessions
         that begin and end, as statistics need it. ``ensemble``: sends titles together with other
         nodes, to players that can take them so. ``barring``: who gets which title nowhere; None:
-        nobody is barred."""
+        nobody is barred. ``channels``: whose rules decide about what was recorded of them; None:
+        there are none."""
         self.shelf = shelf
         self.barring = barring or Barring()
         self.sessions: dict[int, PlaySession] = {}
@@ -81,8 +92,12 @@ class RtspOnDemand:
         self._observe = observe
         self._max_sessions = max_sessions
         self.ensemble = ensemble
+        self._channels = channels
+        self._guests: dict[int, PartGuest] = {}
+        """By the part's number."""
         if ensemble is not None:
-            ensemble.past.append(lambda part: self._past.update(_counts(part)))
+            ensemble.begun.append(self._part_begun)
+            ensemble.past.append(self._part_over)
         loop.on_lost(self._resync)
 
     def find(self, name: str) -> Manifest | None:
@@ -153,6 +168,26 @@ class RtspOnDemand:
         if self.sessions.pop(session.id, None) is not None:
             self._past.update(_counts(session))
 
+    def _part_begun(self, part: Part) -> None:
+        """Judge it by the rules of its channel here as well: the node with control may die."""
+        name, said = self.shelf.channel(part.manifest), part.order.grant
+        channel = None if self._channels is None else self._channels.find(name)
+        if channel is None or not said or self.ensemble is None:
+            return
+        try:
+            grant = vouched(json.loads(said), name)
+        except (ValueError, MalformedError):
+            log.warning("what a session was granted for is not understood", title=name)
+            return
+        guest = self._guests[part.id] = PartGuest(self, self.ensemble, part, channel, grant)
+        channel.guests.add(guest)
+
+    def _part_over(self, part: Part) -> None:
+        self._past.update(_counts(part))
+        guest = self._guests.pop(part.id, None)
+        if guest is not None:
+            guest.channel.guests.discard(guest)
+
     def counters(self) -> dict[str, int]:
         """Of all sessions since the start, for metrics; and how many there are."""
         found = Counter(sessions_begun=0)
@@ -179,6 +214,26 @@ class RtspOnDemand:
     def _resync(self, event: EventsLost) -> None:
         for session in self._all():
             session.resync()
+
+
+class PartGuest:
+    """A session that several nodes send, at one of them, as a channel's guest."""
+
+    def __init__(
+        self,
+        service: RtspOnDemand,
+        ensemble: Ensemble,
+        part: Part,
+        channel: Channel,
+        grant: Grant,
+    ) -> None:
+        self.channel, self.grant = channel, grant
+        self._service, self._ensemble, self._part = service, ensemble, part
+
+    def kick(self, reason: str) -> None:
+        """The right to watch is gone: it ends at all nodes."""
+        if self._service.shelf.channel(self._part.manifest):
+            self._ensemble.finish(self._part)
 
 
 def _counts(session: Session) -> dict[str, int]:
@@ -208,6 +263,9 @@ class TitleClient:
         self._session: PlaySession | None = None
         self._signs = Signs()
         self._tcp = False
+        self._channel: Channel | None = None
+        self.grant: Grant | None = None
+        """Why the channel's gate lets the title be watched; None: everybody may."""
 
     @property
     def subject(self) -> str:
@@ -233,6 +291,24 @@ class TitleClient:
             self._service.end(self._session, reason)
             self._session = None
         self._manifest = None
+        self._leave()
+
+    def kick(self, reason: str) -> None:
+        """The right to watch is gone."""
+        manifest = self._manifest
+        if manifest is not None and self._service.shelf.channel(manifest):
+            self._at.end(reason)
+
+    def _enter(self, channel: Channel, grant: Grant) -> None:
+        """Be judged by the channel's rules as long as the title plays."""
+        self._leave()
+        self._channel, self.grant = channel, grant
+        channel.guests.add(self)
+
+    def _leave(self) -> None:
+        if self._channel is not None:
+            self._channel.guests.discard(self)
+            self._channel = None
 
     def _closed(self, reason: str) -> None:
         """The session ended by itself."""
@@ -260,15 +336,23 @@ class TitleClient:
             then()
             return
         channel, decision = self._at.door.view(event.target, name)
-        self._at.when(event, decision, functools.partial(self._granted, channel, then))
+        self._at.when(event, decision, functools.partial(self._granted, event, channel, then))
 
-    def _granted(self, channel: Channel, then: Callable[[], None], grant: Grant) -> None:
+    def _granted(
+        self,
+        event: DescribeRequested | SetupRequested,
+        channel: Channel,
+        then: Callable[[], None],
+        grant: Grant,
+    ) -> None:
         if not Access.of(channel.options.view_from).permits(self._at.peer):
             raise ForbiddenError(
                 f"{self._at.peer} may not watch channel {channel.name!r}", subject=channel.name
             )
         self._at.door.keep(channel, grant)
         then()
+        if isinstance(event, SetupRequested):
+            self._enter(channel, grant)
 
     def describe(self, event: DescribeRequested) -> None:
         manifest = self._find(event.target)

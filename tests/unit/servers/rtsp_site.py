@@ -6,10 +6,15 @@ import asyncio
 import contextlib
 import struct
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import Mock
 
+from heliograph.catalogue.keys import stream_fingerprint
+from heliograph.catalogue.values import ChannelRecord, Standing, ViewAccess
 from heliograph.live.options import ChannelOptions
 from heliograph.live.registry import Channels
+from heliograph.live.roster import Roster
 from heliograph.plane import PlaneLoop
 from heliograph.plane.twin import TwinPlane
 from heliograph.servers.rtsp import RtspOptions, RtspServer
@@ -49,6 +54,16 @@ class Site:
     @property
     def channel(self) -> Any:
         return self.channels.get("demo")
+
+    def guard(self, *keys: str) -> Roster:
+        """Make the channel private, for those who show one of these keys; what judges again."""
+        channel = self.channel
+        record = ChannelRecord(
+            1, "demo", "", None, True, ViewAccess.EVERYONE, {}, True, 0.0, datetime.now(UTC)
+        )
+        known = {stream_fingerprint("demo", key): sum(key.encode()) for key in keys}
+        self.channels.change(channel, channel.options, Standing(record, known))
+        return Roster(self.channels, Mock(), self.server.gate)
 
     async def client(self) -> Client:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)

@@ -66,7 +66,9 @@ async def two() -> AsyncIterator[list[Site]]:
             ensemble = Ensemble(bus, Shelf(), site.loop, lambda site=site: site.server.endpoint)
             ensemble.open(Place(("127.0.0.1",), site.server.port, *site.server.rtp_ports))
             stack.push_async_callback(ensemble.close)
-            site.server.ondemand = RtspOnDemand(Shelf(), site.loop, ensemble=ensemble)
+            site.server.ondemand = RtspOnDemand(
+                Shelf(), site.loop, ensemble=ensemble, channels=site.channels
+            )
             sites.append(site)
         first = sites[0].server.ondemand
         assert first is not None
@@ -241,3 +243,58 @@ async def test_one_node_need_not_have_room_for_what_several_send() -> None:
         assert (await client.ask("DESCRIBE", url(one), **CAN))[0] == 200
         client, _ = await set_up(one, **CAN)
         assert (await client.ask("PLAY", url(one)))[0] == 200  # what the nodes promise decides
+
+
+async def recorded(site: Site) -> Client:
+    """A client that plays what was recorded of a channel, by a key."""
+    client = await site.client()
+    client.base = url(site)
+    for track in range(2):
+        shown = f"{client.base}/trackID={track}?key=right"
+        assert (await client.ask("SETUP", shown, Transport=UDP, **CAN))[0] == 200
+    assert (await client.ask("PLAY", url(site)))[0] == 200
+    return client
+
+
+@pytest.mark.parametrize("judge", [0, 1])
+async def test_a_recording_ends_at_all_nodes_when_one_sees_that_the_right_to_it_is_gone(
+    judge: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``judge``: the node with control, or another, as where that has died."""
+    monkeypatch.setattr(Shelf, "channel", lambda self, manifest: "demo")
+    async with two() as sites:
+        one, _ = sites
+        rosters = [site.guard("right") for site in sites]
+        client = await recorded(one)
+        for roster in rosters:
+            await roster.recheck()
+        assert all(ensemble(site).parts for site in sites)
+        sites[judge].guard("another")
+        await rosters[judge].recheck()
+        await one.until(lambda: not any(ensemble(site).parts for site in sites))
+        assert rosters[judge].ended
+        await client.ended()
+        assert not any(site.channel.guests for site in sites)
+
+
+async def test_who_comes_to_another_node_with_a_recording_is_judged_there_then_and_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Shelf, "channel", lambda self, manifest: "demo")
+    async with two() as (one, other):
+        one.guard("right")
+        other.guard("another")
+        client = await recorded(one)
+        moved = await other.client()
+        moved.base, moved.session = url(other), client.session
+        assert (await moved.ask("GET_PARAMETER"))[0] == 454
+        assert ensemble(one).order(client.session).controller == NODES[0]
+        other.guard("right")
+        moved = await other.client()
+        moved.base, moved.session = url(other), client.session
+        assert (await moved.ask("GET_PARAMETER"))[0] == 200
+        assert ensemble(other).order(client.session).controller == NODES[1]
+        await other.guard().recheck()
+        await other.until(lambda: not ensemble(one).parts and not ensemble(other).parts)
+        await moved.ended()
+        assert not other.channel.guests

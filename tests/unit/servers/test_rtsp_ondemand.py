@@ -276,6 +276,28 @@ async def test_a_title_with_a_channel_is_let_out_by_its_gate(cinema: Cinema):
     assert (await client.ask("SETUP", url, Transport=TCP.format(0, 1)))[0] == 200
 
 
+async def test_a_recording_ends_when_the_right_to_it_is_gone(cinema: Cinema):
+    roster = cinema.site.guard("right")
+    public = await cinema.ready()
+    assert (await public.ask("PLAY"))[0] == 200
+    cinema.shelf.channel = lambda manifest: "demo"
+    client = await cinema.client()
+    for track in range(2):
+        lanes = TCP.format(2 * track, 2 * track + 1)
+        shown = f"{client.base}/trackID={track}?key=right"
+        assert (await client.ask("SETUP", shown, Transport=lanes))[0] == 200
+    assert (await client.ask("PLAY"))[0] == 200
+    await roster.recheck()
+    assert len(cinema.service.sessions) == 2
+    assert len(cinema.site.channel.guests) == 1
+    cinema.site.guard("another")
+    await roster.recheck()
+    await client.ended()
+    assert roster.ended == 1
+    assert len(cinema.service.sessions) == 1  # who came while everybody might
+    assert not cinema.site.channel.guests
+
+
 @pytest.mark.parametrize(("networks", "status"), [(("127.0.0.0/8",), 200), (("10.0.0.0/8",), 403)])
 async def test_a_recording_is_seen_only_from_where_its_channel_is(
     networks: tuple[str, ...], status: int

@@ -53,6 +53,8 @@ class Conductor:
         self.session = session
         self.manifest = manifest
         self.ahead_us = ahead_us
+        self.grant = ""
+        """Why the player may watch, as of ``Order``."""
         self._ensemble = ensemble
         self._local = local
         self._ssrcs: dict[int, int] = {}
@@ -217,6 +219,7 @@ class Conductor:
             at_us=at,
             speed=speed,
             ahead_us=self.ahead_us,
+            grant=self.grant,
         )
 
     def _wanted(self, wish: Wish, order: Order | None) -> int:

@@ -124,6 +124,8 @@ class Ensemble:
             taken_over=0,
             silent=0,
         )
+        self.begun: list[Callable[[Part], None]] = []
+        """Told of each part that begins."""
         self.past: list[Callable[[Part], None]] = []
         """Told of each part that is over."""
         self._site = Site(bus.node, loop, endpoint, self.clocks, observe)
@@ -335,6 +337,8 @@ class Ensemble:
                 promise.release()
             raise
         self.parts[order.id] = part
+        for listener in self.begun:
+            listener(part)
 
     def _told(self, order: Order) -> None:
         watcher = self._watchers.get(order.id)
@@ -415,6 +419,11 @@ class Ensemble:
         log.info("session taken over", session=session[:8], epoch=mine.epoch)
         await self.spread(mine)
         return mine
+
+    def finish(self, part: Part) -> None:
+        """End a session at all nodes."""
+        order = part.order
+        self.pass_on(replace(order, version=order.version + 1, state="closed"))
 
     def leave_out(self, part: Part, node: NodeId) -> None:
         """A node sends no more in a session: the others do what it would have."""

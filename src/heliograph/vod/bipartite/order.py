@@ -10,7 +10,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from heliograph.bus.wire import Json
@@ -103,6 +103,8 @@ class Order:
     speed: float
     ahead_us: int = 0
     """How far before they are due the player takes packets, µs."""
+    grant: str = field(default="", repr=False)
+    """Why the player may watch, as servers tell each other; empty: everybody may."""
 
     @property
     def rank(self) -> tuple[int, str, int, bool, tuple[tuple[int, int], ...]]:
@@ -183,7 +185,8 @@ def _many(value: Any, most: int) -> list[dict[str, Any]]:  # noqa: ANN401 - what
 
 
 def _check(order: Order) -> None:
-    for text in (order.id, order.title, order.object, order.peer, order.agent, order.controller):
+    texts = (order.id, order.title, order.object, order.peer, order.agent, order.controller)
+    for text in (*texts, order.grant):
         if not isinstance(text, str) or len(text) > 256:
             raise _malformed("texts")
     check_object(order.object)
