@@ -67,6 +67,7 @@ def drain(
             ("viewers", "viewer", "viewers"),
             ("groups", "group", "groups"),
             ("ingests", "source", "sources"),
+            ("fetched", "of them fetched by the unit itself", "of them fetched by the unit itself"),
             ("links", "link", "links"),
         ),
         ("viewers", "reserved", "groups", "ingests", "links"),

@@ -28,7 +28,7 @@ from heliograph.live.options import ChannelOptions, Conflict, LiveOptions
 from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.seats import Seating
 from heliograph.live.states import TRANSITIONS, LiveEvent, Observer, State, Trigger
-from heliograph.model.errors import NotFoundError
+from heliograph.model.errors import BusyError, NotFoundError
 from heliograph.model.media import Kind, Track
 from heliograph.plane import (
     ChannelSilent,
@@ -43,6 +43,10 @@ from heliograph.protocols.sdp import aac_lengths, parameter_sets
 
 log = structlog.get_logger(__name__)
 
+
+#: Seconds after which a publisher that is to enter elsewhere may ask here again: whoever cannot be
+#: sent there is let in once nobody is expected there.
+ENTER_AGAIN = 5
 
 _ids = itertools.count(1)
 
@@ -94,6 +98,8 @@ class Channel:
         self.publishings: dict[int, Publishing] = {}
         self.guests: set[Guest] = set()
         """Who watches what was recorded of it."""
+        self.entrance = ""
+        """The node at which publishers are to enter in place of this one; empty: none is named."""
         self.closed = False
         self.plane: Plane = loop.plane
         self._loop = loop
@@ -209,7 +215,14 @@ class Channel:
         return publishing
 
     def check_publisher(self, peer: str, priority: int = 0) -> tuple[int, ...]:
-        """Whom a publisher would replace; raises if there is no room for it."""
+        """Whom a publisher would replace; raises if there is no room for it, or if it is to enter
+        at another node."""
+        if self.entrance:
+            raise BusyError(
+                f"channel {self.name!r} enters at another unit now",
+                subject=self.name,
+                retry_after=ENTER_AGAIN,
+            )
         options = self.options
         view = PublisherView(
             self.name,

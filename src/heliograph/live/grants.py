@@ -51,9 +51,11 @@ class Guest(Protocol):
 
 
 def tell(grant: Grant) -> dict[str, Any]:
-    """A grant to view as another node is told it, as short as it goes: what allows nothing more
+    """A grant as another node is told it, as short as it goes: what allows nothing more
     there than to see when the right to it has gone."""
     said: dict[str, Any] = {"r": grant.reason.value}
+    if grant.action is not Action.VIEW:
+        said["a"] = grant.action.value
     if grant.key is not None:
         said["k"] = grant.key
     if grant.person is not None:
@@ -64,7 +66,7 @@ def tell(grant: Grant) -> dict[str, Any]:
 
 
 def told(value: object, channel: str) -> Grant:
-    """The grant to view ``channel`` that ``tell`` wrote; ``MalformedError`` for nonsense.
+    """The grant for ``channel`` that ``tell`` wrote; ``MalformedError`` for nonsense.
 
     Of a person it has the id alone.
     """
@@ -76,7 +78,7 @@ def told(value: object, channel: str) -> Grant:
             raise ValueError(reason.value)
         key, id = value.get("k"), value.get("p")
         return Grant(
-            Action.VIEW,
+            Action(value.get("a", Action.VIEW)),
             reason,
             key=None if key is None else _number(key),
             token=_token(value["t"], channel) if reason is Reason.TOKEN else None,
@@ -91,15 +93,18 @@ def by_account(grant: Grant) -> bool:
     return grant.reason in _BY_ACCOUNT
 
 
-def vouched(value: object, channel: str) -> Grant:
-    """The grant to view ``channel`` that another node tells; ``MalformedError`` for nonsense.
+def vouched(value: object, channel: str, action: Action = Action.VIEW) -> Grant:
+    """The grant for ``channel`` that another node tells; ``MalformedError`` for nonsense, and for
+    one to do something else.
 
     Whom an account let in there, this node takes at the other's word: it may have other accounts,
     and asks those who have them now and then (``vouching``).
     """
     grant = told(value, channel)
+    if grant.action is not action:
+        raise MalformedError(_PROTOCOL, f"to {grant.action}, not to {action}")
     if by_account(grant):
-        return Grant(Action.VIEW, Reason.AUTHORITY)
+        return Grant(action, Reason.AUTHORITY)
     return replace(grant, person=None)
 
 

@@ -1,4 +1,4 @@
-"""WHEP over the bus: a portal answers the browser, another unit serves it.
+"""WHEP and WHIP over the bus: a portal answers the browser, another unit serves it.
 
 ``Unit`` takes offers that portals forward, ``Viewers`` forwards them. The media go straight from
 the unit to the browser. Errors cross the bus as they are, so that a page sees what it would have
@@ -18,6 +18,7 @@ import structlog
 
 from heliograph.bus import Bus, Request
 from heliograph.bus.wire import Json
+from heliograph.catalogue.rights import Action
 from heliograph.live.channel import Channel
 from heliograph.live.grants import Grant, tell, vouched
 from heliograph.live.offers import Offers
@@ -47,6 +48,7 @@ from heliograph.model.nodes import check_node_id
 log = structlog.get_logger(__name__)
 
 OPEN, PATCH, CLOSE = "whep.open", "whep.patch", "whep.close"
+PUBLISH = "whip.open"
 LOOK = "whep.look"
 """The bus's method that tells how the channel of a session is."""
 ALIVE = "whep.alive"
@@ -113,6 +115,7 @@ class Unit:
         self.vouched = Vouched(bus)
         self._registrations = [
             bus.serve(OPEN, self._open),
+            bus.serve(PUBLISH, self._publish),
             bus.serve(PATCH, self._patch),
             bus.serve(CLOSE, self._close),
             bus.serve(LOOK, self._look),
@@ -127,21 +130,39 @@ class Unit:
 
     async def _open(self, request: Request) -> Json:
         said = _Said(request.value)
+        channel = self._channel(said)
+        grant = vouched(said.value.get("grant"), channel.name)
+        await until_laid_out(channel)
+        id = keep(self._seats, said.text("reservation", 200), channel.name, said.number("index"))
+        session = self._rtc.view(channel, **said.peer(replace(grant, reservation=id)))
+        self._keep(session, said, request)
+        log.info("viewer taken for a portal", channel=channel.name, portal=request.caller)
+        return _answer(session)
+
+    async def _publish(self, request: Request) -> Json:
+        said = _Said(request.value)
+        channel = self._channel(said)
+        grant = vouched(said.value.get("grant"), channel.name, Action.PUBLISH)
+        session = self._rtc.publish(channel, **said.peer(grant))
+        self._keep(session, said, request)
+        log.info("publisher taken for a portal", channel=channel.name, portal=request.caller)
+        return _answer(session)
+
+    def _keep(self, session: RtcSession, said: _Said, request: Request) -> None:
+        self.vouched.keep(
+            session,
+            home=said.text("home", 64),
+            voucher=request.caller,
+            accounts=said.text("accounts", 64),
+            grant=said.value.get("grant"),
+        )
+
+    def _channel(self, said: _Said) -> Channel:
         name, home = said.text("channel", 64), said.text("home", 64)
         channel = self._channels.find(name)
         if channel is None or home_of(self._bus, channel) != home:
             raise NotFoundError("no such channel is offered here", subject=name)
-        why = said.value.get("grant")
-        grant, accounts = vouched(why, name), said.text("accounts", 64)
-        offer = said.text("offer", MAX_BODY)
-        peer, agent = said.text("peer", 64), said.text("agent", 512)
-        await until_laid_out(channel)
-        id = keep(self._seats, said.text("reservation", 200), name, said.number("index"))
-        grant = replace(grant, reservation=id)
-        session = self._rtc.view(channel, offer, peer=peer, grant=grant, agent=agent)
-        self.vouched.keep(session, home=home, voucher=request.caller, accounts=accounts, grant=why)
-        log.info("viewer taken for a portal", channel=name, portal=request.caller, peer=peer)
-        return {"session": session.name, "etag": session.etag, "answer": session.answer}
+        return channel
 
     async def _patch(self, request: Request) -> Json:
         said, session = self._session(request)
@@ -185,6 +206,15 @@ class _Said:
             raise TooLargeError(f"{name} has more than {most} characters", subject=name)
         return found
 
+    def peer(self, grant: Grant) -> dict[str, Any]:
+        """Who comes, with what offer, as ``Rtc`` takes him."""
+        return {
+            "offer": self.text("offer", MAX_BODY),
+            "peer": self.text("peer", 64),
+            "agent": self.text("agent", 512),
+            "grant": grant,
+        }
+
     def number(self, name: str) -> int:
         found = self.value.get(name, 0)
         if not isinstance(found, int) or not 0 <= found < 1 << 16:
@@ -226,24 +256,41 @@ class Viewers:
         self, place: Place, channel: Channel, offer: str, *, peer: str, grant: Grant, agent: str
     ) -> Opened:
         """Forward an offer; errors of ``Rtc.view`` and of ``Bus.call``."""
+        said = {"offer": offer, "reservation": place.id, "index": place.index}
+        return await self._open(OPEN, place.unit, channel, said, peer, grant, agent)
+
+    async def publish(
+        self, unit: str, channel: Channel, offer: str, *, peer: str, grant: Grant, agent: str
+    ) -> Opened:
+        """Forward a publisher's offer; errors of ``Rtc.publish`` and of ``Bus.call``."""
+        return await self._open(PUBLISH, unit, channel, {"offer": offer}, peer, grant, agent)
+
+    async def _open(
+        self,
+        method: str,
+        unit: str,
+        channel: Channel,
+        more: Mapping[str, Json],
+        peer: str,
+        grant: Grant,
+        agent: str,
+    ) -> Opened:
         self.offers.check(peer)
         said = {
             "channel": channel.name,
             "home": home_of(self._bus, channel),
-            "offer": offer,
             "peer": peer,
             "agent": agent[:512],
             "grant": tell(grant),
             "accounts": self._accounts,
-            "reservation": place.id,
-            "index": place.index,
+            **more,
         }
-        answer = await self._bus.call(place.unit, OPEN, said, OPEN_TIMEOUT)
+        answer = await self._bus.call(check_node_id(unit), method, said, OPEN_TIMEOUT)
         session, etag, text = _members(answer, "session", "etag", "answer")
-        opened = Opened(named(session, place.unit), etag, text)
+        opened = Opened(named(session, unit), etag, text)
         if _NAME.fullmatch(opened.name) is None:
-            raise RemoteError("the unit's session has no name", subject=place.unit)
-        self._note(_Session(session, place.unit, peer))
+            raise RemoteError("the unit's session has no name", subject=unit)
+        self._note(_Session(session, unit, peer))
         return opened
 
     async def patch(
@@ -332,7 +379,7 @@ class Viewers:
 
 
 class Portal:
-    """Sends viewers by WebRTC to where they are served best."""
+    """Sends viewers by WebRTC to where they are served best, and publishers to where they enter."""
 
     def __init__(
         self,
@@ -392,6 +439,23 @@ class Portal:
                 raise trouble from None
             raise
 
+    async def publish(
+        self, rtc: Rtc, channel: Channel, offer: str, *, peer: str, grant: Grant, agent: str = ""
+    ) -> Opened:
+        """Open a publisher's session here, or where the channel is to enter in place of this node;
+        errors of ``Rtc.publish``."""
+        if channel.entrance:
+            try:
+                return await self.viewers.publish(
+                    channel.entrance, channel, offer, peer=peer, grant=grant, agent=agent
+                )
+            except HelioError as error:
+                if not elsewhere(error):
+                    raise
+                log.info("unit took no publisher", channel=channel.name, error=error.message)
+        session = rtc.publish(channel, offer, peer=peer, grant=grant, agent=agent)
+        return Opened(named(session.name, self.node), session.etag, session.answer)
+
     async def _place(self, channel: Channel, peer: str, origin: str) -> Place | None:
         if self._placer is None:
             return None
@@ -402,6 +466,10 @@ class Portal:
             raise BusyError("this server has WebRTC switched off", subject="webrtc")
         session = rtc.view(channel, offer, **viewer)
         return Opened(named(session.name, self.node), session.etag, session.answer)
+
+
+def _answer(session: RtcSession) -> Json:
+    return {"session": session.name, "etag": session.etag, "answer": session.answer}
 
 
 def _members(answer: Json, *names: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from heliograph.bus import Bus
 from heliograph.live.channel import Channel
+from heliograph.live.placing import MOVED
 from heliograph.live.publish import PublishKind
 from heliograph.live.reflector import Reflector
 from heliograph.live.registry import Channels
@@ -39,6 +40,8 @@ class Carrying:
         """Units from which channels are to be taken first, and when that was said."""
         self._ingests: dict[str, float] = {}
         """Channels that enter here, or are to, and until when they did; infinite: ordered."""
+        self._sent_away: dict[str, tuple[str, float]] = {}
+        """Channels whose publishers are to go to another unit, to which, and until when."""
 
     # what it is told
 
@@ -56,6 +59,7 @@ class Carrying:
         if not self._room_for(channel):
             return False
         self.forget(channel)
+        self._let_in(channel)
         self._ingests[channel] = math.inf
         return True
 
@@ -69,7 +73,7 @@ class Carrying:
         """Send a channel's publishers away; how many. What the server fetches itself would only be
         fetched again. The channel is where it was until it enters elsewhere."""
         if channel in self._ingests:
-            self._ingests[channel] = _now()
+            self._ingests[channel] = min(self._ingests[channel], _now())
         found = self._channels.find(channel)
         ours = [
             publishing
@@ -80,6 +84,39 @@ class Carrying:
             publishing.channel.dismiss(publishing, reason)
         return len(ours)
 
+    def send_away(self, channel: str, unit: str, seconds: float) -> int:
+        """Send a channel's publishers to another unit, and let none in here for so long: they
+        connect again at once, and many know this address alone. How many were sent."""
+        if len(self._sent_away) < MAX_TOLD:
+            self._sent_away[channel] = (unit, _now() + seconds)
+            self._look_who_is_sent_away()
+        return self.dismiss(channel, MOVED)
+
+    def let_in(self) -> None:
+        """Let publishers in again, whatever was said of them."""
+        for channel in [*self._sent_away]:
+            self._let_in(channel)
+
+    def fetches(self, channel: str) -> bool:
+        """Whether this node fetches a source of the channel itself."""
+        found = self._channels.find(channel)
+        sources = () if found is None else found.publishings.values()
+        return any(one.kind is PublishKind.PULL for one in sources)
+
+    def _let_in(self, channel: str) -> None:
+        if self._sent_away.pop(channel, None) is not None:
+            found = self._channels.find(channel)
+            if found is not None:
+                found.entrance = ""
+
+    def _look_who_is_sent_away(self) -> None:
+        there = {node for node, _ in self._bus.present(wire.UNIT)}
+        for name, (unit, until) in [*self._sent_away.items()]:
+            if _now() >= until or unit not in there:
+                self._let_in(name)
+            elif (found := self._channels.find(name)) is not None:
+                found.entrance = unit  # it may have been closed and opened since
+
     def _room_for(self, channel: str) -> bool:
         known = self._parents.keys() | self._ingests.keys()
         return channel in known or len(known) < MAX_TOLD
@@ -89,6 +126,7 @@ class Carrying:
     def branches(self, granted: tuple[str, ...]) -> Iterator[BranchReport]:
         """Channels that are carried; ``granted``: those that have groups here."""
         self._look_for_sources(granted)
+        self._look_who_is_sent_away()
         # What is only offered here because another node keeps it is nobody's business.
         here = [channel.name for channel in self._channels if channel.active is not None]
         told = (*granted, *self._parents, *self._ingests)
@@ -103,6 +141,7 @@ class Carrying:
                 ingest,
                 0 if stats is None else stats.epoch,
                 0 if stats is None else stats.bitrate_bps,
+                found is not None and _fetched_here(found),
             )
 
     def costs(self) -> Amounts:
@@ -141,6 +180,10 @@ class Carrying:
 def _fed_here(channel: Channel) -> bool:
     """Whether a publisher of this node is the one relayed."""
     return channel.active is not None and channel.active.kind is not PublishKind.MESH
+
+
+def _fetched_here(channel: Channel) -> bool:
+    return channel.active is not None and channel.active.kind is PublishKind.PULL
 
 
 def _now() -> float:

@@ -67,6 +67,7 @@ def describe_progress(found: Progress) -> dict[str, Any]:
         "reserved": found.reserved,
         "ingests": found.ingests,
         "links": found.links,
+        "fetched": found.fetched,
         "done": found.done,
     }
 

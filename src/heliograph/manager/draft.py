@@ -223,7 +223,7 @@ class Draft:
         channel = self.channels[name]
         orphans = channel.orphans if old is None else channel.orphans | {old}
         self.channels[name] = replace(
-            channel, ingest=unit, next_ingest=None, orphans=orphans - {unit}
+            channel, ingest=unit, next_ingest=None, fetched=False, orphans=orphans - {unit}
         )
 
     def add_group(self, group: Group, unit: str) -> None:
@@ -372,8 +372,14 @@ def _ingest(draft: Draft, one: t.Ingest) -> None:
 
 def _move_ingest(draft: Draft, one: t.MoveIngest) -> None:
     draft.branch(one.channel, one.target)
-    draft.channels[one.channel] = replace(draft.channels[one.channel], next_ingest=one.target)
+    draft.channels[one.channel] = replace(
+        draft.channels[one.channel], next_ingest=one.target, move_expires=one.expires
+    )
     draft.order(one.source)
+
+
+def _give_up_move(draft: Draft, one: t.GiveUpMove) -> None:
+    draft.channels[one.channel] = replace(draft.channel(one.channel), next_ingest=None)
 
 
 def _link(draft: Draft, one: t.Link) -> None:
@@ -468,6 +474,7 @@ _HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     t.CloseChannel: _close,
     t.Ingest: _ingest,
     t.MoveIngest: _move_ingest,
+    t.GiveUpMove: _give_up_move,
     t.Link: _link,
     t.Unlink: _unlink,
     t.Grant: _grant,

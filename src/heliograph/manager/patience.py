@@ -50,6 +50,8 @@ def _essence(one: t.Transition) -> Hashable:
     match one:
         case t.Grant(channel, unit, index):
             return ("grant", channel, unit, index)
+        case t.MoveIngest(channel, source, target):
+            return ("move-ingest", channel, source, target)
         case t.MoveViewers(channel=channel, source=source, target=target, count=count):
             return ("move-viewers", channel, source, target, count)
     return one

@@ -78,6 +78,15 @@ class MoveIngest:
     channel: str
     source: str
     target: str
+    expires: float
+    """When it is expected there no more, s; until then nobody is let in at ``source``."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUpMove:
+    """The publisher has not gone where it was told to: it may be told again, or stay."""
+
+    channel: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +199,8 @@ class Refuse:
 
     channel: str
     budget: str
-    """What is spent: ``places``, ``bandwidth``, ``cpu``, ``memory``, ``tree`` or ``units``."""
+    """What is spent: ``places``, ``bandwidth``, ``cpu``, ``memory``, ``tree`` or ``units``; or
+    ``fetched`` for a source that its unit fetches itself, which nobody can send elsewhere."""
     count: int
     """Viewers, or units, for whom there is no room."""
     retry_after: int
@@ -215,6 +225,7 @@ Transition: TypeAlias = (
     | CloseChannel
     | Ingest
     | MoveIngest
+    | GiveUpMove
     | Link
     | Unlink
     | Grant

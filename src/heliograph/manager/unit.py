@@ -400,9 +400,10 @@ class UnitAgent:
             case t.Unlink(channel, unit) if unit == me:
                 self._carrying.forget(channel)
             case t.MoveIngest(channel, source, target) if source == me:
-                moved = self._carrying.dismiss(channel, MOVED)
+                moved = self._carrying.send_away(channel, target, order.expires - time.time())
                 self.counters["publishers_moved"] += moved
                 log.info("publishers moved", channel=channel, unit=target, publishers=moved)
+                return not self._carrying.fetches(channel)
             case t.Grant(channel, unit, index, places) if unit == me:
                 (self._by_hand.add if order.by_hand else self._by_hand.discard)(index)
                 return self.seats.grant(index, channel, places)
@@ -416,6 +417,8 @@ class UnitAgent:
 
     def _change_state(self, state: State) -> None:
         self._draining = state in (State.DRAINING, State.GONE)
+        if state is State.UP:
+            self._carrying.let_in()
         if state is State.PRESSED:
             self._pressure.press()
         self._restate()

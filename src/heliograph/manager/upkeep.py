@@ -15,6 +15,7 @@ from heliograph.manager.decisions import Joined, join, replace_unit
 from heliograph.manager.decisions.growing import grant_on, top_up
 from heliograph.manager.decisions.lending import borrow, grant_or_borrow
 from heliograph.manager.decisions.mending import mend_tree
+from heliograph.manager.decisions.moving import ENTER_S
 from heliograph.manager.decisions.reconciling import prune_if_bare
 from heliograph.manager.decisions.replacing import revive
 from heliograph.manager.draft import Decision, Draft
@@ -111,7 +112,8 @@ def lose_unit(view: View, unit: str, now: float, offered: Collection[str]) -> De
 def move_source(view: View, name: str, unit: str, now: float) -> Decision:
     """Send a channel's publisher to another unit; it has moved when that one reports it.
 
-    ``ConflictError`` without a source, ``BusyError`` where the unit cannot take the channel.
+    ``ConflictError`` without a source, or with one that its unit fetches itself; ``BusyError``
+    where the unit cannot take the channel.
     """
     draft = Draft(view)
     channel = draft.channel(name)
@@ -120,12 +122,16 @@ def move_source(view: View, name: str, unit: str, now: float) -> Decision:
         raise ConflictError(f"channel {name!r} has no source", subject=name)
     if channel.ingest == unit:
         return draft.decision()
+    if channel.fetched:
+        raise ConflictError(
+            f"unit {channel.ingest!r} fetches the source of channel {name!r} itself", subject=name
+        )
     if machine.state is not State.UP:
         raise BusyError(f"unit {unit!r} takes nothing more", subject="units", retry_after=10)
     granted = unit in channel.branches or grant_on(draft, name, now, machine)
     if not (granted or borrow(draft, name, now, at=unit)):
         raise BusyError(f"unit {unit!r} has no group for it", subject="places", retry_after=10)
-    draft.do(t.MoveIngest(name, channel.ingest, unit))
+    draft.do(t.MoveIngest(name, channel.ingest, unit, now + ENTER_S))
     return draft.decision()
 
 

@@ -257,6 +257,10 @@ class Channel:
     """The unit where its source enters, or is expected to."""
     next_ingest: str | None = None
     """The unit its publisher was told to go to; it is not there yet."""
+    move_expires: float = 0.0
+    """Until when it is expected there, s."""
+    fetched: bool = False
+    """Whether the ingest unit fetches the source itself: nobody can send that elsewhere."""
     epoch: int = 0
     """The highest source epoch that a unit reported."""
     kept: int = 1

@@ -126,6 +126,10 @@ class Door:
         asked."""
         return None if self._places is None else self._places.next_of(channel, grant, self.peer)
 
+    def entrance(self, channel: Channel) -> str:
+        """The address at which publishers are to enter in place of this; empty: none is known."""
+        return "" if self._places is None else self._places.entrance(channel)
+
     def publish(self, target: Target) -> tuple[Channel, Decision]:
         """The channel, and whether the waiting request may publish on it.
 

@@ -252,6 +252,10 @@ class LiveClient(ReaderHooks):
         self._at.when(event, decision, functools.partial(self._may_announce, channel, event.tracks))
 
     def _may_announce(self, channel: Channel, tracks: tuple[Track, ...], grant: Grant) -> None:
+        elsewhere = self._at.door.entrance(channel)
+        if elsewhere:
+            self._at.session.redirect(elsewhere)
+            return
         channel.check_publisher(self._at.peer)
         self._announced = channel, tracks, grant
         self._at.accepted("ANNOUNCE", channel.name, tracks=[str(track.codec) for track in tracks])

@@ -52,7 +52,7 @@ class RtspPlaces:
         without one they are not told. ``full``: whether this node takes nobody more. ``seats``:
         keeps places here. ``clock``: s since 1970."""
         self.redirects = 0
-        """Viewers sent on since the start."""
+        """Viewers and publishers sent on since the start."""
         self._bus = bus
         self._key = key
         self._tickets = tickets
@@ -100,6 +100,16 @@ class RtspPlaces:
         found = await self._ask(self._mover, channel, grant, peer, self._bus.node)
         return found if isinstance(found, str) else ""
 
+    def entrance(self, channel: Channel) -> str:
+        """The address at which a channel's publishers are to enter in place of this one's; empty
+        where there is none."""
+        sends = bool(channel.entrance) and self._mover is not None
+        where = node_rtsp(self._bus, channel.entrance) if sends else None
+        if where is None:
+            return ""
+        self.redirects += 1
+        return _address(where, channel.name)
+
     async def _ask(
         self, placer: Placer, channel: Channel, grant: Grant, peer: str, origin: str
     ) -> Grant | str:
@@ -130,9 +140,12 @@ class RtspPlaces:
                 raise
             return grant  # there may be room here, which the channel says
         self.redirects += 1
-        host, port = where
-        host = f"[{host}]" if ":" in host else host
-        return f"rtsp://{host}:{port}/{channel.name}?ticket={text}"
+        return f"{_address(where, channel.name)}?ticket={text}"
+
+
+def _address(where: tuple[str, int], name: str) -> str:
+    host, port = where
+    return f"rtsp://[{host}]:{port}/{name}" if ":" in host else f"rtsp://{host}:{port}/{name}"
 
 
 async def _laid_out(channel: Channel, grant: Grant) -> Grant:

@@ -96,19 +96,25 @@ def _created(session: Opened, way: str, channel: str, context: WebContext) -> Re
 
 
 @router.post(
-    "/whip/{name}", status_code=201, responses=answers(400, 401, 403, 404, 406, 409, 415, 429)
+    "/whip/{name}", status_code=201, responses=answers(400, 401, 403, 404, 406, 409, 415, 429, 503)
 )
 async def publish(name: str, request: Request, context: Context) -> Response:
     """Go on air: an SDP offer, with a stream key as bearer token or ``?key=``, or signed in as the
-    channel's owner."""
+    channel's owner.
+
+    In a cluster the session of a channel that is moved to another unit is opened there."""
     channel, grant = await publisher(request, context, name, "whip")
     rtc = _rtc(context)
     _asked(rtc.offers, request)
     offer = await _body(request, SDP)
-    session = rtc.publish(
-        channel, offer, peer=peer_of(request), grant=grant, agent=agent_of(request)
-    )
-    opened = Opened(session.name, session.etag, session.answer)
+    peer, agent = peer_of(request), agent_of(request)
+    if context.portal is None:
+        session = rtc.publish(channel, offer, peer=peer, grant=grant, agent=agent)
+        opened = Opened(session.name, session.etag, session.answer)
+    else:
+        opened = await context.portal.publish(
+            rtc, channel, offer, peer=peer, grant=grant, agent=agent
+        )
     return _created(opened, "whip", channel.name, context)
 
 

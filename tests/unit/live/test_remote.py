@@ -247,3 +247,32 @@ def test_names_of_sessions():
     for wrong in ("a~", "~" + UNIT, f"a/b~{UNIT}", f"a~{UNIT}~{UNIT}", f"a~{UNIT.upper()}"):
         with pytest.raises(NotFoundError):
             parse_name(wrong)
+
+
+async def test_a_publisher_enters_at_the_unit_that_is_named_in_place_of_this_one():
+    async with running(OfferLimits(sessions=1)) as site:
+        channel = site.portal.channel
+        at = Portal(site.portal.bus, site.viewers)
+        asked = {"peer": PEER, "grant": Grant(Action.PUBLISH, Reason.KEY, key=5), "agent": "test"}
+
+        async def publish() -> Any:
+            return await at.publish(site.portal.rtc, channel, offer("sendonly"), **asked)
+
+        for one in [*site.unit.channel.publishings.values()]:
+            one.close()
+        channel.entrance = UNIT
+        session, unit = parse_name((await publish()).name)
+        assert unit == UNIT
+        served = site.unit.rtc.find(session, "demo")
+        assert served.publishing is not None
+        assert (served.publishing.grant, served.publishing.agent) == (asked["grant"], "test")
+        with pytest.raises(TooManyError):
+            await publish()
+        await site.viewers.end(UNIT, session, "demo")
+        assert len(site.unit.rtc) == len(site.portal.rtc) == 0
+
+        channel.entrance = THIRD  # and gone
+        with pytest.raises(BusyError):
+            await publish()
+        channel.entrance = ""
+        assert parse_name((await publish()).name)[1] == PORTAL

@@ -448,7 +448,7 @@ async def test_a_publisher_is_sent_to_another_unit(tmp_path):
         publishing = channel.publish((VIDEO,), PublishKind.PUSH, "", on_closed=told.append)
         air = OnAir(publishing)
         await until(lambda: two.has() and boss.branch(first))
-        await boss.order(first, t.MoveIngest(NAME, first.node, last.node))
+        await boss.order(first, t.MoveIngest(NAME, first.node, last.node, 30.0))
         assert told == ["moved"]
         await air.stop()
         assert boss.view.channels[NAME].ingest == first.node  # until it is there

@@ -248,3 +248,17 @@ async def test_who_comes_to_a_unit_that_takes_nobody_more_is_sent_on_by_whatever
         assert urlsplit(fields["location"]).port == at.portal.server.port
         assert at.mover_at_unit.asked == [("demo", "127.0.0.1", UNIT)]
         assert at.placer_at_unit.asked == []
+
+
+async def test_a_publisher_is_sent_to_where_the_channel_is_to_enter():
+    async with cluster() as at:
+        at.unit.channel.entrance = PORTAL
+        client = await at.unit.client()
+        assert (await client.ask("ANNOUNCE", body=SDP))[0] == 401  # who may not learns nothing
+        status, fields, _ = await client.ask("ANNOUNCE", f"{client.base}?key=secret", SDP)
+        assert (status, fields["location"]) == (
+            302,
+            f"rtsp://127.0.0.1:{at.portal.server.port}/demo",
+        )
+        at.unit.channel.entrance = "nobody knows it"
+        assert (await client.ask("ANNOUNCE", f"{client.base}?key=secret", SDP))[0] == 503

@@ -8,7 +8,7 @@ from heliograph.live.admission import RETRY_AFTER
 from heliograph.manager import transitions as t
 from heliograph.manager.decisions.channels import successor
 from heliograph.manager.decisions.mending import mend_tree
-from heliograph.manager.decisions.moving import relocate
+from heliograph.manager.decisions.moving import ENTER_S, relocate
 from heliograph.manager.decisions.shrinking import give_back, prune
 from heliograph.manager.draft import Decision, Draft
 from heliograph.manager.view import Cluster, GroupId, State, View
@@ -29,6 +29,8 @@ class Progress:
     """Channels whose source still enters there."""
     links: int
     """Units that still take a channel from it."""
+    fetched: int
+    """Channels whose source it fetches itself: they stay until it is told to fetch them no more."""
 
     @property
     def done(self) -> bool:
@@ -50,6 +52,7 @@ def progress(cluster: Cluster, unit: str) -> Progress:
         sum(group.reserved for group in machine.groups.values()),
         sum(channel.ingest == unit for channel in channels),
         sum(len(channel.branches[unit].children) for channel in channels),
+        sum(channel.ingest == unit and channel.fetched for channel in channels),
     )
 
 
@@ -84,13 +87,17 @@ def _move_source(draft: Draft, name: str, unit: str, now: float) -> None:
     channel = draft.channels[name]
     if channel.ingest != unit:
         return
-    if channel.next_ingest is not None and draft.units[channel.next_ingest].state is State.UP:
+    if channel.fetched:
+        draft.do(t.Refuse(name, "fetched", 1, RETRY_AFTER, unit))
+        return
+    waits = channel.next_ingest is not None and now < channel.move_expires
+    if waits and draft.units[channel.next_ingest or ""].state is State.UP:
         return
     target = successor(draft, name, now, leaving=unit)
     if target is None:
         draft.do(t.Refuse(name, "units", 1, RETRY_AFTER, unit))
     elif target != unit:
-        draft.do(t.MoveIngest(name, unit, target))
+        draft.do(t.MoveIngest(name, unit, target, now + ENTER_S))
 
 
 def _held(draft: Draft, name: str, source: GroupId) -> int:

@@ -118,9 +118,13 @@ def leave(view: View, unit: str, index: int, now: float, count: int = 1) -> Deci
 
 
 def lapse(view: View, now: float) -> Decision:
-    """Give up the places for which nobody came in time; to be called every second or so."""
+    """Give up the places for which nobody came in time, and the units at which no publisher did;
+    to be called every second or so."""
     draft = Draft(view)
     _lapse(draft, now)
+    for channel in view.channels.values():
+        if channel.next_ingest is not None and channel.move_expires <= now:
+            draft.do(t.GiveUpMove(channel.name))
     return draft.decision()
 
 

@@ -14,6 +14,9 @@ from heliograph.manager.view import GroupId
 #: Seconds for which places are kept for viewers that are moved: longer than for one who comes by
 #: himself, as a page whose unit died notices by a time-out and then asks again.
 HOLD_S = 20.0
+#: Seconds in which a publisher that was sent to another unit is expected there: pages and encoders
+#: connect again within a few, and one that has not come by then may come here as well.
+ENTER_S = 30.0
 
 
 def relocate(

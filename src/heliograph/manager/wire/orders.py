@@ -61,8 +61,14 @@ def order_json(order: t.Transition, now: float) -> Json:
             return {"kind": "close", "channel": channel}
         case t.Ingest(channel, unit):
             return {"kind": "ingest", "channel": channel, "unit": unit}
-        case t.MoveIngest(channel, source, target):
-            return {"kind": "move-ingest", "channel": channel, "source": source, "target": target}
+        case t.MoveIngest(channel, source, target, expires):
+            return {
+                "kind": "move-ingest",
+                "channel": channel,
+                "source": source,
+                "target": target,
+                "expires_in": max(0.0, min(expires - now, MAX_SECONDS)),
+            }
         case t.Link(channel, unit, parent):
             return {"kind": "link", "channel": channel, "unit": unit, "parent": parent}
         case t.Unlink(channel, unit):
@@ -117,7 +123,7 @@ _ORDERS: Mapping[str, Callable[[Fields, float], t.Transition]] = {
     "close": lambda f, now: t.CloseChannel(f.channel("channel")),
     "ingest": lambda f, now: t.Ingest(f.channel("channel"), f.unit("unit")),
     "move-ingest": lambda f, now: t.MoveIngest(
-        f.channel("channel"), f.unit("source"), f.unit("target")
+        f.channel("channel"), f.unit("source"), f.unit("target"), now + f.seconds("expires_in")
     ),
     "link": lambda f, now: t.Link(f.channel("channel"), f.unit("unit"), f.unit("parent")),
     "unlink": lambda f, now: t.Unlink(f.channel("channel"), f.unit("unit")),
