@@ -192,7 +192,7 @@ class BipartiteClient(TitleClient):
         if order is None or manifest is None or manifest.object != order.object:
             self._at.session.refuse(NotFoundError("no such session"), status=454)
             return
-        self._at.door.bar(manifest.name)
+        self._service.barring.check(manifest.name, self._at.peer)
         name = self._service.shelf.channel(manifest)
         try:
             admitted = self._at.door.resume(name, order.grant) if name else None
