@@ -243,6 +243,8 @@ class Run:
             return [*found, f"{portal.name}: no channel"]
         if demo["orphans"] and demo["ingest"] is not None:
             found.append(f"{demo['orphans']} hang nowhere: {demo['tree']}")
+        if demo["groups"] < demo["kept"]:
+            found.append(f"{demo['groups']} groups of {demo['kept']} that are kept")
         found += self.people.ledger.wrong(self.seen(portal, view))
         return found
 

@@ -136,6 +136,12 @@ def test_two_parts_are_one_again(site: Site, database: bool) -> None:
         view = site.view(there)
         kept = {one["name"]: one["kept"] for one in view["channels"]}
         assert (kept["demo"] > 1) is database
+
+        def groups_of(channel: str) -> int:
+            channels = site.view(there)["channels"]
+            return next(one["groups"] for one in channels if one["name"] == channel)
+
+        wait_until(lambda: groups_of("demo") >= kept["demo"], PATIENCE, "groups that are kept")
         assert kept["there"] == 1
         since = time.monotonic()
         wait_until(

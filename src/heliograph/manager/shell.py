@@ -97,6 +97,8 @@ class Manager:
         self._closing: dict[str, tuple[str, ...]] = {}
         """Channels that end just now, and the units that had them."""
         self._gone_at: dict[str, float] = {}
+        self._lost: dict[str, int] = {}
+        """Groups added by hand for which there is no room now, by channel."""
         self._ticks = 0
         self._in_company = False
         self._listening_since = 0.0
@@ -226,6 +228,7 @@ class Manager:
             self._telling.clear()
             self._closing.clear()
             self._gone_at.clear()
+            self._lost.clear()
             self.announce()
 
     def _outdated(self, unit: str) -> None:
@@ -366,8 +369,18 @@ class Manager:
                 decision = d.close_channel(self.view, name)
             else:
                 decision = tidy(self.view, name, now, keepers.get(name, ()))
+                self._tell_of_lost_groups(name, decision)
             self._patience.ordered(name, decision.transitions, now)
             self.decide(decision)
+
+    def _tell_of_lost_groups(self, name: str, decision: Decision) -> None:
+        """Say once that groups added by hand are nowhere to be had, and how many."""
+        lost = sum(one.count for one in decision.refusals if one.budget == "groups")
+        if lost and self._lost.get(name) != lost:
+            log.warning("no room for groups added by hand", channel=name, groups=lost)
+        self._lost.pop(name, None)
+        if lost:
+            self._lost[name] = lost
 
     def _drain(self, unit: str, now: float) -> None:
         known = self.view.units.get(unit)

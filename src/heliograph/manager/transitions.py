@@ -199,10 +199,11 @@ class Refuse:
 
     channel: str
     budget: str
-    """What is spent: ``places``, ``bandwidth``, ``cpu``, ``memory``, ``tree`` or ``units``; or
-    ``fetched`` for a source that its unit fetches itself, which nobody can send elsewhere."""
+    """What is spent: ``places``, ``bandwidth``, ``cpu``, ``memory``, ``tree`` or ``units``;
+    ``groups`` for those added by hand that are nowhere to be had again; or ``fetched`` for a source
+    that its unit fetches itself, which nobody can send elsewhere."""
     count: int
-    """Viewers, or units, for whom there is no room."""
+    """Viewers, units, or groups, for whom there is no room."""
     retry_after: int
     """Seconds until trying again may be of use."""
     unit: str = ""

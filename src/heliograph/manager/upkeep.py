@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from heliograph.manager import transitions as t
 from heliograph.manager.decisions import Joined, join, replace_unit
-from heliograph.manager.decisions.growing import grant_on, top_up
+from heliograph.manager.decisions.growing import grant_on, restore, top_up
 from heliograph.manager.decisions.lending import borrow, grant_or_borrow
 from heliograph.manager.decisions.mending import mend_tree
 from heliograph.manager.decisions.moving import ENTER_S
@@ -33,7 +33,8 @@ def is_live(channel: Channel) -> bool:
 
 
 def tidy(view: View, name: str, now: float, keepers: Collection[str] = ()) -> Decision:
-    """Bring one channel in order: a root, one tree within its bounds, places to spare.
+    """Bring one channel in order: a root, one tree within its bounds, the groups that people gave
+    it, places to spare.
 
     One that no unit carries is forgotten. Harmless where it is not known.
     """
@@ -48,6 +49,7 @@ def tidy(view: View, name: str, now: float, keepers: Collection[str] = ()) -> De
         _prune(draft, name, keepers)  # who is to have the channel no more needs no link
         mend_tree(draft, name)
         _prune(draft, name, keepers)
+        restore(draft, name, now)
         top_up(draft, name, now, None)
     return draft.decision()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
+from heliograph.live.admission import RETRY_AFTER
 from heliograph.manager import transitions as t
 from heliograph.manager.draft import Decision, Draft
 from heliograph.manager.ranking import (
@@ -156,6 +157,17 @@ def top_up(
             return
         if grant_one(draft, name, now, unit, exclude, idle=idle) is None:
             return
+
+
+def restore(draft: Draft, name: str, now: float) -> None:
+    """Grant again what a channel lost of the groups that people gave it, with a unit that died or
+    was drained; where there is no room for all, one refusal says for how many."""
+    channel = draft.channels[name]
+    missing = channel.by_hand - channel.groups
+    while missing > 0 and grant_one(draft, name, now, by_hand=True) is not None:
+        missing -= 1
+    if missing > 0:
+        draft.do(t.Refuse(name, "groups", missing, RETRY_AFTER))
 
 
 def _scarce(draft: Draft, channel: Channel) -> bool:
