@@ -388,7 +388,8 @@ class Portal:
         placer: Placer | None = None,
         seats: Expecting | None = None,
     ) -> None:
-        """``placer``: without one everybody is served here. ``seats``: keeps places here."""
+        """``placer``: without one everybody is served here. ``seats``: keeps places here; None: the
+        node is no unit, and has none."""
         self.node = bus.node
         self.viewers = viewers
         self._placer = placer
@@ -407,13 +408,16 @@ class Portal:
     ) -> Opened:
         """Open a session wherever there is a place; ``rtc``: of this node, None where it has none.
 
-        ``origin``: the unit that the viewer had before. Errors of ``Rtc.view``.
+        ``origin``: the unit that the viewer had before. Errors of ``Rtc.view``; ``BusyError`` at a
+        node without places where no unit has any.
         """
         trouble: HelioError | None = None
         for _ in range(ATTEMPTS):
             try:
                 place = await self._place(channel, peer, origin)
             except HelioError as error:
+                if isinstance(error, BusyError) and self._seats is None:
+                    raise  # this node has no places of its own that could be free
                 trouble = trouble or error
                 break
             if place is None or (trouble is not None and place.unit == origin):

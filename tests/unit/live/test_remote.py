@@ -120,6 +120,20 @@ async def test_where_nobody_has_room_the_error_is_the_units():
         assert (refused.value.subject, refused.value.retry_after) == ("places", 2)
 
 
+@pytest.mark.parametrize("refused", [False, True])
+async def test_a_portal_that_is_no_unit_lets_nobody_in_where_all_units_are_full(refused: bool):
+    async with running() as site:
+        site.portal.publish()
+        site.portal.seats = None
+        site.unit.unit.close()  # and takes nobody
+        before = [Place(UNIT, "a")] if refused else []
+        full = BusyError("all groups of all units are full", subject="places", retry_after=10)
+        with pytest.raises(BusyError) as told:
+            await site.view(Placer(*before, full))
+        assert (told.value.subject, told.value.retry_after) == ("places", 10)
+        assert site.portal.channel.audience.places == 0
+
+
 async def test_an_unknown_channel_at_the_manager_hides_nothing_of_what_is_wrong_here():
     async with running() as site:
         with pytest.raises(NotFoundError, match="not on air"):
