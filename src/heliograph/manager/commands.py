@@ -8,7 +8,8 @@
                                     nothing no more; refused while it carries anything. What comes
                                     back is given nothing until it is returned
     open     channel                let everybody in again, and grant a first group where the source
-                                    is expected, before anybody comes
+                                    is expected, before anybody comes; one that was closed is opened
+                                    even where nobody has a group for it yet
     close    channel                end it everywhere, and let nobody in until it is opened; its
                                     progress is published
     extend   channel, groups, unit  further groups, which stay; on a unit of choice, or anywhere
@@ -125,17 +126,20 @@ class Commands:
     async def _open(self, command: Command) -> Answer:
         name, manager = command.text("channel"), self._manager
         self._check_known(name)
-        kept = name in manager.view.channels or name in manager.offered()
-        if name in manager.closed and not kept:  # it was deleted, or its node is away
-            await self._set_closed(name, False, command)
-            return _done()
-        begun = begin(manager.view, name, manager.now())
         if name in manager.closed:
             await self._set_closed(name, False, command)
-        elif begun.transitions:
-            await self._note("channel.open", name, command)
-        decision = begin(manager.view, name, manager.now())
-        manager.open_channel(name, decision)
+            manager.open_channel(name)
+            if name not in manager.view.channels and name not in manager.offered():
+                return _done()  # it was deleted, or its node is away
+            try:
+                decision = begin(manager.view, name, manager.now())
+            except BusyError:
+                return _done()  # whoever comes is given a group as soon as there is one
+        else:
+            if begin(manager.view, name, manager.now()).transitions:
+                await self._note("channel.open", name, command)
+            decision = begin(manager.view, name, manager.now())
+        manager.decide(decision)
         opened = decision.view.channels[name]
         if opened.ingest is not None:
             await manager.until_told(opened.ingest)

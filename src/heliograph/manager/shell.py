@@ -183,11 +183,10 @@ class Manager:
             self.decide(d.close_channel(self.view, name))
             self._closing[name] = had
 
-    def open_channel(self, name: str, decision: Decision) -> None:
-        """Let everybody in again, and decide what that begins with."""
+    def open_channel(self, name: str) -> None:
+        """Let everybody in again; every node is told."""
         self._closing.pop(name, None)
         self.announce()
-        self.decide(decision)
 
     def offered(self, without: str = "") -> set[str]:
         """Channels that nodes keep, or where publishers enter; ``without``: that node's."""

@@ -182,6 +182,20 @@ async def test_where_no_unit_has_room_a_channel_is_not_opened() -> None:
         assert made.database.written == []
 
 
+async def test_a_closed_channel_is_opened_even_where_no_unit_has_room() -> None:
+    async with site() as made:
+        portal, unit = await full(made)
+        unit.bus.announce("channel", "hall", {})
+        await until(lambda: "hall" in made.managers[0].manager.offered())
+        await portal.command("close", EVA, channel="hall")
+        with pytest.raises(ConflictError, match="closed"):
+            await portal.join("hall")
+        assert (await portal.command("open", EVA, channel="hall"))["done"]
+        assert made.database.closed == set()
+        with pytest.raises(BusyError):  # no more than that
+            await portal.join("hall")
+
+
 async def test_groups_are_added_and_taken_by_hand() -> None:
     async with site() as made:
         manager, units = await three(made)
