@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import zlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -35,6 +36,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from heliograph.catalogue.single import Single
 from heliograph.model.errors import (
+    AwayError,
     BusyError,
     ConflictError,
     MalformedError,
@@ -78,6 +80,9 @@ _QUERY = {"host", "port", "ssl", "sslmode", "passfile", "target_session_attrs", 
 
 #: SQLSTATEs of a server that is well but cannot do this now: two wait for each other, or too long.
 _TRY_AGAIN = {"40001", "40P01", "55P03", "57014"}
+#: Beginnings of SQLSTATEs of a server that is not there now: its connection broke, it has no more
+#: of them, it starts or stops.
+_AWAY = ("08", "53300", "57P")
 #: SQLSTATE of a server that was made a standby: the connection is good for nothing any more.
 _READ_ONLY = "25006"
 
@@ -238,11 +243,14 @@ class Database:
                 raise self._too_busy() from None
             if state.startswith("22") or _is_of_driver(error.orig, "DataError"):
                 raise MalformedError("value", str(error.orig)) from error
-            raise ResourceError(f"database: {error.orig}", subject="database") from error
+            kind = AwayError if _is_away(error.orig, state) else ResourceError
+            raise kind(f"database: {error.orig}", subject="database") from error
         except TimeoutError:
-            raise ResourceError("the database does not answer", subject="database") from None
+            raise AwayError("the database does not answer", subject="database") from None
         except (sqlalchemy.exc.InvalidRequestError, OSError) as error:
-            raise ResourceError(f"database: {error}", subject="database") from error
+            away = not self.is_sqlite and _is_unreachable(error)
+            kind = AwayError if away else ResourceError
+            raise kind(f"database: {error}", subject="database") from error
 
     def _too_busy(self) -> BusyError:
         self.busy += 1
@@ -354,6 +362,20 @@ def _is_of_driver(error: BaseException | None, name: str) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def _is_away(error: BaseException | None, state: str) -> bool:
+    """Whether what the server, or its driver, says may be over in a moment. A standby, or several,
+    may become the server that takes changes."""
+    standby = state == _READ_ONLY or _is_of_driver(error, "TargetServerAttributeNotMatched")
+    return standby or state.startswith(_AWAY)
+
+
+def _is_unreachable(error: BaseException) -> bool:
+    """Whether a connection that failed may come about later: not where a certificate, a file's
+    rights, or the server's own refusal of TLS is in the way, which the driver gives no class."""
+    lasting = isinstance(error, ssl.SSLError | PermissionError) or type(error) is ConnectionError
+    return isinstance(error, OSError) and not lasting
 
 
 def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own type

@@ -19,6 +19,7 @@
     │       └── TooManyError      one peer asks too often or holds too much            429
     ├── SettingsError             a setting is wrong; says which and where
     ├── ResourceError             the machine refuses (port in use, disk full)         503
+    │   └── AwayError             the database is away, and may come back              503
     └── RemoteError               a server we called failed, refused or fell silent    502
         └── UnreachableError      nobody was there to be asked: nothing was done       502
 
@@ -149,6 +150,10 @@ class ResourceError(HelioError):
     """The machine refused: a port in use, a full disk, no descriptors left."""
 
     status = 503
+
+
+class AwayError(ResourceError):
+    """What is needed, the database, cannot be reached now: later it may, without being changed."""
 
 
 class RemoteError(HelioError):

@@ -82,10 +82,22 @@ async def _serve(
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
-    await server.start()
-    _spare_the_collector()
+    starting = loop.create_task(server.start())
+
+    def end() -> None:
+        stop.set()
+        starting.cancel()  # a start may wait for the database; nothing where it is done
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end)
+    try:
+        await starting
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+        log.info("stopped before everything was started")
+        return
+    _spare_the_collector()
     loop.add_signal_handler(signal.SIGHUP, reload)
     started(server)
     try:

@@ -28,6 +28,7 @@ from heliograph.node.addresses import candidates
 from heliograph.node.authority import open_authority
 from heliograph.node.certificates import PERIOD, Keeper
 from heliograph.node.cluster import RENEW_PERIOD, Cluster, node_name, open_cluster
+from heliograph.node.database import open_catalogue
 from heliograph.node.demo import Demo
 from heliograph.node.demo_film import DemoFilm
 from heliograph.node.log_feed import LogFeed
@@ -136,7 +137,7 @@ class Server:
         self.carries = bool(roles & {Role.PORTAL, Role.UNIT})
         self.administrator_key, self.key_is_new = administrator_key(self.state_dir)
         configured = channel_options(settings, self.state_dir)
-        self.catalogue = await Catalogue.open(database_url(settings, roles))
+        self.catalogue = await open_catalogue(database_url(settings, roles))
         self._undo.append(("database", self.catalogue.close))
         housekeeping = Periodic(
             "housekeeping", HOUSEKEEPING_S, self.catalogue.housekeeping, at_once=True

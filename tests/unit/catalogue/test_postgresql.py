@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
+import structlog
 from sqlalchemy import text
 from tests.interop.peers.postgresql import PostgreSQL
+from tests.ports import free_port
 from tests.unit.catalogue.conftest import GOOD, Clock, quick_passwords
 
 from heliograph.catalogue import engine
@@ -18,11 +22,14 @@ from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.engine import Database
 from heliograph.catalogue.leases import Lease
 from heliograph.model.errors import BusyError, HelioError, ResourceError, SettingsError
+from heliograph.node.database import open_catalogue
 
 #: Seconds within which every call has ended, whatever the server does. The constants of the engine
 #: add up to seven; the rest is for a busy machine.
 BOUND = 15.0
 AWAY = (ResourceError, BusyError)
+#: What the log says of a start that waits.
+WAITING = "database is away; tried again"
 
 
 @pytest.fixture(scope="module")
@@ -311,3 +318,78 @@ async def test_addresses_that_lead_there(server: PostgreSQL, store: str) -> None
         opened = await Catalogue.open(url, passwords=quick_passwords())
         assert await opened.check() == []
         await opened.close()
+
+
+async def test_who_starts_while_it_is_away_waits_for_it(server: PostgreSQL, store: str) -> None:
+    server.stop()
+    with structlog.testing.capture_logs() as lines:
+        opening = asyncio.create_task(open_catalogue(store, first=0.01))
+        try:
+            await told(lines, 3)
+        finally:
+            server.start()  # by this thread: it ends with the one that started it
+        async with asyncio.timeout(3 * BOUND):
+            catalogue = await opening
+    assert await catalogue.check() == []
+    await catalogue.close()
+    assert all("127.0.0.1" in line["error"] for line in lines if line["event"] == WAITING)
+
+
+async def test_who_starts_waits_for_one_that_says_nothing_and_may_be_stopped_at_once(
+    server: PostgreSQL, store: str
+) -> None:
+    server.freeze()
+    try:
+        with structlog.testing.capture_logs() as lines:
+            opening = asyncio.create_task(open_catalogue(store, first=0.01))
+            await told(lines, 1)
+            opening.cancel()
+            began = time.monotonic()
+            with pytest.raises(asyncio.CancelledError):
+                await opening
+            assert time.monotonic() - began < BOUND
+    finally:
+        server.freeze(False)
+
+
+async def test_who_starts_does_not_wait_for_ever() -> None:
+    url = f"postgresql://heliograph@127.0.0.1:{free_port()}/none"
+    with pytest.raises(ResourceError, match=r"tried for 0.05 s \(database.url\)"):
+        await open_catalogue(url, patience=0.05, first=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("/d", "/none"), "does not exist"),
+        (("heliograph@", "someone:secret@"), "password authentication failed"),
+        (("heliograph@", "nobody:secret@"), 'no pg_hba.conf entry|"nobody" does not exist'),
+        (("?", "?sslmode=require&"), "SSL"),
+        (("?", "?sslmode=strange&"), "sslmode"),
+    ],
+)
+async def test_who_starts_does_not_wait_for_what_waiting_does_not_mend(
+    server: PostgreSQL, store: str, change: tuple[str, str], said: str
+) -> None:
+    rules = server.data / "pg_hba.conf"
+    before = rules.read_text()
+    rules.write_text("host all someone 127.0.0.1/32 scram-sha-256\n" + before)
+    server.sql("DROP ROLE IF EXISTS someone")
+    server.sql("CREATE ROLE someone LOGIN PASSWORD 'another'")
+    server.sql("SELECT pg_reload_conf()")
+    try:
+        with structlog.testing.capture_logs() as lines, pytest.raises(ResourceError) as caught:
+            await open_catalogue((store + "?").replace(*change))
+    finally:
+        rules.write_text(before)
+    assert re.search(said, caught.value.message)
+    assert caught.value.message.endswith("(database.url)")
+    assert "secret" not in caught.value.message
+    assert lines == []
+
+
+async def told(lines: list[Any], count: int) -> None:
+    """Wait for so many lines of a start that waits."""
+    async with asyncio.timeout(3 * BOUND):
+        while [line["event"] for line in lines].count(WAITING) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
