@@ -16,9 +16,10 @@ import structlog
 
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.tokens import ViewToken
-from heliograph.catalogue.values import SYSTEM, Actor, NewStreamKey, Standing, ViewAccess
+from heliograph.catalogue.values import SYSTEM, Account, Actor, NewStreamKey, Standing, ViewAccess
 from heliograph.live.channel import Channel
 from heliograph.live.gate import Gate
+from heliograph.live.grants import Grant
 from heliograph.live.legacy import LegacyChannel, read_channels, set_aside
 from heliograph.live.options import ChannelOptions
 from heliograph.live.registry import Channels
@@ -79,8 +80,17 @@ class Roster:
     async def upkeep(self) -> None:
         """Follow what other processes changed, and end what nobody has a right to any more.
 
-        To be called every quarter of a minute or so: a right that expires ends within a minute.
+        To be called every quarter of a minute or so: a right that expires ends within a minute,
+        also while the database is away, which is raised after that.
         """
+        try:
+            await self._note_used()
+            await self.catalogue.permits.load()
+            await self.refresh()
+        finally:
+            await self.recheck()
+
+    async def _note_used(self) -> None:
         used, self.gate.used = self.gate.used, set()
         if used:
             try:
@@ -88,9 +98,6 @@ class Roster:
             except HelioError:
                 self.gate.used |= used
                 raise
-        await self.catalogue.permits.load()
-        await self.refresh()
-        await self.recheck()
 
     async def follow(self, names: Collection[str]) -> None:
         """Others changed these channels: see what is stored of them, and end what they ended."""
@@ -117,7 +124,11 @@ class Roster:
                 self.channels.delete(one)
 
     async def recheck(self, name: str | None = None) -> None:
-        """End publishers and readers, of one channel or of all, whose right is gone."""
+        """End publishers and readers, of one channel or of all, whose right is gone.
+
+        Where the database does not say who they are, those whom it takes no account to judge; then
+        its error is raised.
+        """
         channels = [one for one in self.channels if name in (None, one.name)]
         ids = {
             grant.person.id
@@ -125,18 +136,30 @@ class Roster:
             for grant in channel.grants()
             if grant.person is not None
         }
-        people = await self.catalogue.accounts.people(ids) if ids else {}
+        people: Mapping[int, Account] = {}
+        trouble: HelioError | None = None
+        if ids:
+            try:
+                people = await self.catalogue.accounts.people(ids)
+            except HelioError as error:
+                trouble = error
+
+        def over(channel: Channel, grant: Grant | None) -> bool:
+            if grant is None or (grant.person is not None and trouble is not None):
+                return False
+            return not self.gate.holds(channel, grant, people)
+
         for channel in channels:
             for publishing in list(channel.publishings.values()):
-                grant = publishing.grant
-                if grant is not None and not self.gate.holds(channel, grant, people):
+                if over(channel, publishing.grant):
                     self.ended += 1
                     channel.dismiss(publishing, ENDED)
             for viewer in channel.viewers():
-                grant = viewer.grant
-                if grant is not None and not self.gate.holds(channel, grant, people):
+                if over(channel, viewer.grant):
                     self.ended += 1
                     viewer.kick(ENDED)
+        if trouble is not None:
+            raise trouble
 
     def _place(self, standing: Standing) -> None:
         record = standing.record

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import pytest
 from argon2 import PasswordHasher
 
 from heliograph.catalogue.catalogue import Catalogue
+from heliograph.catalogue.context import utc_now
+from heliograph.catalogue.engine import Database
 from heliograph.catalogue.passwords import Passwords
+from heliograph.catalogue.rights import Person
 from heliograph.catalogue.values import Role, ViewAccess
 from heliograph.live.gate import Asker, Gate, settled
 from heliograph.live.legacy import CHANNELS_FILE, TAKEN_OVER
@@ -23,6 +27,7 @@ from heliograph.live.readers import ReaderHooks
 from heliograph.live.registry import Channels
 from heliograph.live.roster import ENDED, Roster
 from heliograph.model.errors import (
+    AwayError,
     BusyError,
     ConflictError,
     ForbiddenError,
@@ -51,11 +56,15 @@ FULL = ChannelOptions(
 
 @asynccontextmanager
 async def running(
-    directory: Path, configured: dict[str, ChannelOptions] | None = None, **live: Any
+    directory: Path,
+    configured: dict[str, ChannelOptions] | None = None,
+    now: Callable[[], datetime] = utc_now,
+    **live: Any,
 ) -> AsyncIterator[Roster]:
     """One run of a server over the same directory."""
     quick = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-    catalogue = await Catalogue.open(f"sqlite:///{directory / 'h.db'}", passwords=quick)
+    url = f"sqlite:///{directory / 'h.db'}"
+    catalogue = await Catalogue.open(url, passwords=quick, now=now)
     plane = TwinPlane()
     channels = Channels(PlaneLoop(plane), configured=configured, options=LiveOptions(**live))
     roster = Roster(channels, catalogue, Gate("boss", catalogue=catalogue))
@@ -262,6 +271,41 @@ async def test_who_has_no_right_any_more_is_sent_away(tmp_path: Path) -> None:
         assert roster.ended == 2
         (key,) = await roster.catalogue.stream_keys.list("yard")
         assert key.last_used is not None
+
+
+async def test_while_the_database_is_away_what_is_known_here_ends_rights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, late = utc_now(), timedelta(0)
+    async with running(tmp_path, now=lambda: start + late) as roster:
+        eva = await roster.catalogue.accounts.create("eva", PASSWORD, Role.BROADCASTER)
+        channel, _ = await roster.create("yard", owner="eva", private=True)
+        text, _ = await roster.issue_token("yard", "guest", 60, single=False)
+        endpoint = channel.plane.bind_udp("::1", 0)[0]
+        watching = {"token": Asker("::1", "rtsp", tokens=(text,))}
+        watching["account"] = Asker("::1", "rtsp", person=Person.of(eva))
+        told = {name: Hooks() for name in watching}
+        for place, (name, asker) in enumerate(watching.items()):
+            grant = await settled(roster.gate.view(channel, asker))
+            lanes = [(0, "::1", 2 * place + 1, 2 * place + 2)]
+            hooks = told[name]
+            channel.audience.add_udp(endpoint, lanes, peer="::1", hooks=hooks, grant=grant)
+        with monkeypatch.context() as away:
+            away.setattr(Database, "translated", _away)
+            for name in ("", "token"):
+                with pytest.raises(AwayError):
+                    await roster.upkeep()
+                assert [one for one in told if told[one].told] == [name] * bool(name)
+                late = timedelta(seconds=61)
+        await roster.catalogue.accounts.update("eva", disabled=True)
+        await roster.upkeep()
+        assert told["account"].told == [ENDED]
+
+
+@asynccontextmanager
+async def _away(database: Database) -> AsyncIterator[None]:
+    raise AwayError("the database is away")
+    yield
 
 
 async def test_changes_of_another_process_are_followed(tmp_path: Path) -> None:
