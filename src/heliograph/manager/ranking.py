@@ -38,7 +38,11 @@ def ahead_load(cluster: Cluster) -> float:
 
 
 def distances(location: str) -> Callable[[str], int]:
-    """Steps that another location does not share with this one; 0 where either is not known."""
+    """Steps of this location that another one does not share; 0 where either is not known.
+
+    What the other says beyond them does not count: who is in ``eu/de`` is as near to
+    ``eu/de/berlin`` as to ``eu/de/bonn``, and nearer than to ``eu/fr``.
+    """
     here = location.split("/") if location else []
     known: dict[str, int] = {"": 0, location: 0}
 
@@ -51,7 +55,7 @@ def distances(location: str) -> Callable[[str], int]:
                 if ours != theirs:
                     break
                 common += 1
-            steps = max(len(here), len(there)) - common if here else 0
+            steps = len(here) - common
             known[other] = steps
         return steps
 

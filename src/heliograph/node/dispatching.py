@@ -162,6 +162,10 @@ class Dispatching:
         doors = () if self._nodes is None else self._nodes.all()
         self.dispatcher.replace(self.dispatcher.snapshot.with_doors(doors), self._clock())
 
+    def region(self, client: str) -> str:
+        """Where a client is, by his numeric address; empty: not known."""
+        return self.dispatcher.snapshot.networks.find(client).region
+
     def age(self) -> float:
         """Seconds since the database said that the snapshot is right; infinite: never."""
         return time.monotonic() - self._confirmed if self._confirmed else float("inf")

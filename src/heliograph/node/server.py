@@ -183,7 +183,9 @@ class Server:
         if self.cluster.active:
             from heliograph.node.steering import Steering
 
-            self.steering = Steering(settings, self.cluster, self.catalogue, self.channels)
+            self.steering = Steering(
+                settings, self.cluster, self.catalogue, self.channels, self.titles.region
+            )
             self._undo.append(("roles", self.steering.close))
             await self.steering.start(self.mesh, self.rtsp, rtc, gate)
         pictures = Pictures()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -44,18 +44,26 @@ class Placing:
     """Has the manager say where viewers are served."""
 
     managers: Managers
+    region: Callable[[str], str]
+    """Where a viewer is, by his numeric address; empty: not known."""
 
     async def place(self, channel: str, *, peer: str, origin: str = "") -> Place:
-        """See ``placing.Placer``. Where viewers are is not known; their portal is near them."""
-        return await self.managers.join(channel, origin=origin)
+        """See ``placing.Placer``. Of whom nothing is known is taken to be near his portal."""
+        return await self.managers.join(channel, location=self.region(peer), origin=origin)
 
 
 class Steering:
     """Started when the node's servers are there, before the pages are."""
 
     def __init__(
-        self, settings: Settings, cluster: Cluster, catalogue: Catalogue, channels: Channels
+        self,
+        settings: Settings,
+        cluster: Cluster,
+        catalogue: Catalogue,
+        channels: Channels,
+        region: Callable[[str], str],
     ) -> None:
+        """``region``: where a viewer is, by his numeric address; empty: not known."""
         self.roles = roles_of(settings)
         self.managers = Managers(cluster.bus, settings.cluster.location)
         self.portal: Portal | None = None
@@ -64,7 +72,7 @@ class Steering:
         self.manager: Manager | None = None
         self.closed: ClosedChannels | None = None
         self._settings, self._cluster = settings, cluster
-        self._catalogue, self._channels = catalogue, channels
+        self._catalogue, self._channels, self._region = catalogue, channels, region
         self._tickets = Tickets(cluster.bus.node, self._is_here)
         self._places: RtspPlaces | None = None
         self._taking: RemoteUnit | None = None
@@ -84,7 +92,8 @@ class Steering:
         if Role.UNIT in self.roles and mesh is not None:
             await self._start_unit(mesh, rtsp, rtc)
         seats = None if self.unit is None else self.unit.seats
-        placer = Placing(self.managers) if Role.PORTAL in self.roles else None
+        placing = Placing(self.managers, self._region)
+        placer = placing if Role.PORTAL in self.roles else None
         if rtsp is not None:
             key = identity.key
             redirect = self._settings.rtsp.redirect
@@ -93,7 +102,7 @@ class Steering:
                 key,
                 self._tickets,
                 placer=placer if redirect else None,
-                mover=Placing(self.managers) if redirect else None,
+                mover=placing if redirect else None,
                 full=lambda: seats is not None and seats.state is not SeatsState.UP,
                 seats=seats,
             )

@@ -68,6 +68,11 @@ class Titles:
             )
         self._pruning = Periodic("old statistics", PRUNING_S, self.statistics.prune, at_once=True)
 
+    def region(self, client: str) -> str:
+        """Where the catalogue says that a client is, by his numeric address; empty: nowhere, or
+        this node has no catalogue of the cluster's."""
+        return "" if self.dispatching is None else self.dispatching.region(client)
+
     async def start(self) -> None:
         """Begin with what the database has, or with what was kept of it."""
         self.statistics.start()

@@ -177,7 +177,14 @@ def test_a_viewer_goes_to_the_nearest_of_equally_loaded_units() -> None:
     view = opened(view)
     for unit in "abc":
         view = d.extend(view, "yard", 0.0, 1, unit).view
-    for location, unit in (("us/ca", "a"), ("eu/de/hamburg", "b"), ("eu/fr/lyon", "c")):
+    for location, unit in (
+        ("us/ca", "a"),
+        ("eu/de/hamburg", "b"),
+        ("eu/fr/lyon", "c"),
+        ("eu/de", "b"),  # less is known of him than of the unit
+        ("eu/fr", "c"),
+        ("us", "a"),
+    ):
         assert d.join(view, "yard", "r", 0.0, location=location).reservation.unit == unit
 
 

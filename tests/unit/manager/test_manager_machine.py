@@ -342,15 +342,12 @@ def naive_choice(view: View, channel: Channel, location: str) -> str | None:
 
 
 def steps(here: str, there: str) -> int:
-    """Steps of two locations that they do not share."""
+    """Steps of a location that another one does not share."""
     if not here or not there:
         return 0
-    ours, theirs = here.split("/"), there.split("/")
-    common = next(
-        (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b),
-        min(len(ours), len(theirs)),
-    )
-    return max(len(ours), len(theirs)) - common
+    ours = here.split("/")
+    areas = ["/".join(ours[:count]) for count in range(1, len(ours) + 1)]
+    return sum(not f"{there}/".startswith(f"{area}/") for area in areas)
 
 
 TestCluster = Cluster.TestCase

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.dispatcher.contents import Made, server
 
 from heliograph.catalogue.contents.stored import StoredTitle
-from heliograph.catalogue.contents.values import Condition, Contents, Format, ServerState
+from heliograph.catalogue.contents.values import Condition, Contents, Format, Network, ServerState
 from heliograph.dispatcher.answers import Wish
 from heliograph.dispatcher.doors import Door
 from heliograph.model.errors import HelioError, ResourceError
@@ -323,3 +323,15 @@ async def test_what_volumes_have_is_sent_for_to_the_nodes_that_are_there(tmp_pat
     await until(lambda: status(one, "film") == 404)
     assert source.loads == 1  # none of it is the database's
     await one.close()
+
+
+async def test_where_clients_are_is_known_also_while_the_database_is_away(tmp_path: Path) -> None:
+    made = Made()
+    made.networks += [Network("192.0.2.0/24", "eu/de"), Network("2001:db8::/32", "us")]
+    source = Source(made)
+    one = opened(source, tmp_path)
+    assert one.region("192.0.2.7") == ""
+    await one.look()
+    source.away = True
+    found = [one.region(client) for client in ("192.0.2.7", "2001:db8::7", "198.51.100.1", "")]
+    assert found == ["eu/de", "us", "", ""]
