@@ -27,13 +27,14 @@ class Inbox:
         self.lost = 0
         """Jobs that found no room; the newest goes, as what waits is older news of the same."""
 
-    def post(self, job: Job, *, surely: bool = False) -> None:
-        """Have a job done; ``surely`` where its number is bounded by other means."""
+    def post(self, job: Job, *, surely: bool = False) -> bool:
+        """Have a job done, unless there is no room; whether it will be. ``surely`` where its number
+        is bounded by other means."""
         if self._closed:
-            return
+            return False
         if len(self._jobs) >= MAX_WAITING and not surely:
             self.lost += 1
-            return
+            return False
         self._jobs.append(job)
         # Two threads may both find it not due: then the loop looks once more, and finds nothing.
         if not self._due:
@@ -42,6 +43,7 @@ class Inbox:
                 self._loop.call_soon_threadsafe(self._work)
             except RuntimeError:  # the loop is closed
                 self._closed = True
+        return not self._closed
 
     def close(self) -> None:
         """Do nothing more."""

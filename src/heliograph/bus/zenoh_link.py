@@ -239,9 +239,7 @@ class ZenohLink:
 
         def arrived(query: zenoh.Query) -> None:
             question = _ZenohQuestion(query)
-            lost = self._inbox.lost
-            self._inbox.post(lambda: asked(question))
-            if self._inbox.lost != lost:
+            if not self._inbox.post(lambda: asked(question)):
                 question.end()  # whoever asks is told at once that there is no answer
 
         callback = Callback(arrived, indirect=False)
