@@ -181,21 +181,31 @@ class ZenohLink:
         """End Zenoh's session and begin another."""
         if not self._open:
             return
-        self._open = False
-        self._renewals += 1
-        await self._end()
+        await self._leave()
         while not self._closed:
             try:
                 await self._begin()
+                self._declare_all()
                 break
             except ResourceError as error:
                 log.warning("bus not begun anew", error=error.message)
-                await asyncio.sleep(AGAIN)
-        if self._open:
-            for declared in [*self._declared.values()]:
-                declared.made = declared.make(self._zenoh)
-            for token in self._tokens:
-                token.move(self._zenoh)
+            except zenoh.ZError as error:  # half of it is not enough: others could not ask us
+                log.warning("bus not begun anew", error=_reason(error))
+                await self._leave()
+            await asyncio.sleep(AGAIN)
+
+    async def _leave(self) -> None:
+        """End Zenoh's session, for another one."""
+        self._open = False
+        self._renewals += 1
+        await self._end()
+
+    def _declare_all(self) -> None:
+        """In a session that has just begun; ``ZError`` where it does not last."""
+        for declared in [*self._declared.values()]:
+            declared.made = declared.make(self._zenoh)
+        for token in self._tokens:
+            token.move(self._zenoh)
 
     async def close(self) -> None:
         """End; bounded, as threads that wait for a frozen node must not hold us up."""

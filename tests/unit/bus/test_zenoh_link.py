@@ -65,6 +65,33 @@ async def opened(monkeypatch: pytest.MonkeyPatch, *sessions: Session) -> ZenohLi
     return link
 
 
+async def test_a_new_session_that_breaks_while_it_is_declared_is_begun_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sessions = [Session(), Session(1), Session(3), Session()]
+    link = await opened(monkeypatch, *sessions)
+    try:
+        link.serve("one", lambda question: None)
+        link.subscribe("two", lambda key, payload: None)
+        link.declare("here")
+        link.serve("three", lambda question: None)
+        async with asyncio.timeout(10):
+            await link.renew()
+        assert [one.closed for one in sessions] == [True, True, True, False]
+        assert sorted(sessions[-1].declared) == [
+            "hear two",
+            "serve one",
+            "serve three",
+            "token here",
+        ]
+        assert link.counters()["renewals"] == 3
+        link.serve("four", lambda question: None)
+        assert sessions[-1].declared[-1] == "serve four"
+    finally:
+        await link.close()
+    assert sessions[-1].closed
+
+
 class Query:
     """A question, as Zenoh has it."""
 
