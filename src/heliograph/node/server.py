@@ -270,7 +270,7 @@ class Server:
             listing.start()
             self._undo.append(("titles in the catalogue", listing.close))
         await self.titles.share_bars(self.storage.shelf)
-        self.admission = admission_of(self.storage, settings.storage)
+        self.admission = admission_of(self.storage, self.cluster.bus, settings.storage)
 
     def _open_doors(self) -> None:
         port = None if self.rtsp is None else self.rtsp.port

@@ -40,7 +40,8 @@ class Budgets:
     """What a node may promise. None: no bound."""
 
     disks: Mapping[DiskId, float] = field(default_factory=dict)
-    """Bytes a second that each disk gives to viewers, its reserve for repairs left out."""
+    """Bytes a second of each disk that this node may promise to viewers: of what it gives without
+    its reserve for repairs, the part that the other nodes do not promise."""
     network_bps: float | None = None
     """Bits a second that the node may send to viewers."""
     ahead_bps: int = 0
@@ -64,7 +65,7 @@ class Demand:
     packets: float
     """Packets a second."""
     shares: Mapping[DiskId, float] = field(default_factory=dict)
-    """Part of its bytes on each disk; together 1."""
+    """Part of its bytes on each disk; together 1, and more where disks are not there."""
     slow: float | None = None
     """What of its variance on the network does not even out by going ahead, bits² a second²; None:
     all."""
@@ -94,11 +95,14 @@ class Demand:
         slow, drift, jump = (one * rate**2 for one in (self.slow, self.drift, self.jump))
         return replace(sent, slow=slow, drift=drift, jump=jump, ahead=ahead)
 
-    def part(self, turns: Turns, disks: Collection[DiskId], slow: float) -> Demand:
-        """What a node of several takes that sends a part of it, from some of the disks: by turns
-        it sends as much as one that sends all, and nothing. ``slow``: of the title, as of
-        ``slow_share``."""
-        shares = {disk: share for disk, share in self.shares.items() if disk in disks}
+    def part(self, turns: Turns, slow: float) -> Demand:
+        """What a node of several takes that sends a part of it: by turns it sends as much as one
+        that sends all, and nothing. ``slow``: of the title, as of ``slow_share``.
+
+        Of what all disks give each node has an equal part to promise, so each promises an equal
+        part of the reading, wherever the disks are.
+        """
+        shares = {disk: share / turns.nodes for disk, share in self.shares.items()}
         whole = self.mean_bps + 8 * self.packets * NODE_EXTENSION
         peak = self.peak_bps * (whole / self.mean_bps if self.mean_bps else 1.0)
         mean, packets = whole * turns.part, self.packets * turns.part
@@ -278,7 +282,7 @@ def even(disks: Sequence[DiskId]) -> dict[DiskId, float]:
 
 
 def without(
-    shares: Mapping[DiskId, float], lost: Sequence[DiskId], data: int
+    shares: Mapping[DiskId, float], lost: Collection[DiskId], data: int
 ) -> dict[DiskId, float]:
     """What is read of each disk for each byte of a title while ``lost`` disks are not there.
 

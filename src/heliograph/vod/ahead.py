@@ -40,6 +40,8 @@ class Turns:
     """Seconds before they are due that the player takes packets."""
     spread: float
     """Variance of the number of blocks of a group that are this node's."""
+    nodes: int = 1
+    """How many they are."""
 
     def strays(self, bps: float) -> tuple[float, float]:
         """``drift`` and ``jump``, in bits² a second and bits². ``bps``: of the whole stream."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
-from heliograph.model.errors import BusyError
+from heliograph.model.errors import BusyError, HelioError
 from heliograph.storage.values import DiskId, ObjectId
 from heliograph.vod.admission import Budgets, Demand, Promised, check, demand_of, smoothed_rate
 from heliograph.vod.ahead import Turns, slow_share
@@ -17,9 +17,12 @@ MAX_RATES = 1024
 class Promise:
     """What one stream may take; until ``release``."""
 
-    def __init__(self, ledger: Admission, demand: Demand) -> None:
+    def __init__(self, ledger: Admission, demand: Demand, make: Callable[[], Demand]) -> None:
+        """``make``: what the stream takes at present, at its usual rate."""
         self._ledger = ledger
         self._usual = demand
+        self._make = make
+        self._rate = 1.0
         self._demand: Demand | None = demand
 
     @property
@@ -34,12 +37,28 @@ class Promise:
         """
         if self._demand is None:
             return
-        self._demand = self._ledger.exchange(self._demand, self._usual.times(max(rate, 1.0)))
+        self._ledger.refresh()
+        rate = max(rate, 1.0)
+        self._demand = self._ledger.exchange(self._demand, self._usual.times(rate))
+        self._rate = rate
+
+    def renew(self) -> None:
+        """Count the stream as it is now, of which disks or nodes have come or gone; it is kept,
+        even where that is more than there is."""
+        if self._demand is None:
+            return
+        try:
+            self._usual = self._make()
+        except HelioError:  # its title is not known any more: as it was
+            return
+        fresh = self._usual if self._rate == 1.0 else self._usual.times(self._rate)
+        self._ledger.recount(self._demand, fresh)
+        self._demand = fresh
 
     def release(self) -> None:
         """The stream is over."""
         if self._demand is not None:
-            self._ledger.end(self._demand)
+            self._ledger.end(self, self._demand)
             self._demand = None
 
 
@@ -52,16 +71,21 @@ class Admission:
         shares: Callable[[Manifest], Mapping[DiskId, float]],
         *,
         ahead_us: int = 3_000_000,
+        standing: Callable[[], Hashable] = lambda: None,
     ) -> None:
         """``budgets``: what there is at present; they may shrink, and promises are kept all the
-        same. ``shares``: where a title's blocks are. ``ahead_us``: the read-ahead of streams, in
-        µs of their time."""
+        same. ``shares``: what of a title is read of which disk at present. ``ahead_us``: the
+        read-ahead of streams, in µs of their time. ``standing``: what the shares depend on; when
+        it is another, what was promised is counted anew."""
         self.promised = Promised()
         self.refused = 0
         """Streams turned away since the start."""
         self._budgets = budgets
         self._shares = shares
         self._ahead = ahead_us
+        self._standing = standing
+        self._counted: Hashable = None
+        self._promises: set[Promise] = set()
         self._rates: dict[tuple[ObjectId, int], tuple[float, float]] = {}
 
     @property
@@ -74,23 +98,28 @@ class Admission:
         manifest: Manifest,
         tracks: Sequence[int],
         *,
-        disks: Collection[DiskId] | None = None,
-        turns: Turns | None = None,
+        turns: Callable[[], Turns] | None = None,
     ) -> Promise:
         """Promise a stream of those tracks; ``BusyError`` tells which budget is spent.
 
-        ``disks``, ``turns``: of a stream that several nodes send, the disks that are this node's,
-        and how it is shared out.
+        ``turns``: of a stream that several nodes send, how it is shared out at present.
         """
-        demand = self._demand(manifest, tracks)
-        if disks is not None and turns is not None:
-            demand = demand.part(turns, disks, self._measure(manifest)[1])
+
+        def make() -> Demand:
+            demand = self._demand(manifest, tracks)
+            return demand if turns is None else demand.part(turns(), self._measure(manifest)[1])
+
+        self.refresh()
+        demand = make()
         self._check(demand)
         self.promised.add(demand)
-        return Promise(self, demand)
+        promise = Promise(self, demand, make)
+        self._promises.add(promise)
+        return promise
 
     def look(self, manifest: Manifest, tracks: Sequence[int]) -> None:
         """Raise the ``BusyError`` that ``promise`` would raise now."""
+        self.refresh()
         self._check(self._demand(manifest, tracks))
 
     def exchange(self, before: Demand, after: Demand) -> Demand:
@@ -105,8 +134,22 @@ class Admission:
         self.promised.add(after)
         return after
 
-    def end(self, demand: Demand) -> None:
+    def refresh(self) -> None:
+        """Count anew what was promised, where its disks are not what they were."""
+        standing = self._standing()
+        if standing != self._counted:
+            self._counted = standing
+            for one in self._promises:
+                one.renew()
+
+    def recount(self, before: Demand, after: Demand) -> None:
+        """A stream that is promised takes something else."""
+        self.promised.add(before, -1)
+        self.promised.add(after)
+
+    def end(self, promise: Promise, demand: Demand) -> None:
         """A stream is over."""
+        self._promises.discard(promise)
         self.promised.add(demand, -1)
 
     def _check(self, demand: Demand) -> None:

@@ -42,7 +42,7 @@ def together(state: Any = STATE) -> Together:
 
 def test_a_node_promises_its_part_and_how_its_blocks_stray_from_it() -> None:
     library = together()
-    promise = library.promise(FILM, [0, 1], NODES, 4_000_000)
+    promise = library.promise(FILM, [0, 1], lambda: NODES, 4_000_000)
     assert promise is not None
     found = promise.demand
     assert found.ahead == 4.0
@@ -56,8 +56,8 @@ def test_a_node_promises_its_part_and_how_its_blocks_stray_from_it() -> None:
 
 def test_what_lies_at_nodes_that_are_away_is_sent_by_all_others() -> None:
     library = together()
-    usual = library.promise(FILM, [0, 1], NODES, 4_000_000)
-    more = library.promise(FILM, [0, 1], NODES[:3], 4_000_000)
+    usual = library.promise(FILM, [0, 1], lambda: NODES, 4_000_000)
+    more = library.promise(FILM, [0, 1], lambda: NODES[:3], 4_000_000)
     assert usual is not None
     assert more is not None
     assert more.demand.mean_bps == pytest.approx(usual.demand.mean_bps * 4 / 3)

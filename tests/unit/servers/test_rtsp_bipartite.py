@@ -48,7 +48,7 @@ class Shelf:
         return Layout(1, tuple(NODES), lambda block: NODES[block % 2])
 
     def promise(
-        self, manifest: Manifest, tracks: Sequence[int], nodes: Sequence[NodeId], ahead_us: int
+        self, manifest: Manifest, tracks: Sequence[int], nodes: Any, ahead_us: int
     ) -> Promise | None:
         return None
 

@@ -82,7 +82,7 @@ DEALS: dict[str, tuple[Deal, int, float]] = {
 def part(deal: str, ahead: float = TAKEN) -> Demand:
     one = Demand(0, RATE, RATE * 1.05, PACKETS, even(DISKS))
     _, group, spread = DEALS[deal]
-    return one.part(Turns(1 / NODES, BLOCK, group, ahead, spread), DISKS[:1], slow=1e-4)
+    return one.part(Turns(1 / NODES, BLOCK, group, ahead, spread), slow=1e-4)
 
 
 def promised(one: Demand, ahead_bps: int = AHEAD_BPS) -> int:

@@ -25,6 +25,7 @@ from heliograph.model.nodes import NodeId
 from heliograph.plane import PlaneLoop
 from heliograph.plane.twin import TwinPlane
 from heliograph.vod.admission import Budgets
+from heliograph.vod.ahead import Turns
 from heliograph.vod.bipartite import ensemble as ensemble_module
 from heliograph.vod.bipartite.conductor import Conductor, Wanted
 from heliograph.vod.bipartite.ensemble import ATTEMPTS, Ensemble, Layout, Place
@@ -64,9 +65,15 @@ class Shelf:
         return Layout(version or 1, tuple(NODES), lambda block: NODES[block % 3])
 
     def promise(
-        self, manifest: Manifest, tracks: Sequence[int], nodes: Sequence[NodeId], ahead_us: int
+        self, manifest: Manifest, tracks: Sequence[int], nodes: Any, ahead_us: int
     ) -> Promise | None:
-        return None if self.admission is None else self.admission.promise(manifest, tracks)
+        if self.admission is None:
+            return None
+
+        def turns() -> Turns:
+            return Turns(1 / len(nodes()), 0.5, 1, 0.0, 0.0, len(nodes()))
+
+        return self.admission.promise(manifest, tracks, turns=turns)
 
 
 @dataclass(frozen=True)
@@ -476,6 +483,23 @@ async def test_a_node_without_room_refuses_a_new_session_and_nothing_is_left_of_
             await play(at.conductor())
         await at.until(lambda: not any(node.ensemble.parts for node in at.nodes))
         assert at.nodes[1].ensemble.counters["orders_refused"] == 1
+
+
+async def test_who_takes_over_blocks_of_a_dead_node_counts_them() -> None:
+    async with staged() as at:
+        for node in at.nodes:
+            node.shelf.admission = Admission(Budgets, lambda manifest: {"disk": 1.0})
+        await play(at.conductor(), speed=0.5)
+        await at.until(lambda: len(at.sent) > 20)
+        promised = [node.shelf.admission.promised for node in at.nodes]  # type: ignore[union-attr]
+        before = promised[2].mean_bps
+        assert promised[2].disks["disk"] == pytest.approx(promised[0].disks["disk"])
+        read = promised[2].disks["disk"]
+        at.kill(1)
+        await at.until(lambda: all(len(at.order(n).present) == 2 for n in (0, 2)))
+        await at.until(lambda: promised[2].mean_bps > before)
+        assert promised[2].mean_bps == pytest.approx(before * 3 / 2)
+        assert promised[2].disks["disk"] == pytest.approx(read * 3 / 2)
 
 
 async def test_a_node_that_does_not_know_the_title_is_left_out() -> None:

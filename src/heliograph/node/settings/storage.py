@@ -22,6 +22,9 @@ class StorageSettings(Section):
     from several nodes; 0: none are. At most `network_bps`; without it 97 % of that. What the
     node sends viewers by RTSP and WebRTC is part of it; HLS, files and what other nodes get are
     not counted: they have to fit in the rest of its link."""
+    packets_per_second: int | None = Field(default=None, ge=1_000, le=1_000_000_000)
+    """Packets a second of titles that this node promises to send at most: what its cores can do
+    beside all else; without it 100 000 for each core that the server may use."""
     max_upload_bytes: int = Field(default=1 << 40, ge=1 << 20, le=1 << 50)
     """Bytes of a file that is imported, at most."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from heliograph.bus import Bus
@@ -76,11 +76,20 @@ class Together:
         return Layout(wanted, nodes, home)
 
     def promise(
-        self, manifest: Manifest, tracks: Sequence[int], nodes: Sequence[NodeId], ahead_us: int
+        self,
+        manifest: Manifest,
+        tracks: Sequence[int],
+        nodes: Callable[[], Sequence[NodeId]],
+        ahead_us: int,
     ) -> Promise | None:
         """This node's part of a stream that those nodes send."""
         if self._admission is None:
             return None
+        return self._admission.promise(
+            manifest, tracks, turns=lambda: self._turns(manifest, nodes(), ahead_us)
+        )
+
+    def _turns(self, manifest: Manifest, nodes: Sequence[NodeId], ahead_us: int) -> Turns:
         holding = self._holding(manifest)
         state = holding.state
         shares = shares_of(state)
@@ -94,9 +103,7 @@ class Together:
         group = state.scheme.data
         spread = self._spread(holding, manifest) + group * away * (1 - away)
         part = by_node.get(mine, 0.0) + away
-        turns = Turns(part, seconds, group, ahead_us / 1e6, spread)
-        disks = {disk.id for disk in state.disks_of(mine)}
-        return self._admission.promise(manifest, tracks, disks=disks, turns=turns)
+        return Turns(part, seconds, group, ahead_us / 1e6, spread, max(len(nodes), 1))
 
     def _spread(self, holding: Holding, manifest: Manifest) -> float:
         """Of this node's blocks, as ``Turns.spread``: the same for all titles of a state."""

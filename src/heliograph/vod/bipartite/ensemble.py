@@ -77,10 +77,14 @@ class Library(Protocol):
         volume is not known here; ``WrongStateError``: nor is that version, or not any more."""
 
     def promise(
-        self, manifest: Manifest, tracks: Sequence[int], nodes: Sequence[NodeId], ahead_us: int
+        self,
+        manifest: Manifest,
+        tracks: Sequence[int],
+        nodes: Callable[[], Sequence[NodeId]],
+        ahead_us: int,
     ) -> Promise | None:
-        """This node's part of a stream that those nodes send, ``ahead_us`` ahead of time at most;
-        None: nothing is short.
+        """This node's part of a stream that ``nodes`` send at present, ``ahead_us`` ahead of time
+        at most; None: nothing is short.
         ``BusyError`` tells which budget is spent."""
 
 
@@ -309,8 +313,13 @@ class Ensemble:
                 raise ConflictError("a newer order is known", subject=order.id)
             if layout is not None:
                 known.home = layout.home
+            if known.promise is None:
+                known.promise = self._promise(order, known.manifest)
             known.affordable(order)
+            before = known.order.members
             known.follow(order)
+            if known.promise is not None and known.order.members != before:
+                known.promise.renew()
         elif layout is not None:
             self._begin(order, self._title(order), layout)
         self._told(order)
@@ -324,11 +333,7 @@ class Ensemble:
     def _begin(self, order: Order, manifest: Manifest, layout: Layout) -> None:
         if len(self.parts) >= MAX_PARTS:
             raise BusyError(f"{MAX_PARTS} titles are sent already", subject="places")
-        promise = None
-        if self.node in (one.node for one in order.present):
-            tracks = [lane.track for lane in order.lanes]
-            nodes = [one.node for one in order.present]
-            promise = self.library.promise(manifest, tracks, nodes, order.ahead_us)
+        promise = self._promise(order, manifest)
         try:
             source = self.library.source(manifest)
             part = Part(self._site, order, manifest, source, layout.home, promise, self._ended)
@@ -339,6 +344,19 @@ class Ensemble:
         self.parts[order.id] = part
         for listener in self.begun:
             listener(part)
+
+    def _promise(self, order: Order, manifest: Manifest) -> Promise | None:
+        """A promise of this node's part, where it has one."""
+        if order.state == "closed" or self.node not in (one.node for one in order.present):
+            return None
+
+        def nodes() -> list[NodeId]:
+            known = self.order(order.id)
+            newest = order if known is None or known.rank < order.rank else known
+            return [one.node for one in newest.present]
+
+        tracks = [lane.track for lane in order.lanes]
+        return self.library.promise(manifest, tracks, nodes, order.ahead_us)
 
     def _told(self, order: Order) -> None:
         watcher = self._watchers.get(order.id)
