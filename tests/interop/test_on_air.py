@@ -132,7 +132,7 @@ def go_on_air(chromium: Chromium, server: Server, size: str = "720p", **look: An
     return tab
 
 
-def plays(tab: Tab, way: str) -> None:
+def plays(tab: Tab, way: str, patience: float = PATIENCE) -> None:
     """Wait until the player shows moving pictures by a way."""
 
     def look() -> bool:
@@ -140,7 +140,7 @@ def plays(tab: Tab, way: str) -> None:
         return seen.get("way") == way and seen["state"] == "playing" and seen["frames"] > 30
 
     try:
-        wait_until(look, PATIENCE, f"the page plays by {way}")
+        wait_until(look, patience, f"the page plays by {way}")
     except AssertionError as error:
         raise AssertionError(f"{error}: {tab.evaluate(_PLAYER)} {tab.text[-800:]}") from None
 
