@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.audit import record
 from heliograph.catalogue.context import Context
@@ -41,6 +42,17 @@ class DesiredState:
     """Those of the drained that are not to be shown."""
     closed: frozenset[str] = frozenset()
     """Channels on which nobody may publish and that nobody may watch."""
+
+
+async def forget(session: AsyncSession, channel: str) -> bool:
+    """Take out whatever is wanted of a channel; whether anything was."""
+    closed = await session.scalar(
+        delete(ClosedRow).where(ClosedRow.channel == channel).returning(ClosedRow.channel)
+    )
+    kept = await session.scalar(
+        delete(KeptRow).where(KeptRow.channel == channel).returning(KeptRow.channel)
+    )
+    return closed is not None or kept is not None
 
 
 class Desired:
@@ -115,6 +127,16 @@ class Desired:
             await require(session, self._db, lease)
             now = self._context.now()
             record(session, now, by, action, subject, **detail, epoch=lease.epoch)
+
+    async def forget(self, channel: str, lease: Lease, by: Actor) -> None:
+        """Want nothing more of a channel that was deleted. Errors and audit as for
+        ``set_drained``."""
+        check_channel_name(channel)
+        async with self._db.write() as session:
+            await require(session, self._db, lease)
+            if await forget(session, channel):
+                now = self._context.now()
+                record(session, now, by, "channel.forget", channel, epoch=lease.epoch)
 
     async def set_kept(self, channel: str, groups: int, lease: Lease, by: Actor) -> None:
         """Say how many groups a channel keeps even if they are empty; 1 or less: as any other.

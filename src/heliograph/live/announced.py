@@ -12,6 +12,12 @@ INGEST = "ingest"
 """Kind of the announcement of a node at which a channel enters."""
 
 
+def home_in(value: object) -> str:
+    """The node or database that the value of an announcement names; empty: it names none."""
+    home = value.get("home") if isinstance(value, dict) else None
+    return home if isinstance(home, str) else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What a node says of a channel that it keeps."""
@@ -25,9 +31,9 @@ class Kept:
     def read(cls, name: Name) -> Kept:
         """Of its announcement; what is no home is the node, as for who says nothing."""
         value = name.value if isinstance(name.value, dict) else {}
-        home, digest = value.get("home"), value.get("digest")
+        digest = value.get("digest")
         return cls(
-            home if isinstance(home, str) else name.node,
+            home_in(value) or name.node,
             digest if isinstance(digest, str) else "",
         )
 
@@ -44,8 +50,8 @@ class Entrance:
     def read(cls, name: Name) -> Entrance:
         """Of its announcement."""
         value = name.value if isinstance(name.value, dict) else {}
-        epoch, home = value.get("epoch"), value.get("home")
+        epoch = value.get("epoch")
         return cls(
             epoch if isinstance(epoch, int) and 0 <= epoch < 1 << 32 else 0,
-            home if isinstance(home, str) else "",
+            home_in(value),
         )

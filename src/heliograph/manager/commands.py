@@ -15,6 +15,8 @@
     extend   channel, groups, unit  further groups, which stay; on a unit of choice, or anywhere
     reduce   channel, groups        fewer groups that stay
     move     channel, unit          let the source enter at another unit
+    forget   channel, home          it was deleted: another of that name is neither closed nor given
+                                    groups for what it was
 """
 
 from __future__ import annotations
@@ -62,6 +64,7 @@ class Commands:
             "extend": self._extend,
             "reduce": self._reduce,
             "move": self._move,
+            "forget": self._forget,
         }
 
     async def carry_out(self, command: Command) -> Answer:
@@ -191,6 +194,14 @@ class Commands:
             await self._note("channel.move", name, command, unit=unit, before=before)
         manager.decide(decide())
         return {"done": manager.view.channels[name].ingest == unit, "progress": None}
+
+    async def _forget(self, command: Command) -> Answer:
+        name, home, manager = command.text("channel"), command.text("home"), self._manager
+        if manager.homes(name).issubset({home}):  # else another node keeps one of that name
+            await manager.desired.forget(name, manager.require_lease(), command.by)
+            manager.forget(name)
+            manager.require_lease()
+        return _done()
 
     async def _set_drained(
         self, unit: str, drained: bool, command: Command, *, removed: bool = False

@@ -21,7 +21,7 @@ from heliograph.bus import Announcement, Bus, Event, Gone, Registration
 from heliograph.bus.wire import Json
 from heliograph.catalogue.desired import Desired
 from heliograph.catalogue.leases import Lease, Leases
-from heliograph.live.announced import CHANNEL, INGEST
+from heliograph.live.announced import CHANNEL, INGEST, home_in
 from heliograph.manager import decisions as d
 from heliograph.manager import transitions as t
 from heliograph.manager import wire
@@ -97,8 +97,6 @@ class Manager:
         self._closing: dict[str, tuple[str, ...]] = {}
         """Channels that end just now, and the units that had them."""
         self._gone_at: dict[str, float] = {}
-        self._lost: dict[str, int] = {}
-        """Groups added by hand for which there is no room now, by channel."""
         self._ticks = 0
         self._in_company = False
         self._listening_since = 0.0
@@ -188,6 +186,18 @@ class Manager:
         self._closing.pop(name, None)
         self.announce()
 
+    def forget(self, name: str) -> None:
+        """Want nothing more of a channel that was deleted."""
+        self.closed.discard(name)
+        self.kept.pop(name, None)
+        self._restore_kept(name)
+        self.announce()
+
+    def homes(self, name: str) -> set[str]:
+        """Of the channels of a name that nodes keep, the nodes or databases they are of."""
+        kept = self._bus.present(CHANNEL).items()
+        return {home_in(value) or node for (node, one), value in kept if one == name}
+
     def offered(self, without: str = "") -> set[str]:
         """Channels that nodes keep, or where publishers enter; ``without``: that node's."""
         kinds = {**self._bus.present(CHANNEL), **self._bus.present(INGEST)}
@@ -227,7 +237,6 @@ class Manager:
             self._telling.clear()
             self._closing.clear()
             self._gone_at.clear()
-            self._lost.clear()
             self.announce()
 
     def _outdated(self, unit: str) -> None:
@@ -368,18 +377,9 @@ class Manager:
                 decision = d.close_channel(self.view, name)
             else:
                 decision = tidy(self.view, name, now, keepers.get(name, ()))
-                self._tell_of_lost_groups(name, decision)
+                self._telling.lost_groups(name, decision.refusals)
             self._patience.ordered(name, decision.transitions, now)
             self.decide(decision)
-
-    def _tell_of_lost_groups(self, name: str, decision: Decision) -> None:
-        """Say once that groups added by hand are nowhere to be had, and how many."""
-        lost = sum(one.count for one in decision.refusals if one.budget == "groups")
-        if lost and self._lost.get(name) != lost:
-            log.warning("no room for groups added by hand", channel=name, groups=lost)
-        self._lost.pop(name, None)
-        if lost:
-            self._lost[name] = lost
 
     def _drain(self, unit: str, now: float) -> None:
         known = self.view.units.get(unit)

@@ -1,17 +1,23 @@
-"""What the active manager tells people, when it changed: the view, and how far commands are."""
+"""What the active manager tells people, when it changed: the view, how far commands are, and what
+there is no room for."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
+
+import structlog
 
 from heliograph.bus import Bus
 from heliograph.bus.wire import Json
 from heliograph.manager import wire
 from heliograph.manager.describe import describe, describe_removed
+from heliograph.manager.transitions import Refuse
 from heliograph.manager.view import View
 from heliograph.model.errors import TooLargeError
+
+log = structlog.get_logger(__name__)
 
 
 class Telling:
@@ -23,6 +29,8 @@ class Telling:
         """The last that was published."""
         self._progress: dict[tuple[str, str], Json] = {}
         """The last of each command that goes on."""
+        self._lost: dict[str, int] = {}
+        """Groups added by hand for which there is no room now, by channel."""
 
     def view(
         self, view: View, epoch: int, closed: Collection[str], removed: Collection[str]
@@ -67,6 +75,16 @@ class Telling:
             self._progress[command, subject] = said
             self._bus.publish(wire.PROGRESS, said)
 
+    def lost_groups(self, name: str, refusals: Iterable[Refuse]) -> None:
+        """Log that groups added by hand are nowhere to be had, where that is not what was said last
+        of the channel."""
+        lost = sum(one.count for one in refusals if one.budget == "groups")
+        if lost and self._lost.get(name) != lost:
+            log.warning("no room for groups added by hand", channel=name, groups=lost)
+        self._lost.pop(name, None)
+        if lost:
+            self._lost[name] = lost
+
     def forget(self, command: str, subject: str) -> None:
         """A command is over."""
         self._progress.pop((command, subject), None)
@@ -75,6 +93,7 @@ class Telling:
         """Nothing was said by this manager."""
         self._view = None
         self._progress.clear()
+        self._lost.clear()
 
     def _described(
         self,

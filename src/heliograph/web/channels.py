@@ -25,6 +25,7 @@ from heliograph.web.answers import (
     managed_answer,
     without_user,
 )
+from heliograph.web.cluster import tell_deleted
 from heliograph.web.cookies import set_view
 from heliograph.web.errors import answers
 from heliograph.web.pictures import MAX_AGE
@@ -131,6 +132,7 @@ async def change_channel(
 async def delete_channel(channel: Edited, context: Context, identity: Asking) -> None:
     """End a channel, with its publisher, its readers, its keys and its chat."""
     await context.roster.delete(channel.name, by=identity.actor)
+    await tell_deleted(context, channel, identity.actor)
     log.info("channel deleted", channel=channel.name, by=identity.actor.name)
 
 

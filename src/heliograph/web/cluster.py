@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from heliograph.bus import Registration
 from heliograph.catalogue.values import Actor
+from heliograph.live.channel import Channel
+from heliograph.live.placing import home_of
 from heliograph.manager.decisions.growing import MAX_BY_HAND
 from heliograph.model.errors import BusyError, HelioError, UnreachableError
 from heliograph.web.access import Administering, Administrator, Context, still_administrator
@@ -29,6 +31,8 @@ VIEW_PERIOD = 0.5
 LOOK_PERIOD = 5.0
 #: Seconds that a manager may take: less than pages and the command line wait.
 PATIENCE = 8.0
+#: Seconds that it may take to forget a channel: who deleted it waits for nothing else.
+FORGET = 2.0
 #: The name under which who listens to the cluster is found among the streams.
 HUB = "cluster"
 
@@ -196,6 +200,20 @@ async def shrink_channel(name: str, given: Reduction, order: Ordering) -> dict[s
 async def move_channel(name: str, given: Move, order: Ordering) -> dict[str, Any]:
     """Let the source of a channel enter at another unit."""
     return await order("move", channel=name, unit=given.unit)
+
+
+async def tell_deleted(context: WebContext, channel: Channel, by: Actor) -> None:
+    """Let the manager forget a channel that was deleted here; one that cannot be asked reads it
+    when it begins, where it has the same database."""
+    managers, cluster = context.managers, context.cluster
+    if managers is None or cluster is None:
+        return
+    home = home_of(cluster.bus, channel)
+    try:
+        async with asyncio.timeout(FORGET):
+            await managers.command("forget", by, channel=channel.name, home=home)
+    except (HelioError, TimeoutError) as error:
+        log.warning("manager not told of deletion", channel=channel.name, error=str(error))
 
 
 class News:

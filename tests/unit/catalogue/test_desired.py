@@ -70,6 +70,22 @@ async def test_each_change_has_its_line_in_the_audit_log(
     assert {(line.actor, line.address) for line in lines} == {("anna", "192.0.2.1")}
 
 
+async def test_nothing_is_wanted_of_a_channel_that_was_deleted(
+    catalogue: Catalogue, lease: Lease
+) -> None:
+    for name in ("demo", "yard", "elsewhere"):
+        await catalogue.desired.set_closed(name, True, lease, ANNA)
+        await catalogue.desired.set_kept(name, 3, lease, ANNA)
+    await catalogue.channels.create("demo", by=ANNA)
+    await catalogue.channels.delete("demo", by=ANNA)  # of this database
+    await catalogue.desired.forget("elsewhere", lease, ANNA)  # of another node's
+    await catalogue.desired.forget("elsewhere", lease, ANNA)
+    wanted = await catalogue.desired.load()
+    assert (wanted.closed, wanted.kept) == (frozenset({"yard"}), {"yard": 3})
+    lines = await catalogue.audit.read(subject="elsewhere")
+    assert [one.action for one in lines].count("channel.forget") == 1
+
+
 async def refused(catalogue: Catalogue, lease: Lease) -> None:
     before = await catalogue.desired.load()
     with pytest.raises(WrongStateError) as caught:
@@ -81,6 +97,8 @@ async def refused(catalogue: Catalogue, lease: Lease) -> None:
         await catalogue.desired.set_closed("other", True, lease, ANNA)
     with pytest.raises(WrongStateError):
         await catalogue.desired.note("channel.move", OTHER, lease, ANNA)
+    with pytest.raises(WrongStateError):
+        await catalogue.desired.forget("demo", lease, ANNA)
     assert await catalogue.desired.load() == before
     assert await catalogue.audit.read(subject=OTHER) == []
 

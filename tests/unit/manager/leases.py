@@ -89,6 +89,11 @@ class Database:
         await self._write(lease, "close" if closed else "open", by)
         (self.closed.add if closed else self.closed.discard)(channel)
 
+    async def forget(self, channel: str, lease: Lease, by: Actor) -> None:
+        await self._write(lease, "forget", by)
+        self.closed.discard(channel)
+        self.kept.pop(channel, None)
+
     async def note(
         self, action: str, subject: str, lease: Lease, by: Actor, **detail: str | float
     ) -> None:

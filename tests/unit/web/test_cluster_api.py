@@ -352,3 +352,16 @@ class TestQueue:
 def test_events_are_one_line_each():
     text = streams.encode("log", {"event": "two\nlines\r\n"}).decode()
     assert text.count("\n") == 3
+
+
+@pytest.mark.parametrize("error", [None, UnreachableError("no manager is active")])
+async def test_the_manager_hears_of_a_channel_that_is_deleted(
+    site: Site, managers: Managers, bus: Bus, error: Exception | None
+):
+    managers.error = error  # it is deleted all the same
+    await site.http.post("/api/v1/channels", json={"name": "quay"}, headers=ADMIN)
+    deleted = await site.http.delete("/api/v1/channels/quay", headers=ADMIN)
+    assert deleted.status_code == 204
+    ((command, _, what),) = managers.orders
+    assert (command, what) == ("forget", {"channel": "quay", "home": bus.node})
+    assert (await site.get("/api/v1/channels/quay")).status_code == 404

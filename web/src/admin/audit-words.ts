@@ -10,6 +10,7 @@ const ACTIONS: Readonly<Record<string, string>> = {
   "channel.create": "made the channel",
   "channel.delete": "deleted the channel",
   "channel.edit": "changed the channel",
+  "channel.forget": "forgot the groups and the closing of",
   "channel.give": "gave away the channel",
   "channel.keep": "changed the groups kept for",
   "channel.move": "moved the source of",
