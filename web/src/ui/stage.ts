@@ -201,7 +201,8 @@ export abstract class Stage extends LitElement {
   private readonly online = (): void => this.retry();
 
   private readonly fullscreen = (): void => {
-    this.full = document.fullscreenElement === this;
+    // Of what is within another element the document knows that element only.
+    this.full = (this.getRootNode() as Document | ShadowRoot).fullscreenElement === this;
   };
 
   private readonly key = (event: KeyboardEvent): void => {
