@@ -1,0 +1,77 @@
+"""A publisher and a viewer who lose their path or their session, and go on by themselves."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page
+
+from .peers import camera, network
+from .peers.chromium import Chromium
+from .peers.heliograph import KEY, Server
+from .peers.network import SERVER, Network
+from .peers.program import wait_until
+from .test_on_air import PATIENCE, press, select, watch
+
+pytestmark = [pytest.mark.interop, pytest.mark.browser]
+
+
+@pytest.fixture
+def links() -> Iterator[Network]:
+    """A network for the server, which peers join."""
+    yield from network.network()
+
+
+def test_both_ends_go_on_by_themselves_whatever_they_lose(
+    serve: Callable[..., Server], links: Network, tmp_path: Path
+) -> None:
+    server = serve({"name": "clip", "key": KEY}, host=SERVER, namespace=links.server)
+    secure = f"--unsafely-treat-insecure-origin-as-secure={server.http}"
+    there, here = links.join(), links.join()
+    publishing = Chromium(secure, namespace=there.name, directory=tmp_path)
+    watching = Chromium(secure, namespace=here.name, directory=tmp_path)
+    try:
+        sessions: list[str] = []
+
+        async def note(page: Page) -> None:
+            page.on("response", lambda answer: sessions.append(answer.headers.get("location", "")))
+
+        owner = publishing.open(
+            f"{server.http}/live/clip#key={KEY}", permissions=["camera", "microphone"]
+        )
+        owner.on(note)
+        select(owner, "360p")
+        press(owner, "Start")
+        viewer = watch(watching, server, "webrtc")
+        camera.until_moving(viewer, PATIENCE, "before")
+
+        def readers() -> list[Any]:
+            rows = server.manage("GET", "/channels/clip/readers")[1]["readers"]
+            return [row["id"] for row in rows]
+
+        (session,) = readers()
+        # The server has lost its session: another one takes its place.
+        (path,) = filter(None, sessions)
+        end = urllib.request.Request(server.http + path, method="DELETE")
+        with urllib.request.urlopen(end, timeout=10) as answer:
+            assert answer.status == 200
+        wait_until(lambda: sum(map(bool, sessions)) == 2, PATIENCE, "it offers anew")
+        camera.until_moving(viewer, PATIENCE, "of the next session")
+        assert readers() == [session]
+        assert viewer.evaluate("() => window.peers.length") == 1
+        # The viewer hears nothing any more, of nobody, for a while.
+        here.block()
+        viewer.until_text("The server does not answer", PATIENCE)
+        here.unblock()
+        camera.until_moving(viewer, PATIENCE, "after the viewer's pause")
+        # The page was not loaded anew.
+        assert viewer.evaluate("() => window.peers.length") > 1
+        for tab in (owner, viewer):
+            assert tab.complaints == []
+    finally:
+        publishing.stop()
+        watching.stop()
