@@ -349,6 +349,10 @@ class Channel:
         before, self._active = (self.state, self._active), publishing
         self._set_tracks(self._outward(publishing.tracks), publishing.derived)
         self._move(Trigger.SOURCE_ACTIVE)
+        # After a pause its picture goes on from a keyframe; readers, who get nothing, ask for none.
+        for track in publishing.tracks:
+            if track.kind is Kind.VIDEO:
+                self.plane.want_keyframe(self.plane_channel, track.id)
         if before[0] is State.ON_AIR and before[1] is not publishing:
             self._observe(LiveEvent("source", self.name, publishing.kind.value))
 

@@ -234,3 +234,12 @@ def test_lost_events_are_made_up_for(studio: Studio) -> None:
     studio.plane.drain()
     studio.channels._on_lost(EventsLost(1))
     assert studio.channel.state is State.WAITING
+
+
+def test_a_source_that_comes_back_after_silence_is_asked_for_a_keyframe(studio: Studio) -> None:
+    publishing = studio.publish()
+    studio.key(publishing)
+    studio.silence()
+    studio.plane.wanted.clear()
+    studio.key(publishing)
+    assert studio.plane.wanted == [(studio.channel.plane_channel, VIDEO.id)]
