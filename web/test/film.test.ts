@@ -173,7 +173,12 @@ class FakeHls {
   readonly calls: string[] = [];
   private readonly heard = new Map<string, (event: string, data: unknown) => void>();
 
-  constructor(readonly config: { startPosition: number }) {
+  constructor(
+    readonly config: {
+      startPosition: number;
+      xhrSetup: (request: XMLHttpRequest, url: string) => void;
+    },
+  ) {
     made.push(this);
   }
 
@@ -231,6 +236,25 @@ describe("the engine", () => {
   it("begins where it is told to", () => {
     expect(last().source).toBe("/hls/film/index.m3u8");
     expect(last().config.startPosition).toBe(77);
+  });
+
+  it("names itself to its own server, by the same name for as long as it plays", async () => {
+    const told: string[] = [];
+    const ask = (url: string): void => {
+      const request = new XMLHttpRequest();
+      vi.spyOn(request, "setRequestHeader").mockImplementation((name, value) => {
+        told.push(`${name}: ${value}`);
+      });
+      last().config.xhrSetup(request, url);
+      expect(request.readyState).toBe(1);
+    };
+    ask("/hls/film/index.m3u8");
+    await engine.load("/hls/film/index.m3u8", 0, false);
+    ask(`${location.origin}/hls/film/v0/t1-0.mp4`);
+    ask("https://elsewhere.example/hls/film/index.m3u8");
+    expect(told).toHaveLength(2);
+    expect(told[0]).toMatch(/^CMCD-Session: sid="[0-9a-f]{32}"$/);
+    expect(told[1]).toBe(told[0]);
   });
 
   it("comes again by itself, at the same place, when the server is away", async () => {

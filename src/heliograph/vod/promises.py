@@ -55,6 +55,16 @@ class Promise:
         self._ledger.recount(self._demand, fresh)
         self._demand = fresh
 
+    def rest(self) -> None:
+        """Nothing is sent for a while: it is kept until somebody else wants its room."""
+        if self._demand is not None:
+            self._ledger.resting[self] = None
+
+    def wake(self) -> bool:
+        """Go on; False: it was given to others, and is over."""
+        self._ledger.resting.pop(self, None)
+        return self._demand is not None
+
     def release(self) -> None:
         """The stream is over."""
         if self._demand is not None:
@@ -80,6 +90,8 @@ class Admission:
         self.promised = Promised()
         self.refused = 0
         """Streams turned away since the start."""
+        self.resting: dict[Promise, None] = {}
+        """Promises that newcomers may have, those that rest longest first."""
         self._budgets = budgets
         self._shares = shares
         self._ahead = ahead_us
@@ -150,14 +162,21 @@ class Admission:
     def end(self, promise: Promise, demand: Demand) -> None:
         """A stream is over."""
         self._promises.discard(promise)
+        self.resting.pop(promise, None)
         self.promised.add(demand, -1)
 
     def _check(self, demand: Demand) -> None:
-        try:
-            check(self._budgets(), self.promised, demand)
-        except BusyError:
-            self.refused += 1
-            raise
+        budgets = self._budgets()
+        while True:
+            try:
+                check(budgets, self.promised, demand)
+            except BusyError:
+                if not self.resting:
+                    self.refused += 1
+                    raise
+                next(iter(self.resting)).release()
+            else:
+                return
 
     def _demand(self, manifest: Manifest, tracks: Sequence[int]) -> Demand:
         rate, _ = self._measure(manifest)

@@ -1,17 +1,20 @@
 """Who plays titles by HTTP, and what was promised to each.
 
-There are no sessions: requests for a title from one address by one way are one viewer, who is there
-as long as something is asked for or sent, and a while longer.
+Requests for a title from one address by one way that show the same session are one viewer, who is
+there as long as something is asked for or sent, and a while longer. What was promised to who has
+left is kept while nobody else wants it: most have only paused.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from heliograph.catalogue.contents.following import OpenPlay, Sent
+from heliograph.model.addresses import stranger_of
 from heliograph.model.errors import BusyError
 from heliograph.vod.manifest import Manifest
 from heliograph.vod.plays import TitlePlays
@@ -22,6 +25,11 @@ from heliograph.vod.promises import Admission, Promise
 GONE = 60.0
 #: The same of who got no media yet: it may only have looked. Making the first segment may take 15.
 BEGIN = 30.0
+#: Seconds for which what was promised to who has left is kept at most.
+PAUSED = 1800.0
+#: Sessions of one address that are told apart: anybody can name as many as he likes, each of which
+#: would be promised a stream; further ones are one viewer.
+MAX_SESSIONS = 100
 #: Seconds between two looks for those who left.
 LOOK = 5.0
 #: Viewers at a time: beyond them new ones are turned away.
@@ -29,7 +37,7 @@ MAX_VIEWERS = 20_000
 #: Seconds after which who was turned away may ask again.
 RETRY_AFTER = 10
 
-_Key = tuple[str, str, str]
+_Key = tuple[str, str, str, str]
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +47,8 @@ class HttpViewer:
     seen: float
     """When something was asked for last, seconds."""
     promise: Promise | None
+    network: str = ""
+    """Whose sessions it counts with; empty: it is not counted."""
     pieces: int = 0
     bytes: int = 0
     sending: int = 0
@@ -78,27 +88,47 @@ class Watching:
         self._admission = admission
         self._clock = clock
         self._viewers: dict[_Key, HttpViewer] = {}
+        self._sessions: Counter[str] = Counter()
+        """Viewers with a session by network."""
+        self._left: OrderedDict[_Key, tuple[Promise, float]] = OrderedDict()
+        """What was promised to those who left, and when, the first to leave first."""
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._viewers)
 
-    def enter(self, manifest: Manifest, tracks: Sequence[int], peer: str, way: str) -> HttpViewer:
+    def enter(
+        self, manifest: Manifest, tracks: Sequence[int], peer: str, way: str, session: str = ""
+    ) -> HttpViewer:
         """The viewer of a title at ``peer`` by ``way`` (``hls``, ``mp4``), who asks for something.
 
-        A new one is promised a stream of ``tracks``, which is kept until it has left; ``BusyError``
-        where that cannot be.
+        A new one is promised a stream of ``tracks``, which is kept until it has left, and while
+        nobody else wants it afterwards; ``BusyError`` where that cannot be. ``session``: which of
+        several at the address it is, by what it shows; empty: that is not known.
         """
-        key = (manifest.name, peer, way)
+        network = stranger_of(peer) or peer
+        key = (manifest.name, peer, way, session)
+        if session and key not in self._viewers and self._sessions[network] >= MAX_SESSIONS:
+            session, key = "", (manifest.name, peer, way, "")
         viewer = self._viewers.get(key)
         if viewer is None:
-            viewer = self._admit(manifest, tracks)
-            viewer.play = self.plays.begin(*key, viewer.measure)
+            viewer = self._back(key) or self._admit(manifest, tracks)
+            viewer.play = self.plays.begin(manifest.name, peer, way, viewer.measure)
             self._viewers[key] = viewer
+            if session:
+                viewer.network = network
+                self._sessions[network] += 1
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(LOOK, self._tick)
         viewer.seen = self._clock()
         return viewer
+
+    def _back(self, key: _Key) -> HttpViewer | None:
+        """One that has left and comes again, if its room was not given to others."""
+        if key not in self._left:
+            return None
+        promise, _ = self._left.pop(key)
+        return HttpViewer(self._clock(), promise) if promise.wake() else None
 
     def _admit(self, manifest: Manifest, tracks: Sequence[int]) -> HttpViewer:
         try:
@@ -127,7 +157,21 @@ class Watching:
         for key, viewer in list(self._viewers.items()):
             if viewer.left(now):
                 del self._viewers[key]
+                promise, viewer.promise = viewer.promise, None
                 self._end(viewer)
+                if promise is None:
+                    continue
+                if viewer.pieces:
+                    promise.rest()
+                    self._left[key] = promise, now
+                else:
+                    promise.release()
+        while self._left:
+            promise, since = next(iter(self._left.values()))
+            if now - since < PAUSED and len(self._left) <= MAX_VIEWERS:
+                break
+            promise.release()
+            self._left.popitem(last=False)
 
     def close(self) -> None:
         """Let all go."""
@@ -137,8 +181,15 @@ class Watching:
         for viewer in self._viewers.values():
             self._end(viewer)
         self._viewers.clear()
+        for promise, _ in self._left.values():
+            promise.release()
+        self._left.clear()
 
     def _end(self, viewer: HttpViewer) -> None:
+        if viewer.network:
+            self._sessions[viewer.network] -= 1
+            if not self._sessions[viewer.network]:
+                del self._sessions[viewer.network]
         if viewer.promise is not None:
             viewer.promise.release()
         if viewer.play is not None:
@@ -146,5 +197,6 @@ class Watching:
 
     def _tick(self) -> None:
         self.look()
-        again = asyncio.get_running_loop().call_later(LOOK, self._tick) if self._viewers else None
+        wanted = self._viewers or self._left
+        again = asyncio.get_running_loop().call_later(LOOK, self._tick) if wanted else None
         self._timer = again

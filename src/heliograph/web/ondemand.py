@@ -27,6 +27,7 @@ from heliograph.web.cors import cors
 from heliograph.web.downloads import FileResponse
 from heliograph.web.errors import answers, helio_response
 from heliograph.web.identity import Identity, peer_of
+from heliograph.web.players import player_of
 from heliograph.web.ranges import RangeError, asked, http_date, known
 from heliograph.web.told import told
 
@@ -110,7 +111,8 @@ async def playlists(
     manifest, grant = await _admitted(request, context, name, "hls")
     ondemand = _kept(context)
     source, plan = ondemand.shelf.source(manifest), ondemand.maker.plan(manifest)
-    ondemand.watching.enter(manifest, _usual(plan), peer_of(request), "hls")
+    player = player_of(request, grant)
+    ondemand.watching.enter(manifest, _usual(plan), peer_of(request), "hls", player)
     entries = {
         one.name: await ondemand.maker.entries(manifest, source, one.media)
         for one in (*plan.variants, *plan.sounds)
@@ -126,7 +128,8 @@ async def media(
     ondemand = _kept(context)
     plan = ondemand.maker.plan(manifest)
     found = plan.find(rendition)
-    viewer = ondemand.watching.enter(manifest, _usual(plan), peer_of(request), "hls")
+    player = player_of(request, grant)
+    viewer = ondemand.watching.enter(manifest, _usual(plan), peer_of(request), "hls", player)
     visibility = "public" if grant is None else "private"
     headers = {"Cache-Control": f"{visibility}, {KEEP}"}
     if file == "media.m3u8":
@@ -183,13 +186,13 @@ async def get_file(file: str, request: Request, context: Context) -> Response:
         manifest, grant = await _admitted(request, context, name, "mp4")
         if manifest.live:
             raise ConflictError(f"title {name!r} is still being recorded", subject=name)
-        return await _file(request, _kept(context), manifest, private=grant is not None)
+        return await _file(request, _kept(context), manifest, grant)
 
     return await told(request, _CORS, make)
 
 
 async def _file(
-    request: Request, ondemand: OnDemand, manifest: Manifest, *, private: bool
+    request: Request, ondemand: OnDemand, manifest: Manifest, grant: Grant | None
 ) -> Response:
     layout = await ondemand.maker.layout(manifest, ondemand.shelf.source(manifest))
     etag = f'"{manifest.object}-{FORMAT}"'
@@ -198,7 +201,7 @@ async def _file(
         "Accept-Ranges": "bytes",
         "ETag": etag,
         "Last-Modified": http_date(modified),
-        "Cache-Control": f"{'private' if private else 'public'}, no-cache",
+        "Cache-Control": f"{'public' if grant is None else 'private'}, no-cache",
         "Content-Disposition": f"inline; filename*=UTF-8''{quote(_file_name(manifest))}",
     }
     if known(request.headers, etag):
@@ -222,7 +225,8 @@ async def _file(
         ondemand.counters["downloads_refused"] += 1
         raise BusyError("too many files are being sent", subject=manifest.name, retry_after=10)
     tracks = [one.track.id for one in manifest.tracks]
-    viewer = ondemand.watching.enter(manifest, tracks, peer_of(request), "mp4")
+    player = player_of(request, grant)
+    viewer = ondemand.watching.enter(manifest, tracks, peer_of(request), "mp4", player)
     ondemand.counters["downloads"] += 1
     return FileResponse(ondemand, manifest, layout, wanted, viewer, status=status, headers=headers)
 

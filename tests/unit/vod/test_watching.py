@@ -15,7 +15,7 @@ from heliograph.vod.admission import Budgets
 from heliograph.vod.manifest import Manifest
 from heliograph.vod.plays import TitlePlays
 from heliograph.vod.promises import Admission
-from heliograph.vod.watching import BEGIN, GONE, HttpViewer, Watching
+from heliograph.vod.watching import BEGIN, GONE, PAUSED, HttpViewer, Watching
 
 from .made_titles import manifest, written
 
@@ -33,8 +33,8 @@ class Room:
         self.watching = Watching(self.plays, self.admission, clock=lambda: self.at)
         self.film: Manifest = manifest(*written(4.0))
 
-    def enter(self, peer: str = "10.0.0.9", way: str = "hls") -> HttpViewer:
-        return self.watching.enter(self.film, [0, 1], peer, way)
+    def enter(self, peer: str = "10.0.0.9", way: str = "hls", session: str = "") -> HttpViewer:
+        return self.watching.enter(self.film, [0, 1], peer, way, session)
 
     def after(self, seconds: float) -> None:
         self.at += seconds
@@ -83,9 +83,72 @@ async def test_a_place_is_kept_while_media_are_asked_for_and_free_afterwards(roo
     for _ in range(5):  # the first goes on, the second has gone
         room.after(GONE / 2)
         room.enter("10.0.0.1").sent(1)
-    assert room.streams == 1
+    assert len(room.watching) == 1
     room.enter("10.0.0.3")
+    assert (len(room.watching), room.streams) == (2, 2)
+    with pytest.raises(BusyError):
+        room.enter("10.0.0.2")
+
+
+async def test_who_comes_back_has_his_place_unless_another_wanted_it(room: Room) -> None:
+    for peer in ("10.0.0.1", "10.0.0.2"):
+        room.enter(peer).sent(1)
+        room.at += 1
+    room.after(2 * GONE)
+    assert (len(room.watching), room.streams) == (0, 2)
+    room.enter("10.0.0.1").sent(1)  # after a pause
+    assert (len(room.watching), room.streams) == (1, 2)
+    room.enter("10.0.0.3").sent(1)  # has what is left of who has not come back
+    with pytest.raises(BusyError):
+        room.enter("10.0.0.2")
+    room.after(GONE)
+    room.admission.promise(room.film, [0])  # by whatever way: who left first makes room
     assert room.streams == 2
+    room.enter("10.0.0.3").sent(1)
+    with pytest.raises(BusyError):
+        room.enter("10.0.0.1")
+
+
+async def test_what_is_kept_for_who_left_is_bounded(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.enter("10.0.0.1").sent(1)
+    room.after(GONE)
+    assert room.streams == 1
+    room.after(PAUSED - 1)
+    assert room.streams == 1
+    room.after(1)
+    assert room.streams == 0
+    monkeypatch.setattr(watching, "MAX_VIEWERS", 1)
+    room.enter("10.0.0.1").sent(1)
+    room.after(GONE)
+    room.enter("10.0.0.2").sent(1)
+    room.after(GONE)
+    assert room.streams == 1
+    room.watching.close()
+    assert room.streams == 0
+
+
+async def test_sessions_of_one_address_are_told_apart_up_to_a_bound(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.enter(session="one").sent(1)
+    room.enter(session="two").sent(1)
+    room.enter(session="one")
+    assert (len(room.watching), room.plays.count("film"), room.streams) == (2, 2, 2)
+    with pytest.raises(BusyError):
+        room.enter(session="three")
+    room.admission._budgets = Budgets
+    monkeypatch.setattr(watching, "MAX_SESSIONS", 3)
+    for number in range(10):
+        room.enter(session=f"made up {number}")
+    assert (len(room.watching), room.streams) == (4, 4)  # three by name, and all others
+    room.enter("10.0.0.8", session="one")
+    assert len(room.watching) == 5
+    room.after(GONE)
+    room.enter(session="late")
+    assert len(room.watching) == 1
+    assert room.watching._sessions == {"10.0.0.9": 1}
 
 
 async def test_who_only_asked_where_media_are_keeps_no_place(room: Room) -> None:
@@ -109,9 +172,9 @@ async def test_a_file_that_is_sent_slowly_keeps_its_place(room: Room) -> None:
     viewer.sent(1)
     room.watching.end_sending(viewer)
     room.after(GONE - 1)
-    assert room.streams == 1
+    assert len(room.watching) == 1
     room.after(1)
-    assert room.streams == 0
+    assert len(room.watching) == 0
 
 
 async def test_viewers_are_bounded(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -401,6 +401,18 @@ async def test_who_plays_by_hls_is_promised_a_stream_and_the_next_is_turned_away
     await stage.get(f"{media.rpartition('/')[0]}/s1.m4s")
 
 
+async def test_players_at_one_address_are_promised_a_stream_each(stage: Stage) -> None:
+    stage.budgets = Budgets(streams=2)
+    media = await stage.media()  # the first, which names no session
+    named = {"X-Playback-Session-Id": "0B5C6C8A"}
+    await stage.get(INDEX, headers=named)
+    await stage.get(media, headers=named)
+    await stage.get(f"{media.rpartition('/')[0]}/s0.m4s", headers=named)
+    await stage.get(f"{media.rpartition('/')[0]}/s0.m4s")
+    assert stage.admission.promised.streams == 2
+    await stage.get(INDEX, 503, headers={"CMCD-Session": 'sid="another"'})
+
+
 async def test_what_was_promised_for_a_file_is_free_when_it_is_sent(stage: Stage) -> None:
     stage.shelf.films["film"] = film.title(film.mp4(), limit=1 << 20, ballast=100_000)
     stage.budgets = Budgets(streams=1)

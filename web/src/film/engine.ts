@@ -23,6 +23,12 @@ const CONFIG: Partial<HlsConfig> = {
 
 type Module = typeof import("hls.js");
 
+/** A name that no other player has (CTA-5004 section 3.1: `sid`). */
+function newSession(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (one) => one.toString(16).padStart(2, "0")).join("");
+}
+
 export interface Quality {
   readonly id: number;
   /** Lines of the picture; 0: sound only. */
@@ -54,6 +60,7 @@ export class FilmEngine {
   private failures = 0;
   private mendedAt = Number.NEGATIVE_INFINITY;
   private retryTimer = 0;
+  private readonly session = newSession();
 
   constructor(
     private readonly video: HTMLVideoElement,
@@ -140,8 +147,15 @@ export class FilmEngine {
     if (this.hls) this.hls.audioTrack = id;
   }
 
+  /** Tell our server which of the players at this address it is; others would have to be asked. */
+  private readonly tell = (request: XMLHttpRequest, url: string): void => {
+    request.open("GET", url, true);
+    if (new URL(url, location.href).origin === location.origin)
+      request.setRequestHeader("CMCD-Session", `sid="${this.session}"`);
+  };
+
   private attach({ default: Hls, Events, ErrorTypes, ErrorDetails }: Module, at: number): void {
-    const hls = new Hls({ ...CONFIG, startPosition: at });
+    const hls = new Hls({ ...CONFIG, startPosition: at, xhrSetup: this.tell });
     const { generation } = this;
     this.hls = hls;
     const choices = (): void => this.events.choices();
