@@ -3,6 +3,7 @@ where it was done, whatever was answered."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 from tests.unit.node.storage_site import BY, Database, Site
 
 from heliograph.catalogue.catalogue import Catalogue
+from heliograph.catalogue.volumes import VolumeRecord
 from heliograph.model.errors import ConflictError, HelioError, PreconditionError, UnreachableError
 from heliograph.node.storage import directories, disks, holdings
 from heliograph.storage.disks.measure import Speed
+from heliograph.storage.volume import changes, encoding
 
 
 @pytest.fixture
@@ -118,3 +121,24 @@ async def test_what_is_learnt_while_a_node_stops_is_no_fault(
         await storage._settle("films")
         assert storage.holdings["films"].state.limits.move == 7
         assert faults == []
+
+
+async def test_another_volume_in_the_place_of_one_takes_nothing_of_it(site: Site) -> None:
+    """The database says what a name stands for, whatever disks that were away have."""
+    async with site.run() as storage:
+        await site.create(storage, "films", "old")
+        old = storage.states.known["films"]
+        await site.prepare(storage, "films", "new")
+        (new,) = [one for one in storage.disks.open if old.disk(one) is None]
+        entry = dataclasses.replace(old.disks[0], id=new, path=site.disk("new"))
+        state = changes.create("films", old.scheme, [entry], policy=old.policy, seed=old.seed + 1)
+        storage.states.take(dataclasses.replace(old, seed=old.seed + 2, version=9))
+        assert storage.states.known["films"] == old
+        await site.database.remove("films", "old", BY)
+        document = encoding.encode(state).decode()
+        await site.database.put(VolumeRecord("films", 1, document), 0, "volume.create", BY)
+        await storage.states.newest("films")
+        await storage._settle("films")
+        assert storage.holdings["films"].state == state
+        assert [*storage.holdings["films"].local.readers] == [new]
+        assert [*storage.disks.open] == [new]

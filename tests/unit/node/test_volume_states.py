@@ -11,7 +11,12 @@ import pytest
 from heliograph.bus.memory import MemoryNetwork
 from heliograph.catalogue.values import Actor
 from heliograph.catalogue.volumes import VolumeRecord
-from heliograph.model.errors import NotFoundError, PreconditionError, UnreachableError
+from heliograph.model.errors import (
+    BusyError,
+    NotFoundError,
+    PreconditionError,
+    UnreachableError,
+)
 from heliograph.model.nodes import NodeId
 from heliograph.node.storage import states
 from heliograph.node.storage.states import States
@@ -235,3 +240,24 @@ async def test_another_volume_has_the_name_of_a_removed_one(nodes: Nodes, versio
     second = await nodes.node("c", volume(version), keeps=True)
     assert second.known["films"].seed == 2
     assert nodes.database.version() == 1
+
+
+async def test_an_order_waits_while_a_node_has_a_newer_state_than_the_database(
+    nodes: Nodes,
+) -> None:
+    keeper = await nodes.node("a", keeps=True)
+    bus = await nodes.network.bus(NodeId("b" * 16))
+    with bus.announce(states.HERE, "films", [2, 2]):
+        await until(lambda: keeper._bus.present(states.HERE))
+        with pytest.raises(BusyError, match="has version 2 of volume films, the database 1"):
+            await keeper.change("films", LIMITS, BY)
+    assert nodes.database.version() == 1
+    await until(lambda: not keeper._bus.present(states.HERE))
+    assert (await keeper.change("films", LIMITS, BY)).version == 2
+
+
+async def test_what_a_keeper_does_not_take_at_once_is_offered_again(nodes: Nodes) -> None:
+    await nodes.node("a", keeps=True)
+    nodes.database.fails = 30  # more often than the pauses grow
+    await nodes.node("b", volume(5))
+    await until(lambda: nodes.database.version() == 5)

@@ -18,7 +18,7 @@ from heliograph.node.periodic import Periodic
 from heliograph.node.storage.disks import LocalDisks
 from heliograph.node.storage.peers import Connected
 from heliograph.node.storage.runs import Runs
-from heliograph.node.storage.states import States
+from heliograph.node.storage.states import HERE, States
 from heliograph.storage.sharing import SharedBlocks
 from heliograph.storage.volume.progress import Event, Settled
 from heliograph.storage.volume.state import DiskState, VolumeState
@@ -28,9 +28,6 @@ if TYPE_CHECKING:  # takes a while to load, and most nodes begin without a volum
 
 log = structlog.get_logger(__name__)
 
-#: Kind of the name by which a node tells which version of a volume's state it goes by, and for
-#: which one all is where it is to be.
-HERE = "volume-here"
 #: Seconds that an order waits until all nodes of its volume go by it: who writes at once must find
 #: them ready. Those that are away learn of it later.
 KNOWN = 3.0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from heliograph.bus.wire import Json
 from heliograph.catalogue.values import Actor
 from heliograph.catalogue.volumes import VolumeRecord, Volumes
 from heliograph.model.errors import (
+    BusyError,
     ConflictError,
     GoneError,
     HelioError,
@@ -40,6 +42,9 @@ log = structlog.get_logger(__name__)
 STATE = "volume-state"
 #: Kind of the name by which keepers are found.
 KEEPER = "volume-keeper"
+#: Kind of the name by which a node tells which version of a volume's state it goes by, and for
+#: which one all is where it is to be.
+HERE = "volume-here"
 #: Methods of keepers.
 GET, CHANGE, OFFER = "storage.state", "storage.change", "storage.offer"
 #: Seconds between two looks of a keeper at what other keepers wrote.
@@ -52,7 +57,8 @@ TRIES = 5
 #: Who gives a database what it lost, in the audit log.
 RESTORER = Actor("storage", "")
 
-#: Seconds until a keeper is asked again that gave no answer, or an older one than is told of.
+#: Seconds until a keeper is asked again that gave no answer, or an older one than is told of, or
+#: has less than is known here; the last one for as long as a keeper is there.
 AGAIN = (0.2, 1.0, 5.0, 10.0)
 
 #: Told of each state that is newer than what was known; None: the volume is no more.
@@ -160,7 +166,7 @@ class States:
         What the order raises, and ``UnreachableError`` where no keeper answers.
         """
         if self._volumes is None:
-            if name in self.known and not self._level(name):
+            if self._ahead(name):
                 await self.newest(name)
             asked = {"volume": name, "order": dict(order), "by": by.name, "address": by.address}
             document = await self._bus.call(self._keeper(), CHANGE, asked, PATIENCE)
@@ -190,6 +196,7 @@ class States:
                     state, before = create(name, order), 0
                 else:
                     found = await self.newest(name)
+                    self._check_newest(found)
                     state, before = apply(found, order), found.version
                     if state == found:
                         return found
@@ -197,6 +204,19 @@ class States:
                 log.info("volume", volume=name, change=order.get("do"), version=state.version)
                 return state
         raise PreconditionError(f"volume {name} is being changed by others")
+
+    def _check_newest(self, state: VolumeState) -> None:
+        """``BusyError`` where nodes go by a newer state: they are about to offer that, and an order
+        carried out on this one would be lost."""
+        for (node, name), value in self._bus.present(HERE).items():
+            version = value[0] if isinstance(value, list) and value else 0
+            if name == state.name and isinstance(version, int) and version > state.version:
+                raise BusyError(
+                    f"node {node} has version {version} of volume {name}, the database"
+                    f" {state.version}: it is being brought up to date",
+                    subject=name,
+                    retry_after=2,
+                )
 
     async def _look(self) -> None:
         """Take what the database has: other keepers write there as well; give it what it lacks."""
@@ -295,14 +315,14 @@ class States:
             if not told and name in self.known and self._keepers():
                 self._fetch(name)  # a keeper says whether it is gone
             return
-        if name not in self.known or self._behind(name) or not (self.keeps or self._level(name)):
+        if name not in self.known or self._behind(name) or (not self.keeps and self._ahead(name)):
             self._fetch(name)
 
     def _keeper_seen(self, event: Event) -> None:
         """A keeper came: what it does not tell of it may have lost."""
         if isinstance(event, Arrived):
             for name in self.known:
-                if not self._level(name):
+                if self._ahead(name):
                     self._fetch(name)
 
     def _fetch(self, name: str) -> None:
@@ -311,14 +331,17 @@ class States:
             return
 
         async def fetch() -> None:
-            for pause in AGAIN:
+            for pause in itertools.chain(AGAIN, itertools.repeat(AGAIN[-1])):
+                level = False  # whether the database has what is known here
                 try:
                     await self.newest(name)
+                    level = True
                 except NotFoundError:
                     return
                 except HelioError as error:
                     log.info("state of a volume not learnt", volume=name, error=error.message)
-                if not self._behind(name):  # what was told meanwhile counts too
+                more = self._behind(name)  # what was told meanwhile counts too
+                if not more and (level or not self._ahead(name) or not self._keepers()):
                     return
                 await asyncio.sleep(pause)
 
@@ -339,10 +362,10 @@ class States:
             id != _id(known) or version > known.version for version, id in self._versions_told(name)
         )
 
-    def _level(self, name: str) -> bool:
-        """Whether keepers tell of a state of a volume that is at least as new as what is known."""
-        known = self.known[name]
-        return any(
+    def _ahead(self, name: str) -> bool:
+        """Whether no keeper tells of a state of a volume as new as what is known here."""
+        known = self.known.get(name)
+        return known is not None and not any(
             id == _id(known) and version >= known.version
             for version, id in self._versions_told(name)
         )
