@@ -35,6 +35,8 @@ SEED = int(os.environ.get("HELIO_PROBE_SEED", "7"))
 SECONDS, MOVE = 40, 4_000_000
 #: Seconds that anything may take after a start: half a minute of it to start on a busy machine.
 PATIENCE = 120.0
+#: Seconds that an order takes, most of which a disk is measured for.
+ORDER = 3.0
 #: Seconds after which a change that moves nothing more has ended, or will not go further.
 STILL = 4.0
 #: Seconds after a start until nothing is left of an import that the kill ended.
@@ -309,6 +311,26 @@ def test_disks_come_and_go_whenever_the_node_is_killed(site: Site) -> None:
                 more.check()
     print(f"{told[True]} of {sum(told.values())} kills met a change that went on afterwards")
     assert told[True] > 0
+
+
+def test_a_directory_is_ordered_again_whenever_the_order_was_killed(site: Site) -> None:
+    """While it is made a disk and measured, and when it is one that no volume has yet."""
+    turn = random.Random(SEED + 5)
+    opened = site.node.state / "disks.json"
+    for number, part in enumerate(moments(max(2, KILLS // 5), turn)):
+        change = Change(site, "add", turn)
+        known = functools.partial(lambda path: path in opened.read_text(), change.new)
+        answered = killed(site, change.order, known if number % 2 else after(part * ORDER))
+        remembered, kept = known(), change.taken()
+        change.again()
+        change.check()
+        print(
+            f"add: killed {'when' if remembered else 'before'} it was a disk,"
+            f" {'answered' if answered else 'not answered'}, {'kept' if kept else 'ordered again'}"
+        )
+        less = Change(site, "remove", turn)
+        less.order()
+        less.check()
 
 
 def test_a_film_is_imported_whole_or_not_at_all(site: Site) -> None:
