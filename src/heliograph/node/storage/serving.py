@@ -14,7 +14,7 @@ from heliograph.node.cluster import node_name, reachable_host
 from heliograph.node.settings import Settings
 from heliograph.node.settings.storage import StorageSettings
 from heliograph.node.storage.doors import DOOR
-from heliograph.node.storage.holdings import HERE
+from heliograph.node.storage.states import HERE
 from heliograph.node.storage.storage import Storage
 from heliograph.storage.values import DiskId
 from heliograph.storage.volume.state import DiskState
