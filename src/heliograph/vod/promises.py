@@ -132,7 +132,7 @@ class Admission:
     def look(self, manifest: Manifest, tracks: Sequence[int]) -> None:
         """Raise the ``BusyError`` that ``promise`` would raise now."""
         self.refresh()
-        self._check(self._demand(manifest, tracks))
+        self._room(self._demand(manifest, tracks))
 
     def exchange(self, before: Demand, after: Demand) -> Demand:
         """Promise ``after`` in place of ``before``."""
@@ -166,17 +166,30 @@ class Admission:
         self.promised.add(demand, -1)
 
     def _check(self, demand: Demand) -> None:
-        budgets = self._budgets()
-        while True:
-            try:
-                check(budgets, self.promised, demand)
-            except BusyError:
-                if not self.resting:
-                    self.refused += 1
-                    raise
-                next(iter(self.resting)).release()
-            else:
-                return
+        """Make room, where there is none, with what is promised to those who have paused."""
+        for one in self._room(demand):
+            one.release()
+
+    def _room(self, demand: Demand) -> list[Promise]:
+        """Those who have paused whose streams would have to go, the oldest first; ``BusyError``
+        where not even that makes room, and then nobody's goes."""
+        budgets, resting, found = self._budgets(), [*self.resting], list[Promise]()
+        try:
+            while True:
+                try:
+                    check(budgets, self.promised, demand)
+                except BusyError:
+                    if len(found) == len(resting):
+                        self.refused += 1
+                        raise
+                    one = resting[len(found)]
+                    found.append(one)
+                    self.promised.add(one.demand, -1)
+                else:
+                    return found
+        finally:
+            for one in found:
+                self.promised.add(one.demand)
 
     def _demand(self, manifest: Manifest, tracks: Sequence[int]) -> Demand:
         rate, _ = self._measure(manifest)

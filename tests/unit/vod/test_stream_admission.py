@@ -242,3 +242,18 @@ def test_a_title_that_grew_is_measured_anew():
     short = admission.promise(FILM, [0]).demand.read
     longer = replace(FILM, blocks=blocks_of([10_000_000] * 20))
     assert admission.promise(longer, [0]).demand.read > 10 * short
+
+
+def test_who_has_paused_gives_way_to_those_who_come_and_not_in_vain():
+    admission = Admission(lambda: Budgets(packets=350), lambda manifest: even(DISKS))
+    first, second, third = (admission.promise(FILM, [0, 1]) for _ in range(3))
+    first.rest()
+    second.rest()
+    admission.look(FILM, [0, 1])
+    with pytest.raises(BusyError):
+        third.change(10)  # there is not so much at all
+    assert [*admission.resting] == [first, second]
+    admission.promise(FILM, [0, 1])
+    assert not first.wake()
+    assert second.wake()
+    assert admission.promised.packets == pytest.approx(300)
