@@ -207,7 +207,7 @@ fn judge(
     let (mut session, answer) = match made {
         Ok(made) => made,
         Err(refused) => {
-            prop_assert!(!refused.is_fault());
+            prop_assert!(!matches!(refused, Refused::Fault));
             return Ok(false);
         }
     };

@@ -145,7 +145,7 @@ impl Shard {
             let answer = session.patch(text, now)?;
             Ok((answer, session.ufrag().to_owned()))
         });
-        let (answer, ufrag) = patched.unwrap_or_else(|| Err(Refused::Fault))?;
+        let (answer, ufrag) = patched.unwrap_or(Err(Refused::Fault))?;
         if answer.is_some() {
             self.mux.add(id, &ufrag);
         }
