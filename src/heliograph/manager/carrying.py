@@ -92,6 +92,10 @@ class Carrying:
             self._look_who_is_sent_away()
         return self.dismiss(channel, MOVED)
 
+    def welcome(self, channel: str) -> None:
+        """Let a channel's publishers in, who are sent here: nobody sends them back any more."""
+        self._let_in(channel)
+
     def let_in(self) -> None:
         """Let publishers in again, whatever was said of them."""
         for channel in [*self._sent_away]:

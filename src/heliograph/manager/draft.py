@@ -376,6 +376,7 @@ def _move_ingest(draft: Draft, one: t.MoveIngest) -> None:
         draft.channels[one.channel], next_ingest=one.target, move_expires=one.expires
     )
     draft.order(one.source)
+    draft.order(one.target)
 
 
 def _give_up_move(draft: Draft, one: t.GiveUpMove) -> None:

@@ -404,6 +404,8 @@ class UnitAgent:
                 self.counters["publishers_moved"] += moved
                 log.info("publishers moved", channel=channel, unit=target, publishers=moved)
                 return not self._carrying.fetches(channel)
+            case t.MoveIngest(channel, _, target) if target == me:
+                self._carrying.welcome(channel)
             case t.Grant(channel, unit, index, places) if unit == me:
                 (self._by_hand.add if order.by_hand else self._by_hand.discard)(index)
                 return self.seats.grant(index, channel, places)

@@ -147,9 +147,10 @@ def receivers(order: t.Transition) -> tuple[str, ...]:
             | t.Unlink(unit=unit)
             | t.Grant(unit=unit)
             | t.Revoke(unit=unit)
-            | t.MoveIngest(source=unit)
         ):
             return (unit,)
+        case t.MoveIngest(source=source, target=target):
+            return (source, target)
         case t.MoveViewers(source=source):
             return (source.unit,)
         case t.CloseChannel(units=units):

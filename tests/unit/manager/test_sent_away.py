@@ -19,7 +19,7 @@ from heliograph.manager.decisions.moving import ENTER_S
 from heliograph.manager.draft import apply
 from heliograph.manager.invariants import check
 from heliograph.manager.unit import UnitAgent
-from heliograph.manager.upkeep import move_source
+from heliograph.manager.upkeep import move_source, receivers
 from heliograph.manager.view import State, View
 from heliograph.model.errors import BusyError, ConflictError
 
@@ -109,6 +109,19 @@ async def test_who_was_sent_away_is_not_let_in_again_until_that_is_over(tmp_path
         assert channel.entrance == last.node
         await last.close()
         await until(lambda: not channel.entrance)
+
+
+async def test_who_is_sent_back_is_let_in_where_he_was_sent_away(tmp_path):
+    back = move_source(spread_out(), "yard", "3", 10.0)
+    (order,) = moves(back.transitions)
+    assert receivers(order) == (order.source, order.target)
+    async with units(2, tmp_path) as (boss, [(one, first), (_, last)]):
+        channel = one.keep()
+        await sent_away(boss, first, last)
+        assert channel.entrance == last.node
+        await boss.order(first, t.MoveIngest(NAME, last.node, first.node, 3000))
+        channel.check_publisher("192.0.2.9")
+        assert first.counters["orders_unfit"] == 0
 
 
 async def test_what_is_fetched_here_makes_no_order_done(tmp_path):
