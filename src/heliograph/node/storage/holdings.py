@@ -13,7 +13,7 @@ from heliograph.bus import Announcement, Bus
 from heliograph.bus.wire import Json
 from heliograph.catalogue.values import Actor
 from heliograph.catalogue.volumes import Volumes
-from heliograph.model.errors import ConflictError
+from heliograph.model.errors import ConflictError, HelioError
 from heliograph.node.periodic import Periodic
 from heliograph.node.storage.disks import LocalDisks
 from heliograph.node.storage.peers import Connected
@@ -146,10 +146,10 @@ class Holdings:
         """A volume is no more, though another may have its name."""
         name = holding.name
         del self.all[name]
-        self._done.pop(name, None)
         if (here := self._here.pop(name, None)) is not None:
             here.close()
         await holding.close()
+        self._done.pop(name, None)  # what it still did while it closed is not the next one's
         for disk in [*self._disks.of(name)]:
             if holding.state.disk(disk) is not None:
                 await self._disks.release(disk)
@@ -219,6 +219,10 @@ class Holdings:
             if state.nodes and all(
                 here.get(one, (0, 0))[1] == state.version for one in state.nodes
             ):
-                with contextlib.suppress(ConflictError):
-                    order: dict[str, Json] = {"do": "settled", "version": state.version}
+                order: dict[str, Json] = {"do": "settled", "version": state.version}
+                try:
                     await self.states.change(name, order, Actor("storage", ""))
+                except ConflictError:
+                    pass  # somebody else did it, or it goes on
+                except HelioError as error:  # the others are settled all the same
+                    log.info("volume not settled yet", volume=name, error=error.message)

@@ -259,14 +259,16 @@ class Recordings:
             entry.error = "internal error"
             log.exception("recording failed unexpectedly", title=entry.name)
         finally:
-            if entry.sink is not None and entry.sink.refused:
-                await entry.recording.discard()
-                await entry.sink.abort()
-            entry.ended = time.time()
-            entry.held.close()
             if entry.tap is not None:
                 entry.tap.close()
-            self._wrote(entry.volume)
+            try:
+                if entry.sink is not None and entry.sink.refused:
+                    await entry.recording.discard()
+                    await entry.sink.abort()
+            finally:
+                entry.ended = time.time()
+                entry.held.close()
+                self._wrote(entry.volume)
 
     async def _recover(self, journal: Journal) -> None:
         """Finish what a server that died had recorded; errors as of ``Volume.reopen`` and

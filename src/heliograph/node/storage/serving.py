@@ -51,12 +51,12 @@ def admission_of(storage: Storage, bus: Bus, settings: StorageSettings) -> Admis
         packets = PACKETS * len(os.sched_getaffinity(0))
 
     def budgets() -> Budgets:
-        disks = {
-            one.id: PROMISED * one.bandwidth / len(serving(bus, holding.name))
-            for holding in storage.holdings.values()
-            for one in holding.state.disks
-            if one.state is not DiskState.LOST
-        }
+        disks: dict[DiskId, float] = {}
+        for holding in storage.holdings.values():
+            part = PROMISED / len(serving(bus, holding.name))
+            for one in holding.state.disks:
+                if one.state is not DiskState.LOST:
+                    disks[one.id] = part * one.bandwidth
         return Budgets(
             disks, network_bps=settings.network_bps, ahead_bps=ahead, packets=float(packets)
         )
