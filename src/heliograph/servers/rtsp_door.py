@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable
 
+from heliograph.catalogue.rights import Action, Reason
 from heliograph.live.channel import Channel
 from heliograph.live.gate import Asker, Decision, Gate
-from heliograph.live.grants import Grant, vouched
+from heliograph.live.grants import Grant, tell, vouched
 from heliograph.live.keys import Shown
 from heliograph.live.registry import Channels
 from heliograph.model.errors import MalformedError, NotFoundError, UnauthorizedError
@@ -58,6 +59,8 @@ class Door:
         """The channel by whose rules a session goes on that another node began, and what that was
         granted for, as ``grants.tell`` says it; ``NotFoundError`` where it would not be now."""
         channel = self._channels.find(name)
+        if channel is not None and not said and channel.open_to_all:
+            said = json.dumps(tell(Grant(Action.VIEW, Reason.PUBLIC)))  # there nobody was asked
         try:
             grant = vouched(json.loads(said), name)
         except (ValueError, MalformedError):

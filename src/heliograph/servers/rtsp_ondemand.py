@@ -21,6 +21,7 @@ from heliograph.live.admission import Access
 from heliograph.live.channel import Channel
 from heliograph.live.grants import Grant, vouched
 from heliograph.live.registry import Channels
+from heliograph.live.roster import ENDED
 from heliograph.model.errors import (
     BusyError,
     ForbiddenError,
@@ -231,7 +232,11 @@ class PartGuest:
         self._service, self._ensemble, self._part = service, ensemble, part
 
     def kick(self, reason: str) -> None:
-        """The right to watch is gone: it ends at all nodes."""
+        """The right to watch is gone: it ends at all nodes. Not where this one merely sees the
+        channel's keeper no more, while another has control and judges."""
+        elsewhere = self._part.order.controller != self._ensemble.node
+        if reason != ENDED and self.channel.elsewhere and elsewhere:
+            return
         if self._service.shelf.channel(self._part.manifest):
             self._ensemble.finish(self._part)
 

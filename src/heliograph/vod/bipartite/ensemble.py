@@ -281,6 +281,9 @@ class Ensemble:
         """Who has control knows better who is there than others that did not see it for a while:
         ``ConflictError`` where an order is what they noted meanwhile, and ours goes to all."""
         known = self.order(order.id)
+        over = self._over.get(order.id)
+        if known is None and over is not None:
+            known = over[0]
         if known is None or order.state == "closed" or known.controller != self.node:
             return
         if (order.epoch, order.controller) != (known.epoch, known.controller):
