@@ -106,6 +106,10 @@ class Nursery:
             try:
                 self._near.sendall(json.dumps(asked).encode() + b"\n")
                 pid = int.from_bytes(self._near.recv(4))
+            except BaseException:  # what comes late would be taken for another's
+                _nursery.cache_clear()
+                self._near.close()
+                raise
             finally:
                 _adopt(False)
         assert pid, "the nursery has ended"

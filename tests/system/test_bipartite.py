@@ -93,9 +93,10 @@ def cluster(three: list[Node]) -> list[Node]:
             node.start()
 
     def whole(node: Node) -> bool:
-        (volume,) = ask(node, "GET", "/storage")["volumes"]
+        volumes = ask(node, "GET", "/storage")["volumes"]
         titles = ask(node, "GET", "/storage/titles")["titles"]
-        return len(titles) == 2 and [one["up"] for one in volume["disks"]] == [True] * 3
+        up = [one["up"] for volume in volumes for one in volume["disks"]]
+        return len(titles) == 2 and up == [True] * 3
 
     for node in three:
         until("films and disks are known", lambda at=node: whole(at), PATIENCE)

@@ -159,6 +159,7 @@ class Unit:
 
     def _channel(self, said: _Said) -> Channel:
         name, home = said.text("channel", 64), said.text("home", 64)
+        said.text("accounts", 64)  # needed once there is a session, and nobody knows it yet
         channel = self._channels.find(name)
         if channel is None or home_of(self._bus, channel) != home:
             raise NotFoundError("no such channel is offered here", subject=name)

@@ -85,8 +85,9 @@ async def _serve(
     starting = loop.create_task(server.start())
 
     def end() -> None:
-        stop.set()
-        starting.cancel()  # a start may wait for the database; nothing where it is done
+        if not stop.is_set():  # a second signal does not break off what the first one began
+            stop.set()
+            starting.cancel()  # a start may wait for the database; nothing where it is done
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end)
