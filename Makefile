@@ -101,10 +101,17 @@ run: setup ## set up and start the server with a demo channel and a demo title
 	    sudo=; if [ "$$(id -u)" != 0 ]; then sudo=sudo; fi
 	    if [ -n "$$sudo" ] && ! command -v sudo >/dev/null; then
 	      echo "make: as root: apt-get install" $$missing >&2; exit 1; fi
-	    : "runlevel 1: none of them is started as a service"
-	    install() { $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+	    : "as Debian has it, so that none of them is started as a service meanwhile"
+	    policy=/usr/sbin/policy-rc.d; ours=
+	    trap 'if [ -n "$$ours" ]; then $$sudo rm -f $$policy; fi' EXIT
+	    if [ ! -e $$policy ]; then
+	      ours=1; printf '#!/bin/sh\nexit 101\n' | $$sudo tee $$policy >/dev/null
+	      $$sudo chmod 755 $$policy; fi
+	    install() { $$sudo env DEBIAN_FRONTEND=noninteractive \
 	      apt-get install -y --no-install-recommends "$$@" </dev/null; }
 	    install $$missing || { $$sudo apt-get update </dev/null; install $$missing; }
+	    : "nor later: it would relay for anybody"
+	    case "$$missing" in *coturn*) $$sudo update-rc.d coturn disable >/dev/null 2>&1 || true;; esac
 	  fi
 	else
 	  for p in chromium ffmpeg mpv ip tc iptables curl nginx apache2 caddy initdb gst-launch-1.0 \
