@@ -101,6 +101,7 @@ class Nursery:
     def bear(self, arguments: Sequence[str], log: Path) -> Born:
         """A server of these arguments."""
         asked = {"arguments": [*arguments], "log": str(log), "environment": {**os.environ}}
+        log.touch()  # it is there as soon as the server is, as that of a program is
         with self._lock:
             _adopt(True)
             try:

@@ -41,7 +41,7 @@ HELD = {
     "Blute-Fruhling": ("Blüte & Frühling.mp4", "mp4"),
     "it-s-50-off-really": ("it's 50% off #really?.mp4", "mp4"),
     "a-b": ("a<b>.mp4", "mp4"),
-    "word-" * 12 + "word": ("word-" * 19 + "end.mp4", "mp4"),
+    "word-" * 10 + "wor-71d0932057": ("word-" * 19 + "end.mp4", "mp4"),
     "deep": ("one/two/three/deep.mp4", "mp4"),
     "Cut": ("Cut/index.m3u8", "hls"),
     "Rungs": ("films/Rungs/master.m3u8", "hls"),

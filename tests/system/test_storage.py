@@ -188,7 +188,9 @@ def test_what_is_lost_for_good_is_told_of_the_title(node: Node, film: Path, tmp_
         return found["standing"], found["lost"]
 
     places = [str(tmp_path / f"disk-{letter}") for letter in "abcde"]
-    node.helio("volume", "create", "films", *places, "--data", "2", "--parity", "1")
+    # A hundred blocks, so that some group has lost two members whichever two disks go.
+    scheme = {"name": "films", "data": 2, "parity": 1, "block": 4 << 10}
+    asked(node, "/volumes", json.dumps(scheme | {"disks": [{"path": one} for one in places]}))
     node.helio("title", "import", str(film), "--name", "film")
     until("it is in the catalogue", lambda: node.helio("title", "list", "--json") != "[]\n")
     assert told() == ("playable", 0)
