@@ -9,7 +9,7 @@ from tests.unit.live.mesh_site import NAME, VIDEO, Node, OnAir, until
 from tests.unit.manager.site import EVA
 from tests.unit.manager.test_manager_units import spread_out
 from tests.unit.manager.test_unit import Boss, Told, units
-from tests.unit.manager.test_whole_cluster import cluster
+from tests.unit.manager.test_whole_cluster import Cluster, cluster
 from tests.unit.manager.units import report_of
 
 from heliograph.live.publish import PublishKind
@@ -136,15 +136,21 @@ async def test_what_is_fetched_here_makes_no_order_done(tmp_path):
 # --- a whole cluster --------------------------------------------------------------------------
 
 
+async def drained(made: Cluster) -> Node:
+    """The unit at which a channel entered, which is drained and has sent the publisher away."""
+    leaving = next(iter(made.machines.values())).node
+    air, told = on_air(leaving)
+    await until(lambda: made.channel and made.channel.ingest == leaving.node)
+    await until(lambda: all(machine.node.has() for machine in made.machines.values()))
+    await made.portal.command("drain", EVA, unit=leaving.node)
+    await until(lambda: told.reasons == ["moved"])
+    await air.stop()
+    return leaving
+
+
 async def test_a_drain_ends_though_the_publisher_comes_back_to_the_same_unit(tmp_path):
     async with cluster(tmp_path, 3) as made:
-        leaving = next(iter(made.machines.values())).node
-        air, told = on_air(leaving)
-        await until(lambda: made.channel and made.channel.ingest == leaving.node)
-        await until(lambda: all(machine.node.has() for machine in made.machines.values()))
-        await made.portal.command("drain", EVA, unit=leaving.node)
-        await until(lambda: told.reasons == ["moved"])
-        await air.stop()
+        leaving = await drained(made)
         with pytest.raises(BusyError):
             leaving.channel.check_publisher("192.0.2.9")
         there = made.machines[leaving.channel.entrance].node
@@ -158,13 +164,7 @@ async def test_a_drain_ends_though_the_publisher_comes_back_to_the_same_unit(tmp
 async def test_one_that_slips_in_again_is_sent_away_again(tmp_path, monkeypatch):
     monkeypatch.setattr("heliograph.manager.decisions.draining.ENTER_S", 1.0)
     async with cluster(tmp_path, 3) as made:
-        leaving = next(iter(made.machines.values())).node
-        air, told = on_air(leaving)
-        await until(lambda: made.channel and made.channel.ingest == leaving.node)
-        await until(lambda: all(machine.node.has() for machine in made.machines.values()))
-        await made.portal.command("drain", EVA, unit=leaving.node)
-        await until(lambda: told.reasons == ["moved"])
-        await air.stop()
+        leaving = await drained(made)
         air, told = on_air(leaving)  # nobody asked at the door
         await until(lambda: told.reasons == ["moved"])
         await air.stop()

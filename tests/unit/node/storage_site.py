@@ -55,6 +55,7 @@ class Site:
     def __init__(self, path: Path, database: Database) -> None:
         self.path = path
         self.database = database
+        (path / "state").mkdir()
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[Storage]:

@@ -22,7 +22,6 @@ from heliograph.storage.volume import changes, encoding
 async def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     monkeypatch.setattr(disks, "measure", lambda path: Speed(1 << 20, 1 << 20))
     catalogue = await Catalogue.open(f"sqlite:///{tmp_path}/catalogue.db")
-    (tmp_path / "state").mkdir()
     yield Site(tmp_path, Database(catalogue.volumes))
     await catalogue.close()
 
