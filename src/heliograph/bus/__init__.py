@@ -5,7 +5,7 @@
 (``zenoh_link``, the only module that imports it) or, for a node that is alone and for tests, a
 network in memory (``memory``).
 ``identity``, ``authority`` and ``joining`` are a node's key, the cluster's certificates, and how
-another node comes in.
+another node comes in. ``learning`` asks for lists that another node announces.
 
 Imports ``model`` only; live, manager, servers, web and node may import it.
 """

@@ -8,20 +8,19 @@ node's next start.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
 import structlog
 
-from heliograph.bus import Bus, Event, Registration
+from heliograph.bus import Bus
+from heliograph.bus.learning import Learning
 from heliograph.live.gate import Gate
 from heliograph.live.publish import PublishKind
 from heliograph.live.registry import Channels
 from heliograph.manager import wire
-from heliograph.model.errors import HelioError, MalformedError
+from heliograph.model.errors import MalformedError
 from heliograph.model.files import write_private
 
 log = structlog.get_logger(__name__)
@@ -30,10 +29,6 @@ log = structlog.get_logger(__name__)
 FILE = "closed.json"
 #: Why publishers and viewers are sent away.
 REASON = "channel closed"
-#: Seconds before the list is asked for again, doubled each time.
-RETRY, MOST_RETRY = 0.5, 30.0
-#: Seconds before the next list is asked for.
-SOON = 0.1
 #: Seconds that a manager has for its answer.
 TIMEOUT = 2.0
 
@@ -43,33 +38,21 @@ class ClosedChannels:
 
     def __init__(self, bus: Bus, channels: Channels, gate: Gate, directory: Path) -> None:
         """``directory``: where the node keeps what has to outlive it."""
-        self.counters: Counter[str] = Counter(lists=0, lists_failed=0, lists_unsaved=0)
         self._bus, self._channels, self._gate = bus, channels, gate
         self._file = directory / FILE
         self._epoch = 0
         """Of the manager that was heard last."""
-        self._registration: Registration | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._learning = Learning(bus, wire.MANAGER, self._news, self._take, "closed channels")
+        self.counters = self._learning.counters
 
     async def start(self) -> None:
         """Close what was closed when this node ran last, and listen."""
         self._apply(await asyncio.to_thread(self._read))
-        self._registration = self._bus.watch(wire.MANAGER, self._manager)
+        self._learning.start()
 
     async def close(self) -> None:
         """Listen no more; what is closed stays so."""
-        if self._registration is not None:
-            self._registration.close()
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    def _manager(self, _event: Event) -> None:
-        if self._task is None and self._news() is not None:
-            self._task = asyncio.get_running_loop().create_task(
-                self._learn(), name="closed channels"
-            )
+        await self._learning.close()
 
     def _news(self) -> str | None:
         """The node of the active manager, where it has another list than the one known here."""
@@ -84,27 +67,11 @@ class ClosedChannels:
             return None
         return None if best[2] == wire.version_of(self._gate.closed) else best[1]
 
-    async def _learn(self) -> None:
-        pause = RETRY
-        try:
-            while (node := self._news()) is not None:
-                try:
-                    answer = await self._bus.call(node, wire.CLOSED, {}, TIMEOUT)
-                    self._epoch, closed = wire.parse_closed(answer)
-                except HelioError as error:
-                    self.counters["lists_failed"] += 1
-                    log.warning("closed channels not known", node=node, error=error.message)
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, MOST_RETRY)
-                    continue
-                self.counters["lists"] += 1
-                pause = RETRY
-                self._apply(closed)
-                await self._save(closed)
-                if self._news() is not None:  # it was changed meanwhile, or said so too early
-                    await asyncio.sleep(SOON)
-        finally:
-            self._task = None
+    async def _take(self, node: str) -> None:
+        answer = await self._bus.call(node, wire.CLOSED, {}, TIMEOUT)
+        self._epoch, closed = wire.parse_closed(answer)
+        self._apply(closed)
+        await self._save(closed)
 
     def _apply(self, closed: frozenset[str]) -> None:
         before, self._gate.closed = self._gate.closed, closed

@@ -9,10 +9,8 @@ nodes, and over the next start.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +18,15 @@ from typing import Protocol
 
 import structlog
 
-from heliograph.bus import Announcement, Bus, Event, Registration, Request
+from heliograph.bus import Announcement, Bus, Registration, Request
+from heliograph.bus.learning import Learning
 from heliograph.bus.wire import Json
 from heliograph.catalogue.contents.stored import StoredTitle
 from heliograph.catalogue.contents.values import Contents
 from heliograph.dispatcher.barring import Barring
 from heliograph.dispatcher.keeping import lines, parse
 from heliograph.dispatcher.snapshot import Snapshot
-from heliograph.model.errors import HelioError, MalformedError, NotFoundError
+from heliograph.model.errors import MalformedError, NotFoundError
 from heliograph.model.files import write_private
 from heliograph.node.periodic import Periodic
 from heliograph.vod.shelf import Shelf
@@ -48,8 +47,6 @@ READING = 0.2
 PART = 150_000
 #: Parts of a list: 50 000 networks and 100 000 titles with some regions take 200.
 MAX_PARTS = 1000
-#: Seconds before a list is asked for again that did not come, doubled each time.
-RETRY, MOST_RETRY = 0.5, 30.0
 #: Seconds for one part.
 TIMEOUT = 5.0
 
@@ -175,32 +172,22 @@ class Hearing:
 
     def __init__(self, bus: Bus, barring: Barring, directory: Path) -> None:
         """``directory``: where the node keeps what has to outlive it."""
-        self.counters: Counter[str] = Counter(lists=0, lists_failed=0, lists_unsaved=0)
         self._bus = bus
         self._barring = barring
         self._file = directory / FILE
         self._digest = ""
         """Of the list that counts here; empty: there is none."""
-        self._registration: Registration | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._learning = Learning(bus, BARS, self._news, self._take, "bars")
+        self.counters = self._learning.counters
 
     async def start(self) -> None:
         """Begin with what this node was told last, and listen."""
         await self._restore()
-        self._registration = self._bus.watch(BARS, self._heard)
+        self._learning.start()
 
     async def close(self) -> None:
         """Listen no more; what is barred stays so."""
-        if self._registration is not None:
-            self._registration.close()
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    def _heard(self, _event: Event) -> None:
-        if self._task is None and self._news() is not None:
-            self._task = asyncio.get_running_loop().create_task(self._learn(), name="bars")
+        await self._learning.close()
 
     def _news(self) -> tuple[str, str] | None:
         """A node with the newest list, and its digest; None: that is the one known here."""
@@ -215,24 +202,8 @@ class Hearing:
             return None
         return newest[0][1:]
 
-    async def _learn(self) -> None:
-        pause = RETRY
-        try:
-            while (news := self._news()) is not None:
-                try:
-                    await self._take(*news)
-                except HelioError as error:
-                    self.counters["lists_failed"] += 1
-                    log.warning("what is barred is not known", node=news[0], error=error.message)
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, MOST_RETRY)
-                    continue
-                self.counters["lists"] += 1
-                pause = RETRY
-        finally:
-            self._task = None
-
-    async def _take(self, node: str, digest: str) -> None:
+    async def _take(self, news: tuple[str, str]) -> None:
+        node, digest = news
         texts: list[str] = []
         parts = 1
         while len(texts) < parts:

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.live.conftest import Studio
 from tests.unit.manager.waiting import until
 
-from heliograph.bus import Bus, Request
+from heliograph.bus import Bus, Request, learning
 from heliograph.bus.memory import MemoryNetwork
 from heliograph.live.gate import Asker, Gate, settled
 from heliograph.live.options import ChannelOptions
@@ -35,7 +35,7 @@ def studio() -> Iterator[Studio]:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(closed, "RETRY", 0.01)
+    monkeypatch.setattr(learning, "RETRY", 0.01)
 
 
 class Boss:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.unit.manager.waiting import until
 
-from heliograph.bus import Bus
+from heliograph.bus import Bus, learning
 from heliograph.bus.memory import MemoryNetwork
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.contents.store import ContentStore
@@ -76,7 +76,7 @@ async def cluster(directory: Path) -> AsyncIterator[Cluster]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bars, "EVERY", 0.02)
     monkeypatch.setattr(bars, "READING", 1.0)
-    monkeypatch.setattr(bars, "RETRY", 0.02)
+    monkeypatch.setattr(learning, "RETRY", 0.02)
 
 
 async def test_what_people_say_of_networks_and_titles_counts_everywhere(tmp_path: Path) -> None:
