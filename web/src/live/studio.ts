@@ -110,21 +110,33 @@ export class Studio {
     this.preview = "asking";
     this.trouble = null;
     this.changed();
-    const { camera, microphone, size, source } = this.chosen;
     const errors: unknown[] = [];
-    const failed = (error: unknown): null => {
-      errors.push(error);
-      return null;
-    };
-    if (camera !== NONE && source === "camera" && !this.video) {
-      this.setVideo(await openCamera(size, camera).catch(failed));
-    }
-    if (microphone !== NONE && !this.audio) {
-      this.setAudio(await openMicrophone(microphone).catch(failed));
-    }
-    this.preview = this.video || this.audio ? "ready" : "unasked";
+    const failed = (error: unknown) => errors.push(error);
+    await this.askCamera().catch(failed);
+    await this.askMicrophone().catch(failed);
+    this.settle();
     if (errors.length) this.caught(errors[0]);
     await this.list();
+  }
+
+  private async askCamera(): Promise<void> {
+    const { camera, size, source } = this.chosen;
+    if (camera === NONE || source !== "camera" || this.video) return;
+    const track = await openCamera(size, camera);
+    // The person may have chosen something else while the browser asked.
+    if (this.video || this.chosen.camera !== camera) track.stop();
+    else {
+      this.setVideo(track);
+      if (this.chosen.size !== size) await this.resize();
+    }
+  }
+
+  private async askMicrophone(): Promise<void> {
+    const { microphone } = this.chosen;
+    if (microphone === NONE || this.audio) return;
+    const track = await openMicrophone(microphone);
+    if (this.audio || this.chosen.microphone !== microphone) track.stop();
+    else this.setAudio(track);
   }
 
   async start(key: string): Promise<void> {
@@ -178,11 +190,13 @@ export class Studio {
 
   async chooseSize(size: Size): Promise<void> {
     this.chosen = { ...this.chosen, size };
-    await this.attempt(async () => {
-      if (this.chosen.source === "camera") {
-        await this.video?.applyConstraints(videoConstraints(size, "")).catch(() => undefined);
-      }
-    });
+    await this.attempt(() => this.resize());
+  }
+
+  private async resize(): Promise<void> {
+    if (this.chosen.source !== "camera") return;
+    const constraints = videoConstraints(this.chosen.size, "");
+    await this.video?.applyConstraints(constraints).catch(() => undefined);
   }
 
   async chooseSmaller(smaller: boolean): Promise<void> {
@@ -213,12 +227,17 @@ export class Studio {
     this.trouble = null;
     try {
       await act();
-      this.preview = this.video || this.audio ? "ready" : "unasked";
+      // The browser's question stays open whatever else is chosen: who starts now would lack a track.
+      if (this.preview !== "asking") this.settle();
       await this.publisher.change(this.sent());
       await this.list();
     } catch (error) {
       this.caught(error);
     }
+  }
+
+  private settle(): void {
+    this.preview = this.video || this.audio ? "ready" : "unasked";
   }
 
   private setVideo(track: MediaStreamTrack | null): void {
