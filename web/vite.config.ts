@@ -17,6 +17,9 @@ const routes: readonly (readonly [RegExp, string])[] = [
 /** The script for pages of other sites, whose name must not change. */
 const EMBED = "helio-player";
 
+/** In each page's element until its scripts have made it: what to do if they never come. */
+const UNLOADED = `<p class="unloaded">This page did not load completely. Please reload it.</p>`;
+
 export default defineConfig({
   base: "/",
   experimental: {
@@ -55,6 +58,10 @@ export default defineConfig({
     },
   },
   plugins: [
+    {
+      name: "unloaded-pages",
+      transformIndexHtml: (page) => page.replace(/(<helio-[a-z-]+>)(?=<)/, `$1${UNLOADED}`),
+    },
     {
       name: "page-routes",
       configureServer(server) {

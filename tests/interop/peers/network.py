@@ -146,6 +146,9 @@ class Network:
         )
         for words in (
             "link set lo up",
+            # An address that the kernel makes up comes a second later, and a browser takes that for
+            # a change of network: it breaks off what a page is loading.
+            "link set eth0 addrgenmode none",
             f"addr add {peer.address}/24 dev eth0",
             "link set eth0 up",
             f"route add default via {SERVER}",
