@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import pytest
 
-from .peers.chromium import Chromium
 from .peers.clip import Clip
 from .peers.heliograph import KEY, Server
 from .peers.program import Program
@@ -45,11 +44,3 @@ def serve(run: Callable[[Server], Server], tmp_path: Path) -> Callable[..., Serv
         return run(Server(tmp_path, given, **named)).until_ready()
 
     return start
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Chromium]:
-    """One browser for all tests; each page has an empty context of its own."""
-    browser = Chromium()
-    yield browser
-    browser.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,13 +39,6 @@ WATCH_STALLS = """() => { window.stalls = [];
 COUNT = """(wanted) => { const all = (root) => [...root.querySelectorAll("*")].flatMap((e) =>
   [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
   return all(document).filter((e) => e.matches(wanted)).length; }"""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    browser = Chromium()
-    yield browser
-    browser.stop()
 
 
 class Stage:

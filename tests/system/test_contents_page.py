@@ -90,13 +90,6 @@ def listing() -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    browser = Chromium()
-    yield browser
-    browser.stop()
-
-
 def signed_in(chromium: Chromium, site: Site) -> Tab:
     tab = chromium.open(f"http://127.0.0.1:{site.server.port}/admin/contents")
     tab.click("Sign in")

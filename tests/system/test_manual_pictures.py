@@ -7,7 +7,7 @@ import asyncio
 import math
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -94,13 +94,6 @@ def _play(number: int, name: str, client: str, at: float, dice: random.Random) -
     ended = min(began + timedelta(seconds=seconds), datetime.now(UTC))
     sent = int(seconds * 400_000)
     return Play(f"play-{number}", name, "quay", client, "hls", began, ended, sent, number % 9 == 0)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    browser = Chromium()
-    yield browser
-    browser.stop()
 
 
 def look(chromium: Chromium, site: Site, size: str, path: str, act: Callable[[Tab], None]) -> Tab:

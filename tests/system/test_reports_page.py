@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,13 +18,6 @@ from heliograph.catalogue.contents.batches import Addresses, Batch
 from heliograph.catalogue.contents.statistics import Decision
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    browser = Chromium()
-    yield browser
-    browser.stop()
 
 
 async def act(chromium: Chromium, site: Site, look: Callable[[Tab], None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,6 @@ SHOTS = os.environ.get("HELIO_TEST_SHOTS", "")
 SENT = 300_000
 DARK = {"color_scheme": "dark", "viewport": {"width": 390, "height": 844}}
 LIGHT = {"viewport": {"width": 1440, "height": 900}}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    browser = Chromium()
-    yield browser
-    browser.stop()
 
 
 class Stage:

@@ -139,6 +139,15 @@ class Chromium:
         await self._browser.close()
         await self._playwright.stop()
 
+    def close_pages(self) -> None:
+        """Close all pages that are open."""
+
+        async def close() -> None:
+            for context in [*self._browser.contexts]:
+                await context.close()
+
+        self.do(close())
+
     def open(self, url: str, **context: Any) -> Tab:
         """Open a page in a context of its own; ``context`` as ``Browser.new_context`` takes it."""
         return Tab(self, *self.do(self._open(url, context)))
