@@ -13,7 +13,7 @@ from heliograph.catalogue.audit import record
 from heliograph.catalogue.content_tables import TitleRow
 from heliograph.catalogue.contents.revision import NAMES
 from heliograph.catalogue.context import Context, channel_key, channel_of, cut
-from heliograph.catalogue.desired import forget
+from heliograph.catalogue.desired import Closing, forget
 from heliograph.catalogue.keys import MAX_SHOWN, new_stream_key, stream_fingerprint
 from heliograph.catalogue.names import account_key, clean_line
 from heliograph.catalogue.permits import whole_second_after
@@ -218,13 +218,18 @@ class Channels:
             record(session, self._context.now(), by, "channel.give", name, owner=owner or "")
             return channel_of(row)
 
-    async def delete(self, name: str, *, by: Actor = SYSTEM) -> None:
-        """Remove a channel with its keys, its chat and what was wanted of it."""
+    async def delete(
+        self, name: str, *, by: Actor = SYSTEM, closing: Closing = Closing.KEPT
+    ) -> None:
+        """Remove a channel with its keys, its chat and what was wanted of it.
+
+        ``ForbiddenError`` where it is closed and ``closing`` refuses that.
+        """
         async with self._db.write() as session:
             row = await _row(session, name, lock=True)
             record(session, self._context.now(), by, "channel.delete", name)
             await session.execute(delete(ChannelRow).where(ChannelRow.id == row.id))
-            await forget(session, row.name)
+            await forget(session, row.name, closing)
 
 
 class StreamKeys:

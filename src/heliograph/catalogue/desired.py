@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,7 +20,7 @@ from heliograph.catalogue.context import Context
 from heliograph.catalogue.leases import Lease, require
 from heliograph.catalogue.tables import MOST_KEPT, ClosedRow, DrainedRow, KeptRow
 from heliograph.catalogue.values import Actor
-from heliograph.model.errors import MalformedError, TooManyError
+from heliograph.model.errors import ForbiddenError, MalformedError, TooManyError
 from heliograph.model.media import check_channel_name
 from heliograph.model.nodes import check_node_id
 
@@ -44,11 +45,35 @@ class DesiredState:
     """Channels on which nobody may publish and that nobody may watch."""
 
 
-async def forget(session: AsyncSession, channel: str) -> bool:
-    """Take out whatever is wanted of a channel; whether anything was."""
-    closed = await session.scalar(
-        delete(ClosedRow).where(ClosedRow.channel == channel).returning(ClosedRow.channel)
-    )
+class Closing(StrEnum):
+    """What becomes of it that a channel is closed, when the channel is deleted."""
+
+    KEPT = "kept"
+    """The name stays closed."""
+    REFUSED = "refused"
+    """The channel is not deleted: who may not open it shall not make it anew, open, either."""
+    LIFTED = "lifted"
+    """Whoever makes a channel of that name finds it open."""
+
+
+def still_closed(channel: str) -> ForbiddenError:
+    """What to tell an owner who would delete a channel that is closed."""
+    words = f"channel {channel!r} is closed: only administrators may delete it until it is opened"
+    return ForbiddenError(words, subject=channel)
+
+
+async def forget(session: AsyncSession, channel: str, closing: Closing) -> bool:
+    """Take out what is wanted of a channel; whether anything was.
+
+    ``ForbiddenError`` where it is closed and ``closing`` refuses that.
+    """
+    closed = None
+    if closing is Closing.REFUSED and await session.get(ClosedRow, channel) is not None:
+        raise still_closed(channel)
+    if closing is Closing.LIFTED:
+        closed = await session.scalar(
+            delete(ClosedRow).where(ClosedRow.channel == channel).returning(ClosedRow.channel)
+        )
     kept = await session.scalar(
         delete(KeptRow).where(KeptRow.channel == channel).returning(KeptRow.channel)
     )
@@ -128,13 +153,13 @@ class Desired:
             now = self._context.now()
             record(session, now, by, action, subject, **detail, epoch=lease.epoch)
 
-    async def forget(self, channel: str, lease: Lease, by: Actor) -> None:
-        """Want nothing more of a channel that was deleted. Errors and audit as for
-        ``set_drained``."""
+    async def forget(self, channel: str, closing: Closing, lease: Lease, by: Actor) -> None:
+        """Want nothing more of a channel that was deleted, but for what ``closing`` says. Errors
+        and audit as for ``set_drained``."""
         check_channel_name(channel)
         async with self._db.write() as session:
             await require(session, self._db, lease)
-            if await forget(session, channel):
+            if await forget(session, channel, closing):
                 now = self._context.now()
                 record(session, now, by, "channel.forget", channel, epoch=lease.epoch)
 

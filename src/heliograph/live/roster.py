@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from heliograph.catalogue.catalogue import Catalogue
+from heliograph.catalogue.desired import Closing, still_closed
 from heliograph.catalogue.tokens import ViewToken
 from heliograph.catalogue.values import SYSTEM, Account, Actor, NewStreamKey, Standing, ViewAccess
 from heliograph.live.channel import Channel
@@ -308,10 +309,17 @@ class Roster:
         await self.recheck(name)
         return self.channels.get(name)
 
-    async def delete(self, name: str, *, by: Actor = SYSTEM) -> None:
-        """End a channel, with its publisher and readers, and forget its keys and its chat."""
+    async def delete(
+        self, name: str, *, by: Actor = SYSTEM, closing: Closing = Closing.REFUSED
+    ) -> None:
+        """End a channel, with its publisher and readers, and forget its keys and its chat.
+
+        ``ForbiddenError`` where it is closed, unless ``closing`` says what becomes of that.
+        """
         self.own(name)
-        await self.catalogue.channels.delete(name, by=by)
+        if closing is Closing.REFUSED and name in self.gate.closed:
+            raise still_closed(name)  # the catalogue knows that only if it is the manager's, too
+        await self.catalogue.channels.delete(name, by=by, closing=closing)
         await self.refresh(name)
 
     async def configure(self, name: str, options: ChannelOptions) -> Channel:

@@ -15,8 +15,8 @@
     extend   channel, groups, unit  further groups, which stay; on a unit of choice, or anywhere
     reduce   channel, groups        fewer groups that stay
     move     channel, unit          let the source enter at another unit
-    forget   channel, home          it was deleted: another of that name is neither closed nor given
-                                    groups for what it was
+    forget   channel, home, lifted  it was deleted: another of that name is given no groups for what
+                                    it was, and is not closed either where an administrator did it
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
+from heliograph.catalogue.desired import Closing
 from heliograph.manager import decisions as d
 from heliograph.manager.describe import describe_opened
 from heliograph.manager.draft import Decision
@@ -198,8 +199,9 @@ class Commands:
     async def _forget(self, command: Command) -> Answer:
         name, home, manager = command.text("channel"), command.text("home"), self._manager
         if manager.homes(name).issubset({home}):  # else another node keeps one of that name
-            await manager.desired.forget(name, manager.require_lease(), command.by)
-            manager.forget(name)
+            closing = Closing.LIFTED if command.whole("lifted", 0) else Closing.KEPT
+            await manager.desired.forget(name, closing, manager.require_lease(), command.by)
+            manager.forget(name, closing)
             manager.require_lease()
         return _done()
 

@@ -19,7 +19,7 @@ import structlog
 
 from heliograph.bus import Announcement, Bus, Event, Gone, Registration
 from heliograph.bus.wire import Json
-from heliograph.catalogue.desired import Desired
+from heliograph.catalogue.desired import Closing, Desired
 from heliograph.catalogue.leases import Lease, Leases
 from heliograph.live.announced import CHANNEL, INGEST, home_in
 from heliograph.manager import decisions as d
@@ -186,9 +186,10 @@ class Manager:
         self._closing.pop(name, None)
         self.announce()
 
-    def forget(self, name: str) -> None:
-        """Want nothing more of a channel that was deleted."""
-        self.closed.discard(name)
+    def forget(self, name: str, closing: Closing) -> None:
+        """Want nothing more of a channel that was deleted, but for what ``closing`` says."""
+        if closing is Closing.LIFTED:
+            self.closed.discard(name)
         self.kept.pop(name, None)
         self._restore_kept(name)
         self.announce()

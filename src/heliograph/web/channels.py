@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, Request, Response
 
+from heliograph.catalogue.desired import Closing
 from heliograph.live.identity import VIEW_COOKIE, shown
 from heliograph.live.options import ChannelOptions
 from heliograph.model.errors import ForbiddenError, NotFoundError, PeerError
@@ -130,9 +131,13 @@ async def change_channel(
 
 @router.delete("/{name}", status_code=204, responses=answers(401, 403, 404, 503))
 async def delete_channel(channel: Edited, context: Context, identity: Asking) -> None:
-    """End a channel, with its publisher, its readers, its keys and its chat."""
-    await context.roster.delete(channel.name, by=identity.actor)
-    await tell_deleted(context, channel, identity.actor)
+    """End a channel, with its publisher, its readers, its keys and its chat.
+
+    One that is closed is deleted by administrators only; its name is closed no more then.
+    """
+    closing = Closing.LIFTED if identity.administrator else Closing.REFUSED
+    await context.roster.delete(channel.name, by=identity.actor, closing=closing)
+    await tell_deleted(context, channel, identity)
     log.info("channel deleted", channel=channel.name, by=identity.actor.name)
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from heliograph.bus import Registration
 from heliograph.catalogue.values import Actor
 from heliograph.live.channel import Channel
+from heliograph.live.identity import Identity
 from heliograph.live.placing import home_of
 from heliograph.manager.decisions.growing import MAX_BY_HAND
 from heliograph.model.errors import BusyError, HelioError, UnreachableError
@@ -202,16 +203,18 @@ async def move_channel(name: str, given: Move, order: Ordering) -> dict[str, Any
     return await order("move", channel=name, unit=given.unit)
 
 
-async def tell_deleted(context: WebContext, channel: Channel, by: Actor) -> None:
+async def tell_deleted(context: WebContext, channel: Channel, by: Identity) -> None:
     """Let the manager forget a channel that was deleted here; one that cannot be asked reads it
-    when it begins, where it has the same database."""
+    when it begins, where it has the same database. Only administrators lift it that a channel is
+    closed: this node may not have heard of that yet."""
     managers, cluster = context.managers, context.cluster
     if managers is None or cluster is None:
         return
     home = home_of(cluster.bus, channel)
     try:
         async with asyncio.timeout(FORGET):
-            await managers.command("forget", by, channel=channel.name, home=home)
+            what = {"channel": channel.name, "home": home, "lifted": int(by.administrator)}
+            await managers.command("forget", by.actor, **what)
     except (HelioError, TimeoutError) as error:
         log.warning("manager not told of deletion", channel=channel.name, error=str(error))
 

@@ -8,10 +8,10 @@ from tests.unit.catalogue.test_leases import run_out
 
 from heliograph.catalogue import desired
 from heliograph.catalogue.catalogue import Catalogue
-from heliograph.catalogue.desired import DesiredState
+from heliograph.catalogue.desired import Closing, DesiredState
 from heliograph.catalogue.leases import Lease
 from heliograph.catalogue.values import Actor
-from heliograph.model.errors import MalformedError, TooManyError, WrongStateError
+from heliograph.model.errors import ForbiddenError, MalformedError, TooManyError, WrongStateError
 
 ANNA = Actor("anna", "192.0.2.1")
 UNIT, OTHER, GONE = "a" * 16, "b" * 16, "c" * 16
@@ -70,20 +70,47 @@ async def test_each_change_has_its_line_in_the_audit_log(
     assert {(line.actor, line.address) for line in lines} == {("anna", "192.0.2.1")}
 
 
-async def test_nothing_is_wanted_of_a_channel_that_was_deleted(
+async def test_nothing_is_wanted_of_a_channel_that_an_administrator_deleted(
     catalogue: Catalogue, lease: Lease
 ) -> None:
     for name in ("demo", "yard", "elsewhere"):
         await catalogue.desired.set_closed(name, True, lease, ANNA)
         await catalogue.desired.set_kept(name, 3, lease, ANNA)
     await catalogue.channels.create("demo", by=ANNA)
-    await catalogue.channels.delete("demo", by=ANNA)  # of this database
-    await catalogue.desired.forget("elsewhere", lease, ANNA)  # of another node's
-    await catalogue.desired.forget("elsewhere", lease, ANNA)
+    await catalogue.channels.delete("demo", by=ANNA, closing=Closing.LIFTED)  # of this database
+    await catalogue.desired.forget("elsewhere", Closing.LIFTED, lease, ANNA)  # of another node's
+    await catalogue.desired.forget("elsewhere", Closing.LIFTED, lease, ANNA)
     wanted = await catalogue.desired.load()
     assert (wanted.closed, wanted.kept) == (frozenset({"yard"}), {"yard": 3})
     lines = await catalogue.audit.read(subject="elsewhere")
     assert [one.action for one in lines].count("channel.forget") == 1
+
+
+async def test_a_closed_channel_outlives_its_owners_wish_to_delete_it(
+    catalogue: Catalogue, lease: Lease
+) -> None:
+    await catalogue.channels.create("demo", by=ANNA)
+    await catalogue.desired.set_closed("demo", True, lease, ANNA)
+    with pytest.raises(ForbiddenError, match="closed") as caught:
+        await catalogue.channels.delete("demo", by=ANNA, closing=Closing.REFUSED)
+    assert caught.value.subject == "demo"
+    assert "demo" in await catalogue.channels.standings("demo")
+    await catalogue.desired.set_closed("demo", False, lease, ANNA)
+    await catalogue.channels.delete("demo", by=ANNA, closing=Closing.REFUSED)
+    assert await catalogue.channels.standings("demo") == {}
+
+
+async def test_a_name_stays_closed_unless_that_is_lifted(
+    catalogue: Catalogue, lease: Lease
+) -> None:
+    for name in ("demo", "elsewhere"):
+        await catalogue.desired.set_closed(name, True, lease, ANNA)
+        await catalogue.desired.set_kept(name, 3, lease, ANNA)
+    await catalogue.channels.create("demo", by=ANNA)
+    await catalogue.channels.delete("demo", by=ANNA)
+    await catalogue.desired.forget("elsewhere", Closing.KEPT, lease, ANNA)
+    wanted = await catalogue.desired.load()
+    assert (wanted.closed, wanted.kept) == (frozenset({"demo", "elsewhere"}), {})
 
 
 async def refused(catalogue: Catalogue, lease: Lease) -> None:
@@ -98,7 +125,7 @@ async def refused(catalogue: Catalogue, lease: Lease) -> None:
     with pytest.raises(WrongStateError):
         await catalogue.desired.note("channel.move", OTHER, lease, ANNA)
     with pytest.raises(WrongStateError):
-        await catalogue.desired.forget("demo", lease, ANNA)
+        await catalogue.desired.forget("demo", Closing.LIFTED, lease, ANNA)
     assert await catalogue.desired.load() == before
     assert await catalogue.audit.read(subject=OTHER) == []
 

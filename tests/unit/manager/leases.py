@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from heliograph.catalogue.desired import DesiredState
+from heliograph.catalogue.desired import Closing, DesiredState
 from heliograph.catalogue.leases import Lease
 from heliograph.catalogue.values import Actor
 from heliograph.model.errors import ResourceError, WrongStateError
@@ -89,9 +89,10 @@ class Database:
         await self._write(lease, "close" if closed else "open", by)
         (self.closed.add if closed else self.closed.discard)(channel)
 
-    async def forget(self, channel: str, lease: Lease, by: Actor) -> None:
+    async def forget(self, channel: str, closing: Closing, lease: Lease, by: Actor) -> None:
         await self._write(lease, "forget", by)
-        self.closed.discard(channel)
+        if closing is Closing.LIFTED:
+            self.closed.discard(channel)
         self.kept.pop(channel, None)
 
     async def note(

@@ -196,7 +196,9 @@ async def test_a_closed_channel_is_opened_even_where_no_unit_has_room() -> None:
             await portal.join("hall")
 
 
-async def test_a_channel_that_was_deleted_is_neither_closed_nor_kept_any_more() -> None:
+async def test_a_channel_that_an_administrator_deleted_is_neither_closed_nor_kept_any_more() -> (
+    None
+):
     async with site() as made:
         manager, units = await three(made)
         portal = await made.add_portal()
@@ -205,7 +207,7 @@ async def test_a_channel_that_was_deleted_is_neither_closed_nor_kept_any_more() 
         await portal.command("close", EVA, channel="yard")
         other = units[1].bus.announce("channel", "yard", {"home": "another"})
         await until(lambda: "yard" in manager.offered())
-        forget = {"channel": "yard", "home": units[0].id}
+        forget = {"channel": "yard", "home": units[0].id, "lifted": 1}
         await portal.command("forget", EVA, **forget)
         assert manager.closed == made.database.closed == {"yard"}  # that one is not deleted
         other.close()
@@ -214,6 +216,20 @@ async def test_a_channel_that_was_deleted_is_neither_closed_nor_kept_any_more() 
         assert not manager.closed | made.database.closed
         assert not {**manager.kept, **made.database.kept}
         assert (await portal.view())["closed"] == []
+
+
+async def test_a_channel_that_its_owner_deleted_meanwhile_is_closed_until_it_is_opened() -> None:
+    async with site() as made:
+        manager, units = await three(made)
+        portal = await made.add_portal()
+        await until(lambda: portal.active())
+        await portal.command("extend", EVA, channel="yard", groups=2)
+        await portal.command("close", EVA, channel="yard")
+        await portal.command("forget", EVA, channel="yard", home=units[0].id, lifted=0)
+        assert manager.closed == made.database.closed == {"yard"}
+        assert not {**manager.kept, **made.database.kept}
+        assert (await portal.command("open", EVA, channel="yard"))["done"]
+        assert not manager.closed | made.database.closed
 
 
 async def test_groups_are_added_and_taken_by_hand() -> None:

@@ -363,5 +363,5 @@ async def test_the_manager_hears_of_a_channel_that_is_deleted(
     deleted = await site.http.delete("/api/v1/channels/quay", headers=ADMIN)
     assert deleted.status_code == 204
     ((command, _, what),) = managers.orders
-    assert (command, what) == ("forget", {"channel": "quay", "home": bus.node})
+    assert (command, what) == ("forget", {"channel": "quay", "home": bus.node, "lifted": 1})
     assert (await site.get("/api/v1/channels/quay")).status_code == 404

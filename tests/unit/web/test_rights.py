@@ -63,6 +63,18 @@ async def test_owner_has_a_channel_of_her_own():
         assert (await browser.http.get(YARD)).status_code == 404
 
 
+async def test_owner_does_not_delete_what_an_administrator_closed():
+    async with running() as site, Browser(site) as browser:
+        await private(site, browser)
+        site.context.gate.closed = frozenset({"yard"})
+        refused = await browser.http.delete(YARD)
+        assert refused.status_code == 403
+        assert "closed" in refused.json()["error"]["message"]
+        assert (await browser.http.get(YARD)).json()["closed"]
+        assert (await site.http.delete(YARD, headers=ADMIN)).status_code == 204
+        assert (await browser.http.get(YARD)).status_code == 404
+
+
 PLACES = ("", "/picture", "/inputs", "/readers", "/keys")
 
 
