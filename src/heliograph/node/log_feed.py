@@ -3,7 +3,8 @@
 Each node keeps its newest events (``logs.recent``), answers who asks for them, and publishes new
 ones on the topic ``log`` while a node announces that somebody there follows: at most five messages
 a second, so that a flood of lines is no flood on the bus. What the ring held no longer when its
-turn came is counted and said.
+turn came is counted and said. Managers follow all the time, and keep what nodes said that died
+(``log_keeper``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import structlog
 
 from heliograph.bus import Announcement, Bus, Registration, Request
+from heliograph.bus.wire import Json
 from heliograph.model.errors import HelioError
 from heliograph.node import logs
 
@@ -28,14 +30,16 @@ FOLLOWER = "log-follower"
 TOPIC = "log"
 #: Asked of each node: its newest events.
 NEWEST = "logs.newest"
+#: Asked of each node that keeps what all said: as ``NEWEST``, with the ``node`` that is wanted.
+KEPT = "logs.kept"
 #: Seconds between two messages.
 PERIOD = 0.2
 #: Bytes of a message's entries; the rest of the 64 KiB is for what is around them.
 MAX_BATCH = 63 << 10
 #: Entries and bytes of one node's answer to ``NEWEST``.
 MAX_NEWEST, MAX_NEWEST_BYTES = 500, 256 << 10
-#: Microseconds that a node goes back when the first follower comes: until its announcement is
-#: everywhere, others may have been asked already for what they had.
+#: Microseconds that a node goes back at least when the first follower comes: until its announcement
+#: is everywhere, others may have been asked already for what they had.
 GO_BACK = 5_000_000
 
 #: ``{"node", "name", "entries", "missed"}``: see ``LogFeed.follow``.
@@ -88,17 +92,20 @@ class LogFeed:
         """The newest entries of all nodes, the oldest first, each with ``node`` and ``name``.
 
         ``node``: of one only, by id or name; ``level``: and above; ``text``: that have it in them.
-        A node that does not answer within the bus's time is left out.
+        Of a node that does not answer within the bus's time there is what managers kept.
         """
-        asked = {"level": level, "text": text, "limit": limit}
-        found: list[dict[str, Any]] = []
-        for one, answer in await self._bus.ask(NEWEST, asked):
+        asked: dict[str, Json] = {"level": level, "text": text, "limit": limit}
+        answers, kept = await asyncio.gather(
+            self._bus.ask(NEWEST, asked), self._bus.ask(KEPT, {**asked, "node": node})
+        )
+        found: dict[tuple[str, int], dict[str, Any]] = {}
+        for one, answer in (*answers, *(part for _, all_ in kept for part in parts(all_))):
             batch = _checked(one, answer)
             if node in ("", one, batch["name"]):
                 about = {"node": one, "name": batch["name"]}
-                found += ({**about, **entry} for entry in batch["entries"])
-        found.sort(key=lambda entry: entry["number"])
-        return found[-limit:]
+                for entry in batch["entries"]:
+                    found.setdefault((one, entry["number"]), {**about, **entry})
+        return sorted(found.values(), key=lambda entry: entry["number"])[-limit:]
 
     def follow(self, listener: Listener) -> Registration:
         """Be told of new entries, ``number``, ``at``, ``level``, ``event``, ``fields``; ``missed``
@@ -136,7 +143,7 @@ class LogFeed:
         limit = asked.get("limit")
         limit = min(limit, MAX_NEWEST) if isinstance(limit, int) else MAX_NEWEST
         entries = reversed(self._ring.after(0))
-        wanted = (one for one in entries if _matches(one, level, text.lower()))
+        wanted = (one for one in entries if matches(one, level, text.lower()))
         found = [*map(_value, _fitting(wanted, MAX_NEWEST_BYTES, limit))]
         return {"name": self._name, "entries": found[::-1]}
 
@@ -144,7 +151,9 @@ class LogFeed:
         """Whether somebody follows."""
         followed = bool(self._bus.present(FOLLOWER))
         if followed and self._task is None:
-            self._sent, self._next = int(time.time() * 1e6) - GO_BACK, None
+            # What was said while nobody listened is wanted, too, by who keeps it.
+            self._sent = min(self._sent, int(time.time() * 1e6) - GO_BACK)
+            self._next = None
             self._task = asyncio.get_running_loop().create_task(self._publish(), name="log feed")
         elif not followed and self._task is not None:
             self._task.cancel()
@@ -166,7 +175,8 @@ class LogFeed:
             await asyncio.sleep(PERIOD)
 
 
-def _matches(entry: logs.Entry, level: int, text: str) -> bool:
+def matches(entry: logs.Entry, level: int, text: str) -> bool:
+    """Whether an entry is of that level or above, and has the text, in lower case, in it."""
     if logs.LEVELS.get(entry.level, 20) < level:
         return False
     if not text or text in entry.event.lower():
@@ -193,6 +203,12 @@ def _value(entry: logs.Entry) -> dict[str, Any]:
         "event": entry.event,
         "fields": dict(entry.fields),
     }
+
+
+def parts(answer: object) -> list[tuple[str, object]]:
+    """What a node kept of each that it heard, by id."""
+    given = answer.get("nodes") if isinstance(answer, dict) else None
+    return [*given.items()] if isinstance(given, dict) else []
 
 
 def _checked(node: str, value: object) -> dict[str, Any]:

@@ -184,7 +184,7 @@ class Server:
             from heliograph.node.steering import Steering
 
             self.steering = Steering(
-                settings, self.cluster, self.catalogue, self.channels, self.titles.region
+                settings, self.cluster, self.catalogue, self.channels, self.titles.region, feed
             )
             self._undo.append(("roles", self.steering.close))
             await self.steering.start(self.mesh, self.rtsp, rtc, gate)

@@ -30,6 +30,8 @@ from heliograph.manager.service_turn import ServiceTurn, name_of
 from heliograph.manager.shell import Manager
 from heliograph.manager.unit import UnitAgent, UnitOptions
 from heliograph.node.cluster import NODE, Cluster, node_name, reachable_host
+from heliograph.node.log_feed import LogFeed
+from heliograph.node.log_keeper import LogKeeper
 from heliograph.node.mesh import Mesh
 from heliograph.node.roles import Role, roles_of
 from heliograph.node.settings import Settings
@@ -62,17 +64,22 @@ class Steering:
         catalogue: Catalogue,
         channels: Channels,
         region: Callable[[str], str],
+        feed: LogFeed,
     ) -> None:
-        """``region``: where a viewer is, by his numeric address; empty: not known."""
+        """``region``: where a viewer is, by his numeric address; empty: not known. ``feed``: what
+        all nodes log."""
         self.roles = roles_of(settings)
         self.managers = Managers(cluster.bus, settings.cluster.location)
         self.portal: Portal | None = None
         """None: this node sends viewers nowhere."""
         self.unit: UnitAgent | None = None
         self.manager: Manager | None = None
+        self.keeper: LogKeeper | None = None
+        """Beside a manager, whether that one is active or not."""
         self.closed: ClosedChannels | None = None
         self._settings, self._cluster = settings, cluster
         self._catalogue, self._channels, self._region = catalogue, channels, region
+        self._feed = feed
         self._tickets = Tickets(cluster.bus.node, self._is_here)
         self._places: RtspPlaces | None = None
         self._taking: RemoteUnit | None = None
@@ -120,6 +127,8 @@ class Steering:
         log.info("roles", roles=sorted(self.roles))
 
     async def _start_manager(self) -> None:
+        self.keeper = LogKeeper(self._cluster.bus, self._feed)
+        self.keeper.start()
         catalogue = self._catalogue
         self.manager = Manager(
             self._cluster.bus, catalogue.leases, catalogue.desired, node_name(self._settings)
@@ -179,6 +188,8 @@ class Steering:
             found["rtsp"] = {**redirects, **self._tickets.counters}
         if self.manager is not None:
             found["manager"] = self.manager.counts()
+        if self.keeper is not None:
+            found["logs"] = dict(self.keeper.counters)
         if self.unit is not None:
             found["unit"] = {**self.unit.counts(), **self.unit.seats.counters}
         if self.closed is not None:
@@ -198,6 +209,8 @@ class Steering:
     async def close(self) -> None:
         """Give all roles up."""
         await self.step_down()
+        if self.keeper is not None:
+            self.keeper.close()
         if self._taking is not None:
             self._taking.close()
         if self._viewers is not None:
