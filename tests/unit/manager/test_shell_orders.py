@@ -83,6 +83,25 @@ async def test_a_drained_unit_that_is_returned_while_it_cannot_be_told_is_told_l
         await until(lambda: manager.view.units[units[2].id].state is State.UP)
 
 
+async def test_a_unit_that_is_gone_is_given_nobody_though_it_is_drained_and_returned() -> None:
+    async with site() as made:
+        manager, units = await three(made)
+        portal = await made.add_portal()
+        await until(lambda: portal.active())
+        gone = units[2]
+        made.kill(gone.name)
+        await until(lambda: manager.view.units[gone.id].state is State.GONE)
+        assert (await portal.command("drain", EVA, unit=gone.id))["done"]
+        assert manager.view.units[gone.id].state is State.GONE
+        assert gone.id in manager.drained  # when it is back
+        await portal.command("return", EVA, unit=gone.id)
+        assert manager.view.units[gone.id].state is State.GONE
+        for other in units[:2]:
+            manager.decide(d.drain(manager.view, other.id, manager.now()))
+        with pytest.raises(BusyError):
+            await portal.join("yard")
+
+
 async def test_a_source_is_moved_by_hand() -> None:
     async with site() as made:
         manager, units = await three(made)

@@ -61,10 +61,13 @@ def drain(view: View, unit: str, now: float) -> Decision:
 
     To be called again as reports come in, until ``progress`` says that it is done: sources and
     viewers move when they do, and each call orders only what has not been ordered. Links move
-    first, then sources and viewers, and a group is given back when it is empty.
+    first, then sources and viewers, and a group is given back when it is empty. One that is gone
+    has nothing, and stays so: who then brought it back would be given a unit that is not there.
     """
     draft = Draft(view)
-    if draft.unit(unit).state is not State.DRAINING:
+    if draft.unit(unit).state is State.GONE:
+        return draft.decision()
+    if draft.units[unit].state is not State.DRAINING:
         draft.do(t.ChangeState(unit, State.DRAINING))
     for name in sorted(draft.units[unit].carries):
         _move_source(draft, name, unit, now)
