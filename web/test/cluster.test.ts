@@ -121,11 +121,11 @@ describe("a unit", () => {
       reserved: 3,
       ingests: 0,
       links: 2,
-      fetched: 0,
+      bound: 0,
     };
     expect(leftWords(has)).toBe("1,200 viewers, 1 group, 2 links to go");
-    expect(leftWords({ ...has, viewers: 0, groups: 0, links: 0, ingests: 2, fetched: 1 })).toBe(
-      "2 sources, 1 of them fetched by the unit itself to go",
+    expect(leftWords({ ...has, viewers: 0, groups: 0, links: 0, ingests: 2, bound: 1 })).toBe(
+      "2 sources, 1 of them bound to this unit to go",
     );
     expect(leftWords({ ...has, groups: 0, viewers: 0, links: 0 })).toBe("nearly done");
   });

@@ -67,7 +67,7 @@ def drain(
             ("viewers", "viewer", "viewers"),
             ("groups", "group", "groups"),
             ("ingests", "source", "sources"),
-            ("fetched", "of them fetched by the unit itself", "of them fetched by the unit itself"),
+            ("bound", "of them bound to this unit", "of them bound to this unit"),
             ("links", "link", "links"),
         ),
         ("viewers", "reserved", "groups", "ingests", "links"),

@@ -100,6 +100,8 @@ class Channel:
         """Who watches what was recorded of it."""
         self.entrance = ""
         """The node at which publishers are to enter in place of this one; empty: none is named."""
+        self.turned_away = 0
+        """How often one came since then, and was sent there."""
         self.closed = False
         self.plane: Plane = loop.plane
         self._loop = loop
@@ -218,6 +220,7 @@ class Channel:
         """Whom a publisher would replace; raises if there is no room for it, or if it is to enter
         at another node."""
         if self.entrance:
+            self.turned_away += 1
             raise BusyError(
                 f"channel {self.name!r} enters at another unit now",
                 subject=self.name,

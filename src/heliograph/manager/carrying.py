@@ -7,6 +7,8 @@ import asyncio
 import math
 from collections.abc import Iterator
 
+import structlog
+
 from heliograph.bus import Bus
 from heliograph.live.channel import Channel
 from heliograph.live.placing import MOVED
@@ -19,11 +21,16 @@ from heliograph.manager.reports import BranchReport
 from heliograph.manager.view import Amounts
 from heliograph.manager.view import Channel as Model
 
+log = structlog.get_logger(__name__)
+
 #: Seconds in which a channel comes from whom the manager named, or from somebody else in truth: a
 #: link is up in a quarter of a second.
 SWITCH = 3.0
 #: Seconds for which a source that has ended is still said to enter here: programs connect again.
 RETURN = 30.0
+#: How often a publisher is sent to another unit: one that comes once more knows this address alone,
+#: as most encoders do, and its viewers would have nothing to see as long as it is refused.
+TURNED_AWAY = 3
 #: Channels that this unit was told to take from somewhere, or to wait for.
 MAX_TOLD = wire.MAX_ITEMS
 
@@ -42,6 +49,8 @@ class Carrying:
         """Channels that enter here, or are to, and until when they did; infinite: ordered."""
         self._sent_away: dict[str, tuple[str, float]] = {}
         """Channels whose publishers are to go to another unit, to which, and until when."""
+        self._bound: dict[str, float] = {}
+        """Channels whose publishers came back each time, and when they were last there."""
 
     # what it is told
 
@@ -86,7 +95,10 @@ class Carrying:
 
     def send_away(self, channel: str, unit: str, seconds: float) -> int:
         """Send a channel's publishers to another unit, and let none in here for so long: they
-        connect again at once, and many know this address alone. How many were sent."""
+        connect again at once, and many know this address alone. How many were sent; none of those
+        who came back each time."""
+        if channel in self._bound:
+            return 0
         if len(self._sent_away) < MAX_TOLD:
             self._sent_away[channel] = (unit, _now() + seconds)
             self._look_who_is_sent_away()
@@ -100,26 +112,39 @@ class Carrying:
         """Let publishers in again, whatever was said of them."""
         for channel in [*self._sent_away]:
             self._let_in(channel)
+        self._bound.clear()
 
-    def fetches(self, channel: str) -> bool:
-        """Whether this node fetches a source of the channel itself."""
+    def binds(self, channel: str) -> bool:
+        """Whether nobody can send a source of the channel elsewhere: this node fetches it itself,
+        or its publisher came back each time."""
         found = self._channels.find(channel)
         sources = () if found is None else found.publishings.values()
-        return any(one.kind is PublishKind.PULL for one in sources)
+        return channel in self._bound or any(one.kind is PublishKind.PULL for one in sources)
 
     def _let_in(self, channel: str) -> None:
         if self._sent_away.pop(channel, None) is not None:
             found = self._channels.find(channel)
             if found is not None:
-                found.entrance = ""
+                found.entrance, found.turned_away = "", 0
 
     def _look_who_is_sent_away(self) -> None:
         there = {node for node, _ in self._bus.present(wire.UNIT)}
         for name, (unit, until) in [*self._sent_away.items()]:
-            if _now() >= until or unit not in there:
+            found = self._channels.find(name)
+            if found is not None and found.turned_away >= TURNED_AWAY:
+                self._bound[name] = _now()
+                log.warning("publisher knows this unit alone", channel=name, unit=unit)
                 self._let_in(name)
-            elif (found := self._channels.find(name)) is not None:
+            elif _now() >= until or unit not in there:
+                self._let_in(name)
+            elif found is not None:
                 found.entrance = unit  # it may have been closed and opened since
+        for name, seen in [*self._bound.items()]:
+            found = self._channels.find(name)
+            if found is not None and _fed_here(found):
+                self._bound[name] = _now()
+            elif _now() >= seen + RETURN:
+                del self._bound[name]
 
     def _room_for(self, channel: str) -> bool:
         known = self._parents.keys() | self._ingests.keys()
@@ -145,7 +170,7 @@ class Carrying:
                 ingest,
                 0 if stats is None else stats.epoch,
                 0 if stats is None else stats.bitrate_bps,
-                found is not None and _fetched_here(found),
+                name in self._bound or (found is not None and _fetched_here(found)),
             )
 
     def costs(self) -> Amounts:

@@ -67,7 +67,7 @@ def describe_progress(found: Progress) -> dict[str, Any]:
         "reserved": found.reserved,
         "ingests": found.ingests,
         "links": found.links,
-        "fetched": found.fetched,
+        "bound": found.bound,
         "done": found.done,
     }
 

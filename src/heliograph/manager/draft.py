@@ -223,7 +223,7 @@ class Draft:
         channel = self.channels[name]
         orphans = channel.orphans if old is None else channel.orphans | {old}
         self.channels[name] = replace(
-            channel, ingest=unit, next_ingest=None, fetched=False, orphans=orphans - {unit}
+            channel, ingest=unit, next_ingest=None, bound=False, orphans=orphans - {unit}
         )
 
     def add_group(self, group: Group, unit: str) -> None:

@@ -96,8 +96,8 @@ def _take_branch(draft: Draft, unit: str, said: BranchReport) -> None:
         if branches[unit].parent != source:
             draft.set_parent(name, unit, source)
     channel = draft.channels[name]
-    fetched = said.fetched if channel.ingest == unit else channel.fetched
-    draft.channels[name] = replace(channel, epoch=max(channel.epoch, said.epoch), fetched=fetched)
+    bound = said.bound if channel.ingest == unit else channel.bound
+    draft.channels[name] = replace(channel, epoch=max(channel.epoch, said.epoch), bound=bound)
 
 
 def _take_viewers(draft: Draft, report: Report) -> None:

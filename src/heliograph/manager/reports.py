@@ -29,7 +29,7 @@ class BranchReport:
     """Of the source, as the packets carry it."""
     bitrate: int = 0
     """Bits a second as it knows the channel; 0: not known."""
-    fetched: bool = False
+    bound: bool = False
     """Whether the unit fetches the source itself, from a camera or another server."""
 
 

@@ -200,8 +200,8 @@ class Refuse:
     channel: str
     budget: str
     """What is spent: ``places``, ``bandwidth``, ``cpu``, ``memory``, ``tree`` or ``units``;
-    ``groups`` for those added by hand that are nowhere to be had again; or ``fetched`` for a source
-    that its unit fetches itself, which nobody can send elsewhere."""
+    ``groups`` for those added by hand that are nowhere to be had again; or ``bound`` for a source
+    that nobody can send elsewhere (``Channel.bound``)."""
     count: int
     """Viewers, units, or groups, for whom there is no room."""
     retry_after: int

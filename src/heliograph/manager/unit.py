@@ -403,7 +403,7 @@ class UnitAgent:
                 moved = self._carrying.send_away(channel, target, order.expires - time.time())
                 self.counters["publishers_moved"] += moved
                 log.info("publishers moved", channel=channel, unit=target, publishers=moved)
-                return not self._carrying.fetches(channel)
+                return not self._carrying.binds(channel)
             case t.MoveIngest(channel, _, target) if target == me:
                 self._carrying.welcome(channel)
             case t.Grant(channel, unit, index, places) if unit == me:

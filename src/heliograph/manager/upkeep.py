@@ -114,7 +114,7 @@ def lose_unit(view: View, unit: str, now: float, offered: Collection[str]) -> De
 def move_source(view: View, name: str, unit: str, now: float) -> Decision:
     """Send a channel's publisher to another unit; it has moved when that one reports it.
 
-    ``ConflictError`` without a source, or with one that its unit fetches itself; ``BusyError``
+    ``ConflictError`` without a source, or with one that is bound to its unit; ``BusyError``
     where the unit cannot take the channel.
     """
     draft = Draft(view)
@@ -124,9 +124,11 @@ def move_source(view: View, name: str, unit: str, now: float) -> Decision:
         raise ConflictError(f"channel {name!r} has no source", subject=name)
     if channel.ingest == unit:
         return draft.decision()
-    if channel.fetched:
+    if channel.bound:
         raise ConflictError(
-            f"unit {channel.ingest!r} fetches the source of channel {name!r} itself", subject=name
+            f"the source of channel {name!r} is bound to unit {channel.ingest!r}, which fetches it,"
+            " or to whose address alone it comes",
+            subject=name,
         )
     if machine.state is not State.UP:
         raise BusyError(f"unit {unit!r} takes nothing more", subject="units", retry_after=10)

@@ -259,8 +259,9 @@ class Channel:
     """The unit its publisher was told to go to; it is not there yet."""
     move_expires: float = 0.0
     """Until when it is expected there, s."""
-    fetched: bool = False
-    """Whether the ingest unit fetches the source itself: nobody can send that elsewhere."""
+    bound: bool = False
+    """Whether nobody can send the source elsewhere: the ingest unit fetches it itself, or its
+    publisher came back to it each time."""
     epoch: int = 0
     """The highest source epoch that a unit reported."""
     kept: int = 1

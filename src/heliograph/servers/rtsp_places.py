@@ -108,6 +108,7 @@ class RtspPlaces:
         if where is None:
             return ""
         self.redirects += 1
+        channel.turned_away += 1
         return _address(where, channel.name)
 
     async def _ask(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ from tests.unit.manager.units import report_of
 from heliograph.live.publish import PublishKind
 from heliograph.manager import decisions as d
 from heliograph.manager import transitions as t
+from heliograph.manager.carrying import TURNED_AWAY
 from heliograph.manager.decisions.moving import ENTER_S
 from heliograph.manager.draft import apply
 from heliograph.manager.invariants import check
@@ -61,23 +63,23 @@ def test_a_move_that_came_to_nothing_is_forgotten() -> None:
     assert check(given_up.view) == []
 
 
-def fetched() -> View:
+def bound() -> View:
     view = spread_out()
     report = report_of(view, "1", 1.0)
-    branches = tuple(replace(one, fetched=True) for one in report.branches)
+    branches = tuple(replace(one, bound=True) for one in report.branches)
     return apply(view, t.Observe(replace(report, branches=branches)))
 
 
 def test_a_source_that_a_unit_fetches_itself_is_sent_nowhere_and_that_is_said() -> None:
-    done = d.drain(fetched(), "1", 10.0)
+    done = d.drain(bound(), "1", 10.0)
     assert not moves(done.transitions)
-    assert [(one.budget, one.unit) for one in done.refusals] == [("fetched", "1")]
-    assert d.progress(done.view, "1").fetched == 1
+    assert [(one.budget, one.unit) for one in done.refusals] == [("bound", "1")]
+    assert d.progress(done.view, "1").bound == 1
     assert done.view.units["1"].state is State.DRAINING
-    with pytest.raises(ConflictError, match="fetches the source"):
-        move_source(fetched(), "yard", "3", 10.0)
+    with pytest.raises(ConflictError, match="is bound to unit"):
+        move_source(bound(), "yard", "3", 10.0)
     # A publisher who enters elsewhere is nobody's camera.
-    assert not d.move_ingest(done.view, "yard", "3").view.channels["yard"].fetched
+    assert not d.move_ingest(done.view, "yard", "3").view.channels["yard"].bound
 
 
 # --- what a unit does -------------------------------------------------------------------------
@@ -127,10 +129,35 @@ async def test_who_is_sent_back_is_let_in_where_he_was_sent_away(tmp_path):
 async def test_what_is_fetched_here_makes_no_order_done(tmp_path):
     async with units(2, tmp_path) as (boss, [(one, first), (_, last)]):
         air, told = on_air(one, PublishKind.PULL)
-        await until(lambda: boss.branch(first) and boss.branch(first).fetched)
+        await until(lambda: boss.branch(first) and boss.branch(first).bound)
         await sent_away(boss, first, last)
         assert (told.reasons, first.counters["orders_unfit"]) == ([], 1)
         await air.stop()
+
+
+async def knocks(channel, times: int = TURNED_AWAY) -> None:
+    """As an encoder does that knows one address: sent elsewhere, it comes again."""
+    for _ in range(times):
+        with pytest.raises(BusyError):
+            channel.check_publisher("192.0.2.9")
+    await until(lambda: not channel.entrance)
+
+
+async def test_who_knows_one_unit_alone_is_let_in_there_and_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr("heliograph.manager.carrying.RETURN", 0.5)
+    async with units(2, tmp_path) as (boss, [(one, first), (_, last)]):
+        channel = one.keep()
+        await sent_away(boss, first, last)
+        await knocks(channel)
+        air, told = on_air(one)
+        await until(lambda: boss.branch(first) and boss.branch(first).bound)
+        await sent_away(boss, first, last)
+        assert (told.reasons, channel.entrance, first.counters["orders_unfit"]) == ([], "", 1)
+        # One that has gone for good is nobody's to keep.
+        await air.stop()
+        async with asyncio.timeout(10):
+            while channel.entrance != last.node:
+                await sent_away(boss, first, last)
 
 
 # --- a whole cluster --------------------------------------------------------------------------
@@ -158,6 +185,21 @@ async def test_a_drain_ends_though_the_publisher_comes_back_to_the_same_unit(tmp
         await until(lambda: made.active.progress(leaving.node)["done"])
         await until(lambda: made.channel.ingest == there.node)
         assert not told.reasons
+        await air.stop()
+
+
+async def test_a_channel_goes_on_whose_publisher_knows_the_drained_unit_alone(tmp_path):
+    async with cluster(tmp_path, 3) as made:
+        leaving = await drained(made)
+        await knocks(leaving.channel)
+        air, told = on_air(leaving)
+        await until(lambda: made.active.progress(leaving.node)["progress"]["bound"] == 1)
+        assert (made.channel.ingest, told.reasons) == (leaving.node, [])
+        # Its encoder is given another address: the drain ends.
+        await air.stop()
+        there = next(one.node for one in made.machines.values() if one.node is not leaving)
+        air, _ = on_air(there)
+        await until(lambda: made.active.progress(leaving.node)["done"])
         await air.stop()
 
 

@@ -84,8 +84,8 @@ export interface Progress {
   readonly reserved: number;
   readonly ingests: number;
   readonly links: number;
-  /** Sources that the unit fetches itself, which nobody can send elsewhere. */
-  readonly fetched: number;
+  /** Sources that nobody can send elsewhere: the unit fetches them itself, or they know no other. */
+  readonly bound: number;
 }
 
 /** What a channel that is closed still has. */

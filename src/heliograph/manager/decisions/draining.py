@@ -29,8 +29,9 @@ class Progress:
     """Channels whose source still enters there."""
     links: int
     """Units that still take a channel from it."""
-    fetched: int
-    """Channels whose source it fetches itself: they stay until it is told to fetch them no more."""
+    bound: int
+    """Channels whose source nobody can send elsewhere: the unit fetches it itself, until it is told
+    to no more, or the publisher comes back to it whatever it is told."""
 
     @property
     def done(self) -> bool:
@@ -52,7 +53,7 @@ def progress(cluster: Cluster, unit: str) -> Progress:
         sum(group.reserved for group in machine.groups.values()),
         sum(channel.ingest == unit for channel in channels),
         sum(len(channel.branches[unit].children) for channel in channels),
-        sum(channel.ingest == unit and channel.fetched for channel in channels),
+        sum(channel.ingest == unit and channel.bound for channel in channels),
     )
 
 
@@ -90,8 +91,8 @@ def _move_source(draft: Draft, name: str, unit: str, now: float) -> None:
     channel = draft.channels[name]
     if channel.ingest != unit:
         return
-    if channel.fetched:
-        draft.do(t.Refuse(name, "fetched", 1, RETRY_AFTER, unit))
+    if channel.bound:
+        draft.do(t.Refuse(name, "bound", 1, RETRY_AFTER, unit))
         return
     waits = channel.next_ingest is not None and now < channel.move_expires
     if waits and draft.units[channel.next_ingest or ""].state is State.UP:

@@ -39,7 +39,7 @@ def report_json(report: Report) -> Json:
                 "ingest": one.ingest,
                 "epoch": one.epoch,
                 "bitrate": one.bitrate,
-                "fetched": one.fetched,
+                "bound": one.bound,
             }
             for one in report.branches
         ],
@@ -81,7 +81,7 @@ def _branch(fields: Fields) -> BranchReport:
         fields.truth("ingest"),
         fields.whole("epoch"),
         fields.whole("bitrate"),
-        fields.truth("fetched", False),
+        fields.truth("bound", False),
     )
 
 

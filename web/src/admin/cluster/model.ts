@@ -176,7 +176,7 @@ export function leftWords(progress: Progress): string {
     [progress.viewers, "viewer", "viewers"],
     [progress.groups, "group", "groups"],
     [progress.ingests, "source", "sources"],
-    [progress.fetched, "of them fetched by the unit itself", "of them fetched by the unit itself"],
+    [progress.bound, "of them bound to this unit", "of them bound to this unit"],
     [progress.links, "link", "links"],
   ] as const;
   const words = parts
