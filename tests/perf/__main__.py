@@ -90,7 +90,8 @@ def main() -> int:
             say(name)
             try:
                 result = SCENARIOS[name](plan)
-            except RuntimeError as error:
+            # Peers of the tests say by an assertion what they waited for in vain.
+            except (RuntimeError, AssertionError) as error:
                 failed = True
                 say(f"{name}: {error}")
                 for log in sorted(work.glob("*.log")):

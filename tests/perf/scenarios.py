@@ -13,6 +13,7 @@ from tests.perf.even_load import even_load
 from tests.perf.figures import Figure, Result, at_least, at_most, compare, middle
 from tests.perf.manager import manager
 from tests.perf.pacing import pacing
+from tests.perf.paths import rate_cut, udp_blocked
 from tests.perf.plan import Plan, ms
 from tests.perf.policies import policies
 from tests.perf.redirect import redirect
@@ -308,9 +309,11 @@ WITHOUT_SERVER = (
     "even-load",
     "manager",
     "policies",
+    "rate-cut",
     "redirect",
     "storage",
     "storage-remote",
+    "udp-blocked",
 )
 
 SCENARIOS: dict[str, Callable[[Plan], Result]] = {
@@ -326,6 +329,8 @@ SCENARIOS: dict[str, Callable[[Plan], Result]] = {
     "whep-share": whep_share,
     "whip-delay": whip_delay,
     "first-frame": first_frame,
+    "udp-blocked": udp_blocked,
+    "rate-cut": rate_cut,
     "manager": manager,
     "policies": policies,
     "redirect": redirect,
