@@ -13,12 +13,14 @@ use webrtc_support::{GOOD, SECOND, START, World, server, view_options};
 /// Offers tried; a few seconds on a slow machine.
 const CASES: u32 = 150;
 
-const OBS: [&str; 5] = [
+const OBS: [&str; 7] = [
     include_str!("../../../tests/data/webrtc/obs-av1.sdp"),
     include_str!("../../../tests/data/webrtc/obs-gathered.sdp"),
     include_str!("../../../tests/data/webrtc/obs-h264.sdp"),
     include_str!("../../../tests/data/webrtc/obs-hevc.sdp"),
+    include_str!("../../../tests/data/webrtc/obs-sections.sdp"),
     include_str!("../../../tests/data/webrtc/obs-simulcast.sdp"),
+    include_str!("../../../tests/data/webrtc/obs-single.sdp"),
 ];
 
 /// A browser's, of which only what matters is kept.
