@@ -63,6 +63,8 @@ pub struct Offered {
     pub pt: u8,
     /// The payload type retransmissions of it use (RFC 4588).
     pub rtx: Option<u8>,
+    /// Whether it takes requests for what was lost (`a=rtcp-fb`, RFC 4585 §4.2).
+    pub nack: bool,
     /// Its format.
     pub format: Format,
 }
@@ -133,6 +135,13 @@ fn section(part: &str, session: (bool, bool)) -> Option<Section> {
     };
     let map = |pt: u8| attribute("rtpmap:", pt);
     let fmtp = |pt: u8| attribute("fmtp:", pt).unwrap_or_default();
+    let nack = |pt: u8| {
+        lines(part).any(|line| {
+            let value = line.strip_prefix("a=rtcp-fb:");
+            let value = value.and_then(|value| value.trim_end().strip_suffix(" nack"));
+            value.is_some_and(|which| which == "*" || which.parse() == Ok(pt))
+        })
+    };
     let repair = |pt: u8| {
         order.iter().copied().find(|candidate| {
             map(*candidate).is_some_and(|map| map.to_ascii_lowercase().starts_with("rtx/"))
@@ -165,6 +174,7 @@ fn section(part: &str, session: (bool, bool)) -> Option<Section> {
             Some(Offered {
                 pt: *pt,
                 rtx: repair(*pt),
+                nack: nack(*pt),
                 format,
             })
         })

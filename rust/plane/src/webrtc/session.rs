@@ -65,6 +65,8 @@ struct Incoming {
     mid: Mid,
     track: PublishedTrack,
     asked: Vec<Option<u64>>,
+    /// Whether it sends again, on the same stream, what it is told is lost.
+    repeats: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -76,6 +76,7 @@ pub struct Client {
     pub closed: bool,
     pub packets: Vec<RtpPacket>,
     pub keyframe_requests: usize,
+    pub nacks: u64,
     pub video: Mid,
     answer: String,
     due: Instant,
@@ -147,6 +148,7 @@ impl World {
         let mut rtc = Rtc::builder()
             .set_rtp_mode(true)
             .set_reordering_size_video(300)
+            .set_stats_interval(Some(Duration::from_secs(1)))
             .build(self.instant(self.now));
         let candidate = match self.transport {
             Transport::Udp => Candidate::host(address, Protocol::Udp),
@@ -184,6 +186,7 @@ impl World {
             closed: false,
             packets: Vec::new(),
             keyframe_requests: 0,
+            nacks: 0,
             video: client.video,
             answer: text.to_owned(),
             due: self.instant(self.now),
@@ -311,6 +314,7 @@ impl World {
                         RtcEvent::Closed => client.closed = true,
                         RtcEvent::RtpPacket(packet) => client.packets.push(packet),
                         RtcEvent::KeyframeRequest(_) => client.keyframe_requests += 1,
+                        RtcEvent::MediaEgressStats(stats) => client.nacks = stats.nacks,
                         _ => {}
                     }
                 }

@@ -4,6 +4,7 @@ use super::stack::Stack;
 use super::{
     Incoming, Phase, PublishOptions, PublishedTrack, ServerOptions, Session, Transport, ViewOptions,
 };
+use crate::media::Kind;
 use crate::webrtc::direct::Direct;
 use crate::webrtc::formats;
 use crate::webrtc::guard::guarded;
@@ -66,6 +67,9 @@ impl Session {
             .map(|chosen| Incoming {
                 mid: Mid::from(chosen.mid.as_str()),
                 asked: vec![None; chosen.rids.len().max(1)],
+                repeats: chosen.kind == Kind::Video
+                    && chosen.offered.nack
+                    && chosen.offered.rtx.is_none(),
                 track: PublishedTrack {
                     kind: chosen.kind,
                     format: chosen.offered.format,

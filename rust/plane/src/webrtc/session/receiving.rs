@@ -42,12 +42,14 @@ impl Session {
 
     /// Which track and layer a stream is, by the identifiers its first packets carried.
     fn place(&mut self, ssrc: Ssrc) -> Option<(usize, usize)> {
-        let (mid, rid) = {
-            let mut api = self.rtc.direct_api();
-            let stream = api.stream_rx(&ssrc)?;
-            (stream.mid(), stream.rid())
-        };
+        let mut api = self.rtc.direct_api();
+        let stream = api.stream_rx(&ssrc)?;
+        let (mid, rid) = (stream.mid(), stream.rid());
         let track = self.incoming.iter().position(|known| known.mid == mid)?;
+        if self.incoming[track].repeats {
+            // The protocol stack asks only those who have a stream of their own for repairs.
+            stream.suppress_nack(false);
+        }
         let layer = match rid {
             None => 0,
             Some(rid) => {
