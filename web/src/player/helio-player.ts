@@ -5,6 +5,7 @@ import { playIcon, slowIcon, statsIcon } from "../ui/icons";
 import { ridge, shared } from "../ui/shared";
 import { Stage } from "../ui/stage";
 import { storage } from "../ui/storage";
+import { Apart } from "./apart";
 import { Player } from "./player";
 import { playerStyles } from "./player-styles";
 import type { PlotPoint } from "./plots";
@@ -51,6 +52,7 @@ export class HelioPlayer extends Stage {
   @query("canvas") private readonly canvas!: HTMLCanvasElement;
   @query("video.webrtc") private readonly webrtc!: HTMLVideoElement;
   @query("video.hls") private readonly hls!: HTMLVideoElement;
+  @query("video.copy") private readonly copy!: HTMLVideoElement;
   private player: Player | null = null;
   /** The last minute, kept also while nobody looks at it. */
   private history: readonly PlotPoint[] = [];
@@ -117,6 +119,7 @@ export class HelioPlayer extends Stage {
           @click=${this.clicked}
           @dblclick=${this.toggleFull}
         ></canvas>
+        <video playsinline class="copy unseen" aria-hidden="true"></video>
         ${this.overlay()} ${this.slow()} ${this.soundButton(playing)}
         ${this.controls ? this.bar() : nothing}`,
     )}
@@ -139,7 +142,7 @@ export class HelioPlayer extends Stage {
 
   private start(): void {
     this.player = new Player(
-      { webrtc: this.webrtc, websocket: this.canvas, hls: this.hls },
+      { webrtc: this.webrtc, websocket: this.canvas, copy: this.copy, hls: this.hls },
       {
         state: (state) => this.changed(state),
         notice: (text) => {
@@ -273,7 +276,19 @@ export class HelioPlayer extends Stage {
   }
 
   protected override film(): HTMLVideoElement | null {
+    if (this.seen === "websocket") return Apart.able ? this.copy : null;
     return this.seen === "webrtc" ? this.webrtc : this.seen === "hls" ? this.hls : null;
+  }
+
+  protected override async leave(film: HTMLVideoElement): Promise<void> {
+    const copied = film === this.copy;
+    if (copied) await this.player?.copy(true);
+    try {
+      await super.leave(film);
+    } catch (error) {
+      if (copied) await this.player?.copy(false);
+      throw error;
+    }
   }
 
   private choose(choice: Choice): void {

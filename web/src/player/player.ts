@@ -17,6 +17,8 @@ export interface PlayerEvents extends EngineEvents {
 export interface Screens {
   readonly webrtc: HTMLVideoElement;
   readonly websocket: HTMLCanvasElement;
+  /** Shows what the canvas shows, outside of the page. */
+  readonly copy: HTMLVideoElement;
   readonly hls: HTMLVideoElement;
 }
 
@@ -116,6 +118,11 @@ export class Player {
     this.engine?.setHidden(hidden);
   }
 
+  /** Show the canvas's pictures in the video that copies it, too, or no more. */
+  async copy(on: boolean): Promise<void> {
+    if (this.engine instanceof SocketPlayer) await this.engine.copy(on);
+  }
+
   retryNow(): void {
     this.engine?.retryNow();
   }
@@ -148,12 +155,12 @@ export class Player {
     const report = (event: WayEvent): void => {
       if (mine()) this.happened(event);
     };
-    const { webrtc, websocket, hls } = this.screens;
+    const { webrtc, websocket, copy, hls } = this.screens;
     switch (way) {
       case "webrtc":
         return new WhepPlayer(webrtc, events, report);
       case "websocket":
-        return new SocketPlayer(websocket, events, report);
+        return new SocketPlayer(websocket, copy, events, report);
       case "hls":
         return new HlsPlayer(hls, events, report);
     }

@@ -1,6 +1,7 @@
 /** Ties connection, clocks, picture and sound of one way together, and says in one word how it goes. */
 
 import type { Address } from "./address";
+import { Apart } from "./apart";
 import { AudioOutput, AudioPipe } from "./audio";
 import { ServerClock } from "./clock";
 import { codecName } from "./codecs";
@@ -61,6 +62,7 @@ export class SocketPlayer implements Engine {
   private errorsBefore = 0;
   private readonly standstill = new Standstill();
   private wasBehind = false;
+  private readonly apart: Apart;
   /** Upgrades in a row that failed without a reason that HTTP knows. */
   private unclear = 0;
   /** Codec string of what cannot be decoded. */
@@ -68,9 +70,12 @@ export class SocketPlayer implements Engine {
 
   constructor(
     private readonly canvas: HTMLCanvasElement,
+    copy: HTMLVideoElement,
     private readonly events: EngineEvents,
     private readonly report: (event: WayEvent) => void,
-  ) {}
+  ) {
+    this.apart = new Apart(copy, () => this.hide());
+  }
 
   get state(): PlayerState {
     return this.current;
@@ -121,6 +126,7 @@ export class SocketPlayer implements Engine {
 
   destroy(): void {
     this.halt();
+    this.apart.end();
     this.output?.close();
     this.output = null;
   }
@@ -138,7 +144,14 @@ export class SocketPlayer implements Engine {
 
   setHidden(hidden: boolean): void {
     this.hidden = hidden;
-    this.video?.setHidden(hidden);
+    this.hide();
+  }
+
+  /** Show the pictures in the other video as well; it ends by itself when that is back in the page. */
+  async copy(on: boolean): Promise<void> {
+    if (on) await this.apart.begin(this.canvas);
+    else this.apart.end();
+    this.hide();
   }
 
   /** The network came back or the person asked: do not wait for the next attempt. */
@@ -179,6 +192,11 @@ export class SocketPlayer implements Engine {
       decoderErrors: this.errorsBefore + (this.video?.errors ?? 0),
       reconnects: this.reconnects,
     };
+  }
+
+  /** Pictures that are seen apart are decoded while the page is hidden, too. */
+  private hide(): void {
+    this.video?.setHidden(this.hidden && !this.apart.on);
   }
 
   private connect(): void {
@@ -275,9 +293,12 @@ export class SocketPlayer implements Engine {
           this.unsupportedCodec = `${codecName(video.codec)} (${codec})`;
           this.report({ type: "refused", reason: "decoder" });
         },
+        picture: (picture) => {
+          if (this.apart.on) this.apart.show(picture.clone());
+        },
         drawn: (pts, arrival, at) => this.drawn(pts, arrival, at),
       });
-      this.video.setHidden(this.hidden);
+      this.hide();
     }
     if (audio && this.output) {
       this.audio = new AudioPipe(this.output, audio, () => {
@@ -321,6 +342,8 @@ export class SocketPlayer implements Engine {
       this.audio?.push(frame, this.playout.mediaTime(now));
       if (!this.video && this.current === "buffering") this.become("playing");
     }
+    // No refreshes of the screen come while the page is hidden.
+    if (this.hidden && this.apart.on) this.tick();
   }
 
   private tick(): void {

@@ -16,6 +16,8 @@ const MAX_QUEUED_BYTES = 24_000_000;
 export interface VideoEvents {
   /** The browser cannot decode this (named by codec string). */
   unsupported(codecString: string): void;
+  /** A picture is being drawn, and is closed afterwards. */
+  picture(picture: VideoFrame): void;
   /** A picture was drawn. */
   drawn(ptsUs: number, arrivalUs: number, nowUs: number): void;
 }
@@ -251,6 +253,7 @@ export class VideoPipe {
     if (this.canvas.width !== width) this.canvas.width = width;
     if (this.canvas.height !== height) this.canvas.height = height;
     this.context?.drawImage(picture, 0, 0, width, height);
+    this.events.picture(picture);
     picture.close();
     const arrivalUs = this.arrivals.get(timestamp) ?? timestamp;
     // Pictures come out in order: what is older never will.

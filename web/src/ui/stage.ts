@@ -30,6 +30,11 @@ export abstract class Stage extends LitElement {
   /** The video that can leave the page; null where there is none. */
   protected abstract film(): HTMLVideoElement | null;
 
+  /** Let the video out of the page. */
+  protected async leave(film: HTMLVideoElement): Promise<void> {
+    await film.requestPictureInPicture();
+  }
+
   /** Play what stands, pause what plays. */
   protected abstract toggle(): void;
 
@@ -164,16 +169,16 @@ export abstract class Stage extends LitElement {
   }
 
   private async togglePicture(): Promise<void> {
-    if (!this.canLeave()) return;
+    const film = this.film();
+    if (!film || !this.canLeave()) return;
     try {
       if (document.pictureInPictureElement) await document.exitPictureInPicture();
-      else await this.film()?.requestPictureInPicture();
+      else await this.leave(film);
     } catch {
       this.notice = "This browser does not allow picture in picture here.";
     }
   }
 
-  /** A canvas is not drawn while its page is hidden, so only a video can leave it. */
   private canLeave(): boolean {
     return this.film() !== null && document.pictureInPictureEnabled === true;
   }
