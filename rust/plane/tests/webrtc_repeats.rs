@@ -83,8 +83,8 @@ fn what_is_lost_is_asked_for_again_and_taken_late() {
 fn who_does_not_offer_to_be_asked_is_not() {
     let silent = |offer: &str| {
         let lines = without_repairs(offer);
-        let lines = lines.lines().filter(|line| !line.ends_with(" nack"));
-        lines.map(|line| format!("{line}\r\n")).collect()
+        let kept: Vec<&str> = lines.lines().filter(|l| !l.ends_with(" nack")).collect();
+        kept.join("\r\n") + "\r\n"
     };
     assert_eq!(asked(silent), (0, true));
 }
