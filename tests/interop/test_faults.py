@@ -18,6 +18,9 @@ pytestmark = [pytest.mark.interop, pytest.mark.browser, pytest.mark.timeout(90)]
 
 Keep = Callable[[Program], Program]
 
+#: Share of the datagrams lost that repairs do not make up for.
+LOSS = 0.4
+
 
 @pytest.fixture
 def links() -> Iterator[Network]:
@@ -25,18 +28,31 @@ def links() -> Iterator[Network]:
     yield from network.network()
 
 
-def test_pictures_go_on_over_tcp_when_udp_is_blocked(
+@pytest.fixture
+def viewer(
     clip: Clip, serve: Callable[..., Server], run: Keep, links: Network, tmp_path: Path
-) -> None:
+) -> Iterator[Watching]:
+    """Somebody who can watch what is on air."""
     server = serve(host=SERVER, namespace=links.server)
     run(ffmpeg.publish(clip.opus, server.rtsp("clip", key=KEY), "tcp", tmp_path))
     server.until_state("clip", "on_air")
-    viewer = Watching(server, links.join(), tmp_path)
-    try:
-        seen = viewer.block("clip")
-    finally:
-        viewer.stop()
+    watching = Watching(server, links.join(), tmp_path)
+    yield watching
+    watching.stop()
+
+
+def test_pictures_go_on_over_tcp_when_udp_is_blocked(viewer: Watching) -> None:
+    seen = viewer.block("clip")
     print(seen)
     assert seen.stop <= CHANGE
+    assert (seen.ways, seen.reason) == (("webrtc", "websocket"), "silence")
+    assert seen.stayed
+    assert seen.complaints == ()
+
+
+def test_pictures_come_over_tcp_when_too_much_is_lost(viewer: Watching) -> None:
+    seen = viewer.block("clip", LOSS)
+    print(seen)
+    assert (seen.ways, seen.reason) == (("webrtc", "websocket"), "loss")
     assert seen.stayed
     assert seen.complaints == ()

@@ -53,6 +53,13 @@ class Peer:
                 "ip", "netns", "exec", self.name, "iptables", "-A", chain, "-p", "udp", "-j", "DROP"
             )
 
+    def lose(self, share: float) -> None:
+        """Lose that share of the datagrams that come, by chance."""
+        _run(
+            *("ip", "netns", "exec", self.name, "iptables", "-A", "INPUT", "-p", "udp"),
+            *("-m", "statistic", "--mode", "random", "--probability", str(share), "-j", "DROP"),
+        )
+
     def part_from(self, other: str) -> None:
         """Drop all datagrams to and from an address, without a word."""
         for chain, side in (("INPUT", "-s"), ("OUTPUT", "-d")):

@@ -11,7 +11,7 @@ from tests.perf.figures import Figure
 from tests.perf.paths import of_blocks, of_cuts
 from tests.perf.scenarios import SCENARIOS, WITHOUT_SERVER
 
-SEEN = Blocked(2.0, ("webrtc", "websocket"), True, ())
+SEEN = Blocked(2.0, ("webrtc", "websocket"), "silence", True, ())
 CUT = Narrowed(
     pictures=4,
     silence=0.3,
