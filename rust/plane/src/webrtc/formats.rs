@@ -398,6 +398,16 @@ mod tests {
     }
 
     #[test]
+    fn who_takes_requests_for_what_was_lost_says_so() {
+        let taken = |line: &str| {
+            let head = "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 VP8/90000";
+            sections(&format!("{head}\r\na=rtcp-fb:{line}\r\n"))[0].formats[0].nack
+        };
+        assert!(taken("96 nack") && taken("* nack"));
+        assert!(!taken("96 nack pli") && !taken("97 nack") && !taken("96 goog-remb"));
+    }
+
+    #[test]
     fn sends_h264_under_the_closest_profile() {
         let video = &sections(OFFER)[1];
         let pt = |fmtp: &str, strict| choose_viewed(video, &h264(fmtp), strict).map(|o| o.pt);
