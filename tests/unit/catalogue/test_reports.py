@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 from collections import Counter, defaultdict
@@ -15,7 +16,7 @@ from tests.unit.dispatcher.traffic import START, counted, decisions, play
 
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.content_tables import ServerUseRow
-from heliograph.catalogue.contents.batches import Addresses, Batch
+from heliograph.catalogue.contents.batches import Addresses, Batch, hour_of
 from heliograph.catalogue.contents.reports import Span, Step, period_of, periods
 from heliograph.catalogue.contents.statistics import DAILY, HOURLY, Decision, Play
 from heliograph.model.errors import MalformedError
@@ -123,6 +124,44 @@ async def test_copies_of_a_title_are_counted_each(catalogue: Catalogue) -> None:
     (line,) = (await catalogue.reports.files(WHOLE, "news")).lines
     assert (line.id, line.server, line.redirects) == (0, "", 3)
     assert (await catalogue.reports.files(WHOLE, "nothing")).totals == {"redirects": 0}
+
+
+async def test_counts_are_what_they_were_whatever_names_look_like(catalogue: Catalogue) -> None:
+    names = ["007", "null", "1e3", 'a "quoted" one', "back\\slash", "[1,2]", "Grüße 🎬", "x" * 128]
+    large = (1 << 53) + 1  # a number that no float is
+    counts = {name: large + index for index, name in enumerate(names)}
+    batch = Batch(records=sum(counts.values()))
+    batch.requests[hour_of(START)] = Counter(
+        {(name, 1, index, 302): counts[name] for index, name in enumerate(names)}
+    )
+    await store(catalogue, batch)
+    report = await catalogue.reports.titles(WHOLE)
+    assert {line.name: line.redirects for line in report.lines} == counts
+    assert all(type(line.redirects) is int for line in report.lines)
+    for index, name in enumerate(names):
+        (file,) = (await catalogue.reports.files(WHOLE, name)).lines
+        assert (file.id, file.redirects) == (index, counts[name])
+
+
+async def test_those_who_write_of_the_same_do_not_wait_for_each_other(
+    catalogue: Catalogue,
+) -> None:
+    """Each counts what the other counts, in the opposite order, which in a database of many
+    writers ends in a deadlock unless both write in one."""
+    requests = [(f"title-{number}", 1, number, 302) for number in range(1500)]
+    hour = hour_of(START)
+    orders = {"one": requests, "two": requests[::-1], "three": requests[700:] + requests[:700]}
+    rounds = 8
+
+    async def write(recorder: str, order: list[tuple[str, int, int, int]]) -> None:
+        for at in range(0, rounds * len(order), len(order)):
+            batch = Batch({hour: Counter(order)}, records=len(order))
+            await catalogue.recording.store(recorder, at, at + len(order), batch)
+
+    await asyncio.gather(*(write(*one) for one in orders.items()))
+    report = await catalogue.reports.titles(WHOLE)
+    assert {line.redirects for line in report.lines} == {rounds * len(orders)}
+    assert report.count == len(requests)
 
 
 async def test_what_comes_again_is_counted_once(catalogue: Catalogue) -> None:

@@ -1,31 +1,36 @@
 """Adds to many rows at a time, which are made where there are none.
 
-Counts come by the ten thousand. SQLAlchemy prepares each row of a statement anew, which takes five
-times as long as SQLite needs to write it; here the statement is written once, and rows are handed
-to the driver as tuples.
+Counts come by the ten thousand, while the same process answers requests. So a table's are handed to
+the database as one text, and one statement reads, sums, sorts and writes them: in the database's
+own code, beside which this process's Python goes on. A statement a row, or a parameter a value,
+would have that wait for each.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from datetime import datetime
 from functools import lru_cache
 from itertools import islice
-from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar
 
+from sqlalchemy import Column, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heliograph.catalogue.engine import Database
+from heliograph.catalogue.tables import UtcDateTime
 
-#: What is to be added, by the values of the keys: an amount for each sum.
-Sheet: TypeAlias = defaultdict[tuple[Any, ...], dict[str, float]]
+#: The keys of one row, and what is to be added to its sums; those left out at the end are 0. Times
+#: are as ``times_in`` has them. The same keys may come several times.
+Counted: TypeAlias = tuple[str | float, ...]
 
 #: Items that are worked on while nothing else runs: a millisecond.
 TURN = 500
 
 _Item = TypeVar("_Item")
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
 async def in_turns(items: Iterable[_Item]) -> AsyncIterator[list[_Item]]:
@@ -43,39 +48,44 @@ class Adding:
         """``table``: a mapped class. ``keys``: columns of its primary key; the others are sums."""
         columns = table.__table__.columns
         sums = [name for name in columns.keys() if name not in keys]  # noqa: SIM118
-        insert = database.insert(table.__table__)
-        added = {name: columns[name] + insert.excluded[name] for name in sums}
-        dialect = database.engine.dialect
-        compiled = insert.on_conflict_do_update(index_elements=[*keys], set_=added).compile(
-            dialect=dialect
-        )
-        given = (*keys, *sums)
-        order = compiled.positiontup or ()
-        self._nothing: dict[str, float] = dict.fromkeys(sums, 0)
-        self._statement = str(compiled)
-        self._arranged = itemgetter(*(given.index(name) for name in order))
-        processors = (
-            columns[name].type.dialect_impl(dialect).bind_processor(dialect) for name in given
-        )
-        self._processors = [(at, one) for at, one in enumerate(processors) if one is not None]
-
-    def sheet(self) -> Sheet:
-        """An empty one for this table."""
-        return defaultdict(self._nothing.copy)
-
-    async def add(self, session: AsyncSession, counts: Sheet) -> None:
-        """Add a sheet to the table."""
-        if not counts:
-            return
-        # Times, of which there are few, as the driver takes them.
-        processors = [(at, lru_cache(one)) for at, one in self._processors]
-        rows = []
+        source, value = _reading(database)
+        values = [value(at, columns[name]) for at, name in enumerate((*keys, *sums))]
+        totals = [f"coalesce(sum({value}), 0)" for value in values[len(keys) :]]
         # In one order everywhere: two nodes that write at a time do not wait for each other.
-        async for keys in in_turns(sorted(counts)):
-            for key in keys:
-                row = [*key, *counts[key].values()]
-                for at, process in processors:
-                    row[at] = process(row[at])
-                rows.append(self._arranged(row))
-        connection = await session.connection()
-        await connection.exec_driver_sql(self._statement, rows)
+        order = ", ".join(str(at + 1) for at in range(len(keys)))
+        name = table.__tablename__
+        self._statement = text(
+            f"INSERT INTO {name} ({', '.join((*keys, *sums))}) "
+            f"SELECT {', '.join((*values[: len(keys)], *totals))} FROM {source} "
+            f"GROUP BY {order} ORDER BY {order} ON CONFLICT ({', '.join(keys)}) "
+            f"DO UPDATE SET {', '.join(f'{one} = {name}.{one} + excluded.{one}' for one in sums)}"
+        )
+
+    async def add(self, session: AsyncSession, rows: Iterable[Counted]) -> None:
+        """Add these to the table."""
+        parts = [_encode(some)[1:-1] async for some in in_turns(rows)]
+        if parts:
+            await session.execute(self._statement, {"rows": f"[{','.join(parts)}]"})
+
+
+def times_in(database: Database) -> Callable[[datetime], str]:
+    """How times stand in rows: as SQLite keeps them, or as a server reads them."""
+    if not database.is_sqlite:
+        return lru_cache(datetime.isoformat)
+    processor = (
+        UtcDateTime().dialect_impl(database.engine.dialect).bind_processor(database.engine.dialect)
+    )
+    assert processor is not None
+    return lru_cache(processor)
+
+
+def _reading(database: Database) -> tuple[str, Callable[[int, Column[Any]], str]]:
+    """Where a statement has the rows of its parameter ``rows`` from, and how it has one's value of
+    a column. SQLite's have the type they were written with, and get that of the column."""
+    if database.is_sqlite:
+        return "json_each(:rows) AS one", lambda at, _: f"json_extract(one.value, '$[{at}]')"
+    dialect = database.engine.dialect
+    return (
+        "json_array_elements(CAST(:rows AS json)) AS one(value)",
+        lambda at, column: f"CAST(one.value ->> {at} AS {column.type.compile(dialect)})",
+    )

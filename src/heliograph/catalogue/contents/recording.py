@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -20,7 +21,7 @@ from heliograph.catalogue.content_tables import (
     ServerUseRow,
     TitleUseRow,
 )
-from heliograph.catalogue.contents.adding import Adding, Sheet, in_turns
+from heliograph.catalogue.contents.adding import Adding, Counted, in_turns, times_in
 from heliograph.catalogue.contents.batches import (
     DAY,
     REDIRECT,
@@ -46,12 +47,29 @@ PRUNE_SLICES = 200
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 
+@dataclass(slots=True)
+class _Counts:
+    """What is to be added to each table; values in the order of its columns, the keys first."""
+
+    titles: list[Counted] = field(default_factory=list)
+    """``name``, ``hour``; ``redirects``, ``refusals``, ``plays``, ``seconds``, ``sent_bytes``,
+    ``stalls``."""
+    files: list[Counted] = field(default_factory=list)
+    """``hour``, ``file_id``, ``server_id``, ``name``; ``redirects``."""
+    clients: list[Counted] = field(default_factory=list)
+    """``network``, ``day``; ``redirects``, ``plays``, ``seconds``, ``sent_bytes``."""
+    servers: list[Counted] = field(default_factory=list)
+    """``span``, ``start``, ``server_id``, ``unit``; ``redirects``, ``plays``, ``seconds``,
+    ``sent_bytes``, ``stalls``."""
+
+
 class Recording:
     """Writes the statistics; several nodes may do so at a time."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._db = context.database
+        self._time = times_in(self._db)
         self._titles = Adding(self._db, TitleUseRow, ("name", "hour"))
         self._files = Adding(self._db, FileUseRow, ("hour", "file_id", "server_id", "name"))
         self._clients = Adding(self._db, ClientUseRow, ("network", "day"))
@@ -91,36 +109,54 @@ class Recording:
             await self._count(session, batch)
 
     async def _count(self, session: AsyncSession, batch: Batch) -> None:
-        titles = self._titles.sheet()
-        files = self._files.sheet()
-        clients = self._clients.sheet()
-        servers = self._servers.sheet()
+        counts = _Counts()
         for hour, requests in batch.requests.items():
-            at = hour_start(hour)
+            at = self._time(hour_start(hour))
             used: Counter[int] = Counter()
             async for some in in_turns(requests.items()):
                 for (name, server, file, status), times in some:
                     if status == REDIRECT or server:  # a playlist sends somebody there as well
-                        titles[name, at]["redirects"] += times
-                        files[at, file, server, name]["redirects"] += times
+                        counts.titles.append((name, at, times))
+                        counts.files.append((at, file, server, name, times))
                         used[server] += times
                     else:
-                        titles[name, at]["refusals"] += times
-            for server, times in used.items():
-                for span, start in _spans(at):
-                    servers[span, start, server, ""]["redirects"] += times
+                        counts.titles.append((name, at, 0, times))
+            for start in self._spans(hour_start(hour)):
+                counts.servers += [(*start, server, "", times) for server, times in used.items()]
         for day, networks in batch.clients.items():
-            for network, times in networks.items():
-                clients[network, hour_start(day * DAY)]["redirects"] += times
+            at = self._time(hour_start(day * DAY))
+            counts.clients += [(network, at, times) for network, times in networks.items()]
         known = await self._plays(session, batch.plays)
         fresh = [play for play in batch.plays.values() if _newer(play, known.get(play.id))]
         for play in fresh:
-            _add_play(play, known.get(play.id), titles, clients, servers)
-        await self._titles.add(session, titles)
-        await self._files.add(session, files)
-        await self._clients.add(session, clients)
-        await self._servers.add(session, servers)
+            self._count_play(play, known.get(play.id), counts)
+        await self._titles.add(session, counts.titles)
+        await self._files.add(session, counts.files)
+        await self._clients.add(session, counts.clients)
+        await self._servers.add(session, counts.servers)
         await self._write_plays(session, fresh)
+
+    def _count_play(self, play: Play, known: Play | None, counts: _Counts) -> None:
+        """Count what is new of a play: that it began where that was, the rest where it is now."""
+        began, now = hour_start(hour_of(play.started)), hour_start(hour_of(play.ended))
+        network = network_of(play.client)
+        if known is None:
+            counts.titles.append((play.name, self._time(began), 0, 0, 1))
+            if network:
+                counts.clients.append((network, self._time(_day(began)), 0, 1))
+            counts.servers += [(*start, 0, play.unit, 0, 1) for start in self._spans(began)]
+        seconds = (play.ended - (known.ended if known else play.started)).total_seconds()
+        sent = max(0, play.sent_bytes - (known.sent_bytes if known else 0))
+        stalls = max(0, play.stalls - (known.stalls if known else 0))
+        counts.titles.append((play.name, self._time(now), 0, 0, 0, seconds, sent, stalls))
+        if network:
+            counts.clients.append((network, self._time(_day(now)), 0, 0, seconds, sent))
+        for start in self._spans(now):
+            counts.servers.append((*start, 0, play.unit, 0, 0, seconds, sent, stalls))
+
+    def _spans(self, hour: datetime) -> tuple[tuple[int, str], ...]:
+        """The rows that a server's use in an hour is counted in: the hour's and its day's."""
+        return (HOURLY, self._time(hour)), (DAILY, self._time(_day(hour)))
 
     async def _plays(self, session: AsyncSession, ids: Iterable[str]) -> dict[str, Play]:
         found: dict[str, Play] = {}
@@ -184,37 +220,6 @@ class Recording:
                 await session.execute(delete(column.class_).where(column < until, *within))
 
 
-def _add_play(
-    play: Play,
-    known: Play | None,
-    titles: Sheet,
-    clients: Sheet,
-    servers: Sheet,
-) -> None:
-    """Count what is new of a play: that it began where that was, the rest where it is now."""
-    began, now = hour_start(hour_of(play.started)), hour_start(hour_of(play.ended))
-    network = network_of(play.client)
-    if known is None:
-        titles[play.name, began]["plays"] += 1
-        if network:
-            clients[network, _day(began)]["plays"] += 1
-        for span, start in _spans(began):
-            servers[span, start, 0, play.unit]["plays"] += 1
-    new = {
-        "seconds": (play.ended - (known.ended if known else play.started)).total_seconds(),
-        "sent_bytes": max(0, play.sent_bytes - (known.sent_bytes if known else 0)),
-    }
-    stalls = max(0, play.stalls - (known.stalls if known else 0))
-    titles[play.name, now]["stalls"] += stalls
-    for name, value in new.items():
-        titles[play.name, now][name] += value
-        if network:
-            clients[network, _day(now)][name] += value
-    for span, start in _spans(now):
-        for name, value in (*new.items(), ("stalls", stalls)):
-            servers[span, start, 0, play.unit][name] += value
-
-
 def _newer(play: Play, known: Play | None) -> bool:
     return known is None or (
         play.ended >= known.ended
@@ -225,11 +230,6 @@ def _newer(play: Play, known: Play | None) -> bool:
 
 def _day(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def _spans(hour: datetime) -> tuple[tuple[int, datetime], ...]:
-    """The rows that a server's use in an hour is counted in: the hour's and its day's."""
-    return (HOURLY, hour), (DAILY, _day(hour))
 
 
 def _play(row: PlayRow) -> Play:
