@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import random
 from collections import Counter
 from datetime import UTC, datetime
@@ -36,7 +35,7 @@ from heliograph.dispatcher.snapshot import Snapshot
 from heliograph.dispatcher.statistics.delivery import Delivery
 from heliograph.dispatcher.statistics.journal import Run
 from heliograph.dispatcher.statistics.recorder import Recorder
-from heliograph.node.process import GC_THRESHOLDS
+from heliograph.node.process import spare_the_loop
 from heliograph.servers.dispatching import Redirects
 from heliograph.servers.forwarded import Trust
 from heliograph.servers.http import HttpOptions, HttpServer
@@ -98,9 +97,7 @@ async def _serve(options: argparse.Namespace, directory: Path) -> None:
     listen = HttpOptions(address="127.0.0.1", port=options.port, trust=trust)
     server = HttpServer(_nothing, site, listen, None, Redirects(dispatcher, trust))
     await server.start()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    spare_the_loop()
     print('{"event": "ready"}', flush=True)
     while True:
         await asyncio.sleep(TICK)
