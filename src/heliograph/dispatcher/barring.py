@@ -50,12 +50,16 @@ class Knowing(Protocol):
     snapshot: Snapshot
 
 
+#: What a node knows that was told nothing.
+UNTOLD = Snapshot()
+
+
 class Barring:
     """Of one node: by the catalogue that it has, if it has one, and by what it was told of the
     cluster's. What either of them bars is barred."""
 
     def __init__(self, own: Knowing | None = None) -> None:
-        self.told = Snapshot()
+        self.told = UNTOLD
         """What the cluster's catalogue bars, as this node was told; see ``extract``."""
         self._own = own
 
@@ -75,14 +79,14 @@ class Barring:
     def barred(self, name: str, client: str) -> Refusal | None:
         """Why a client may not have a title of that name, whoever holds it; None: he may."""
         for one in self._known():
-            entry = one.entries.get(name)
-            if entry is None and not one.networks.refusing:
-                continue
-            regions = () if entry is None else entry.title.regions
-            found = barred(regions, one.networks.find(client))
+            found = _barred_by(one, name, client)
             if found is not None:
                 return found
         return None
+
+    def barred_beside(self, name: str, client: str) -> Refusal | None:
+        """The same, by what this node was told alone."""
+        return _barred_by(self.told, name, client)
 
     def check(self, name: str, client: str) -> None:
         """``ForbiddenError`` where a client may not have a title of that name."""
@@ -98,3 +102,11 @@ class Barring:
         yield self.told
         if self._own is not None:
             yield self._own.snapshot
+
+
+def _barred_by(known: Snapshot, name: str, client: str) -> Refusal | None:
+    entry = known.entries.get(name)
+    if entry is None and not known.networks.refusing:
+        return None
+    regions = () if entry is None else entry.title.regions
+    return barred(regions, known.networks.find(client))

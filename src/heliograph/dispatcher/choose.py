@@ -15,7 +15,7 @@ from heliograph.catalogue.contents.statistics import Decision
 from heliograph.catalogue.contents.values import File, Format, ServerState
 from heliograph.dispatcher import policies
 from heliograph.dispatcher.answers import MAX_NAME, ORDER, Answer, Wish, redirect
-from heliograph.dispatcher.barring import Refusal, barred
+from heliograph.dispatcher.barring import UNTOLD, Barring, Refusal, barred
 from heliograph.dispatcher.begun import Begun
 from heliograph.dispatcher.conditions import NOWHERE, Networks
 from heliograph.dispatcher.fleet import DECAY_S, SLOW_START_S, USUAL_BPS, Fleet, Member
@@ -112,6 +112,9 @@ class Dispatcher:
         self.record: Recording = record or _forget
         self.options = options or Options()
         self.snapshot = Snapshot()
+        self.barring = Barring(self)
+        """Who is served nothing here, and which titles nobody gets: by the snapshot, and by what
+        this node is told of the cluster's catalogue, where its own is another one."""
         self.fleet = Fleet(self.options.decay, self.options.slow_start)
         self.statuses = dict.fromkeys(STATUSES, 0)
         """Decisions by status."""
@@ -207,10 +210,7 @@ class Dispatcher:
 
     def barred(self, name: str, client: str) -> Refusal | None:
         """Why a client may not have a title that there is, whoever holds it; None: he may."""
-        route = self.route(name)
-        if route is None:
-            return None
-        return barred(route.regions, self.snapshot.networks.find(client))
+        return self.barring.barred(name, client) if self.knows(name) else None
 
     # decisions
 
@@ -236,8 +236,8 @@ class Dispatcher:
             route.stamp = fleet.stamp
         networks = self._networks
         where = NOWHERE if networks is None else networks.find(client)
-        if route.regions or where.refused:
-            refusal = barred(route.regions, where)
+        if route.regions or where.refused or self.barring.told is not UNTOLD:
+            refusal = barred(route.regions, where) or self.barring.barred_beside(route.name, client)
             if refusal is not None:
                 return self._refuse(refusal, route.name, wish, client, now)
         if wish.later or wish.head:

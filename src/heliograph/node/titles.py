@@ -55,7 +55,7 @@ class Titles:
                 record=self.statistics.recorder.record,
             )
         dispatching = self.dispatching
-        self.barring = Barring(None if dispatching is None else dispatching.dispatcher)
+        self.barring = Barring() if dispatching is None else dispatching.dispatcher.barring
         """Who is served nothing here, and which titles nobody gets."""
         self._cluster, self._catalogue = cluster, catalogue
         self._bars: Telling | Hearing | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from heliograph.catalogue.contents.values import Network
-from heliograph.dispatcher.barring import Barring
 from heliograph.dispatcher.conditions import Networks
 from heliograph.dispatcher.snapshot import Snapshot
 from heliograph.model.errors import ForbiddenError
@@ -27,7 +26,7 @@ def made() -> Snapshot:
 @pytest.mark.parametrize("own", [True, False])
 def test_what_either_catalogue_bars_is_barred(own: bool):
     known = Made().dispatcher()
-    barring = Barring(known)
+    barring = known.barring
     if own:
         known.snapshot = made()
     else:
@@ -61,7 +60,7 @@ def test_what_either_catalogue_bars_is_barred(own: bool):
 def test_nothing_is_looked_up_where_no_network_is_refused(monkeypatch: pytest.MonkeyPatch):
     contents = Made().title("film")
     contents.networks = [Network("192.0.2.0/24", "de")]
-    barring = Barring(contents.dispatcher())
+    barring = contents.dispatcher().barring
     asked: list[str] = []
     monkeypatch.setattr(Networks, "find", lambda self, client: asked.append(client))
     assert barring.refused(NEAR) is None

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.unit.dispatcher.contents import Made
 from tests.unit.manager.waiting import until
 
 from heliograph.bus import Bus, learning
@@ -17,7 +18,10 @@ from heliograph.bus.memory import MemoryNetwork
 from heliograph.catalogue.catalogue import Catalogue
 from heliograph.catalogue.contents.store import ContentStore
 from heliograph.catalogue.contents.stored import StoredTitle
-from heliograph.dispatcher.barring import Barring
+from heliograph.catalogue.contents.values import Format
+from heliograph.dispatcher.answers import Wish
+from heliograph.dispatcher.barring import Barring, Refusal
+from heliograph.dispatcher.policies import Candidate
 from heliograph.model.nodes import NodeId
 from heliograph.node import bars
 from heliograph.node.bars import FILE, Hearing, Telling
@@ -53,11 +57,11 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def cluster(directory: Path) -> AsyncIterator[Cluster]:
+async def cluster(directory: Path, barring: Barring | None = None) -> AsyncIterator[Cluster]:
     catalogue = await Catalogue.open("sqlite://")
     network = MemoryNetwork()
     here, there = await network.bus(HERE), await network.bus(THERE)
-    shelf, barring = Shelf(), Barring()
+    shelf, barring = Shelf(), barring or Barring()
     telling = Telling(there, catalogue.contents, shelf, None)
     hearing = Hearing(here, barring, directory)
     await hearing.start()
@@ -101,6 +105,21 @@ async def test_what_people_say_of_networks_and_titles_counts_everywhere(tmp_path
         await site.contents.change_title("renamed", {"name": "other"})
         await site.contents.remove_network("198.51.100.0/24")
         await until(lambda: not barring.why(FAR) and not barring.withheld("b2", "other"))
+
+
+async def test_a_portal_with_titles_of_its_own_sends_nobody_on_whom_the_cluster_bars(
+    tmp_path: Path,
+) -> None:
+    dispatcher = Made().title("film").dispatcher()
+    wish = Wish((Format.MP4,), False)
+    async with cluster(tmp_path, dispatcher.barring) as site:
+        assert isinstance(dispatcher.decide("film", wish, FAR, 1.0), Candidate)
+        await site.contents.put_network({"cidr": "198.51.100.0/24", "refused": True})
+        await until(lambda: site.barring.why(FAR))
+        found = dispatcher.decide("film", wish, FAR, 2.0)
+        assert isinstance(found, Refusal)
+        assert found.status == 403
+        assert isinstance(dispatcher.decide("film", wish, "192.0.2.1", 3.0), Candidate)
 
 
 async def test_it_counts_without_those_who_told_it_and_over_a_restart(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tests.unit.web.site import PATIENCE, Site, running
 
 from heliograph.catalogue.contents.values import Format, Network
 from heliograph.dispatcher.choose import Options
+from heliograph.dispatcher.snapshot import Snapshot
 from heliograph.servers import dispatching, http
 from heliograph.servers.dispatching import MAX_HEADS, read_head
 from heliograph.servers.forwarded import Trust
@@ -128,6 +129,43 @@ async def test_both_ways_answer_alike(proxied: bool):
     statuses = {line.split()[1] for _, line, _, _ in answers[0][0]}
     assert statuses >= {b"302", b"404", b"406", b"451"}
     assert (b"403" in statuses) is proxied
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_what_the_cluster_bars_is_barred_where_titles_are_ones_own(at_once: bool):
+    dispatcher = made()
+    trust = Trust((ip_network("127.0.0.0/8"),))
+    async with running(context={"dispatcher": dispatcher}, trust=trust) as site:
+        if not at_once:
+            site.server.redirects = None
+        client = await Client.of(site)
+
+        async def statuses() -> dict[tuple[bytes, bytes], bytes]:
+            found = {}
+            for name in (b"film", b"clip", b"ours"):
+                for address in (b"198.51.100.7", b"192.0.2.9", b"10.0.0.1"):
+                    asked = request(b"/go/%b" % name, b"X-Forwarded-For: %b" % address)
+                    line, _, _ = await client.ask(asked)
+                    found[name, address] = line.split()[1]
+            return found
+
+        before = await statuses()
+        assert [address for (_, address), status in before.items() if status == b"403"] == [
+            b"192.0.2.9"
+        ] * 3
+        cluster = Made().title("clip", regions=("us",))
+        cluster.networks = [Network("198.51.100.0/24", "", refused=True)]
+        dispatcher.barring.told = cluster.snapshot()
+        told = {
+            (name, b"198.51.100.7"): b"403" if name != b"ours" else b"451"
+            for name in (b"film", b"clip", b"ours")
+        }
+        told[b"clip", b"10.0.0.1"] = b"451"
+        assert await statuses() == before | told
+        assert [one.status for one in dispatcher.decisions[9:]].count(403) == 5
+        dispatcher.barring.told = Snapshot()
+        assert await statuses() == before
+        client.close()
 
 
 async def test_a_redirect_is_answered_and_counted():

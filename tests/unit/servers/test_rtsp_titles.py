@@ -6,7 +6,6 @@ import pytest
 from tests.unit.dispatcher.contents import NOW, Made, Told, server
 
 from heliograph.catalogue.contents.values import Format, Network
-from heliograph.dispatcher.barring import Barring
 from heliograph.dispatcher.choose import Options
 from heliograph.dispatcher.doors import Door
 from heliograph.dispatcher.snapshot import building
@@ -72,7 +71,7 @@ async def test_clients_of_a_refused_network_watch_no_channel_and_may_publish():
     contents.networks = [Network("127.0.0.0/8", "", refused=True)]
     dispatcher = contents.dispatcher()
     async with running() as site:
-        site.server.gate = Gate("boss", refuses=Barring(dispatcher).why)
+        site.server.gate = Gate("boss", refuses=dispatcher.barring.why)
         publisher = await site.client()
         assert await publisher.publish() == 200
         client = await site.client()

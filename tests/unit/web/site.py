@@ -125,7 +125,8 @@ class Site:
         # Frames of tests are no sound that a codec could make another of.
         context = {"hls": Hls(Transcodes(most=0)), **context}
         self.catalogue = catalogue
-        barring = Barring(context.get("dispatcher"))
+        dispatcher = context.get("dispatcher")
+        barring = Barring() if dispatcher is None else dispatcher.barring
         context = {"barring": barring} | context
         gate = context.pop("gate", None) or Gate(KEY, catalogue=catalogue, refuses=barring.why)
         self.roster = Roster(self.channels, catalogue, gate)
