@@ -16,6 +16,7 @@ export declare class FakeApi {
   addTitle(name: string, more?: object): void;
   readonly contents: {
     readonly titles: Map<string, { usable?: number }>;
+    readonly servers: Map<string, object>;
     add(kind: string, values: object): unknown;
     import(part: object): unknown;
   };

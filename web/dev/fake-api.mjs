@@ -161,7 +161,12 @@ export class FakeApi {
       const [method] = what.split(" ");
       const match = /^"(\d+)"$/.exec(headers["if-match"] ?? "")?.[1];
       const revision = match === undefined ? undefined : Number(match);
-      return { headers: {}, ...this.contents.answer(method, path, query, body, revision) };
+      const answer = this.contents.answer(method, path, query, body, revision);
+      if (method === "PATCH") {
+        const fields = Object.keys(body).join(" ");
+        this.note(who, `${path[0].slice(0, -1)}.change`, path[1], { fields });
+      }
+      return { headers: {}, ...answer };
     }
     throw new Refusal(404, "no such resource");
   }

@@ -5,7 +5,18 @@ import { list, probeLine, readDuration, readProbes, standing } from "../src/admi
 import { BYTES, cut, type Part, ROWS } from "../src/admin/contents/parts";
 import type { Server, ServerState } from "../src/api/contents";
 import "../src/pages/contents";
-import { everything, fill, press, SilentSource, serve, settle, show, words } from "./fake-server";
+import type { FakeApi } from "../dev/fake-api.mjs";
+import {
+  everything,
+  fill,
+  PASSWORD,
+  press,
+  SilentSource,
+  serve,
+  settle,
+  show,
+  words,
+} from "./fake-server";
 
 beforeEach(() => {
   document.body.replaceChildren();
@@ -229,7 +240,7 @@ describe("titles and servers", () => {
     expect((field as HTMLInputElement).value).toBe("High tides");
     await fill({ duration: "42:00" });
     await press("Save");
-    expect(words()).toContain("Somebody changed this meanwhile.");
+    expect(words()).toContain("ada changed this meanwhile.");
     const kept = api.handle("GET", "/api/v1/titles/tides", undefined, token)?.body;
     expect(kept).toMatchObject({ title: "Other" });
     await press("Cancel");
@@ -283,16 +294,99 @@ describe("titles and servers", () => {
     expect(asked()).toBe(1);
   });
 
-  it("refuses a change of what somebody else changed meanwhile", async () => {
+  /** Somebody else, who is no account of this page's, changes a row. */
+  function change(api: FakeApi, path: string, values: object): void {
+    api.addAccount("cleo", PASSWORD, "administrator", "Cleo");
+    const body = { name: "cleo", password: PASSWORD };
+    const token = api.handle("POST", "/api/v1/session", body)?.token;
+    expect(api.handle("PATCH", `/api/v1${path}`, values, token)?.status).toBe(200);
+  }
+
+  /** What stands in the fields of these names. */
+  const written = (...names: string[]) =>
+    names.map((name) => {
+      const found = everything().find((one) => one.getAttribute("name") === name);
+      return (found as HTMLInputElement | undefined)?.value;
+    });
+
+  it("shows what somebody else changed meanwhile, who it was, and does it the second time", async () => {
     const api = serve("ada");
     api.contents.add("titles", { name: "tides" });
     await show("helio-contents");
     await choose("tides");
-    const body = { name: "ada", password: "correct horse" };
-    const token = api.handle("POST", "/api/v1/session", body)?.token;
-    api.handle("PATCH", "/api/v1/titles/tides", { title: "Other" }, token);
+    change(api, "/titles/tides", { title: "Other", regions: ["eu"] });
     await press("Withhold");
-    expect(words()).toContain("Somebody changed this meanwhile.");
+    expect(words()).toContain("cleo changed this meanwhile.");
+    expect(words()).toContain("Title: Other; Only for regions: eu.");
+    expect(words()).toContain("only for eu");
+    expect(api.contents.titles.get("tides")).toMatchObject({ published: true });
+    await press("Withhold");
+    expect(words()).not.toContain("meanwhile");
+    expect(api.contents.titles.get("tides")).toMatchObject({ published: false, title: "Other" });
+  });
+
+  it("keeps what was written in a form, and takes the rest from who came before", async () => {
+    const api = serve("ada");
+    const server = { name: "harbour", host: "films.example.org", weight: 1, region: "na" };
+    api.contents.add("servers", server);
+    await show("helio-contents");
+    await press("Servers");
+    await choose("harbour");
+    await press("Change");
+    await fill({ host: "new.example.org", region: "asia", probes: "tcp@1" });
+    change(api, "/servers/harbour", { region: "eu", weight: 3, drained: true });
+    await press("Save");
+    expect(words()).toContain("cleo changed this meanwhile.");
+    expect(words()).toContain("Region: eu (you wrote something else); Weight: 3; Drained: yes.");
+    expect(words()).toContain("What you wrote is still here");
+    const kept = ["new.example.org", "asia", "3", "tcp@1"];
+    expect(written("host", "region", "weight", "probes")).toEqual(kept);
+    await press("Save");
+    expect(words()).toContain("harbour is changed.");
+    expect(api.contents.servers.get("harbour")).toMatchObject({
+      host: "new.example.org",
+      region: "asia",
+      weight: 3,
+      drained: true,
+    });
+  });
+
+  it("keeps what was chosen of a list, and takes what was not", async () => {
+    const api = serve("ada");
+    for (const code of ["12", "16"]) {
+      api.contents.add("levels", { code, name: `From ${code} years`, min_age: Number(code) });
+    }
+    api.contents.add("titles", { name: "tides", level: "", policy: "" });
+    await show("helio-contents");
+    await choose("tides");
+    await press("Change");
+    await fill({ policy: "nearest" });
+    change(api, "/titles/tides", { level: "16" });
+    await press("Save");
+    expect(words()).toContain("Rating: 16.");
+    expect(written("policy", "level")).toEqual(["nearest", "16"]);
+    await press("Save");
+    expect(api.contents.titles.get("tides")).toMatchObject({ policy: "nearest", level: "16" });
+  });
+
+  it("says that a row is gone which somebody renamed while it was in a form", async () => {
+    const api = serve("ada");
+    api.contents.add("titles", { name: "tides" });
+    await show("helio-contents");
+    await choose("tides");
+    await press("Change");
+    await fill({ title: "High tides" });
+    const ask = fetch;
+    vi.stubGlobal("fetch", (path: string, init: RequestInit) => {
+      if (init.method === "GET" && path.endsWith("/titles/tides")) {
+        api.contents.titles.delete("tides"); // between the two requests
+      }
+      return ask(path, init);
+    });
+    change(api, "/titles/tides", { title: "Other" });
+    await press("Save");
+    expect(words()).toContain("Somebody removed this meanwhile, or gave it another name.");
+    expect(written("title")).toEqual(["High tides"]);
   });
 
   it("finds by words, and goes on behind a page", async () => {

@@ -127,6 +127,7 @@ export const listServers = async (search = "", after = ""): Promise<Page<Server>
   const { servers, more } = await request<{ servers: Server[]; more: string | null }>("GET", path);
   return { rows: servers, more };
 };
+export const getServer = (name: string): Promise<Server> => request("GET", at("servers", name));
 export const addServer = (values: Partial<ServerValues>): Promise<Server> =>
   request("POST", "/servers", values);
 export const changeServer = (server: Server, values: Partial<ServerValues>): Promise<Server> =>

@@ -174,7 +174,12 @@ export class ContentsPage extends LitElement {
     const { open } = this;
     return html`<div class="panes ${open ? "open" : ""}">
       <section class="card">${servers ? this.serverList() : this.titleList()}</section>
-      <section class="card beside" @changed=${this.changed} @left=${this.left}>
+      <section
+        class="card beside"
+        @changed=${this.changed}
+        @reread=${this.reread}
+        @left=${this.left}
+      >
         ${open ? html`<button class="press small back" @click=${this.back}>Back to all</button>` : nothing}
         ${
           open
@@ -250,6 +255,17 @@ export class ContentsPage extends LitElement {
     const { said, name } = event.detail;
     this.toast.say(said);
     void this.refresh(name);
+  };
+
+  /** Somebody else changed the row that is shown. */
+  private readonly reread = (event: CustomEvent<Server | Title>): void => {
+    if (this.tab === "servers") {
+      this.server = event.detail as Server;
+      void this.servers?.again();
+    } else {
+      this.entry = event.detail as Title;
+      void this.titles?.again();
+    }
   };
 
   /**

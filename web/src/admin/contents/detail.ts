@@ -1,10 +1,15 @@
 import { html, LitElement, type nothing, type TemplateResult } from "lit";
 import { state } from "lit/decorators.js";
+import { readAudit } from "../../api/admin";
 import { ApiError } from "../../api/client";
 import { explain } from "../../api/session";
 import { forms, wrong } from "../../ui/forms";
 import { shared } from "../../ui/shared";
+import { differences, meanwhile, type Told, whoChanged } from "./meanwhile";
 import { chipStyles, detailStyles } from "./styles";
+
+/** Lines of the audit log that are looked through for who changed a row. */
+const AUDIT_LINES = 100;
 
 /** What a detail tells the page. */
 export interface Changed {
@@ -18,6 +23,7 @@ export interface Changed {
  * One row with what can be done to it, or the form of a new one.
  *
  * @fires changed - `detail` is a `Changed`
+ * @fires reread - `detail` is the row as it is now: somebody else changed it
  * @fires left - the form of a new one is not wanted any more
  */
 export abstract class Detail extends LitElement {
@@ -52,13 +58,60 @@ export abstract class Detail extends LitElement {
       return true;
     } catch (error) {
       const late = error instanceof ApiError && error.status === 412;
-      this.trouble = late
-        ? "Somebody changed this meanwhile. Choose it again to see how it is, then change it."
-        : explain(error);
+      this.trouble = late ? await this.catchUp() : explain(error);
       return false;
     } finally {
       this.busy = false;
     }
+  }
+
+  /** Somebody else changed the row: show it as it is, and say what is otherwise. */
+  protected abstract catchUp(): Promise<string>;
+
+  /**
+   * The same for one kind of row; what was written here and not saved stays in the form.
+   *
+   * @param kind as the audit log calls it
+   * @param show has the row shown
+   */
+  protected async reread<Row extends { readonly name: string }>(
+    kind: string,
+    before: Row,
+    ask: (name: string) => Promise<Row>,
+    told: readonly Told<Row>[],
+    show: (now: Row) => void,
+  ): Promise<string> {
+    let now: Row;
+    try {
+      now = await ask(before.name);
+    } catch (error) {
+      const gone = error instanceof ApiError && error.status === 404;
+      return gone ? "Somebody removed this meanwhile, or gave it another name." : explain(error);
+    }
+    const log = await readAudit(AUDIT_LINES, null).catch(() => []);
+    const changed = differences(before, now, told);
+    const keys = changed.map(({ key }) => key);
+    const written = told.flatMap(({ label, field, text }) => {
+      const value = this.input(field)?.value;
+      const known = [undefined, text(before), text(now)];
+      return value === undefined || known.includes(value.trim()) ? [] : [{ label, field, value }];
+    });
+    show(now);
+    this.dispatchEvent(
+      new CustomEvent<Row>("reread", { detail: now, bubbles: true, composed: true }),
+    );
+    await this.updateComplete;
+    for (const { field, text } of told) {
+      const input = this.input(field);
+      if (input) input.value = written.find((one) => one.field === field)?.value ?? text(now);
+    }
+    const who = whoChanged(log, kind, before.name, keys);
+    const typed = written.map(({ label }) => label);
+    return meanwhile(who, now, changed, typed);
+  }
+
+  private input(name: string): HTMLInputElement | null {
+    return name && this.editing ? this.renderRoot.querySelector(`form [name="${name}"]`) : null;
   }
 
   protected tell(said: string, name: string): void {

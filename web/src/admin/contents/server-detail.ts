@@ -4,6 +4,7 @@ import {
   addServer,
   changeServer,
   type File,
+  getServer,
   listFiles,
   removeServer,
   type Server,
@@ -13,8 +14,42 @@ import {
 import { bitrate, count, duration, milliseconds, secondsSince } from "../../ui/format";
 import { field, nameInput } from "../../ui/forms";
 import { Detail } from "./detail";
+import type { Told } from "./meanwhile";
 import "./scan";
 import { probeLine, readProbes, STANDINGS, standing } from "./model";
+
+const yes = (is: boolean): string => (is ? "yes" : "no");
+/** A number of which 0 is none. */
+const some = (value: number): string => (value ? String(value) : "");
+
+/** What people write of a server. */
+const TOLD: readonly Told<Server>[] = [
+  { key: "name", label: "Name", field: "name", text: ({ name }) => name },
+  { key: "host", label: "Host", field: "host", text: ({ host }) => host },
+  { key: "make", label: "Make", field: "make", text: ({ make }) => make },
+  { key: "region", label: "Region", field: "region", text: ({ region }) => region },
+  {
+    key: "capacity_bps",
+    label: "Sends, Mbit/s",
+    field: "capacity",
+    text: (server) => some(server.capacity_bps / 1e6),
+  },
+  {
+    key: "max_sessions",
+    label: "Sessions at most",
+    field: "sessions",
+    text: (server) => some(server.max_sessions),
+  },
+  { key: "weight", label: "Weight", field: "weight", text: ({ weight }) => String(weight) },
+  {
+    key: "probes",
+    label: "Probes",
+    field: "probes",
+    text: ({ probes }) => probes.map(probeLine).join("\n"),
+  },
+  { key: "drained", label: "Drained", field: "", text: ({ drained }) => yes(drained) },
+  { key: "enabled", label: "Switched on", field: "", text: ({ enabled }) => yes(enabled) },
+];
 
 /** One server, or a new one. */
 @customElement("server-detail")
@@ -205,6 +240,13 @@ export class ServerDetail extends Detail {
     if (!done) return;
     this.editing = false;
     this.tell(`${values.name} is ${server ? "changed" : "there and being measured"}.`, values.name);
+  }
+
+  protected override async catchUp(): Promise<string> {
+    if (!this.server) return "";
+    return this.reread("server", this.server, getServer, TOLD, (now) => {
+      this.server = now;
+    });
   }
 
   private async change(server: Server, values: Partial<ServerValues>, name: string): Promise<void> {

@@ -6,6 +6,7 @@ import {
   type Classification,
   changeTitle,
   type File,
+  getTitle,
   type Level,
   listClasses,
   listFiles,
@@ -22,6 +23,7 @@ import "../../ui/copy-line";
 import { bitrate, bytes, clock, count } from "../../ui/format";
 import { field, nameInput } from "../../ui/forms";
 import { Detail } from "./detail";
+import type { Told } from "./meanwhile";
 import {
   FORMATS,
   list,
@@ -31,6 +33,46 @@ import {
   standing,
   TITLE_STANDINGS,
 } from "./model";
+
+const yes = (is: boolean): string => (is ? "yes" : "no");
+
+/** What people write of a title. */
+const TOLD: readonly Told<Title>[] = [
+  { key: "name", label: "Name", field: "name", text: ({ name }) => name },
+  { key: "title", label: "Title", field: "title", text: ({ title }) => title },
+  {
+    key: "description",
+    label: "Description",
+    field: "description",
+    text: ({ description }) => description,
+  },
+  {
+    key: "duration",
+    label: "Length",
+    field: "duration",
+    text: ({ duration }) => (duration ? clock(duration) : ""),
+  },
+  { key: "level", label: "Rating", field: "level", text: ({ level }) => level },
+  {
+    key: "classes",
+    label: "Subjects",
+    field: "classes",
+    text: ({ classes }) => classes.join(", "),
+  },
+  {
+    key: "regions",
+    label: "Only for regions",
+    field: "regions",
+    text: ({ regions }) => regions.join(", "),
+  },
+  {
+    key: "policy",
+    label: "Its server is chosen by",
+    field: "policy",
+    text: ({ policy }) => policy,
+  },
+  { key: "published", label: "Published", field: "", text: ({ published }) => yes(published) },
+];
 
 /** One title with its copies, or a new one. */
 @customElement("title-detail")
@@ -287,6 +329,13 @@ export class TitleDetail extends Detail {
       return;
     this.editing = false;
     this.tell(`${values.title || values.name} is ${entry ? "changed" : "there"}.`, values.name);
+  }
+
+  protected override async catchUp(): Promise<string> {
+    if (!this.entry) return "";
+    return this.reread("title", this.entry, getTitle, TOLD, (now) => {
+      this.entry = now;
+    });
   }
 
   private async publish(entry: Title): Promise<void> {
