@@ -361,9 +361,9 @@ describe("titles and servers", () => {
     await choose("tides");
     await press("Change");
     await fill({ policy: "nearest" });
-    change(api, "/titles/tides", { level: "16" });
+    change(api, "/titles/tides", { level: "16", description: "sea ".repeat(500) });
     await press("Save");
-    expect(words()).toContain("Rating: 16.");
+    expect(words()).toContain(`Description: ${"sea ".repeat(20)}…; Rating: 16.`);
     expect(written("policy", "level")).toEqual(["nearest", "16"]);
     await press("Save");
     expect(api.contents.titles.get("tides")).toMatchObject({ policy: "nearest", level: "16" });

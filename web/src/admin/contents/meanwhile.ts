@@ -46,6 +46,14 @@ export function whoChanged(
   return last && !NOBODY.has(last.actor) ? last.actor : "";
 }
 
+/** Characters of one thing that are told. */
+const MOST = 80;
+
+function short(text: string): string {
+  const line = text.replaceAll("\n", ", ");
+  return line.length > MOST ? `${line.slice(0, MOST)}…` : line || "nothing";
+}
+
 /**
  * That in words.
  *
@@ -59,7 +67,7 @@ export function meanwhile<Row>(
   typed: readonly string[],
 ): string {
   const told = changed.map(({ label, text }) => {
-    const is = `${label}: ${text(now) || "nothing"}`;
+    const is = `${label}: ${short(text(now))}`;
     return typed.includes(label) ? `${is} (you wrote something else)` : is;
   });
   const what = told.length ? ` It is now — ${told.join("; ")}.` : "";
