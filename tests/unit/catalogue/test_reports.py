@@ -148,10 +148,10 @@ async def test_those_who_write_of_the_same_do_not_wait_for_each_other(
 ) -> None:
     """Each counts what the other counts, in the opposite order, which in a database of many
     writers ends in a deadlock unless both write in one."""
-    requests = [(f"title-{number}", 1, number, 302) for number in range(1500)]
+    requests = [(f"title-{number}", 1, number, 302) for number in range(200)]
     hour = hour_of(START)
-    orders = {"one": requests, "two": requests[::-1], "three": requests[700:] + requests[:700]}
-    rounds = 8
+    orders = {"one": requests, "two": requests[::-1], "three": requests[100:] + requests[:100]}
+    rounds = 20
 
     async def write(recorder: str, order: list[tuple[str, int, int, int]]) -> None:
         for at in range(0, rounds * len(order), len(order)):
