@@ -18,8 +18,8 @@ from heliograph.bus.memory import MemoryNetwork
 from heliograph.model.errors import BusyError
 from heliograph.node.settings.storage import StorageSettings
 from heliograph.node.storage.doors import DOOR
-from heliograph.node.storage.holdings import HERE
 from heliograph.node.storage.serving import PACKETS, PROMISED, admission_of, reads_of
+from heliograph.node.storage.states import HERE, held
 from heliograph.node.storage.together import Together
 from heliograph.storage.values import Code, DiskId, Scheme
 from heliograph.storage.volume import changes
@@ -96,7 +96,7 @@ async def nodes() -> AsyncIterator[Cinema]:
     cinema = Cinema([await network.bus(node) for node in NODES])
     settings = StorageSettings(network_bps=10**12, packets_per_second=10**9)
     for at, bus in enumerate(cinema.buses):
-        bus.announce(HERE, "films", [1, 1])
+        bus.announce(HERE, "films", held(STATE, 1))
         value = {"http": "", "rtsp": "rtsp://10.0.0.1:8554"}
         cinema.doors.append(bus.announce(DOOR, f"node-{at}", value))
         cinema.admissions.append(admission_of(cinema.storage(at), bus, settings))

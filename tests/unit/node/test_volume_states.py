@@ -247,13 +247,34 @@ async def test_an_order_waits_while_a_node_has_a_newer_state_than_the_database(
 ) -> None:
     keeper = await nodes.node("a", keeps=True)
     bus = await nodes.network.bus(NodeId("b" * 16))
-    with bus.announce(states.HERE, "films", [2, 2]):
+    with bus.announce(states.HERE, "films", states.held(volume(2), 2)):
         await until(lambda: keeper._bus.present(states.HERE))
         with pytest.raises(BusyError, match="has version 2 of volume films, the database 1"):
             await keeper.change("films", LIMITS, BY)
     assert nodes.database.version() == 1
     await until(lambda: not keeper._bus.present(states.HERE))
     assert (await keeper.change("films", LIMITS, BY)).version == 2
+
+
+async def test_what_a_node_has_still_of_a_removed_volume_holds_up_no_order_on_the_next(
+    nodes: Nodes,
+) -> None:
+    """It has the name, and later versions."""
+    keeper = await nodes.node("a", keeps=True)
+    bus = await nodes.network.bus(NodeId("b" * 16))
+    with bus.announce(states.HERE, "films", states.held(volume(9, seed=2), 9)):
+        await until(lambda: keeper._bus.present(states.HERE))
+        assert states.holders(keeper._bus, volume(1)) == {}
+        assert (await keeper.change("films", LIMITS, BY)).version == 2
+
+
+@pytest.mark.parametrize("value", [[2, 2], None, {"id": f"{1:016x}"}, {"version": 2, "done": 2}])
+async def test_what_is_no_announcement_of_a_volume_is_passed_over(nodes: Nodes, value: Any) -> None:
+    keeper = await nodes.node("a", keeps=True)
+    bus = await nodes.network.bus(NodeId("b" * 16))
+    with bus.announce(states.HERE, "films", value):
+        await until(lambda: keeper._bus.present(states.HERE))
+        assert states.holders(keeper._bus, volume(1)) == {}
 
 
 async def test_what_a_keeper_does_not_take_at_once_is_offered_again(nodes: Nodes) -> None:

@@ -18,7 +18,7 @@ from heliograph.node.periodic import Periodic
 from heliograph.node.storage.disks import LocalDisks
 from heliograph.node.storage.peers import Connected
 from heliograph.node.storage.runs import Runs
-from heliograph.node.storage.states import HERE, States
+from heliograph.node.storage.states import HERE, States, held, holders
 from heliograph.storage.sharing import SharedBlocks
 from heliograph.storage.volume.progress import Event, Settled
 from heliograph.storage.volume.state import DiskState, VolumeState
@@ -156,21 +156,13 @@ class Holdings:
 
     def _known(self, state: VolumeState) -> bool:
         """Whether all nodes of a volume go by its state."""
-        here = self._told_by(state.name)
+        here = holders(self._bus, state)
         return all(here.get(node, (0, 0))[0] >= state.version for node in state.nodes)
-
-    def _told_by(self, name: str) -> dict[str, tuple[int, int]]:
-        """By node: the version it goes by, and the one that is done there."""
-        found: dict[str, tuple[int, int]] = {}
-        for (node, volume), value in self._bus.present(HERE).items():
-            if volume == name and isinstance(value, list) and len(value) == 2:
-                found[node] = value[0], value[1]
-        return found
 
     def _tell(self, name: str) -> None:
         if not self._telling:
             return
-        value: list[Json] = [self.all[name].state.version, self._done.get(name, 0)]
+        value = held(self.all[name].state, self._done.get(name, 0))
         here = self._here.get(name)
         if here is None:
             self._here[name] = self._bus.announce(HERE, name, value)
@@ -215,7 +207,7 @@ class Holdings:
             leaving = any(one.state is not DiskState.ACTIVE for one in state.disks)
             if not state.before and not leaving:
                 continue
-            here = self._told_by(name)
+            here = holders(self._bus, state)
             if state.nodes and all(
                 here.get(one, (0, 0))[1] == state.version for one in state.nodes
             ):

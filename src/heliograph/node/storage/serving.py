@@ -14,7 +14,7 @@ from heliograph.node.cluster import node_name, reachable_host
 from heliograph.node.settings import Settings
 from heliograph.node.settings.storage import StorageSettings
 from heliograph.node.storage.doors import DOOR
-from heliograph.node.storage.states import HERE
+from heliograph.node.storage.states import holders
 from heliograph.node.storage.storage import Storage
 from heliograph.storage.values import DiskId
 from heliograph.storage.volume.state import DiskState
@@ -53,7 +53,7 @@ def admission_of(storage: Storage, bus: Bus, settings: StorageSettings) -> Admis
     def budgets() -> Budgets:
         disks: dict[DiskId, float] = {}
         for holding in storage.holdings.values():
-            part = PROMISED / len(serving(bus, holding.name))
+            part = PROMISED / len(serving(bus, holding.state))
             for one in holding.state.disks:
                 if one.state is not DiskState.LOST:
                     disks[one.id] = part * one.bandwidth
@@ -64,24 +64,23 @@ def admission_of(storage: Storage, bus: Bus, settings: StorageSettings) -> Admis
     def shares(manifest: Manifest) -> Mapping[DiskId, float]:
         placed = storage.shelf.placed(manifest.name)
         holding = None if placed is None else storage.holdings.get(placed.volume)
-        return {} if holding is None else reads_of(holding.state, present(bus, holding.name))
+        return {} if holding is None else reads_of(holding.state, present(bus, holding.state))
 
     def standing() -> Hashable:
         return tuple(
-            (one.name, one.state.version, present(bus, one.name))
+            (one.name, one.state.version, present(bus, one.state))
             for one in storage.holdings.values()
         )
 
     return Admission(budgets, shares, standing=standing)
 
 
-def present(bus: Bus, volume: str) -> frozenset[NodeId]:
+def present(bus: Bus, volume: VolumeState) -> frozenset[NodeId]:
     """Nodes of a volume that are there, this one among them."""
-    found = {node for (node, name) in bus.present(HERE) if name == volume}
-    return frozenset({*found, bus.node})
+    return frozenset({*holders(bus, volume), bus.node})
 
 
-def serving(bus: Bus, volume: str) -> frozenset[NodeId]:
+def serving(bus: Bus, volume: VolumeState) -> frozenset[NodeId]:
     """Those of them that serve titles to viewers, this one among them."""
     found = {node for (node, _) in bus.present(DOOR)}
     return (present(bus, volume) & found) | {bus.node}

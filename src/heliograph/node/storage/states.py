@@ -31,6 +31,7 @@ from heliograph.model.errors import (
     PreconditionError,
     UnreachableError,
 )
+from heliograph.model.nodes import NodeId
 from heliograph.node.periodic import Periodic
 from heliograph.node.storage.orders import apply, create
 from heliograph.storage.volume import encoding
@@ -42,8 +43,8 @@ log = structlog.get_logger(__name__)
 STATE = "volume-state"
 #: Kind of the name by which keepers are found.
 KEEPER = "volume-keeper"
-#: Kind of the name by which a node tells which version of a volume's state it goes by, and for
-#: which one all is where it is to be.
+#: Kind of the name by which a node tells which volume it has under that name, which version of its
+#: state it goes by, and for which one all is where it is to be.
 HERE = "volume-here"
 #: Methods of keepers.
 GET, CHANGE, OFFER = "storage.state", "storage.change", "storage.offer"
@@ -208,13 +209,12 @@ class States:
     def _check_newest(self, state: VolumeState) -> None:
         """``BusyError`` where nodes go by a newer state: they are about to offer that, and an order
         carried out on this one would be lost."""
-        for (node, name), value in self._bus.present(HERE).items():
-            version = value[0] if isinstance(value, list) and value else 0
-            if name == state.name and isinstance(version, int) and version > state.version:
+        for node, (version, _) in holders(self._bus, state).items():
+            if version > state.version:
                 raise BusyError(
-                    f"node {node} has version {version} of volume {name}, the database"
+                    f"node {node} has version {version} of volume {state.name}, the database"
                     f" {state.version}: it is being brought up to date",
-                    subject=name,
+                    subject=state.name,
                     retry_after=2,
                 )
 
@@ -401,6 +401,24 @@ class States:
         if not keepers:
             raise UnreachableError("no node with the cluster's database is there", subject="volume")
         return keepers[0]
+
+
+def held(state: VolumeState, done: int) -> dict[str, Json]:
+    """What a node announces of a volume that it has: ``done`` is the version for which all is where
+    it is to be."""
+    return {"id": _id(state), "version": state.version, "done": done}
+
+
+def holders(bus: Bus, state: VolumeState) -> dict[NodeId, tuple[int, int]]:
+    """Nodes that have a volume, by what they announce: the version they go by, and the one that is
+    done there. Who has another volume of its name, such as one that was removed, is none."""
+    found: dict[NodeId, tuple[int, int]] = {}
+    for (node, name), value in bus.present(HERE).items():
+        if name == state.name and isinstance(value, dict) and value.get("id") == _id(state):
+            version, done = value.get("version"), value.get("done")
+            if isinstance(version, int) and isinstance(done, int):
+                found[node] = version, done
+    return found
 
 
 def _id(state: VolumeState) -> str:
