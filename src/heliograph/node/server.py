@@ -229,7 +229,7 @@ class Server:
             statistics=self.titles.statistics.counters,
             http_port=lambda: self.http.port,
             storage=self.storage,
-            storage_figures=self.storage.views.figures,
+            storage_figures=self.storage.figures,
             title_sessions=self._title_sessions,
             title_viewers=self._title_viewers,
             ondemand=self._open_on_demand(),

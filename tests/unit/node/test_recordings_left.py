@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from heliograph.bus import Registration
 from heliograph.model.errors import (
@@ -26,7 +29,8 @@ from heliograph.node.storage.recordings import Recordings
 from heliograph.storage.values import ObjectId, new_object
 from heliograph.storage.volume.heads import DELETED, Head
 from heliograph.vod.encoding import decode_manifest, encode_manifest
-from heliograph.vod.recording import Journal, Recording, RecordOptions, journals
+from heliograph.vod.recording import Journal, Recording, RecordOptions, journals, put_aside
+from heliograph.vod.recording.aside import KEPT
 from heliograph.vod.recording.journal import encode_unit
 from heliograph.vod.recording.recorder import Recorder, State
 from heliograph.vod.recording.values import RecordedUnit
@@ -40,6 +44,8 @@ class Volume:
     def __init__(self, name: str) -> None:
         self.state = SimpleNamespace(name=name, scheme=SimpleNamespace(block=4096))
         self.finished: dict[ObjectId, str] = {}
+        self.documents: dict[ObjectId, bytes] = {}
+        """Manifests of what is finished."""
         self.counts: dict[ObjectId, int] = {}
         """Blocks of what is finished."""
 
@@ -57,7 +63,7 @@ class Volume:
         if object in self.erased:
             return Head(DELETED | 1, 0, 0, False, b"")
         if object in self.finished:
-            return Head(2, 1, 1, False, b"")
+            return Head(2, 1, 1, False, self.documents[object])
         if object not in self.growing:
             raise NotFoundError(f"no object {object}", subject=object)
         document = self.growing[object]
@@ -92,6 +98,7 @@ class _Writer:
         assert not manifest.live
         self._volume.finished[self.object] = manifest.name
         self._volume.counts[self.object] = len(manifest.blocks)
+        self._volume.documents[self.object] = head
 
     async def abort(self) -> None:
         self._volume.blocks.clear()
@@ -345,8 +352,8 @@ async def test_what_is_away_is_not_taken_for_lost(tmp_path: Path) -> None:
 async def test_a_journal_of_a_finished_title_is_removed(tmp_path: Path, how: str) -> None:
     object = journal(tmp_path, "a")
     desk = Desk(tmp_path, a=Volume("a"))
-    if how == "finished":
-        desk.volumes["a"].finished[object] = "night"
+    if how == "finished":  # by itself, and killed before it let go of its journal
+        finished(desk.volumes["a"], Journal(tmp_path / object))
     else:
         desk.volumes["a"].erased.add(object)
     desk.recordings.start()
@@ -355,6 +362,101 @@ async def test_a_journal_of_a_finished_title_is_removed(tmp_path: Path, how: str
         await desk.until(lambda: not desk.recordings.list())
     finally:
         await desk.recordings.close()
+    assert aside(tmp_path) == []
+    assert desk.recordings.counters["journals_aside"] == 0
+
+
+def aside(root: Path) -> list[str]:
+    """Names of journals put aside."""
+    return sorted(one.name for one in root.glob("unusable/*"))
+
+
+def finished(volume: Volume, left: Journal) -> None:
+    """Have a title that ends with what a journal has."""
+    recorder, _ = Recorder.again(left.replay(), None)
+    recorder.finish()
+    manifest = recorder.manifest(live=False)
+    volume.finished[manifest.object] = manifest.name
+    volume.documents[manifest.object] = encode_manifest(manifest)
+
+
+async def test_what_a_title_was_finished_without_by_others_is_put_aside(tmp_path: Path) -> None:
+    """They saw this node away for a quarter of an hour."""
+    volume = Volume("a")
+    object = grown(tmp_path, volume, 1)
+    before = (tmp_path / object / "00000001.units").read_bytes()
+    known = replace(decode_manifest(volume.growing.pop(object)), live=False)
+    volume.finished[object], volume.documents[object] = "night", encode_manifest(known)
+    desk = Desk(tmp_path, a=volume)
+    with capture_logs() as logs:
+        desk.recordings.start()
+        try:
+            await desk.done()
+            await desk.until(lambda: not desk.recordings.list())
+        finally:
+            await desk.recordings.close()
+    assert aside(tmp_path) == [object]
+    kept = tmp_path / "unusable" / object
+    assert (kept / "00000001.units").read_bytes() == before
+    assert "without the last 16 blocks" in (kept / "why").read_text()
+    assert desk.recordings.counters["journals_aside"] == 1
+    (told,) = (one for one in logs if one["event"] == "journal put aside")
+    assert (told["log_level"], told["path"]) == ("warning", str(kept))
+    assert "without the last" in told["error"]
+
+
+async def test_what_follows_damage_in_a_journal_is_put_aside(tmp_path: Path) -> None:
+    """What is before it gets into the title."""
+    object = journal(tmp_path, "a")
+    units = tmp_path / object / "00000000.units"
+    data = bytearray(units.read_bytes())
+    data[len(data) // 2] ^= 1
+    units.write_bytes(data)
+    desk = Desk(tmp_path, a=Volume("a"))
+    desk.recordings.start()
+    try:
+        await desk.done()
+    finally:
+        await desk.recordings.close()
+    assert desk.volumes["a"].finished == {object: "night"}
+    assert aside(tmp_path) == [object]
+    assert (tmp_path / "unusable" / object / "00000000.units").read_bytes() == data
+    (told,) = desk.recordings.list()
+    assert told["remarks"] == [
+        f"a part of the journal could not be read; a copy is {tmp_path}/unusable/{object}"
+    ]
+
+
+async def test_of_journals_put_aside_the_newest_are_kept(tmp_path: Path) -> None:
+    objects = []
+    for number in range(KEPT + 3):
+        object = journal(tmp_path, "a")
+        place, gone = put_aside(Journal(tmp_path / object), "damaged")
+        assert [one.name for one in gone] == ([] if number < KEPT else [objects[number - KEPT]])
+        os.utime(place / "why", (number, number))
+        objects.append(object)
+    assert aside(tmp_path) == sorted(objects[-KEPT:])
+    assert journals(tmp_path) == []
+
+
+async def test_one_recording_may_have_several_journals_put_aside(tmp_path: Path) -> None:
+    object = journal(tmp_path, "a")
+    for copy in (True, True, False):
+        put_aside(Journal(tmp_path / object), "damaged", copy=copy)
+    assert aside(tmp_path) == [object, f"{object}-2", f"{object}-3"]
+    assert journals(tmp_path) == []
+
+
+async def test_units_whose_title_is_gone_stay(tmp_path: Path) -> None:
+    object = journal(tmp_path, "a")
+    (tmp_path / object / "title").unlink()
+    desk = Desk(tmp_path, a=Volume("a"))
+    desk.recordings.start()
+    try:
+        await desk.until(lambda: desk.told("its title is gone"))
+    finally:
+        await desk.recordings.close()
+    assert (tmp_path / object / "00000000.units").exists()
 
 
 async def test_of_a_recording_killed_before_anything_came_nothing_is_left(tmp_path: Path) -> None:
@@ -380,8 +482,8 @@ async def test_of_a_recording_killed_before_anything_came_nothing_is_left(tmp_pa
         assert desk.held["night"] == 0
 
 
-def grown(root: Path, volume: Volume) -> ObjectId:
-    """A title whose journal was lost after two blocks, and began anew with the fifth."""
+def grown(root: Path, volume: Volume, begin: int) -> ObjectId:
+    """A title with two blocks in its volume, whose journal begins with another one."""
     options = RecordOptions("night", source="channel demo", block=4096, volume="a")
     recorder = Recorder.begin(options, TRACKS, 0.0)
     left = Journal.create(root, recorder.base, options.block, options.volume)
@@ -390,9 +492,9 @@ def grown(root: Path, volume: Volume) -> ObjectId:
         recorder.add(unit)
         if recorder.fresh is not None and recorder.fresh.number == 2:
             volume.growing[options.object] = encode_manifest(recorder.manifest(live=True))
-        if recorder.fresh is not None and recorder.fresh.number == 5:
+        if recorder.fresh is not None and recorder.fresh.number == begin:
             left.begin(recorder.fresh)
-        if recorder.number >= 5:
+        if recorder.number >= begin:
             left.append(encode_unit(unit))
     left.close()
     return options.object
@@ -400,7 +502,7 @@ def grown(root: Path, volume: Volume) -> ObjectId:
 
 async def test_a_title_that_its_journal_does_not_fit_ends_with_what_it_has(tmp_path: Path) -> None:
     volume = Volume("a")
-    object = grown(tmp_path, volume)
+    object = grown(tmp_path, volume, 5)
     desk = Desk(tmp_path, a=volume)
     desk.recordings.start()
     try:
@@ -410,11 +512,16 @@ async def test_a_title_that_its_journal_does_not_fit_ends_with_what_it_has(tmp_p
         await desk.recordings.close()
     assert volume.counts == {object: 2}
     assert desk.held["night"] == 0
+    assert aside(tmp_path) == [object]
+    assert (
+        "begins with block 5, the volume has 2"
+        in (tmp_path / "unusable" / object / "why").read_text()
+    )
 
 
 async def test_what_is_dropped_ends_with_what_its_volume_has(tmp_path: Path) -> None:
     volume = Volume("a")
-    object = grown(tmp_path, volume)
+    object = grown(tmp_path, volume, 5)
     desk = Desk(tmp_path)
     desk.recordings.start()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,9 +33,11 @@ from heliograph.plane.types import TapItem
 from heliograph.storage.values import ObjectId
 from heliograph.vod.encoding import decode_manifest
 from heliograph.vod.importing import check_wish
-from heliograph.vod.recording import Journal, Recording, RecordOptions, recordable
+from heliograph.vod.recording import Journal, Recording, RecordOptions, put_aside, recordable
+from heliograph.vod.recording.recorder import Recorder, Replay
 
 if TYPE_CHECKING:
+    from heliograph.storage.volume.heads import Head
     from heliograph.storage.volume.volume import Volume
     from heliograph.storage.volume.writing import GrowingWriter
 
@@ -117,6 +120,7 @@ class Recordings:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._beginning: set[str] = set()
         self._left = Leftovers(root, self._recover, self._finish, hold)
+        self.counters: Counter[str] = Counter(journals_aside=0)
 
     def start(self) -> None:
         """Finish, in the background, what a server that died had recorded."""
@@ -274,7 +278,6 @@ class Recordings:
         """Finish what a server that died had recorded; errors as of ``Volume.reopen`` and
         ``Recording.recover``, ``BusyError``: another of its name is being recorded,
         ``ConflictError``: there is another title of its name by now."""
-        from heliograph.storage.volume.heads import DELETED
         from heliograph.storage.volume.writing import GrowingWriter
 
         replay = await asyncio.to_thread(journal.replay)
@@ -289,8 +292,7 @@ class Recordings:
         except NotFoundError:  # killed before its first head
             writer = volume.writer(title.object)
         else:
-            if head.serial & DELETED or not head.open:  # erased, or finished; the journal was left
-                await asyncio.to_thread(journal.delete)
+            if await self._over(journal, replay, head):
                 return
             writer = await volume.reopen(title.object)
             manifest = await asyncio.to_thread(decode_manifest, head.document)
@@ -301,11 +303,14 @@ class Recordings:
         except MalformedError as error:
             if manifest is None:
                 raise
-            log.error("journal of no use", title=title.name, error=error.message)
-            await finish_title(volume, title.object)
-            await asyncio.to_thread(journal.delete)
-            self._wrote(name)
+            if await finish_title(volume, title.object):
+                self._wrote(name)
+            await self._put_aside(journal, title.name, error.message)
             return
+        if journal.unread:
+            why = f"{journal.unread} bytes cannot be read, as what is before them is damaged"
+            place = await self._put_aside(journal, title.name, why, copy=True)
+            remarks += (f"a part of the journal could not be read; a copy is {place}",)
         if manifest is None:
             if not recording.manifest.blocks:  # killed before anything came
                 await recording.discard()
@@ -316,11 +321,52 @@ class Recordings:
         self._follow(entry)
         log.info("recording is finished from its journal", title=entry.name, volume=name)
 
+    async def _over(self, journal: Journal, replay: Replay, head: Head) -> bool:
+        """Whether a title is finished, here or by others who saw this node away for long, or
+        erased: its journal is left no longer then."""
+        from heliograph.storage.volume.heads import DELETED
+
+        why = ""
+        if not head.serial & DELETED:
+            if head.open:
+                return False
+            why = await asyncio.to_thread(_beyond, journal, replay, head.document)
+        if why:
+            await self._put_aside(journal, replay.title.name, why)
+        else:
+            await asyncio.to_thread(journal.delete)
+        return True
+
+    async def _put_aside(
+        self, journal: Journal, name: str, why: str, *, copy: bool = False
+    ) -> Path:
+        """Keep what may have more of a recording than its title."""
+        place, gone = await asyncio.to_thread(put_aside, journal, f"{name}: {why}", copy=copy)
+        self.counters["journals_aside"] += 1
+        log.warning("journal put aside", title=name, path=str(place), error=why)
+        for one in gone:
+            log.warning("old journal removed that was put aside", path=str(one))
+        return place
+
     async def _finish(self, name: str, object: ObjectId) -> None:
         """Finish a title of a volume as it is, if it grows still."""
         with contextlib.suppress(NotFoundError):  # it has not begun to exist
             if await finish_title(self._volume(name), object):
                 self._wrote(name)
+
+
+def _beyond(journal: Journal, replay: Replay, head: bytes) -> str:
+    """What a journal may have that a finished title has not; empty: nothing. Blocking."""
+    try:
+        manifest = decode_manifest(head)
+        again, _ = Recorder.again(replay, manifest)
+    except MalformedError as error:
+        return error.message
+    again.finish()
+    more = again.number - len(manifest.blocks)
+    if more > 0:
+        return f"the title was finished without the last {more} blocks"
+    return f"{journal.unread} bytes cannot be read" if journal.unread else ""
 
 
 class _Sink:

@@ -365,6 +365,13 @@ class Storage:
         """End a recording; ``drop`` as of ``Recordings.stop``."""
         return await self._recordings().stop(name, drop=drop)
 
+    def figures(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Counters and gauges of this node, for the metrics."""
+        counts, gauges = self.views.figures()
+        if self.recordings is not None:
+            counts |= self.recordings.counters
+        return counts, gauges
+
     def recorded(self) -> list[dict[str, Any]]:
         """Recordings under way or left by a server that died, and the last that ended."""
         return [] if self.recordings is None else self.recordings.list()

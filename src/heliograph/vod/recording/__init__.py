@@ -6,6 +6,7 @@ manifest of it, ``journal`` keeps on a local disk what is in no block of the vol
 nothing here knows of channels.
 """
 
+from heliograph.vod.recording.aside import put_aside
 from heliograph.vod.recording.journal import Journal, journals
 from heliograph.vod.recording.recorder import recordable
 from heliograph.vod.recording.recording import Recording
@@ -18,5 +19,6 @@ __all__ = [
     "Recording",
     "Status",
     "journals",
+    "put_aside",
     "recordable",
 ]

@@ -61,6 +61,9 @@ class Journal:
         self.path = path
         self.bytes = 0
         """On the disk, about."""
+        self.unread = 0
+        """Bytes of units that the last replay passed over, as what is before them is damaged. What
+        was torn off at the end is none of it: that was never written whole."""
         self._file: int | None = None
         self._files: list[int] = []
         self._full: list[int] = []  # descriptors of files that get no more, and are not synced
@@ -143,9 +146,15 @@ class Journal:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def replay(self) -> Replay:
-        """Read it from its begin. Raises ``MalformedError`` where it has no begin."""
+        """Read it from its begin. Raises ``MalformedError`` where it has no begin.
+
+        ``unread`` counts once all units were asked for."""
+        self.unread = 0
         with _disk(self.path):
-            data = (self.path / "title").read_bytes()[: MAX_MANIFEST + 4096]
+            try:
+                data = (self.path / "title").read_bytes()[: MAX_MANIFEST + 4096]
+            except FileNotFoundError:
+                raise MalformedError("journal", "its title is gone") from None
             self._files = sorted(
                 int(match[1])
                 for one in self.path.iterdir()
@@ -198,8 +207,10 @@ class Journal:
 
     def _units(self, tracks: int) -> Iterator[RecordedUnit | State]:
         for number in self._files:
+            last = number == self._files[-1]
             head = self._read_head(number, tracks)
             if head is None:
+                self._pass_over(number)
                 return  # it was begun when the server was killed
             state, at = head
             if number != self._files[0]:
@@ -207,16 +218,33 @@ class Journal:
             data = self._read(number)
             while at + _RECORD.size <= len(data):
                 size, sum_ = _RECORD.unpack_from(data, at)
-                at += _RECORD.size
-                body = data[at : at + size]
-                at += size
-                torn = len(body) < size or zlib.crc32(body) != sum_
-                if torn or not _UNIT.size < size <= MAX_UNIT_SIZE + _UNIT.size:
+                body = data[at + _RECORD.size :][:size]
+                torn = last and len(body) < size <= MAX_UNIT_SIZE + _UNIT.size
+                unit = _unit(body, tracks) if zlib.crc32(body) == sum_ else None
+                if unit is None or len(body) < size:
+                    if not torn and any(data[at:]):  # zeros: a power cut before it was written
+                        self.unread = len(data) - at
+                    self._pass_over(number)
                     return
-                track, key, due, pts = _UNIT.unpack_from(body)
-                if track >= tracks or key > 1 or due > MAX_TIME_US:
-                    return
-                yield RecordedUnit(track, due, pts, bool(key), body[_UNIT.size :])
+                at += _RECORD.size + size
+                yield unit
+
+    def _pass_over(self, number: int) -> None:
+        """Count the files behind one that ends before its time."""
+        with _disk(self.path):
+            for one in self._files:
+                if one > number:
+                    self.unread += (self.path / f"{one:08}.units").stat().st_size
+
+
+def _unit(body: bytes, tracks: int) -> RecordedUnit | None:
+    """What a record has; None where that is no unit."""
+    if not _UNIT.size < len(body) <= MAX_UNIT_SIZE + _UNIT.size:
+        return None
+    track, key, due, pts = _UNIT.unpack_from(body)
+    if track >= tracks or key > 1 or due > MAX_TIME_US:
+        return None
+    return RecordedUnit(track, due, pts, bool(key), body[_UNIT.size :])
 
 
 def journals(root: Path) -> list[Journal]:
@@ -228,7 +256,7 @@ def journals(root: Path) -> list[Journal]:
         for path in sorted(root.iterdir()):
             with contextlib.suppress(MalformedError):
                 check_object(path.name)
-                if (path / "title").is_file():
+                if (path / "title").is_file() or any(path.glob("*.units")):
                     found.append(Journal(path))
                 else:  # killed while it began: nothing was recorded
                     shutil.rmtree(path, ignore_errors=True)
