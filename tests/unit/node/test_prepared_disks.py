@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from tests.unit.node.storage_site import BY, Database, Site
 
 from heliograph.catalogue.catalogue import Catalogue
@@ -52,6 +53,79 @@ async def test_another_volume_takes_it_too_once_no_order_can_come(
         await site.create(storage, "others", "disk", erase=True)
         (reader,) = storage.disks.open.values()
         assert reader.disk.volume == "others"
+
+
+async def test_it_is_let_go_of_when_no_order_comes(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directories, "WAITING", 0.0)
+    async with site.run() as storage:
+        await site.create(storage, "films", "kept")
+        await site.prepare(storage, "films", "disk")
+        await site.prepare(storage, "others", "more")
+        assert len(storage.disks.open) == 3
+        with capture_logs() as logs:
+            await storage._directories.look()
+        assert [one.disk.path for one in storage.disks.open.values()] == [site.disk("kept")]
+        told = {one["path"]: one["volume"] for one in logs if "no order" in one["event"]}
+        assert told == {site.disk("disk"): "films", site.disk("more"): "others"}
+        await site.add(storage, "films", "disk")  # free, as it was
+        await site.create(storage, "new", "more", erase=True)
+    async with site.run() as storage:
+        await storage._directories.look()
+        assert len(storage.disks.open) == 3
+
+
+async def test_it_waits_for_its_order_a_while_also_after_a_start(site: Site) -> None:
+    async with site.run() as storage:
+        await site.prepare(storage, "films", "disk")
+    async with site.run() as storage:
+        await storage._directories.look()
+        assert len(storage.disks.open) == 1
+
+
+async def test_it_stays_while_nobody_says_that_no_volume_has_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directories, "WAITING", 0.0)
+    async with site.run() as storage:
+        await site.prepare(storage, "films", "disk")
+        site.database.away = True
+        await storage._directories.look()
+        assert len(storage.disks.open) == 1
+        site.database.away = False
+        await storage._directories.look()
+        assert storage.disks.open == {}
+
+
+async def test_a_disk_that_was_in_a_volume_stays_though_nobody_knows_that(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database was lost, and what other disks had is not read yet."""
+    monkeypatch.setattr(directories, "WAITING", 0.0)
+    async with site.run() as storage:
+        await site.create(storage, "films", "disk")
+        await site.database.remove("films", "", BY)
+        del storage.states.known["films"]
+        await storage._directories.look()
+        assert len(storage.disks.open) == 1
+
+
+async def test_an_order_that_comes_after_all_has_its_disk(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directories, "WAITING", 0.0)
+    async with site.run() as storage:
+        await site.create(storage, "films", "a")
+        wish = {"path": site.disk("b")}
+        async with storage._directories.prepared("films", [wish]) as (entry,):
+            await storage._directories.look()
+            assert len(storage.disks.open) == 1
+            await storage.states.change("films", {"do": "add", "disks": [entry]}, BY)
+        await storage._settle("films")
+        assert len(storage.holdings["films"].local.readers) == 2
+    async with site.run() as storage:
+        assert len(storage.holdings["films"].local.readers) == 2
 
 
 async def test_a_disk_that_is_in_a_volume_is_nobody_elses(site: Site) -> None:

@@ -20,6 +20,7 @@ from heliograph.model.errors import (
     PeerError,
     UnreachableError,
 )
+from heliograph.node.periodic import Periodic
 from heliograph.node.storage.disks import LocalDisks
 from heliograph.node.storage.orders import disk_json, disk_of
 from heliograph.node.storage.states import States
@@ -36,6 +37,11 @@ PREPARING = 20.0
 #: Seconds in which the order for which a directory was made a disk is written, or never will be:
 #: longer than a keeper may take. Meanwhile no other volume has it.
 ORDERING = 30.0
+#: Seconds after which a disk that no order put into a volume is let go of. An order waits until all
+#: its directories are disks, which takes many of them minutes; that of one more comes all the same.
+WAITING = 300.0
+#: Seconds between two looks for such disks.
+LOOK_PERIOD = 10.0
 
 
 class Directories:
@@ -49,6 +55,9 @@ class Directories:
         self._registrations: list[Registration] = []
         self._ordered: dict[DiskId, float] = {}
         """Until when a disk waits for the order that puts it into a volume."""
+        self._waiting: dict[DiskId, float] = {}
+        """Since when a disk is open that is in no volume."""
+        self._looks = Periodic("disks that wait for an order", LOOK_PERIOD, self.look)
 
     def start(self) -> None:
         """Do what others ask of this node's disks."""
@@ -56,11 +65,47 @@ class Directories:
             self._bus.serve(PREPARE, self._asked_to_prepare),
             self._bus.serve(RELEASE, self._asked_to_release),
         ]
+        self._looks.start()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End."""
         for registration in self._registrations:
             registration.close()
+        await self._looks.stop()
+
+    async def look(self) -> None:
+        """Let go of disks for which no order came: who prepared them was killed, for one."""
+        now = asyncio.get_running_loop().time()
+        found = {id: one for id, one in self._disks.open.items() if not self._known(one)}
+        self._waiting = {id: self._waiting.get(id, now) for id in found}
+        for id, reader in found.items():
+            if now - self._waiting[id] < WAITING or not await self._unused(reader):
+                continue
+            if self._known(reader) or id not in self._disks.open:
+                continue  # while that was asked
+            disk = reader.disk
+            await self._disks.release(id)
+            self._ordered.pop(id, None)
+            log.warning(
+                "disk let go of that no order put into its volume",
+                disk=id,
+                path=disk.path,
+                volume=disk.volume,
+            )
+
+    def _known(self, reader: DiskReader) -> bool:
+        """Whether its volume has a disk, as far as this node knows."""
+        state = self._states.known.get(reader.disk.volume)
+        return state is not None and state.disk(reader.disk.id) is not None
+
+    async def _unused(self, reader: DiskReader) -> bool:
+        """Whether a disk is, for certain, in no volume, and was in none."""
+        try:
+            if await self._named(reader):
+                return False
+            return await reader.call(reader.disk.state) is None
+        except HelioError:  # no keeper is there, or the disk does not tell
+            return False
 
     @contextlib.asynccontextmanager
     async def prepared(

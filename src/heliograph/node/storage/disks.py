@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,7 @@ class LocalDisks:
         """Volume by path."""
         self.open: dict[DiskId, DiskReader] = {}
         self._saving = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self.faults: dict[str, Fault] = {}
         """By path."""
 
@@ -69,6 +71,19 @@ class LocalDisks:
 
     async def retry(self) -> list[DiskId]:
         """Open what is not open yet; those that are now."""
+        async with self._opening:  # two who open one find it in use
+            return await self._retry()
+
+    async def take(self, volume: str, disks: Iterable[DiskEntry]) -> None:
+        """Remember and open disks of this node that a volume has, though they were let go of."""
+        fresh = [one.path for one in disks if one.path not in self._paths]
+        if fresh:
+            log.warning("disks taken that were let go of", volume=volume, paths=fresh)
+            self._paths |= dict.fromkeys(fresh, volume)
+            await self._save()
+            await self.retry()
+
+    async def _retry(self) -> list[DiskId]:
         known = {one.disk.path for one in self.open.values()}
         found = []
         for path, volume in [*self._paths.items()]:

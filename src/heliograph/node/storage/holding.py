@@ -79,7 +79,11 @@ class Holding:
 
     async def refresh(self) -> None:
         """Take the disks that are here now, and let go of those that have left the volume."""
-        mine = {one.id for one in self.state.disks_of(self._node)}
+        entries = self.state.disks_of(self._node)
+        mine = {one.id for one in entries}
+        await self._disks.take(
+            self.name, (one for one in entries if one.id not in self._disks.open)
+        )
         self._seen |= {one.id for one in self.state.disks}
         for disk in [*self._disks.of(self.name)]:
             if disk in self._seen and disk not in mine:  # else it is about to come

@@ -124,7 +124,7 @@ class Storage:
         """End: what is being read or written has a moment, the rest goes on at the next start."""
         await self._abandoned.close()
         await self._held.stop_looking()
-        self._directories.close()
+        await self._directories.close()
         await self.imports.close()
         await self.checks.close()
         await self.shelf.close()
