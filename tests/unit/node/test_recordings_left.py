@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
+import types
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -366,6 +369,11 @@ async def test_a_journal_of_a_finished_title_is_removed(tmp_path: Path, how: str
     assert desk.recordings.counters["journals_aside"] == 0
 
 
+def names(root: Path) -> list[str]:
+    """Of all that lies there."""
+    return sorted(one.name for one in root.iterdir())
+
+
 def aside(root: Path) -> list[str]:
     """Names of journals put aside."""
     return sorted(one.name for one in root.glob("unusable/*"))
@@ -534,6 +542,54 @@ async def test_what_is_dropped_ends_with_what_its_volume_has(tmp_path: Path) -> 
     assert volume.counts == {object: 2}
     assert journals(tmp_path) == []
     assert desk.held["night"] == 0
+
+
+@types.coroutine
+def cancelled_at(work: Coroutine[Any, Any, Any], at: int) -> Generator[Any, Any, bool]:
+    """Run something until it waits for the so-manieth time, which is cancelled; whether it was."""
+    for count in itertools.count():
+        try:
+            future = work.send(None)
+        except StopIteration:
+            return False
+        if count == at:
+            with pytest.raises(asyncio.CancelledError):
+                work.throw(asyncio.CancelledError())
+            return True
+        yield future
+    raise AssertionError
+
+
+@pytest.mark.parametrize("then", ["again", "start"])
+async def test_what_was_dropped_half_is_dropped_the_next_time(tmp_path: Path, then: str) -> None:
+    """Whichever step was cut short."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    for at in itertools.count():
+        volume = Volume("a")
+        object = grown(tmp_path, volume, 5)
+        desk = Desk(tmp_path)
+        desk.recordings.start()
+        await desk.until(lambda: desk.told("no volume a"))  # noqa: B023
+        desk.volumes["a"] = volume
+        cut = await cancelled_at(desk.recordings.stop("night", drop=True), at)
+        await asyncio.to_thread(int)  # what was under way in the one thread is done
+        if cut and then == "again" and desk.recordings.coming("night"):
+            await desk.recordings.stop("night", drop=True)
+        await desk.recordings.close()
+        if then == "start":
+            desk = Desk(tmp_path, a=volume)
+            desk.recordings.start()
+            try:
+                await desk.done()
+                await desk.until(lambda: not desk.recordings.coming("night"))  # noqa: B023
+            finally:
+                await desk.recordings.close()
+        assert names(tmp_path) == []  # nothing of it is put aside either
+        assert volume.counts == {object: 2}
+        assert desk.held["night"] == 0
+        if not cut:
+            assert at > 2
+            return
 
 
 async def test_a_journal_whose_name_another_title_has_by_now_is_told_of(tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ class _Left:
     error: str = ""
     hopeless: bool = False
     """It is not tried again before the next start."""
+    dropped: bool = False
+    """Nobody wants what it has."""
     held: Registration | None = None
     """The name is the title's until this is closed; None: it is not known."""
 
@@ -116,22 +118,29 @@ class Leftovers:
 
     async def drop(self, name: str) -> dict[str, Any]:
         """Forget what a journal has and its volume has not, and finish what that has, now or, if
-        it is away, once it is seen that nobody else does; ``NotFoundError``."""
+        it is away, once it is seen that nobody else does; ``NotFoundError``, ``ResourceError``.
+
+        Cut short, it can be ordered again, and is done at the next start anyhow."""
         async with self._turn:
             found = next((one for one in self._all if one.name == name), None)
             if found is None:
                 raise NotFoundError(f"nothing is left of a recording {name}", subject=name)
-            object = ObjectId(found.journal.path.name)
-            await asyncio.to_thread(found.journal.delete)
-            if found.volume:
-                try:
-                    await self._finish(found.volume, object)
-                except HelioError as error:
-                    log.warning("title not finished yet", title=name, error=error.message)
-            self._all.remove(found)
-            found.let_go()
-        log.info("what was left of a recording is dropped", title=name, volume=found.volume)
+            await asyncio.to_thread(found.journal.drop)
+            found.dropped = True
+            await self._drop(found)
         return found.to_json()
+
+    async def _drop(self, found: _Left) -> None:
+        """Each step may be done already."""
+        if found.volume:
+            try:
+                await self._finish(found.volume, ObjectId(found.journal.path.name))
+            except HelioError as error:
+                log.warning("title not finished yet", title=found.name, error=error.message)
+        await asyncio.to_thread(found.journal.delete)
+        self._all.remove(found)
+        found.let_go()
+        log.info("what was left of a recording is dropped", title=found.name, volume=found.volume)
 
     async def _run(self) -> None:
         try:
@@ -144,7 +153,7 @@ class Leftovers:
         while True:
             before = len(self._all)
             for one in [*self._all]:
-                if not one.hopeless:
+                if one.dropped or not one.hopeless:
                     await self._try(one)
             if all(one.hopeless for one in self._all):
                 return
@@ -156,6 +165,7 @@ class Leftovers:
     async def _find(self) -> None:
         for journal in await asyncio.to_thread(journals, self._root):
             found = _Left(journal, journal.path.name)
+            found.dropped = await asyncio.to_thread(lambda: journal.dropped)  # noqa: B023
             try:
                 replay = await asyncio.to_thread(journal.replay)
             except HelioError as error:
@@ -173,6 +183,9 @@ class Leftovers:
             if found not in self._all:
                 return
             try:
+                if found.dropped:
+                    await self._drop(found)
+                    return
                 await self._recover(found.journal)
             except HelioError as error:
                 self._failed(found, error)

@@ -40,6 +40,8 @@ _WRITTEN = Struct(">QQQ")
 _RECORD = Struct(">II")
 #: Track, key, due in µs, presentation in units of the clock.
 _UNIT = Struct(">BBQQ")
+#: Behind the name of a journal that is being deleted; the file that says that one is to be.
+_GONE, _DROPPED = ".deleted", "dropped"
 _NAME = re.compile(r"(\d{8})\.units")
 #: Bytes of a file that are read: it has the units of one block, or of a few where units are larger
 #: than blocks.
@@ -141,9 +143,23 @@ class Journal:
         self._file = None
 
     def delete(self) -> None:
-        """The title is finished."""
+        """The title is finished, or nobody wants what this has. Harmless twice."""
         self.close()
-        shutil.rmtree(self.path, ignore_errors=True)
+        gone = self.path.with_name(f".{self.path.name}{_GONE}")
+        with contextlib.suppress(OSError):
+            self.path.rename(gone)  # in one step: units whose title is gone count as damaged
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def drop(self) -> None:
+        """From now on nobody wants what this has, whenever it is deleted. Harmless twice."""
+        with _disk(self.path), contextlib.suppress(FileNotFoundError):
+            (self.path / _DROPPED).touch()
+            _sync_directory(self.path)
+
+    @property
+    def dropped(self) -> bool:
+        """Whether that was said; blocking."""
+        return (self.path / _DROPPED).exists()
 
     def replay(self) -> Replay:
         """Read it from its begin. Raises ``MalformedError`` where it has no begin.
@@ -254,6 +270,9 @@ def journals(root: Path) -> list[Journal]:
         if not root.is_dir():
             return []
         for path in sorted(root.iterdir()):
+            if path.name.endswith(_GONE):  # killed over it
+                shutil.rmtree(path, ignore_errors=True)
+                continue
             with contextlib.suppress(MalformedError):
                 check_object(path.name)
                 if (path / "title").is_file() or any(path.glob("*.units")):
