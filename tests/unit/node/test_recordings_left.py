@@ -490,7 +490,7 @@ async def test_of_a_recording_killed_before_anything_came_nothing_is_left(tmp_pa
         assert desk.held["night"] == 0
 
 
-def grown(root: Path, volume: Volume, begin: int) -> ObjectId:
+def grown(root: Path, volume: Volume, begin: int = 5) -> ObjectId:
     """A title with two blocks in its volume, whose journal begins with another one."""
     options = RecordOptions("night", source="channel demo", block=4096, volume="a")
     recorder = Recorder.begin(options, TRACKS, 0.0)
@@ -510,7 +510,7 @@ def grown(root: Path, volume: Volume, begin: int) -> ObjectId:
 
 async def test_a_title_that_its_journal_does_not_fit_ends_with_what_it_has(tmp_path: Path) -> None:
     volume = Volume("a")
-    object = grown(tmp_path, volume, 5)
+    object = grown(tmp_path, volume)
     desk = Desk(tmp_path, a=volume)
     desk.recordings.start()
     try:
@@ -529,7 +529,7 @@ async def test_a_title_that_its_journal_does_not_fit_ends_with_what_it_has(tmp_p
 
 async def test_what_is_dropped_ends_with_what_its_volume_has(tmp_path: Path) -> None:
     volume = Volume("a")
-    object = grown(tmp_path, volume, 5)
+    object = grown(tmp_path, volume)
     desk = Desk(tmp_path)
     desk.recordings.start()
     try:
@@ -566,7 +566,7 @@ async def test_what_was_dropped_half_is_dropped_the_next_time(tmp_path: Path, th
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     for at in itertools.count():
         volume = Volume("a")
-        object = grown(tmp_path, volume, 5)
+        object = grown(tmp_path, volume)
         desk = Desk(tmp_path)
         desk.recordings.start()
         await desk.until(lambda: desk.told("no volume a"))  # noqa: B023
