@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from heliograph.catalogue.catalogue import Catalogue
@@ -51,6 +53,30 @@ async def test_what_people_made_is_left_alone(catalogue: Catalogue) -> None:
     await contents.forget_stored([OTHER.object])
     assert (await contents.get_title("other")).name == "other"
     assert await contents.stored() == {}
+
+
+async def test_of_two_titles_of_one_name_each_has_its_own(catalogue: Catalogue) -> None:
+    """Nodes that were parted made both; the older was listed last."""
+    contents = catalogue.contents
+    later = replace(OTHER, name="film")
+    await contents.keep_stored([later])
+    await contents.change_title("film", {"description": "mine"})
+    older, moved = replace(FILM, other="film-a"), replace(later, name="film-b", other="film")
+    assert await contents.keep_stored([older, moved]) == []
+    kept = {one.object: one.name for one in (await contents.stored()).values()}
+    assert kept == {FILM.object: "film", OTHER.object: "film-b"}
+    assert (await contents.get_title("film-b")).description == "mine"
+    # The older one goes: the other has its name again.
+    back = replace(later, other="film-b")
+    assert await contents.keep_stored([back]) == []
+    assert (await contents.stored())[OTHER.object].name == "film-b"  # not yet
+    await contents.forget_stored([FILM.object])
+    await contents.keep_stored([back])
+    assert (await contents.stored())[OTHER.object].name == "film"
+    # What people call it stays.
+    await contents.change_title("film", {"name": "mine"})
+    await contents.keep_stored([replace(later, name="film-b", other="film")])
+    assert (await contents.stored())[OTHER.object].name == "mine"
 
 
 async def test_a_title_that_people_removed_is_forgotten_with_its_mark(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from tests.unit.node.test_recordings_left import Volume, grown
 
 from heliograph.model.errors import UnreachableError
 from heliograph.node.storage.abandoned import ABANDONED, Abandoned
+from heliograph.node.storage.shelf import Placed
 from heliograph.storage.values import ObjectId
 from heliograph.vod.encoding import decode_manifest
 
@@ -23,7 +25,7 @@ class Site:
         self.object = grown(root, self.volume)
         manifest = decode_manifest(self.volume.growing[self.object])
         assert manifest.live
-        self.placed = [SimpleNamespace(manifest=manifest, volume="a")]
+        self.placed = [Placed(manifest, "a", 1)]
         self.writers: set[str] = set()
         self.leads = True
         self.time = 1000.0
@@ -63,6 +65,17 @@ async def test_one_whose_node_is_back_in_time_is_not(site: Site) -> None:
     assert not await site.after(1)  # as if it was never away
     assert not await site.after(ABANDONED - 1)
     assert await site.after(1)
+
+
+async def test_one_that_made_way_for_an_older_one_is_known_by_the_name_that_it_was_given(
+    site: Site,
+) -> None:
+    (placed,) = site.placed
+    later = replace(placed.manifest, name="night-12345678")
+    site.placed = [replace(placed, manifest=later, given="night")]
+    site.writers.add("night")
+    assert not await site.after(0)
+    assert not await site.after(ABANDONED)
 
 
 async def test_one_node_alone_finishes_it_and_another_when_that_is_gone(site: Site) -> None:

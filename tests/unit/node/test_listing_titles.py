@@ -31,11 +31,15 @@ class Stage:
         self.reads = 0
         self.taken: set[str] = set()
         self.listeners: list = []
+        self.others: dict[ObjectId, str] = {}
         self.listing = Listing(self, self, lambda: self.volumes, clock=lambda: self.at)
         self.subscribe(self.listing._note)
 
     def titles(self) -> Sequence[Manifest]:
         return self.there
+
+    def other_name(self, object: ObjectId) -> str:
+        return self.others.get(object, "")
 
     def subscribe(self, listener) -> None:
         self.listeners.append(listener)
@@ -117,6 +121,18 @@ async def test_a_name_that_is_taken_is_tried_again() -> None:
     at.at += ANEW
     await at.listing.look()
     assert at.names == {"film", "other"}
+
+
+async def test_what_makes_way_for_an_older_title_of_its_name_has_another_one() -> None:
+    at = Stage()
+    later, older = title("film"), title("film")
+    await at.change(later)
+    at.others = {later.object: "film", older.object: f"film-{older.object[:8]}"}
+    await at.change(older, replace(later, name="film-2"))
+    assert at.rows[str(older.object)].name == "film"
+    assert at.rows[str(later.object)].name == "film-2"
+    reads = {one.other for one in at.rows.values()}
+    assert reads == {"film", f"film-{older.object[:8]}"}
 
 
 async def test_a_catalogue_that_fails_is_asked_again() -> None:

@@ -8,15 +8,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
+from tests.unit.node.storage_site import BY, Database, Site
 
 from heliograph.bus.memory import MemoryNetwork
+from heliograph.catalogue.catalogue import Catalogue
 from heliograph.model.errors import ConflictError, MalformedError, WrongStateError
+from heliograph.model.media import Codec, Kind, Track
 from heliograph.model.nodes import NodeId
 from heliograph.node.settings.storage import StorageSettings
 from heliograph.node.storage.names import COMING
 from heliograph.node.storage.peers import Connected
 from heliograph.node.storage.storage import Storage
 from heliograph.storage.values import new_object
+from heliograph.vod.encoding import encode_manifest
+from heliograph.vod.manifest import Manifest, TitleTrack
 
 
 @pytest.fixture
@@ -70,6 +76,42 @@ async def test_what_cannot_be_a_title_is_refused_alike(storage: Storage) -> None
             await record(storage, name, title)
     with pytest.raises(MalformedError, match="renditions"):
         receive(storage, "film", renditions=16)
+
+
+async def test_of_two_titles_of_one_name_the_later_has_another_and_is_told_of(
+    tmp_path: Path,
+) -> None:
+    """Nodes that did not see each other finished both."""
+    catalogue = await Catalogue.open(f"sqlite:///{tmp_path}/catalogue.db")
+    site = Site(tmp_path, Database(catalogue.volumes))
+    async with site.run() as storage:
+        await site.create(storage, "films", "disk")
+        made = []
+        for created in (2.0, 1.0):
+            writer = storage.volume("films").writer()
+            await writer.claim()
+            track = TitleTrack(Track(0, Kind.AUDIO, Codec.PCMU, 8000, 0, 1, "PCMU"), 0, 0, 0)
+            title = Manifest("film", writer.object, "", 0, (track,), (), (), 0, created=created)
+            await writer.finish(encode_manifest(title))
+            made.append(title)
+        later, older = made
+        with capture_logs() as logs:
+            await storage.shelf.look()
+            await storage.shelf.look()
+        name = f"film-{later.object[:8]}"
+        told = {one["name"]: (one["object"], one["given_name"]) for one in await storage.titles()}
+        assert told == {"film": (older.object, "film"), name: (later.object, "film")}
+        (said,) = (one for one in logs if one["event"].startswith("two titles of one name"))
+        assert (said["log_level"], said["title"], said["later"]) == ("warning", "film", name)
+        assert storage.shelf.other_name(later.object) == "film"
+        assert storage.shelf.other_name(older.object) == f"film-{older.object[:8]}"
+        with pytest.raises(ConflictError):
+            storage.imports.begin(name, title="", volume="", file="film.mp4", size=1)
+        # Each can be removed without the other, which has the name alone then.
+        await storage.remove_title("film", BY)
+        assert [one["object"] for one in await storage.titles()] == [later.object]
+        assert storage.shelf.find("film") is not None
+    await catalogue.close()
 
 
 class Pair:

@@ -608,10 +608,12 @@ async def test_a_journal_whose_name_another_title_has_by_now_is_told_of(tmp_path
 
 
 class _Tap:
-    """Gives what it is told to."""
+    """Gives less than a second."""
+
+    units = 40
 
     def __init__(self, channel: Any, tracks: Any, recording: Recording) -> None:
-        for number in range(40):
+        for number in range(self.units):
             recording._take(RecordedUnit(0, number * 20_000, number * 160, True, b"unit" * 40))
 
     def close(self) -> None:
@@ -638,6 +640,39 @@ async def test_a_recording_whose_name_another_had_first_leaves_nothing(
     assert desk.volumes["a"].blocks == {}
     assert journals(tmp_path) == []
     assert desk.held["night"] == 0
+
+
+async def test_what_was_recorded_for_long_is_kept_though_another_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two nodes that were parted both record, and see that when they meet again."""
+    monkeypatch.setattr(recordings, "_Tap", _Tap)
+    monkeypatch.setattr(_Tap, "units", 600)
+    desk = Desk(tmp_path, a=Volume("a"))
+    desk.recordings.start()
+    try:
+        desk.refuses = "there is a title night already"
+        await desk.recordings.begin("demo", "night", volume="a")
+        told = await desk.recordings.stop("night")
+        assert (told["error"], told["seconds"]) == ("", 12.0)
+    finally:
+        await desk.recordings.close()
+    assert [*desk.volumes["a"].finished.values()] == ["night"]
+
+
+async def test_so_is_what_a_killed_server_had_recorded_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordings, "WORTH", 0.3)
+    object = journal(tmp_path, "a")
+    desk = Desk(tmp_path, a=Volume("a"))
+    desk.refuses = "there is a title night already"
+    desk.recordings.start()
+    try:
+        await desk.done()
+    finally:
+        await desk.recordings.close()
+    assert desk.volumes["a"].finished == {object: "night"}
 
 
 async def test_a_recording_that_cannot_begin_leaves_nothing(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,7 +18,12 @@ from heliograph.catalogue.contents import fields
 from heliograph.catalogue.contents.fields import Kind
 from heliograph.catalogue.contents.queries import Queries, chunks, folded, room
 from heliograph.catalogue.contents.revision import begin, note_removed, raise_version
-from heliograph.catalogue.contents.titles import MAX_TITLES, new_title, taken_names
+from heliograph.catalogue.contents.titles import (
+    MAX_TITLES,
+    change_title_row,
+    new_title,
+    taken_names,
+)
 from heliograph.catalogue.values import SYSTEM, Actor
 
 #: Titles of one transaction, and of one statement that reads them.
@@ -35,6 +41,9 @@ class StoredTitle:
     """For people."""
     duration: float | None
     """Seconds; None: it is still being recorded."""
+    other: str = ""
+    """A name that it has no more, by no wish of anybody's: it is given the new one. Another name
+    than this was chosen by people, and stays."""
 
 
 class StoredQueries(Queries):
@@ -51,8 +60,9 @@ class StoredQueries(Queries):
     async def keep_stored(
         self, titles: Sequence[StoredTitle], *, by: Actor = SYSTEM
     ) -> list[StoredTitle]:
-        """Have these, new or with another duration; those that cannot be had, as their names are
-        taken by a channel or by a title of somebody. ``TooLargeError``: ``MAX_TITLES`` are there.
+        """Have these, new or with another duration or name; those that cannot be had, as their
+        names are taken by a channel or by a title of somebody. ``TooLargeError``: ``MAX_TITLES``
+        are there.
         """
         refused: list[StoredTitle] = []
         for start in range(0, len(titles), BATCH):
@@ -71,17 +81,26 @@ class StoredQueries(Queries):
                 select(StoredTitleRow).where(StoredTitleRow.object.in_(wanted))
             )
         }
-        taken = await taken_names(session, [one.name for one in titles if one.object not in known])
+        taken = await taken_names(session, [one.name for one in titles])
         fresh = [one for one in titles if one.object not in known]
         await room(session, TitleRow.id, MAX_TITLES, "titles", len(fresh))
         refused = []
         for one in titles:
-            if one.object in known:
-                row = await session.get_one(TitleRow, known[one.object])
-                if row.duration != one.duration:
-                    row.duration = one.duration
-                    row.revision = await raise_version(session, self._db)
+            if one.object not in known:
                 continue
+            row = await session.get_one(TitleRow, known[one.object])
+            values: dict[str, Any] = {"duration": one.duration}
+            if row.name == one.other and folded(one.name) not in taken:
+                values["name"] = one.name
+                taken[folded(one.name)] = "title"
+                taken.pop(row.folded_name, None)
+            before = row.name
+            if change_title_row(row, values):
+                row.revision = await raise_version(session, self._db)
+                await session.flush()
+            if row.name != before:
+                self._note(session, by, "title.change", before, fields="name")
+        for one in fresh:
             if folded(one.name) in taken:
                 refused.append(one)
                 continue

@@ -82,7 +82,7 @@ class Abandoned:
         left = [
             one
             for one in self._shelf.all()
-            if one.manifest.live and not self._names.written(one.manifest.name)
+            if one.manifest.live and not self._names.written(one.given or one.manifest.name)
         ]
         objects = {one.manifest.object for one in left}
         self._since = {id: at for id, at in self._since.items() if id in objects}

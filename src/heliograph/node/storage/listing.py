@@ -39,6 +39,10 @@ class Shown(Protocol):
         """By name."""
         ...
 
+    def other_name(self, object: ObjectId) -> str:
+        """As of ``shelf.Shelf``."""
+        ...
+
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Be told whenever there are others."""
         ...
@@ -103,7 +107,10 @@ class Listing:
 
     async def _compare(self) -> None:
         whole = {*self._volumes()} <= {*self._shelf.whole}
-        wanted = {str(one.object): _listed(one) for one in self._shelf.titles()}
+        wanted = {
+            str(one.object): _listed(one, self._shelf.other_name(one.object))
+            for one in self._shelf.titles()
+        }
         erased = {str(one) for one in self._shelf.erased}
         keep, missing = difference(wanted, await self._kept.stored())
         now = self._clock()
@@ -124,21 +131,25 @@ def difference(
 ) -> tuple[list[StoredTitle], list[str]]:
     """What is to be kept anew, and which objects are not wanted.
 
-    What people called a title stays; how long it is they do not know better.
+    What people called a title stays; how long it is they do not know better, and which of two of
+    one name has it neither.
     """
     keep = [
         one
         for object, one in wanted.items()
-        if object not in known or known[object].duration != one.duration
+        if object not in known
+        or known[object].duration != one.duration
+        or known[object].name == one.other
     ]
     return keep, [object for object in known if object not in wanted]
 
 
-def _listed(manifest: Manifest) -> StoredTitle:
+def _listed(manifest: Manifest, other: str) -> StoredTitle:
     seconds = manifest.duration_us / 1e6
     return StoredTitle(
         str(manifest.object),
         manifest.name,
         manifest.title[:200],
         None if manifest.live or seconds <= 0 else seconds,
+        other,
     )

@@ -52,6 +52,9 @@ CAPACITY = 4096
 #: Seconds that the last of a recording has to reach its volume when the server stops; what does
 #: not is in the journal.
 STOP = 3.0
+#: Seconds of media from which on a recording is not given up as another title has its name: nodes
+#: that see each other know of that before. It gets another name (``shelf.by_name``).
+WORTH = 10.0
 
 
 @dataclass(slots=True)
@@ -178,7 +181,7 @@ class Recordings:
         sink = _Sink(
             GrowingWriter(volume.writer(options.object)),
             lambda: self._wrote(options.volume),
-            lambda: self._confirm(options.name, options.object),
+            lambda: self._check_name(options.name, options.object, recording),
         )
         recording = await Recording.begin(options, tracks, self._root, sink)
         try:
@@ -315,11 +318,22 @@ class Recordings:
             if not recording.manifest.blocks:  # killed before anything came
                 await recording.discard()
                 return
-            await self._confirm(title.name, title.object)
+            await self._check_name(title.name, title.object, recording)
         held = self._hold(title.name, title.created)
         entry = _Entry(title.name, channel_of(title), name, held, remarks, recording=recording)
         self._follow(entry)
         log.info("recording is finished from its journal", title=entry.name, volume=name)
+
+    async def _check_name(self, name: str, object: ObjectId, recording: Recording) -> None:
+        """``ConflictError``: there is a title of a name, or one comes, and not much is lost."""
+        try:
+            await self._confirm(name, object)
+        except ConflictError as error:
+            if recording.status.seconds < WORTH:
+                raise
+            log.warning(
+                "recording kept that has not its name alone", title=name, error=error.message
+            )
 
     async def _over(self, journal: Journal, replay: Replay, head: Head) -> bool:
         """Whether a title is finished, here or by others who saw this node away for long, or

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -33,6 +33,9 @@ TOPIC = "storage/titles"
 LOOK_PERIOD = 10.0
 #: Titles that are known, at most; of more the oldest count.
 MAX_TITLES = 100_000
+#: Digits of an object's id that tell a title from an older one of its name, and how much of the
+#: name stays before them: names have 64 characters at most.
+DIGITS, MAX_BASE = 8, 55
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,9 @@ class Placed:
     volume: str
     serial: int
     """Of its head."""
+    given: str = ""
+    """The name that it was given, where ``manifest`` has another one as an older title has that;
+    empty: it is its name."""
 
 
 class Shelf:
@@ -55,6 +61,8 @@ class Shelf:
         self._objects: dict[ObjectId, Placed] = {}
         self._names: dict[str, Placed] = {}
         self._unread: set[ObjectId] = set()
+        self._renamed: frozenset[ObjectId] = frozenset()
+        """Those that are told by another name than they were given."""
         self._looks = Periodic("titles of volumes", LOOK_PERIOD, self._look, at_once=True)
         self._registrations: list[Registration] = []
         self._soon: asyncio.Task[None] | None = None
@@ -121,6 +129,15 @@ class Shelf:
     def all(self) -> Iterable[Placed]:
         """All, with where they are."""
         return self._names.values()
+
+    def other_name(self, object: ObjectId) -> str:
+        """The name of a title if, other than now, it had not to make way for an older one of its
+        name, or had to."""
+        placed = self._objects.get(object)
+        if placed is None:
+            return ""
+        name = placed.manifest.name
+        return name if object in self._renamed else distinct(name, object)
 
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Be told whenever there are other titles."""
@@ -191,9 +208,24 @@ class Shelf:
         self.whole, self.erased = known_now
         if other:
             self._objects = fresh
-            self._names = _by_name(fresh.values())
+            self._names = by_name(fresh.values())
+            self._tell_renamed()
             for listener in self._listeners:
                 listener()
+
+    def _tell_renamed(self) -> None:
+        """Log what has another name than it was given."""
+        found = {one.manifest.object: one for one in self._names.values() if one.given}
+        for object, one in found.items():
+            if object not in self._renamed:
+                log.warning(
+                    "two titles of one name: the later one has another",
+                    title=one.given,
+                    later=one.manifest.name,
+                    object=object,
+                    volume=one.volume,
+                )
+        self._renamed = frozenset(found)
 
     async def _read(self, volume: str, holding: Holding, object: ObjectId) -> Placed | None:
         try:
@@ -208,9 +240,22 @@ class Shelf:
         return Placed(manifest, volume, head.serial)
 
 
-def _by_name(all: Iterable[Placed]) -> dict[str, Placed]:
-    """Of titles with the same name the oldest counts: whoever came later was refused elsewhere."""
+def by_name(all: Iterable[Placed]) -> dict[str, Placed]:
+    """Each title by a name of its own. Nodes that were parted may have made two of one name: the
+    oldest has it, the others have ``distinct`` ones as long as that is there. All who know the same
+    titles come to the same names."""
     found: dict[str, Placed] = {}
-    for one in sorted(all, key=lambda one: (one.manifest.created, one.manifest.object)):
-        found.setdefault(one.manifest.name, one)
+    ordered = sorted(all, key=lambda one: (one.manifest.created, one.manifest.object))
+    later = [one for one in ordered if found.setdefault(one.manifest.name, one) is not one]
+    for one in later:
+        given, object = one.manifest.name, one.manifest.object
+        for name in (distinct(given, object), str(object)):
+            if name not in found:
+                found[name] = replace(one, manifest=replace(one.manifest, name=name), given=given)
+                break
     return found
+
+
+def distinct(name: str, object: ObjectId) -> str:
+    """What a title is called whose name an older one has."""
+    return f"{name[:MAX_BASE]}-{object[:DIGITS]}"

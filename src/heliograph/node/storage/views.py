@@ -105,6 +105,7 @@ class Views:
         manifest = placed.manifest
         return {
             "name": manifest.name,
+            "given_name": placed.given or manifest.name,
             "title": manifest.title,
             "volume": placed.volume,
             "object": manifest.object,
