@@ -57,6 +57,8 @@ class Volume:
         self.lost: tuple[int, ...] = ()
         self.blocks: dict[int, bytes] = {}
         """What was written of the last object."""
+        self.aborted = False
+        """Whether what was written was removed."""
         self.open = asyncio.Event()
         self.open.set()
         """Whether it takes what is written."""
@@ -105,6 +107,7 @@ class _Writer:
 
     async def abort(self) -> None:
         self._volume.blocks.clear()
+        self._volume.aborted = True
 
 
 def journal(root: Path, volume: str) -> ObjectId:
@@ -638,6 +641,28 @@ async def test_a_recording_whose_name_another_had_first_leaves_nothing(
         await desk.recordings.close()
     assert [*desk.volumes["a"].finished.values()] == ["day"]
     assert desk.volumes["a"].blocks == {}
+    assert journals(tmp_path) == []
+    assert desk.held["night"] == 0
+
+
+@pytest.mark.parametrize("way", ["stopped", "server stops"])
+async def test_a_recording_that_ends_before_anything_came_makes_no_title(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr(recordings, "_Tap", _Tap)
+    monkeypatch.setattr(_Tap, "units", 0)
+    desk = Desk(tmp_path, a=Volume("a"))
+    desk.recordings.start()
+    try:
+        await desk.recordings.begin("demo", "night", volume="a")
+        if way == "stopped":
+            told = await desk.recordings.stop("night")
+            assert told["error"] == "nothing came: there is no title night"
+            assert not desk.recordings.coming("night")
+    finally:
+        await desk.recordings.close()
+    assert desk.volumes["a"].finished == {}
+    assert desk.volumes["a"].aborted
     assert journals(tmp_path) == []
     assert desk.held["night"] == 0
 

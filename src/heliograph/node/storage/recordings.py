@@ -261,7 +261,8 @@ class Recordings:
             await entry.recording.run()
         except HelioError as error:
             entry.error = error.message
-            log.error("recording failed", title=entry.name, error=error.message)
+            say = log.warning if entry.recording.empty else log.error
+            say("recording failed", title=entry.name, error=error.message)
         except Exception:
             entry.error = "internal error"
             log.exception("recording failed unexpectedly", title=entry.name)
@@ -269,7 +270,7 @@ class Recordings:
             if entry.tap is not None:
                 entry.tap.close()
             try:
-                if entry.sink is not None and entry.sink.refused:
+                if entry.sink is not None and (entry.sink.refused or entry.recording.empty):
                     await entry.recording.discard()
                     await entry.sink.abort()
             finally:

@@ -13,7 +13,13 @@ from typing import Any
 
 import structlog
 
-from heliograph.model.errors import BusyError, MalformedError, ResourceError, UnreachableError
+from heliograph.model.errors import (
+    BusyError,
+    MalformedError,
+    ResourceError,
+    UnreachableError,
+    WrongStateError,
+)
 from heliograph.model.media import Track
 from heliograph.plane.types import TapItem
 from heliograph.vod.blocks import WrittenBlock
@@ -80,6 +86,8 @@ class Recording:
         self._turn = asyncio.Lock()  # of those who write the journal
         self.units = 0
         """Access units taken."""
+        self.empty = False
+        """Whether it ended before anything came: there is no title of it, and no journal."""
 
     @classmethod
     async def begin(
@@ -235,7 +243,7 @@ class Recording:
     # --- what is written ----------------------------------------------------------------------
 
     async def run(self) -> Manifest:
-        """Write until it is stopped; the finished title."""
+        """Write until it is stopped; the finished title. ``WrongStateError``: it is ``empty``."""
         name = f"journal {self._recorder.base.name}"
         journal = asyncio.create_task(self._keep_journal(), name=name)
         try:
@@ -246,6 +254,10 @@ class Recording:
                         await self._news.wait()
                 self._news.clear()
             await self._store()
+            if not self._recorder.number:
+                self.empty = self._finished = True
+                name = self._recorder.base.name
+                raise WrongStateError(f"nothing came: there is no title {name}", subject=name)
             return await self._finish()
         finally:
             journal.cancel()
