@@ -8,7 +8,6 @@ One connection has at most one session, and a session lives on the connection th
 
 from __future__ import annotations
 
-import hmac
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -20,8 +19,9 @@ from heliograph.model.errors import (
     UnauthorizedError,
     WrongStateError,
 )
-from heliograph.protocols.rtsp.addressing import Addressing, aggregate_target, read_announcement
+from heliograph.protocols.rtsp.addressing import Addressing
 from heliograph.protocols.rtsp.answers import allow, answer, detail_of, retry_after
+from heliograph.protocols.rtsp.asking import Granted, read_request
 from heliograph.protocols.rtsp.auth import Authenticator, Verdict
 from heliograph.protocols.rtsp.events import (
     AnnounceRequested,
@@ -36,7 +36,6 @@ from heliograph.protocols.rtsp.events import (
     SessionShown,
     SessionTimedOut,
     SetupRequested,
-    StrayPlayRequested,
     TeardownRequested,
 )
 from heliograph.protocols.rtsp.guard import Guard
@@ -46,8 +45,6 @@ from heliograph.protocols.rtsp.headers import (
     Range,
     SessionHeader,
     Transport,
-    parse_session,
-    parse_transports,
 )
 from heliograph.protocols.rtsp.messages import (
     Headers,
@@ -57,11 +54,11 @@ from heliograph.protocols.rtsp.messages import (
     Request,
     Response,
 )
-from heliograph.protocols.rtsp.negotiation import split_track, usable_transports
-from heliograph.protocols.rtsp.playing import Starts, play_headers, read_pause, read_play
-from heliograph.protocols.rtsp.requests import RequestRefused, check_request
-from heliograph.protocols.rtsp.states import METHODS, REASONS, TRANSITIONS, State, status_of
-from heliograph.protocols.rtsp.targets import Target, parse_target, strip_query
+from heliograph.protocols.rtsp.playing import Starts, play_headers
+from heliograph.protocols.rtsp.requests import RequestRefused
+from heliograph.protocols.rtsp.session import Session
+from heliograph.protocols.rtsp.states import REASONS, State, status_of
+from heliograph.protocols.rtsp.targets import Target, strip_query
 
 #: Requests that may wait behind the one being answered. Players pipeline one SETUP a track.
 MAX_PIPELINE = 16
@@ -114,20 +111,38 @@ class ServerSession:
         self._addressing = Addressing()
 
     def _forget_session(self) -> None:
-        self.state = State.INIT
-        """State of the session."""
-        self.session_id: str | None = None
-        """Id of the session, ``None`` in state ``INIT``."""
-        self.transports: dict[int, Transport] = {}
-        """Agreed transport of each track that was set up, in that order."""
-        self.path: str | None = None
-        """Channel path of the session."""
-        self.record = False
-        """Whether the client is or was going to send in this session."""
-        self.seekable = False
-        """Whether PLAY and PAUSE are asked about in every state, as of a title; live goes on."""
-        self._setup_urls: dict[int, str] = {}
+        self._session = Session()
         self._notes.clear()
+
+    @property
+    def state(self) -> State:
+        """State of the session."""
+        return self._session.state
+
+    @property
+    def session_id(self) -> str | None:
+        """Id of the session, ``None`` in state ``INIT``."""
+        return self._session.id
+
+    @property
+    def transports(self) -> dict[int, Transport]:
+        """Agreed transport of each track that was set up, in that order."""
+        return self._session.transports
+
+    @property
+    def path(self) -> str | None:
+        """Channel path of the session."""
+        return self._session.path
+
+    @property
+    def record(self) -> bool:
+        """Whether the client is or was going to send in this session."""
+        return self._session.record
+
+    @property
+    def seekable(self) -> bool:
+        """Whether PLAY and PAUSE are asked about in every state, as of a title; live goes on."""
+        return self._session.seekable
 
     # --- bytes and events ---------------------------------------------------------------------
 
@@ -238,105 +253,12 @@ class ServerSession:
     # --- requests -----------------------------------------------------------------------------
 
     def _handle(self, request: Request) -> None:
-        check_request(request)
-        target = parse_target(request.url)
-        elsewhere = self._elsewhere(request)
-        if elsewhere is not None:
-            self._ask(SessionShown(target, elsewhere))
+        found = read_request(request, self._session, self._addressing, self._knows)
+        if isinstance(found, Granted):
+            self._respond(200, found.headers)
             return
-        method = request.method
-        if method == "PLAY" and self.session_id is None:
-            self._ask(StrayPlayRequested(parse_target(split_track(request.url)[0])))
-            return
-        self._check_session(request)
-        if method == "OPTIONS":
-            self._respond(200, [("Public", ", ".join(METHODS))])
-        elif method == "DESCRIBE":
-            self._ask(DescribeRequested(target))
-        elif method in ("GET_PARAMETER", "SET_PARAMETER"):
-            if request.body:
-                event = ParameterRequested(target, method == "SET_PARAMETER", request.body)
-                self._ask(event)
-            else:
-                self._respond(200)  # a sign of life
-        elif (self.state, method) not in TRANSITIONS:
-            # Without a session there is no state to be wrong (RFC 2326 §11.3.5).
-            if self.session_id is None and method != "ANNOUNCE":
-                raise RequestRefused(454)
-            raise WrongStateError(f"{method} in state {self.state}")
-        elif method == "ANNOUNCE":
-            self._ask(read_announcement(request, target))
-        elif method == "SETUP":
-            self._ask_setup(request)
-        else:
-            self._handle_session_method(request, target)
-
-    def _elsewhere(self, request: Request) -> str | None:
-        """The id of a session of another connection that the request is for."""
-        value = request.headers.get("session")
-        if value is None or self.session_id is not None or self._knows is None:
-            return None
-        shown = parse_session(value).id
-        return shown if self._knows(shown) else None
-
-    def _check_session(self, request: Request) -> None:
-        value = request.headers.get("session")
-        needs = request.method in ("PLAY", "RECORD", "PAUSE", "TEARDOWN")
-        if value is None:
-            if needs:
-                raise RequestRefused(454)
-            return
-        shown = parse_session(value).id
-        known = self.session_id or ""
-        if not hmac.compare_digest(shown.encode("utf-8", "replace"), known.encode("utf-8")):
-            raise RequestRefused(454)
-
-    def _ask(self, event: ServerEvent) -> None:
-        self._pending_event = event
-        self._events.append(event)
-
-    def _ask_setup(self, request: Request) -> None:
-        record = self._addressing.announced is not None
-        transports = parse_transports(request.headers.joined("transport") or "")
-        target, track = self._addressing.target_of_setup(request.url)
-        if self.path is not None and target.path != self.path:
-            raise RequestRefused(459)  # one session, one channel
-        if track in self.transports and self.state is not State.READY:
-            raise WrongStateError("the track is set up already")
-        if not record and any(t.records for t in transports):
-            raise WrongStateError("RECORD without ANNOUNCE")
-        others = [t for n, t in self.transports.items() if n != track]
-        usable = usable_transports(transports, others)
-        if not usable:
-            raise RequestRefused(461)
-        self._ask(SetupRequested(target, track, usable, record, self.session_id is None))
-
-    def _handle_session_method(self, request: Request, target: Target) -> None:
-        method = request.method
-        if self.record != (method == "RECORD") and method in ("PLAY", "RECORD"):
-            raise WrongStateError(f"{method} in a session for the other direction")
-        setup_urls = tuple(self._setup_urls.values())
-        target = aggregate_target(request.url, target, self.path or "", setup_urls)
-        tracks = tuple(self.transports)
-        if method == "TEARDOWN":
-            assert self.session_id is not None
-            self._ask(TeardownRequested(target, self.session_id))
-        elif method == "PAUSE":
-            if self.state is State.READY and not self.seekable:
-                self._respond(200)
-            else:
-                self._ask(read_pause(request, target, seekable=self.seekable))
-        elif method == "RECORD":
-            if self.state is State.RECORDING:
-                self._respond(200)
-            else:
-                self._ask(RecordRequested(target, tracks))
-        elif self.state is State.PLAYING and not self.seekable:
-            # Live plays on; some players use PLAY as a sign of life.
-            self._respond(200, [("Range", LIVE.serialize())])
-        else:
-            playing, seekable = self.state is State.PLAYING, self.seekable
-            self._ask(read_play(request, target, tracks, seekable=seekable, playing=playing))
+        self._pending_event = found
+        self._events.append(found)
 
     # --- answers ------------------------------------------------------------------------------
 
@@ -385,12 +307,13 @@ class ServerSession:
         request = self._require(SetupRequested)
         event = self._pending_event
         assert isinstance(event, SetupRequested)
-        if self.session_id is None:
-            self.session_id = self._new_session_id()
-            self.path, self.record = event.target.path, event.record
-        self.transports[event.track], self.seekable = transport, seekable
-        self._setup_urls[event.track] = request.url
-        self._move("SETUP")
+        session = self._session
+        if session.id is None:
+            session.id = self._new_session_id()
+            session.path, session.record = event.target.path, event.record
+        session.transports[event.track], session.seekable = transport, seekable
+        session.setup_urls[event.track] = request.url
+        session.move("SETUP")
         self._respond(200, [("Transport", replace(transport, cast_stated=True).serialize())])
 
     def play_ok(
@@ -404,20 +327,20 @@ class ServerSession:
         """Answer PLAY. ``starts``: first sequence number and RTP timestamp of each track; ``scale``
         and ``speed``: what was really chosen, None where nobody asked."""
         self._require(PlayRequested)
-        urls = {track: self._setup_urls[track] for track in self.transports}
-        self._move("PLAY")
+        urls = {track: self._session.setup_urls[track] for track in self.transports}
+        self._session.move("PLAY")
         self._respond(200, play_headers(urls, starts, range, scale, speed))
 
     def record_ok(self) -> None:
         """Answer RECORD."""
         self._require(RecordRequested)
-        self._move("RECORD")
+        self._session.move("RECORD")
         self._respond(200)
 
     def pause_ok(self) -> None:
         """Answer PAUSE."""
         self._require(PauseRequested)
-        self._move("PAUSE")
+        self._session.move("PAUSE")
         self._respond(200)
 
     def teardown_ok(self) -> None:
@@ -437,10 +360,14 @@ class ServerSession:
         it."""
         request = self._require(SessionShown)
         base = strip_query(request.url).rstrip("/")
-        self.session_id, self.path, self.record = session_id, path, False
-        self.transports, self.seekable = dict(transports), True
-        self._setup_urls = {track: f"{base}/trackID={track}" for track in transports}
-        self.state = State.PLAYING if playing else State.READY
+        self._session = Session(
+            State.PLAYING if playing else State.READY,
+            session_id,
+            dict(transports),
+            path,
+            seekable=True,
+            setup_urls={track: f"{base}/trackID={track}" for track in transports},
+        )
         self._pending_event = None
         self._try(request)
 
@@ -482,7 +409,7 @@ class ServerSession:
             return
         self._own_cseq += 1
         shown = [("CSeq", str(self._own_cseq)), ("Session", self.session_id), *headers]
-        url = next(iter(self._setup_urls.values()))
+        url = next(iter(self._session.setup_urls.values()))
         self._out += Request(method, url, Headers(shown)).serialize()
 
     def _require(self, kind: type[object] = object) -> Request:
@@ -490,9 +417,6 @@ class ServerSession:
         if self._current is None or not isinstance(self._pending_event, kind):
             raise RuntimeError(f"{kind.__name__} is not waiting for an answer")
         return self._current
-
-    def _move(self, method: str) -> None:
-        self.state = TRANSITIONS[self.state, method]
 
     def _respond_error(self, error: HelioError, status: int | None, *, digest: bool = True) -> None:
         request = self._current
