@@ -84,9 +84,9 @@ def greet(server: Server) -> None:
     if server.rtmp is not None:
         place = f"rtmp://{host}:{server.rtmp.port}/live"
         rows.append(("Publish from OBS", f"server {place}, stream key NAME?key=KEY"))
-    if server.certificate is not None and server.certificate.current.own:
+    if server.https is not None and server.https.certificate.current.own:
         # A browser warns of it once, and shows the same in its details.
-        rows.append(("Certificate", f"SHA-256 {server.certificate.current.fingerprint}"))
+        rows.append(("Certificate", f"SHA-256 {server.https.certificate.current.fingerprint}"))
     if server.cluster.active:
         rows.append(("Node", _node(server)))
     if server.key_is_new:

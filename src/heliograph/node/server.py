@@ -16,30 +16,26 @@ from heliograph.live.chat_rooms import Chats
 from heliograph.live.gate import Gate
 from heliograph.live.hls import Hls
 from heliograph.live.keys import administrator_key
-from heliograph.live.offers import OfferLimits
 from heliograph.live.options import ChannelOptions
 from heliograph.live.registry import Channels
 from heliograph.live.roster import Roster
 from heliograph.live.transcoding import Transcodes
 from heliograph.live.webrtc import Rtc
-from heliograph.model.errors import HelioError, MalformedError, ResourceError, SettingsError
+from heliograph.model.errors import HelioError
 from heliograph.node import logs
-from heliograph.node.addresses import candidates
 from heliograph.node.authority import open_authority
-from heliograph.node.certificates import PERIOD, Keeper
 from heliograph.node.cluster import RENEW_PERIOD, Cluster, node_name, open_cluster
 from heliograph.node.database import open_catalogue
 from heliograph.node.demo import Demo
 from heliograph.node.demo_film import DemoFilm
+from heliograph.node.https import Https
 from heliograph.node.log_feed import LogFeed
 from heliograph.node.options import (
     DEMO,
-    certificate_source,
     channel_options,
     chat_options,
     database_url,
     http_options,
-    https_options,
     live_options,
     rtmp_options,
     rtsp_options,
@@ -55,11 +51,11 @@ from heliograph.node.storage.serving import admission_of, own_door
 from heliograph.node.storage.storage import Storage
 from heliograph.node.storage.together import Sending
 from heliograph.node.titles import Titles
-from heliograph.plane import Plane, PlaneLoop, open_plane
+from heliograph.node.webrtc import open_rtc
+from heliograph.plane import PlaneLoop, open_plane
 from heliograph.servers.chat_server import ChatServer
 from heliograph.servers.dispatching import Redirects
 from heliograph.servers.http import HttpServer
-from heliograph.servers.https import HttpsServer
 from heliograph.servers.rtmp import RtmpServer
 from heliograph.servers.rtsp import RtspServer
 from heliograph.servers.rtsp_ondemand import RtspOnDemand
@@ -116,10 +112,8 @@ class Server:
         self.rtmp: RtmpServer | None = None
         """None: switched off."""
         self.http: HttpServer
-        self.https: HttpsServer | None = None
+        self.https: Https | None = None
         """None: switched off."""
-        self.certificate: Keeper | None = None
-        """Of HTTPS."""
         self._demo: Demo | None = None
         self._undo: list[tuple[str, Callable[[], Awaitable[None] | None]]] = []
 
@@ -179,7 +173,7 @@ class Server:
             self._undo.append(("recordings", self.storage.end_recordings))
         transcodes = Transcodes()
         self._undo.append(("transcodes", transcodes.close))
-        rtc = self._open_rtc(plane, loop, transcodes) if self.carries else None
+        rtc = self._open_rtc(loop, transcodes) if self.carries else None
         if self.cluster.active:
             from heliograph.node.steering import Steering
 
@@ -213,7 +207,7 @@ class Server:
             pictures=pictures,
             ready=lambda: self.ready,
             lost_log_lines=logs.lost_lines,
-            https=self._https_figures,
+            https=lambda: {} if self.https is None else self.https.figures(),
             cluster=self.cluster,
             mesh=self.mesh,
             managers=None if self.steering is None else self.steering.managers,
@@ -237,7 +231,8 @@ class Server:
         chat = self._open_chat(context)
         await self._open_http(context, chat)
         if settings.https.enabled:
-            await self._open_https(plane)
+            self.https = await Https.open(settings, self.state_dir, self.http, plane)
+            self._undo.append(("https", self.https.stop))
         self._undo.append(("hls", context.hls.close))  # who waits is told before http stops
         self._undo.append(("streams", context.streams.close))
         self._undo.append(("renditions", context.renditions.close))
@@ -390,24 +385,10 @@ class Server:
         chat.start()
         return chat
 
-    def _open_rtc(self, plane: Plane, loop: PlaneLoop, transcodes: Transcodes) -> Rtc | None:
-        webrtc = self.settings.webrtc
-        if not webrtc.enabled:
-            return None
-        host = f"[{webrtc.host}]" if webrtc.host.version == 6 else str(webrtc.host)
-        address = f"{host}:{webrtc.port}"
-        known = candidates(str(webrtc.host), map(str, webrtc.public_addresses))
-        try:
-            port = plane.rtc_open(address, known, capacity=webrtc.max_sessions, tcp=webrtc.tcp)
-        except OSError as error:
-            raise ResourceError(
-                f"cannot listen for WebRTC at {address}: {error.strerror or error} (webrtc.port)",
-                subject="webrtc.port",
-            ) from error
-        limits = OfferLimits(webrtc.max_sessions_per_address, webrtc.offers_per_minute)
-        rtc = Rtc(loop, port, transcodes, limits)
-        self._undo.append(("webrtc", rtc.close))
-        log.info("webrtc listens", port=port.port, addresses=[one[:-2] for one in known])
+    def _open_rtc(self, loop: PlaneLoop, transcodes: Transcodes) -> Rtc | None:
+        rtc = open_rtc(self.settings, loop, transcodes)
+        if rtc is not None:
+            self._undo.append(("webrtc", rtc.close))
         return rtc
 
     async def _open_http(self, context: WebContext, chat: ChatServer | None) -> None:
@@ -419,26 +400,6 @@ class Server:
         self._undo.append(("http", self.http.stop))
         if chat is not None:
             self._undo.append(("chat", chat.close))
-
-    async def _open_https(self, plane: Plane) -> None:
-        source = certificate_source(self.settings, self.state_dir)
-        certificate = source.load()
-        self.https = HttpsServer(self.http, plane, https_options(self.settings))
-        try:
-            await self.https.start(certificate.pem)
-        except MalformedError as error:
-            raise SettingsError(f"https.certificate: {error.reason}") from error
-        self._undo.append(("https", self.https.stop))
-        self.certificate = Keeper(source, certificate, self.https.certify)
-        looks = Periodic("certificate", PERIOD, self.certificate.look)
-        looks.start()
-        self._undo.append(("certificate", looks.stop))
-
-    def _https_figures(self) -> dict[str, float]:
-        if self.https is None or self.certificate is None:
-            return {}
-        ends = self.certificate.current.not_after.timestamp()
-        return {**self.https.counters(), "certificate_ends": ends}
 
     async def stop(self) -> None:
         """Stop every part, the newest first; bounded, and one failure stops nothing else."""
