@@ -62,6 +62,10 @@ async def replace(cluster: Cluster) -> None:
     await cluster.change(changes.replace_disk(cluster.state, cluster.state.disks[0].id, entry))
 
 
+async def rebalance(cluster: Cluster) -> None:
+    await cluster.change(changes.set_policy(cluster.state, "jump"))
+
+
 async def damage(cluster: Cluster) -> None:
     for key, (disk,) in cluster.members(KEPT).items():
         if key.member == key.group % 2:
@@ -147,6 +151,7 @@ OPERATIONS = {
     "remove": Operation(remove, settle, nothing),
     "fail": Operation(fail, settle, nothing),
     "replace": Operation(replace, settle, nothing),
+    "rebalance": Operation(rebalance, settle, nothing),
     "mend": Operation(damage, mend, nothing),
 }
 

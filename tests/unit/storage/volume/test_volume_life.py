@@ -92,6 +92,24 @@ async def _read_on(cluster: Cluster, object: object, blocks: list[bytes]) -> Non
         await asyncio.sleep(0)
 
 
+async def test_blocks_are_placed_by_another_function_while_everything_is_read(make: Make) -> None:
+    cluster = await make((1, 1, 1, 1))
+    blocks = payloads(60)
+    object = await write(cluster, blocks)
+    before = cluster.members(object)
+    await cluster.change(changes.set_policy(cluster.state, "jump"))
+    await check(cluster, object, blocks)
+    assert cluster.state.before
+    reading = asyncio.ensure_future(check(cluster, object, blocks))
+    await cluster.settle()
+    await reading
+    all_at_home(cluster, object, len(blocks))
+    moved = sum(disks != before[key] for key, disks in cluster.members(object).items())
+    assert moved > len(before) / 2
+    assert not cluster.state.before
+    await check(cluster, object, blocks)
+
+
 async def test_a_disk_leaves_and_keeps_nothing_that_others_lack(make: Make) -> None:
     cluster = await make((1, 1, 1, 1))
     blocks = payloads(40)

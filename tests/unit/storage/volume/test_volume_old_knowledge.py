@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
-from tests.unit.storage.volume.cluster import all_at_home, check, payloads, write
+from tests.unit.storage.volume.cluster import Cluster, all_at_home, check, payloads, write
 from tests.unit.storage.volume.conftest import Make
 
-from heliograph.model.errors import UnreachableError
+from heliograph.model.errors import NotFoundError, UnreachableError
 from heliograph.storage.volume import changes
 from heliograph.storage.volume.state import VolumeState
 
@@ -46,6 +49,40 @@ async def test_a_node_that_comes_back_with_an_old_state_removes_nothing_by_it(
         assert back.volume.state.version == newest.version  # it goes on by that
         await cluster.settle()
     await check(cluster, object, blocks, nodes=[0, 1])
+
+
+async def test_a_disk_that_returns_stale_brings_nothing_back_and_gets_what_it_lacks(
+    make: Make, tmp_path: Path
+) -> None:
+    """An older copy of it is in its place, as a backup, or a controller that forgot writes."""
+    cluster = await make(disks=(1, 1, 1, 1))
+    kept, gone, new = payloads(20), payloads(20, seed=2), payloads(20, seed=3)
+    first, second = await write(cluster, kept), await write(cluster, gone)
+    stale = cluster.state.disks[2]
+    await cluster.close()
+    shutil.copytree(stale.path, tmp_path / "copy")
+    cluster = await Cluster.open(cluster.path)
+    cluster.objects = 2
+    third = await write(cluster, new)
+    await cluster.node(0).volume.delete(second)
+    await cluster.passes(2)
+    assert cluster.members(second) == {}
+    await cluster.close()
+    shutil.rmtree(stale.path)
+    shutil.copytree(tmp_path / "copy", stale.path)
+    cluster = await Cluster.open(cluster.path)
+    for object, blocks in ((first, kept), (third, new)):
+        await check(cluster, object, blocks)
+    assert {*await cluster.node(2).volume.objects()} == {first, third}
+    with pytest.raises(NotFoundError):
+        await cluster.node(2).volume.head(second)
+    await cluster.settle()
+    await cluster.passes(2)
+    assert cluster.members(second) == {}
+    for object, blocks in ((first, kept), (third, new)):
+        all_at_home(cluster, object, len(blocks))
+        await check(cluster, object, blocks)
+    await cluster.close()
 
 
 async def test_blocks_of_a_writer_that_lives_are_no_orphans_on_disks_that_get_no_more(
