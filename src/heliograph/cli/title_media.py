@@ -148,6 +148,8 @@ def stop(
         print(f"{name}: what volume {found['volume']} does not have of it is forgotten")
         return
     found = ask("DELETE", server, path, key)
+    if found["error"]:
+        raise RemoteError(found["error"], subject=name)
     print(f"{name}: {duration(found['seconds'])} recorded")
 
 
