@@ -41,7 +41,10 @@ class House:
         subprocess.run(line, check=True, timeout=PATIENCE)
         self.pictures = hashes(decode(str(self.file), [], "v", directory / "source"))
         assert len(set(self.pictures)) > 0.9 * SECONDS * RATE
-        self.nodes = {name: Node(directory / name, name, patience=PATIENCE) for name in NAMES}
+        more = "cache_bytes = 0\n"  # what is played comes from disks, not from memory
+        self.nodes = {
+            name: Node(directory / name, name, more=more, patience=PATIENCE) for name in NAMES
+        }
         self.directory = directory
 
     def start(self) -> None:
