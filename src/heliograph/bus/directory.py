@@ -3,9 +3,12 @@
 A token that arrives makes us ask its session for its book; news keep it up to date. Every
 ``BEACON`` seconds each session tells the version of its own, so that lost news are noticed.
 
+Every ``LOOK`` seconds each session asks another whom that one sees, by turns: whoever is seen by
+others and not here is parted from us (``unseen``), and the link is made anew.
+
 Who goes on telling for ``HALF`` seconds and shows no token, or shows one and tells nothing for
 ``SILENCE`` seconds, is at the other end of half a connection, which does not heal by itself: then
-the link is made anew.
+the link is made anew too.
 """
 
 from __future__ import annotations
@@ -14,13 +17,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import structlog
 
 from heliograph.bus import keys
 from heliograph.bus.link import Link, Question, Undo
 from heliograph.bus.presence import MAX_ENTRIES, Arrived, Book, Event, Name, News, Table
+from heliograph.bus.unseen import Session, Unseen
 from heliograph.bus.wire import MAX_MESSAGE, Json, decode, encode
 from heliograph.model.errors import ConflictError, HelioError, MalformedError, TooLargeError
 from heliograph.model.nodes import NodeId, check_node_id
@@ -30,7 +33,9 @@ log = structlog.get_logger(__name__)
 #: Seconds between two words about the version: lost news are made up for within it. A hundred
 #: nodes make fifty small messages a second of it.
 BEACON = 2.0
-#: Seconds that a session has to tell its book.
+#: Seconds between two questions whom another session sees.
+LOOK = 5.0
+#: Seconds that a session has to tell its book, or whom it sees.
 PATIENCE = 2.0
 #: Seconds until a session that did not tell is asked again.
 RETRY = 0.25
@@ -45,10 +50,6 @@ RENEWAL = 30.0
 RETURN = 3.0
 #: Sessions that are watched for being without a token; strangers cannot make any.
 MAX_HALVES = 1000
-
-
-#: One start of a node.
-Session: TypeAlias = tuple[NodeId, str]
 
 
 @dataclass(slots=True)
@@ -80,9 +81,13 @@ class Directory:
         """When each session whose token is there was heard last."""
         self._absent: set[Session] = set()
         self._renewal: asyncio.Task[None] | None = None
+        self._unseen = Unseen(node)
+        self._looked_at = ""
+        """The session that was asked last whom it sees."""
+        self._look: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
         self.counters: Counter[str] = Counter(
-            books_asked=0, books_missed=0, news_unread=0, halves=0
+            books_asked=0, books_missed=0, news_unread=0, halves=0, parted=0
         )
 
     def start(self) -> None:
@@ -95,16 +100,20 @@ class Directory:
             self._emit(list(map(Arrived, self._table.names())))
         # Others may ask as soon as they see the token, so it comes last.
         self._undo.append(self._link.serve(keys.book(self._node, session), self._asked))
+        self._undo.append(self._link.serve(keys.seen(self._node, session), self._asked_whom))
         self._undo.append(self._link.subscribe(keys.news(), self._heard))
         self._undo.append(self._link.watch(keys.here(), self._seen))
         self._undo.append(self._link.declare(keys.here(self._node, session)))
         self._tell_version()
+        self._look = self._loop.call_later(LOOK, self._look_round)
 
     async def close(self) -> None:
         """Withdraw our token, and forget everybody."""
         self._closed = True
         if self._beacon is not None:
             self._beacon.cancel()
+        if self._look is not None:
+            self._look.cancel()
         for retry in self._retries:
             retry.cancel()
         self._retries.clear()
@@ -231,6 +240,39 @@ class Directory:
         self._emit(events)
         self._want()
 
+    # no connection
+
+    def _asked_whom(self, asked: Question) -> None:
+        key = keys.seen(self._node, self._link.session)
+        asked.reply(key, encode([list(one) for one in self._table.sessions()]))
+        asked.end()
+
+    def _look_round(self) -> None:
+        """Ask the next of the others whom it sees."""
+        self._look = self._loop.call_later(LOOK, self._look_round)
+        mine = self._node, self._link.session
+        others = sorted(session for session in self._table.sessions() if session != mine)
+        if not others:
+            return
+        node, session = next((one for one in others if one[1] > self._looked_at), others[0])
+        self._looked_at = session
+        key = keys.seen(node, session)
+        self._link.ask(key, b"", PATIENCE, self._told_whom, lambda: None)
+
+    def _told_whom(self, _key: str, payload: bytes) -> None:
+        try:
+            theirs = _sessions(decode(payload))
+        except HelioError as error:
+            self.counters["news_unread"] += 1
+            log.debug("whom another sees is not understood", error=error.message)
+            return
+        if self._closed or self._renewal is not None:
+            return  # those who have not come back yet are not parted from us
+        found = self._unseen.told(theirs, self._table.sessions(), self._loop.time())
+        if found is not None:
+            self.counters["parted"] += 1
+            self._heal(found, "others see it, and we do not")
+
     # half a connection
 
     def _doubt(self, session: Session) -> None:
@@ -243,6 +285,7 @@ class Directory:
             half = self._halves[session] = _Half(now, now)
         half.last = now
         if now - half.first >= HALF:
+            self.counters["halves"] += self._renewal is None
             self._heal(session, "it shows no token")
 
     def _note_word(self, session: Session, there: bool) -> None:
@@ -256,15 +299,15 @@ class Directory:
         latest = self._loop.time() - SILENCE
         for session, word in self._words.items():
             if word < latest:
+                self.counters["halves"] += self._renewal is None
                 self._heal(session, "it says nothing")
                 return
 
     def _heal(self, session: Session, why: str) -> None:
         if self._renewal is not None:
             return
-        self.counters["halves"] += 1
         node, start = session
-        log.warning("half of a connection; made anew", node=node, session=start, reason=why)
+        log.warning("no whole connection; made anew", node=node, session=start, reason=why)
         self._renewal = self._loop.create_task(self._renew(), name="bus renewal")
 
     async def _renew(self) -> None:
@@ -335,3 +378,15 @@ class Directory:
 
         timer = self._loop.call_later(RETRY, again)
         self._retries.add(timer)
+
+
+def _sessions(value: Json) -> set[Session]:
+    """Whom another session sees; ``MalformedError`` for anything else."""
+    if not isinstance(value, list):
+        raise MalformedError("sessions", "no list")
+    found = set()
+    for one in value:
+        if not isinstance(one, list) or len(one) != 2 or not all(isinstance(x, str) for x in one):
+            raise MalformedError("sessions", "not a session")
+        found.add((check_node_id(one[0]), keys.check_part("session", one[1])))
+    return found

@@ -5,6 +5,7 @@
     helio/here/NODE/SESSION            liveliness token: this node is there
     helio/book/NODE/SESSION            asked: all that the node has announced
     helio/news/NODE/SESSION            published: one change of that
+    helio/seen/NODE/SESSION            asked: the sessions that this one sees
     helio/call/METHOD/NODE             asked: a request to one node, or to ``*``
     helio/talk/NODE/TOPIC              published; a topic has one or more parts
 
@@ -65,6 +66,11 @@ def news(node: str = "*", session: str = "*") -> str:
     return f"{ROOT}/news/{node}/{session}"
 
 
+def seen(node: str, session: str) -> str:
+    """Where a session is asked whom it sees."""
+    return f"{ROOT}/seen/{node}/{session}"
+
+
 def call(method: str, node: str = "*") -> str:
     """Where a method of a node is called."""
     return f"{ROOT}/call/{method}/{node}"
@@ -76,7 +82,7 @@ def talk(topic: str, node: str = "*") -> str:
 
 
 def node_and_session(key: str) -> tuple[str, str]:
-    """Of a key of ``here``, ``book`` or ``news``; ``MalformedError`` where it is none."""
+    """Of a key of ``here``, ``book``, ``news`` or ``seen``; ``MalformedError`` where it is none."""
     parts = key.split("/")
     if len(parts) != 4 or parts[0] != ROOT:
         raise MalformedError("bus key", key[:200])

@@ -9,6 +9,7 @@ import pytest
 
 from heliograph.bus import Bus, Event
 from heliograph.bus import directory as directory_module
+from heliograph.bus import unseen as unseen_module
 from heliograph.bus.memory import MemoryLink, MemoryNetwork
 from heliograph.model.nodes import NodeId
 
@@ -191,6 +192,27 @@ async def test_who_went_while_the_link_was_made_anew_is_gone(
         while kinds(seen) != ["Arrived", "Gone"]:  # noqa: ASYNC110 - of what is seen
             await asyncio.sleep(0.01)
     assert other.counters()["halves"] == 0
+
+
+async def test_two_who_see_all_others_and_not_each_other_meet_anew(
+    net: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory_module, "LOOK", 0.02)
+    monkeypatch.setattr(directory_module, "RETURN", 0.1)
+    monkeypatch.setattr(unseen_module, "PARTED", 0.2)
+    one, other, third = [await net.add(node) for node in "abc"]
+    for bus in (one, other, third):
+        bus.announce("unit", f"u{bus.node[0]}")
+    await turns()
+    for here, there in ((0, 1), (1, 0)):  # as after a freeze: neither connects to the other again
+        net.network.forget(net.links[here], net.links[there])
+        net.network.mute(net.links[here], net.links[there])
+    await asyncio.wait_for(one.until_present("unit", 2), 5)
+    await asyncio.wait_for(one.until_present("unit", 3), 5)
+    await asyncio.wait_for(other.until_present("unit", 3), 5)
+    assert [bus.counters()["parted"] for bus in (one, other, third)] == [1, 0, 0]
+    await asyncio.sleep(0.6)  # all is well, and stays so
+    assert [link.renewals for link in net.links] == [1, 0, 0]
 
 
 async def test_a_token_on_its_way_is_no_half_connection(net: Nodes) -> None:
