@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.interop.conftest import chromium, clip, run, serve
+from tests.interop.conftest import clip, run, serve
 from tests.interop.peers import network
 from tests.interop.peers.network import Network
 
-__all__ = ["chromium", "clip", "run", "serve"]
+__all__ = ["clip", "run", "serve"]
 
 
 @pytest.fixture
