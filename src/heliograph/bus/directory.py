@@ -82,7 +82,7 @@ class Directory:
         self._absent: set[Session] = set()
         self._renewal: asyncio.Task[None] | None = None
         self._unseen = Unseen(node)
-        self._looked_at = ""
+        self._looked_at = ("", "")
         """The session that was asked last whom it sees."""
         self._look: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -254,8 +254,8 @@ class Directory:
         others = sorted(session for session in self._table.sessions() if session != mine)
         if not others:
             return
-        node, session = next((one for one in others if one[1] > self._looked_at), others[0])
-        self._looked_at = session
+        node, session = next((one for one in others if one > self._looked_at), others[0])
+        self._looked_at = node, session
         key = keys.seen(node, session)
         self._link.ask(key, b"", PATIENCE, self._told_whom, lambda: None)
 

@@ -112,6 +112,8 @@ class Carrying:
         """Let publishers in again, whatever was said of them."""
         for channel in [*self._sent_away]:
             self._let_in(channel)
+            if (found := self._channels.find(channel)) is not None:
+                found.turned_away = 0
         self._bound.clear()
 
     def binds(self, channel: str) -> bool:
@@ -125,14 +127,14 @@ class Carrying:
         if self._sent_away.pop(channel, None) is not None:
             found = self._channels.find(channel)
             if found is not None:
-                found.entrance, found.turned_away = "", 0
+                found.entrance = ""
 
     def _look_who_is_sent_away(self) -> None:
         there = {node for node, _ in self._bus.present(wire.UNIT)}
         for name, (unit, until) in [*self._sent_away.items()]:
             found = self._channels.find(name)
             if found is not None and found.turned_away >= TURNED_AWAY:
-                self._bound[name] = _now()
+                self._bound[name], found.turned_away = _now(), 0
                 log.warning("publisher knows this unit alone", channel=name, unit=unit)
                 self._let_in(name)
             elif _now() >= until or unit not in there:

@@ -30,7 +30,8 @@ class BranchReport:
     bitrate: int = 0
     """Bits a second as it knows the channel; 0: not known."""
     bound: bool = False
-    """Whether the unit fetches the source itself, from a camera or another server."""
+    """Whether the unit fetches the source itself, from a camera or another server, or its publisher
+    came back each time that it was sent elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)

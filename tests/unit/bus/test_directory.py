@@ -207,12 +207,34 @@ async def test_two_who_see_all_others_and_not_each_other_meet_anew(
     for here, there in ((0, 1), (1, 0)):  # as after a freeze: neither connects to the other again
         net.network.forget(net.links[here], net.links[there])
         net.network.mute(net.links[here], net.links[there])
-    await asyncio.wait_for(one.until_present("unit", 2), 5)
-    await asyncio.wait_for(one.until_present("unit", 3), 5)
-    await asyncio.wait_for(other.until_present("unit", 3), 5)
-    assert [bus.counters()["parted"] for bus in (one, other, third)] == [1, 0, 0]
-    await asyncio.sleep(0.6)  # all is well, and stays so
-    assert [link.renewals for link in net.links] == [1, 0, 0]
+    await turns()
+    assert [len(bus.present("unit")) for bus in (one, other, third)] == [2, 2, 3]
+    await asyncio.wait_for(one.until_present("unit", 3), 30)
+    await asyncio.wait_for(other.until_present("unit", 3), 30)
+    assert one.counters()["parted"] + other.counters()["parted"] > 0
+    assert third.counters()["parted"] == 0
+
+
+async def test_all_others_are_asked_whom_they_see_by_turns(
+    net: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory_module, "LOOK", 0.02)
+    # Names in another order than sessions.
+    buses = [await net.add(node) for node in "adbc"]
+    await turns()
+    asked: list[str] = []
+    ask = net.links[0].ask
+
+    def note(key: str, *how: object) -> None:
+        asked.append(key)
+        ask(key, *how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(net.links[0], "ask", note)
+    async with asyncio.timeout(30):
+        while len(asked) < 6:  # noqa: ASYNC110 - of what is asked
+            await asyncio.sleep(0.01)
+    nodes = [key.split("/")[2] for key in asked if "/seen/" in key][:3]
+    assert {*nodes} == {bus.node for bus in buses[1:]}
 
 
 async def test_a_token_on_its_way_is_no_half_connection(net: Nodes) -> None:

@@ -144,7 +144,6 @@ async def knocks(channel, times: int = TURNED_AWAY) -> None:
 
 
 async def test_who_knows_one_unit_alone_is_let_in_there_and_stays(tmp_path, monkeypatch):
-    monkeypatch.setattr("heliograph.manager.carrying.RETURN", 0.5)
     async with units(2, tmp_path) as (boss, [(one, first), (_, last)]):
         channel = one.keep()
         await sent_away(boss, first, last)
@@ -154,10 +153,22 @@ async def test_who_knows_one_unit_alone_is_let_in_there_and_stays(tmp_path, monk
         await sent_away(boss, first, last)
         assert (told.reasons, channel.entrance, first.counters["orders_unfit"]) == ([], "", 1)
         # One that has gone for good is nobody's to keep.
+        monkeypatch.setattr("heliograph.manager.carrying.RETURN", 0.5)
         await air.stop()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(45):
             while channel.entrance != last.node:
                 await sent_away(boss, first, last)
+
+
+async def test_one_that_comes_back_slowly_is_known_by_all_its_tries(tmp_path):
+    async with units(2, tmp_path) as (boss, [(one, first), (_, last)]):
+        channel = one.keep()
+        for tries in (TURNED_AWAY - 1, 1):
+            await sent_away(boss, first, last, 3000 if tries == 1 else 3)
+            await knocks(channel, tries)
+        air, _ = on_air(one)
+        await until(lambda: boss.branch(first) and boss.branch(first).bound)
+        await air.stop()
 
 
 # --- a whole cluster --------------------------------------------------------------------------

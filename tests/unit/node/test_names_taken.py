@@ -13,7 +13,7 @@ from tests.unit.node.storage_site import BY, Database, Site
 
 from heliograph.bus.memory import MemoryNetwork
 from heliograph.catalogue.catalogue import Catalogue
-from heliograph.model.errors import ConflictError, MalformedError, WrongStateError
+from heliograph.model.errors import ConflictError, MalformedError, NotFoundError, WrongStateError
 from heliograph.model.media import Codec, Kind, Track
 from heliograph.model.nodes import NodeId
 from heliograph.node.settings.storage import StorageSettings
@@ -107,10 +107,17 @@ async def test_of_two_titles_of_one_name_the_later_has_another_and_is_told_of(
         assert storage.shelf.other_name(older.object) == f"film-{older.object[:8]}"
         with pytest.raises(ConflictError):
             storage.imports.begin(name, title="", volume="", file="film.mp4", size=1)
-        # Each can be removed without the other, which has the name alone then.
+        # Each can be removed without the other, also by one who says it twice.
         await storage.remove_title("film", BY)
+        with pytest.raises(NotFoundError):
+            await storage.remove_title("film", BY)
         assert [one["object"] for one in await storage.titles()] == [later.object]
+        assert storage.shelf.find(name) is not None
+        # In the end it has the name alone.
+        storage.shelf._renamed = dict.fromkeys(storage.shelf._renamed, 0.0)
+        await storage.shelf.look()
         assert storage.shelf.find("film") is not None
+        assert storage.shelf.find(name) is None
     await catalogue.close()
 
 

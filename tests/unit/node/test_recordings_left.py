@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import os
 import types
@@ -436,6 +437,34 @@ async def test_what_follows_damage_in_a_journal_is_put_aside(tmp_path: Path) -> 
     assert told["remarks"] == [
         f"a part of the journal could not be read; a copy is {tmp_path}/unusable/{object}"
     ]
+
+
+async def test_what_can_be_read_is_finished_where_a_disk_has_no_room_for_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    object = journal(tmp_path, "a")
+    units = tmp_path / object / "00000000.units"
+    data = bytearray(units.read_bytes())
+    data[len(data) // 2] ^= 1
+    units.write_bytes(data)
+
+    def full(source: Path, target: Path) -> None:
+        target.mkdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copytree", full)
+    desk = Desk(tmp_path, a=Volume("a"))
+    desk.recordings.start()
+    try:
+        await desk.done()
+    finally:
+        await desk.recordings.close()
+    assert desk.volumes["a"].finished == {object: "night"}
+    (told,) = desk.recordings.list()
+    assert told["remarks"] == [
+        "a part of the journal could not be read, and no copy of it was kept"
+    ]
+    assert [*(tmp_path / "unusable").iterdir()] == []
 
 
 async def test_of_journals_put_aside_the_newest_are_kept(tmp_path: Path) -> None:

@@ -40,7 +40,13 @@ export class Apart {
     this.video.srcObject = new MediaStream([this.track]);
     this.video.addEventListener("leavepictureinpicture", () => this.end(), { once: true });
     const ready = this.video.play();
-    this.show(new VideoFrame(canvas, { timestamp: performance.now() * 1000 }));
+    try {
+      this.show(new VideoFrame(canvas, { timestamp: performance.now() * 1000 }));
+    } catch (error) {
+      ready.catch(() => undefined); // nothing comes that it could begin with
+      this.end();
+      throw error;
+    }
     await ready;
   }
 

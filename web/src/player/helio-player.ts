@@ -282,8 +282,8 @@ export class HelioPlayer extends Stage {
 
   protected override async leave(film: HTMLVideoElement): Promise<void> {
     const copied = film === this.copy;
-    if (copied) await this.player?.copy(true);
     try {
+      if (copied) await this.player?.copy(true);
       await super.leave(film);
     } catch (error) {
       if (copied) await this.player?.copy(false);

@@ -81,11 +81,14 @@ class Directories:
         for id, reader in found.items():
             if now - self._waiting[id] < WAITING or not await self._unused(reader):
                 continue
+            if self._ordered.get(id, 0.0) > now:
+                continue  # prepared anew: its order is on its way
             if self._known(reader) or id not in self._disks.open:
                 continue  # while that was asked
             disk = reader.disk
             await self._disks.release(id)
             self._ordered.pop(id, None)
+            self._waiting.pop(id, None)
             log.warning(
                 "disk let go of that no order put into its volume",
                 disk=id,

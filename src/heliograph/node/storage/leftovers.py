@@ -165,8 +165,8 @@ class Leftovers:
     async def _find(self) -> None:
         for journal in await asyncio.to_thread(journals, self._root):
             found = _Left(journal, journal.path.name)
-            found.dropped = await asyncio.to_thread(lambda: journal.dropped)  # noqa: B023
             try:
+                found.dropped = await asyncio.to_thread(lambda: journal.dropped)  # noqa: B023
                 replay = await asyncio.to_thread(journal.replay)
             except HelioError as error:
                 self._failed(found, error)

@@ -55,6 +55,8 @@ STOP = 3.0
 #: Seconds of media from which on a recording is not given up as another title has its name: nodes
 #: that see each other know of that before. It gets another name (``shelf.by_name``).
 WORTH = 10.0
+#: File in a damaged journal that names the copy that was put aside.
+COPIED = "copied"
 
 
 @dataclass(slots=True)
@@ -311,15 +313,13 @@ class Recordings:
                 self._wrote(name)
             await self._put_aside(journal, title.name, error.message)
             return
-        if journal.unread:
-            why = f"{journal.unread} bytes cannot be read, as what is before them is damaged"
-            place = await self._put_aside(journal, title.name, why, copy=True)
-            remarks += (f"a part of the journal could not be read; a copy is {place}",)
-        if manifest is None:
-            if not recording.manifest.blocks:  # killed before anything came
-                await recording.discard()
-                return
+        if manifest is None and recording.manifest.blocks:
             await self._check_name(title.name, title.object, recording)
+        if journal.unread:
+            remarks += (await self._keep_copy(journal, title.name),)
+        if manifest is None and not recording.manifest.blocks:  # killed before anything came
+            await recording.discard()
+            return
         held = self._hold(title.name, title.created)
         entry = _Entry(title.name, channel_of(title), name, held, remarks, recording=recording)
         self._follow(entry)
@@ -351,6 +351,21 @@ class Recordings:
         else:
             await asyncio.to_thread(journal.delete)
         return True
+
+    async def _keep_copy(self, journal: Journal, name: str) -> str:
+        """Keep a damaged journal besides, once over all starts; what to remark of it."""
+        why = f"{journal.unread} bytes cannot be read, as what is before them is damaged"
+        remark, told = "a part of the journal could not be read", journal.path / COPIED
+        try:
+            if await asyncio.to_thread(told.exists):
+                return f"{remark}; a copy is {await asyncio.to_thread(told.read_text)}"
+            place = await self._put_aside(journal, name, why, copy=True)
+            await asyncio.to_thread(told.write_text, str(place))
+        except (HelioError, OSError) as error:
+            # On a full disk, say; what can be read is worth more than what cannot.
+            log.warning("damaged journal not copied", title=name, error=str(error))
+            return f"{remark}, and no copy of it was kept"
+        return f"{remark}; a copy is {place}"
 
     async def _put_aside(
         self, journal: Journal, name: str, why: str, *, copy: bool = False

@@ -62,7 +62,7 @@ def admission_of(storage: Storage, bus: Bus, settings: StorageSettings) -> Admis
         )
 
     def shares(manifest: Manifest) -> Mapping[DiskId, float]:
-        placed = storage.shelf.placed(manifest.name)
+        placed = storage.shelf.placed_object(manifest.object)
         holding = None if placed is None else storage.holdings.get(placed.volume)
         return {} if holding is None else reads_of(holding.state, present(bus, holding.state))
 

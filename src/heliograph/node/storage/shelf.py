@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,9 @@ TOPIC = "storage/titles"
 LOOK_PERIOD = 10.0
 #: Titles that are known, at most; of more the oldest count.
 MAX_TITLES = 100_000
+#: Seconds for which a later title keeps the name it was given for an older one's sake, once that is
+#: gone: whoever erases the older one twice must not erase both.
+KEEP_NAME = 600.0
 #: Digits of an object's id that tell a title from an older one of its name, and how much of the
 #: name stays before them: names have 64 characters at most.
 DIGITS, MAX_BASE = 8, 55
@@ -61,8 +64,8 @@ class Shelf:
         self._objects: dict[ObjectId, Placed] = {}
         self._names: dict[str, Placed] = {}
         self._unread: set[ObjectId] = set()
-        self._renamed: frozenset[ObjectId] = frozenset()
-        """Those that are told by another name than they were given."""
+        self._renamed: dict[ObjectId, float] = {}
+        """Those that are told by another name than they were given, and until when they are."""
         self._looks = Periodic("titles of volumes", LOOK_PERIOD, self._look, at_once=True)
         self._registrations: list[Registration] = []
         self._soon: asyncio.Task[None] | None = None
@@ -100,6 +103,10 @@ class Shelf:
     def placed(self, name: str) -> Placed | None:
         """The same with where it is."""
         return self._names.get(name)
+
+    def placed_object(self, object: ObjectId) -> Placed | None:
+        """The same of a title that somebody has in hand, whatever it is called by now."""
+        return self._objects.get(object)
 
     def source(self, manifest: Manifest) -> BlockSource:
         """Where its blocks are read."""
@@ -204,20 +211,22 @@ class Shelf:
                 }
         self.looked = True
         known_now = frozenset(whole), frozenset(erased)
-        other = fresh != self._objects or known_now != (self.whole, self.erased)
+        names = by_name(fresh.values(), self._keep_names(fresh.values()))
+        other = names != self._names or known_now != (self.whole, self.erased)
         self.whole, self.erased = known_now
+        self._objects = fresh
         if other:
-            self._objects = fresh
-            self._names = by_name(fresh.values())
-            self._tell_renamed()
+            self._names = names
             for listener in self._listeners:
                 listener()
 
-    def _tell_renamed(self) -> None:
-        """Log what has another name than it was given."""
-        found = {one.manifest.object: one for one in self._names.values() if one.given}
-        for object, one in found.items():
-            if object not in self._renamed:
+    def _keep_names(self, all: Iterable[Placed]) -> set[ObjectId]:
+        """Titles that are not to be told by the name they were given, and how long; the first time
+        that is logged."""
+        now = asyncio.get_running_loop().time()
+        for one in by_name(all).values():
+            object = one.manifest.object
+            if one.given and object not in self._renamed:
                 log.warning(
                     "two titles of one name: the later one has another",
                     title=one.given,
@@ -225,7 +234,10 @@ class Shelf:
                     object=object,
                     volume=one.volume,
                 )
-        self._renamed = frozenset(found)
+            if one.given:
+                self._renamed[object] = now + KEEP_NAME
+        self._renamed = {one: until for one, until in self._renamed.items() if until > now}
+        return {*self._renamed}
 
     async def _read(self, volume: str, holding: Holding, object: ObjectId) -> Placed | None:
         try:
@@ -240,13 +252,17 @@ class Shelf:
         return Placed(manifest, volume, head.serial)
 
 
-def by_name(all: Iterable[Placed]) -> dict[str, Placed]:
+def by_name(all: Iterable[Placed], renamed: Collection[ObjectId] = ()) -> dict[str, Placed]:
     """Each title by a name of its own. Nodes that were parted may have made two of one name: the
-    oldest has it, the others have ``distinct`` ones as long as that is there. All who know the same
-    titles come to the same names."""
+    oldest has it, the others have ``distinct`` ones as long as that is there, and while they are
+    among ``renamed``. All who know the same titles come to the same names."""
     found: dict[str, Placed] = {}
     ordered = sorted(all, key=lambda one: (one.manifest.created, one.manifest.object))
-    later = [one for one in ordered if found.setdefault(one.manifest.name, one) is not one]
+    later = [
+        one
+        for one in ordered
+        if one.manifest.object in renamed or found.setdefault(one.manifest.name, one) is not one
+    ]
     for one in later:
         given, object = one.manifest.name, one.manifest.object
         for name in (distinct(given, object), str(object)):

@@ -386,7 +386,7 @@ class Storage:
         return self.checks.check(name)
 
     def _uncached(self, manifest: Manifest) -> BlockSource:
-        placed = self.shelf.placed(manifest.name)
+        placed = self.shelf.placed_object(manifest.object)
         return _FromDisks(self.volume("" if placed is None else placed.volume), manifest)
 
     async def remove_title(self, name: str, by: Actor) -> None:

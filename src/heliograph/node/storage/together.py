@@ -121,7 +121,7 @@ class Together:
             self._plans.popitem(last=False)
 
     def _holding(self, manifest: Manifest) -> Holding:
-        placed = self._storage.shelf.placed(manifest.name)
+        placed = self._storage.shelf.placed_object(manifest.object)
         found = None if placed is None else self._storage.holdings.get(placed.volume)
         if found is None:
             raise NotFoundError(f"there is no title {manifest.name}", subject=manifest.name)

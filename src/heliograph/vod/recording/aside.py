@@ -30,12 +30,17 @@ def put_aside(journal: Journal, why: str, *, copy: bool = False) -> tuple[Path, 
         root.mkdir(exist_ok=True)
         made = root / f".{journal.path.name}"
         shutil.rmtree(made, ignore_errors=True)  # killed while it was copied
-        if copy:
-            shutil.copytree(journal.path, made)
+        try:
+            if copy:
+                shutil.copytree(journal.path, made)
+            # First, as on a full disk this is what fails, and the journal is where it was.
+            ((made if copy else journal.path) / "why").write_text(why + "\n")
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
         place = next(one for one in _places(root, journal.path.name) if not one.exists())
         journal.close()
         (made if copy else journal.path).rename(place)
-        (place / "why").write_text(why + "\n")
         kept = sorted((one for one in root.iterdir() if one != place), key=_age, reverse=True)
         for one in kept[KEPT - 1 :]:
             shutil.rmtree(one)

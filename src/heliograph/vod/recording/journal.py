@@ -146,6 +146,7 @@ class Journal:
         """The title is finished, or nobody wants what this has. Harmless twice."""
         self.close()
         gone = self.path.with_name(f".{self.path.name}{_GONE}")
+        shutil.rmtree(gone, ignore_errors=True)  # what is left of it where it was begun before
         with contextlib.suppress(OSError):
             self.path.rename(gone)  # in one step: units whose title is gone count as damaged
         shutil.rmtree(gone, ignore_errors=True)
@@ -158,8 +159,9 @@ class Journal:
 
     @property
     def dropped(self) -> bool:
-        """Whether that was said; blocking."""
-        return (self.path / _DROPPED).exists()
+        """Whether that was said; blocking, ``ResourceError``."""
+        with _disk(self.path):
+            return (self.path / _DROPPED).exists()
 
     def replay(self) -> Replay:
         """Read it from its begin. Raises ``MalformedError`` where it has no begin.
@@ -234,7 +236,8 @@ class Journal:
             data = self._read(number)
             while at + _RECORD.size <= len(data):
                 size, sum_ = _RECORD.unpack_from(data, at)
-                body = data[at + _RECORD.size :][:size]
+                begin = at + _RECORD.size
+                body = data[begin : begin + size]
                 torn = last and len(body) < size <= MAX_UNIT_SIZE + _UNIT.size
                 unit = _unit(body, tracks) if zlib.crc32(body) == sum_ else None
                 if unit is None or len(body) < size:

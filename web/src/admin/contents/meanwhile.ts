@@ -13,6 +13,9 @@ export interface Told<Row> {
   readonly text: (row: Row) => string;
 }
 
+/** A truth as it is told. */
+export const yes = (is: boolean): string => (is ? "yes" : "no");
+
 /** What is otherwise than before. */
 export const differences = <Row>(
   before: Row,

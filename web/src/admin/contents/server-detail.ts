@@ -14,11 +14,10 @@ import {
 import { bitrate, count, duration, milliseconds, secondsSince } from "../../ui/format";
 import { field, nameInput } from "../../ui/forms";
 import { Detail } from "./detail";
-import type { Told } from "./meanwhile";
+import { type Told, yes } from "./meanwhile";
 import "./scan";
 import { probeLine, readProbes, STANDINGS, standing } from "./model";
 
-const yes = (is: boolean): string => (is ? "yes" : "no");
 /** A number of which 0 is none. */
 const some = (value: number): string => (value ? String(value) : "");
 

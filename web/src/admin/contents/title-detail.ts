@@ -23,7 +23,7 @@ import "../../ui/copy-line";
 import { bitrate, bytes, clock, count } from "../../ui/format";
 import { field, nameInput } from "../../ui/forms";
 import { Detail } from "./detail";
-import type { Told } from "./meanwhile";
+import { type Told, yes } from "./meanwhile";
 import {
   FORMATS,
   list,
@@ -33,8 +33,6 @@ import {
   standing,
   TITLE_STANDINGS,
 } from "./model";
-
-const yes = (is: boolean): string => (is ? "yes" : "no");
 
 /** What people write of a title. */
 const TOLD: readonly Told<Title>[] = [
