@@ -181,6 +181,21 @@ async def test_lines_and_nodes_are_bounded_and_what_is_left_out_counted(
     assert await said(first) == ["first: one", "last: two"]
 
 
+async def test_what_would_take_too_long_to_hear_is_left_out_and_counted(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+):
+    manager, keeper = await cluster.add_manager(EAST, "manager")
+    node = await cluster.add(WEST, "node")
+    monkeypatch.setattr(log_feed, "BURST", -1.0)  # spent already
+    node.log("one")
+    await until(lambda: manager.feed._left_out > 0)
+    left_out = manager.feed._left_out
+    monkeypatch.setattr(log_feed, "BURST", 0.25)
+    node.log("two")
+    await until(lambda: keeper.counters["missed"] == left_out)
+    assert "node: two" in await said(manager)
+
+
 async def test_what_nodes_leave_out_is_counted(cluster: Cluster):
     _, keeper = await cluster.add_manager(EAST, "first")
     unit = await cluster.add(WEST, "unit")
