@@ -59,6 +59,7 @@ async def test_it_is_let_go_of_when_no_order_comes(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(directories, "WAITING", 0.0)
+    monkeypatch.setattr(directories, "ORDERING", 0.0)
     async with site.run() as storage:
         await site.create(storage, "films", "kept")
         await site.prepare(storage, "films", "disk")
@@ -84,10 +85,22 @@ async def test_it_waits_for_its_order_a_while_also_after_a_start(site: Site) -> 
         assert len(storage.disks.open) == 1
 
 
+async def test_it_stays_while_its_order_is_on_its_way(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directories, "WAITING", 0.0)
+    monkeypatch.setattr(directories, "ORDERING", 3000.0)
+    async with site.run() as storage:
+        await site.prepare(storage, "films", "disk")
+        await storage._directories.look()
+        assert len(storage.disks.open) == 1
+
+
 async def test_it_stays_while_nobody_says_that_no_volume_has_it(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(directories, "WAITING", 0.0)
+    monkeypatch.setattr(directories, "ORDERING", 0.0)
     async with site.run() as storage:
         await site.prepare(storage, "films", "disk")
         site.database.away = True
@@ -103,6 +116,7 @@ async def test_a_disk_that_was_in_a_volume_stays_though_nobody_knows_that(
 ) -> None:
     """The database was lost, and what other disks had is not read yet."""
     monkeypatch.setattr(directories, "WAITING", 0.0)
+    monkeypatch.setattr(directories, "ORDERING", 0.0)
     async with site.run() as storage:
         await site.create(storage, "films", "disk")
         await site.database.remove("films", "", BY)
@@ -115,6 +129,7 @@ async def test_an_order_that_comes_after_all_has_its_disk(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(directories, "WAITING", 0.0)
+    monkeypatch.setattr(directories, "ORDERING", 0.0)
     async with site.run() as storage:
         await site.create(storage, "films", "a")
         wish = {"path": site.disk("b")}

@@ -59,7 +59,7 @@ class Cinema:
             def volume(self) -> Any:
                 return SimpleNamespace(reach=SimpleNamespace(plan=Plan(cinema.state)))
 
-        shelf = SimpleNamespace(placed=lambda name: SimpleNamespace(volume="films"))
+        shelf = SimpleNamespace(placed_object=lambda object: SimpleNamespace(volume="films"))
         return SimpleNamespace(node=NODES[at], shelf=shelf, holdings={"films": Holding()})
 
     def promised(self) -> dict[DiskId, float]:

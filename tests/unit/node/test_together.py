@@ -35,7 +35,7 @@ def together(state: Any = STATE) -> Together:
         state=state,
         volume=SimpleNamespace(reach=SimpleNamespace(plan=Plan(state), state=state)),
     )
-    shelf = SimpleNamespace(placed=lambda name: SimpleNamespace(volume="films"))
+    shelf = SimpleNamespace(placed_object=lambda object: SimpleNamespace(volume="films"))
     storage: Any = SimpleNamespace(node=NODES[0], shelf=shelf, holdings={"films": holding})
     return Together(storage, Admission(Budgets, lambda manifest: shares_of(state)))
 
