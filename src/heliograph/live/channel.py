@@ -101,8 +101,8 @@ class Channel:
         self.entrance = ""
         """The node at which publishers are to enter in place of this one; empty: none is named."""
         self.turned_away = 0
-        """How often one came and was sent there, over all such times; the channel's publishers are
-        not told apart."""
+        """How often one came and was sent there, since one went; the channel's publishers are not
+        told apart."""
         self.closed = False
         self.plane: Plane = loop.plane
         self._loop = loop

@@ -68,7 +68,7 @@ class Carrying:
         if not self._room_for(channel):
             return False
         self.forget(channel)
-        self._let_in(channel)
+        self.welcome(channel)
         self._ingests[channel] = math.inf
         return True
 
@@ -107,13 +107,15 @@ class Carrying:
     def welcome(self, channel: str) -> None:
         """Let a channel's publishers in, who are sent here: nobody sends them back any more."""
         self._let_in(channel)
+        found = self._channels.find(channel)
+        if found is not None:
+            found.turned_away = 0
 
     def let_in(self) -> None:
         """Let publishers in again, whatever was said of them."""
-        for channel in [*self._sent_away]:
-            self._let_in(channel)
-            if (found := self._channels.find(channel)) is not None:
-                found.turned_away = 0
+        for channel in [*self._channels]:
+            self.welcome(channel.name)
+        self._sent_away.clear()
         self._bound.clear()
 
     def binds(self, channel: str) -> bool:
@@ -139,6 +141,10 @@ class Carrying:
                 self._let_in(name)
             elif _now() >= until or unit not in there:
                 self._let_in(name)
+                # Who could go there did; one that comes back slowly is known by all its tries.
+                gone = unit not in there or self._shared.enters_elsewhere(name)
+                if found is not None and gone:
+                    found.turned_away = 0
             elif found is not None:
                 found.entrance = unit  # it may have been closed and opened since
         for name, seen in [*self._bound.items()]:

@@ -171,6 +171,16 @@ async def test_one_that_comes_back_slowly_is_known_by_all_its_tries(tmp_path):
         await air.stop()
 
 
+async def test_one_that_goes_each_time_is_not_bound(tmp_path, monkeypatch):
+    async with units(2, tmp_path) as (boss, [(one, first), (_, last)]):
+        channel = one.keep()
+        monkeypatch.setattr(first._carrying._shared, "enters_elsewhere", lambda name: True)
+        for _ in range(TURNED_AWAY + 1):
+            await sent_away(boss, first, last, 1)
+            await knocks(channel, 1)
+        assert not first._carrying.binds(NAME)
+
+
 # --- a whole cluster --------------------------------------------------------------------------
 
 
