@@ -417,19 +417,43 @@ async def test_what_a_title_was_finished_without_by_others_is_put_aside(tmp_path
     assert "without the last" in told["error"]
 
 
-async def test_what_follows_damage_in_a_journal_is_put_aside(tmp_path: Path) -> None:
-    """What is before it gets into the title."""
-    object = journal(tmp_path, "a")
-    units = tmp_path / object / "00000000.units"
+def damaged(root: Path) -> tuple[ObjectId, bytes]:
+    """A journal with a wrong bit in the middle: its object, and its units."""
+    object = journal(root, "a")
+    units = root / object / "00000000.units"
     data = bytearray(units.read_bytes())
     data[len(data) // 2] ^= 1
     units.write_bytes(data)
-    desk = Desk(tmp_path, a=Volume("a"))
+    return object, bytes(data)
+
+
+async def recovered(root: Path) -> Desk:
+    """What became of the journals of a server that starts, with one volume."""
+    desk = Desk(root, a=Volume("a"))
     desk.recordings.start()
     try:
         await desk.done()
     finally:
         await desk.recordings.close()
+    return desk
+
+
+async def test_a_damaged_journal_is_copied_once_however_often_a_server_starts(
+    tmp_path: Path,
+) -> None:
+    object, _ = damaged(tmp_path)
+    told = set()
+    for _ in range(3):  # and each time it is killed before the title is finished
+        recordings = Desk(tmp_path, a=Volume("a")).recordings
+        told.add(await recordings._keep_copy(Journal(tmp_path / object), "night"))
+    assert len(told) == 1
+    assert aside(tmp_path) == [object]
+
+
+async def test_what_follows_damage_in_a_journal_is_put_aside(tmp_path: Path) -> None:
+    """What is before it gets into the title."""
+    object, data = damaged(tmp_path)
+    desk = await recovered(tmp_path)
     assert desk.volumes["a"].finished == {object: "night"}
     assert aside(tmp_path) == [object]
     assert (tmp_path / "unusable" / object / "00000000.units").read_bytes() == data
@@ -442,23 +466,14 @@ async def test_what_follows_damage_in_a_journal_is_put_aside(tmp_path: Path) -> 
 async def test_what_can_be_read_is_finished_where_a_disk_has_no_room_for_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    object = journal(tmp_path, "a")
-    units = tmp_path / object / "00000000.units"
-    data = bytearray(units.read_bytes())
-    data[len(data) // 2] ^= 1
-    units.write_bytes(data)
+    object, _ = damaged(tmp_path)
 
     def full(source: Path, target: Path) -> None:
         target.mkdir()
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("shutil.copytree", full)
-    desk = Desk(tmp_path, a=Volume("a"))
-    desk.recordings.start()
-    try:
-        await desk.done()
-    finally:
-        await desk.recordings.close()
+    desk = await recovered(tmp_path)
     assert desk.volumes["a"].finished == {object: "night"}
     (told,) = desk.recordings.list()
     assert told["remarks"] == [
