@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -125,26 +126,33 @@ class Node:
         return found
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[Node, Node]]:
-    """Two nodes; the first keeps the channel ``demo``, the second joined by a token."""
-    first = Node(tmp_path / "first", "first", keeps=True)
-    second = Node(tmp_path / "second", "second")
+@contextlib.contextmanager
+def joined(directory: Path) -> Iterator[tuple[Node, Node, str]]:
+    """Two nodes; the first keeps the channel ``demo``, the second joined by a token, the third."""
+    first = Node(directory / "first", "first", keeps=True)
+    second = Node(directory / "second", "second")
     try:
         first.start()
         token = first.helio("token").split()[0]
         second.start("--join", f"tls/127.0.0.1:{first.bus}", "--token", token)
         until("the channel is known there", lambda: second.state_of() != "unknown")
+        yield first, second, token
+    finally:
+        for node in (first, second):
+            if node.served is not None and node.process.poll() is None:
+                node.kill()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[Node, Node]]:
+    """Two nodes that are joined, and end in order."""
+    with joined(tmp_path) as (first, second, token):
         yield first, second
         for node in (second, first):
             assert node.served is not None
             assert token not in node.served.log.read_text()
             assert stop(node.process) == 0, node.served.log.read_text()
             assert "Traceback" not in node.served.log.read_text()
-    finally:
-        for node in (first, second):
-            if node.served is not None and node.process.poll() is None:
-                node.kill()
 
 
 @pytest.fixture

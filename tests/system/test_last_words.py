@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.system.conftest import PATIENCE, stop, until
-from tests.system.test_cluster import HELIO, Node
+from tests.system.conftest import PATIENCE, until
+from tests.system.test_cluster import HELIO, Node, joined
 
 #: Seconds before its end up to which nothing that a node logged may be missing: it sends what is
 #: new five times a second, on a busy machine somewhat later.
@@ -23,18 +23,8 @@ _LINE = re.compile(r"^(\d{4}-\d\d-\d\dT[0-9:.]+Z) (\w+) +(.*)$", re.MULTILINE)
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[tuple[Node, Node]]:
     """A manager that keeps the channel ``demo``, and a unit."""
-    first = Node(tmp_path / "first", "first", keeps=True)
-    second = Node(tmp_path / "second", "second")
-    try:
-        first.start()
-        token = first.helio("token").split()[0]
-        second.start("--join", f"tls/127.0.0.1:{first.bus}", "--token", token)
-        until("the channel is known there", lambda: second.state_of() != "unknown")
+    with joined(tmp_path) as (first, second, _):
         yield first, second
-    finally:
-        for node in (second, first):
-            if node.served is not None and node.process.poll() is None:
-                stop(node.process)
 
 
 def written(node: Node) -> list[tuple[str, str]]:
