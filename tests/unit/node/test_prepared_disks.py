@@ -27,6 +27,13 @@ async def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     await catalogue.close()
 
 
+@pytest.fixture
+def over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time is over in which an order may come."""
+    monkeypatch.setattr(directories, "WAITING", 0.0)
+    monkeypatch.setattr(directories, "ORDERING", 0.0)
+
+
 async def test_a_node_killed_over_an_order_takes_the_same_directory_again(site: Site) -> None:
     async with site.run() as storage:
         await site.prepare(storage, "films", "disk")
@@ -55,11 +62,8 @@ async def test_another_volume_takes_it_too_once_no_order_can_come(
         assert reader.disk.volume == "others"
 
 
-async def test_it_is_let_go_of_when_no_order_comes(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(directories, "WAITING", 0.0)
-    monkeypatch.setattr(directories, "ORDERING", 0.0)
+@pytest.mark.usefixtures("over")
+async def test_it_is_let_go_of_when_no_order_comes(site: Site) -> None:
     async with site.run() as storage:
         await site.create(storage, "films", "kept")
         await site.prepare(storage, "films", "disk")
@@ -96,11 +100,8 @@ async def test_it_stays_while_its_order_is_on_its_way(
         assert len(storage.disks.open) == 1
 
 
-async def test_it_stays_while_nobody_says_that_no_volume_has_it(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(directories, "WAITING", 0.0)
-    monkeypatch.setattr(directories, "ORDERING", 0.0)
+@pytest.mark.usefixtures("over")
+async def test_it_stays_while_nobody_says_that_no_volume_has_it(site: Site) -> None:
     async with site.run() as storage:
         await site.prepare(storage, "films", "disk")
         site.database.away = True
@@ -111,12 +112,9 @@ async def test_it_stays_while_nobody_says_that_no_volume_has_it(
         assert storage.disks.open == {}
 
 
-async def test_a_disk_that_was_in_a_volume_stays_though_nobody_knows_that(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("over")
+async def test_a_disk_that_was_in_a_volume_stays_though_nobody_knows_that(site: Site) -> None:
     """The database was lost, and what other disks had is not read yet."""
-    monkeypatch.setattr(directories, "WAITING", 0.0)
-    monkeypatch.setattr(directories, "ORDERING", 0.0)
     async with site.run() as storage:
         await site.create(storage, "films", "disk")
         await site.database.remove("films", "", BY)
@@ -125,11 +123,8 @@ async def test_a_disk_that_was_in_a_volume_stays_though_nobody_knows_that(
         assert len(storage.disks.open) == 1
 
 
-async def test_an_order_that_comes_after_all_has_its_disk(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(directories, "WAITING", 0.0)
-    monkeypatch.setattr(directories, "ORDERING", 0.0)
+@pytest.mark.usefixtures("over")
+async def test_an_order_that_comes_after_all_has_its_disk(site: Site) -> None:
     async with site.run() as storage:
         await site.create(storage, "films", "a")
         wish = {"path": site.disk("b")}
