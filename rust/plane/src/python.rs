@@ -104,6 +104,10 @@ impl Plane {
         Ok(self.0.claim_epoch(channel, epoch)?)
     }
 
+    fn overtake_epoch(&self, py: Python<'_>, channel: Id, epoch: u32) -> PyResult<()> {
+        Ok(py.detach(|| self.0.overtake_epoch(channel, epoch))?)
+    }
+
     fn remove_source(&self, py: Python<'_>, source: Id) {
         py.detach(|| self.0.remove_source(source));
     }

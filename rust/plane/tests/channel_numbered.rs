@@ -201,6 +201,53 @@ fn a_source_of_this_unit_goes_on_in_an_epoch_above_the_claimed() {
 }
 
 #[test]
+fn what_others_have_of_a_later_epoch_is_overtaken_without_a_keyframe() {
+    let mut entrance = Channel::new(1, config());
+    entrance.claim_epoch(5);
+    entrance.add_source(OTHER, 0, tracks());
+    let send = |entrance: &mut Channel, number: u16, payload: &[u8]| {
+        let time = u64::from(number) * MS;
+        let data = packet(96, number, u32::from(number) * 3_600, payload);
+        entrance.rtp(OTHER, 21, 0, &data, time).unwrap();
+    };
+    send(&mut entrance, 1, IDR);
+    send(&mut entrance, 2, DELTA);
+    let reports = entrance.ring.len() - 2;
+    let first = held(&entrance)[0].1;
+    // Elsewhere somebody numbered for a moment, in an epoch above: nothing from here is news there.
+    let mut elsewhere = channel();
+    take(&mut elsewhere, picture(9, 4, true), MS);
+    take(&mut elsewhere, picture(6, 2, true), 2 * MS);
+    assert_eq!(held(&elsewhere), [(9, 4)]);
+    entrance.overtake_epoch(9);
+    send(&mut entrance, 4, DELTA);
+    send(&mut entrance, 3, DELTA);
+    let next = first + 2 + SUCCESSION_STEP;
+    assert_eq!(
+        held(&entrance),
+        [(6, first), (6, first + 1), (10, next + 1), (10, next)],
+        "the late packet keeps its place"
+    );
+    assert_eq!(epochs(&entrance), [6, 10]);
+    let reported = entrance.ring.len() - 4;
+    assert_eq!(reported, reports + 1, "readers learn its clock");
+    take(&mut elsewhere, picture(10, next + 1, false), 3 * MS);
+    assert_eq!(held(&elsewhere).last(), Some(&(10, next + 1)));
+    // Who is above it goes on as it is, and who relays nothing of its own only claims it.
+    entrance.overtake_epoch(9);
+    assert_eq!(entrance.epoch, 10);
+    elsewhere.overtake_epoch(30);
+    assert_eq!(elsewhere.epoch, 10);
+    entrance.overtake_epoch(10);
+    send(&mut entrance, 5, DELTA);
+    assert_eq!(
+        held(&entrance).last().map(|item| item.0),
+        Some(11),
+        "nor is the same epoch news"
+    );
+}
+
+#[test]
 fn what_is_not_rtp_is_refused() {
     let mut channel = channel();
     for flags in [0, RTCP] {

@@ -19,6 +19,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -27,6 +28,7 @@ from heliograph.bus import Announcement, Arrived, Bus, Changed, Gone, Request
 from heliograph.live import documents
 from heliograph.live.announced import CHANNEL, INGEST, Entrance, Kept
 from heliograph.live.channel import Channel
+from heliograph.live.overtaking import OVERTAKE, Overtaking
 from heliograph.live.placing import home_of
 from heliograph.live.publish import PublishKind
 from heliograph.live.reflector import Reflector
@@ -100,10 +102,14 @@ class SharedChannels:
         self._closing: dict[str, asyncio.TimerHandle] = {}
         self._preferred: dict[str, str] = {}
         """Nodes that channels are taken from first, whoever else has them."""
+        self._numbered: dict[str, int] = {}
+        """Epochs that were numbered here last."""
+        self._overtaking = Overtaking(bus, self._ahead, self.counters)
         self._registrations = [
             bus.serve(DOCUMENT, self._document),
             bus.serve(PLACE, self._place),
             bus.serve(KEYFRAME, self._keyframe),
+            bus.serve(OVERTAKE, self._overtake),
             bus.watch(CHANNEL, self._keeper),
             bus.watch(INGEST, self._ingest),
         ]
@@ -118,6 +124,7 @@ class SharedChannels:
             registration.close()
         for timer in self._closing.values():
             timer.cancel()
+        await self._overtaking.close()
         for task in (fetching := list(self._fetching.values())):
             task.cancel()
         await asyncio.gather(*fetching, return_exceptions=True)
@@ -166,6 +173,7 @@ class SharedChannels:
             case "channel-closed":
                 self._digests.pop(event.channel, None)
                 self._learnt.pop(event.channel, None)
+                self._numbered.pop(event.channel, None)
                 self._reflector.unwant(event.channel)
                 for table in (self._kept, self._entering):
                     announcement = table.pop(event.channel, None)
@@ -182,8 +190,10 @@ class SharedChannels:
         if not here:
             if known is not None:
                 self._entering.pop(channel.name).close()
+                self._overtaking.look(channel.name)
             return
-        value = {"epoch": channel.stats().epoch, "home": home_of(self._bus, channel)}
+        epoch = self._numbered[channel.name] = channel.stats().epoch
+        value = {"epoch": epoch, "home": home_of(self._bus, channel)}
         if known is None:
             self._entering[channel.name] = self._bus.announce(INGEST, channel.name, value)
         else:
@@ -205,6 +215,16 @@ class SharedChannels:
             raise NotFoundError("there is no picture of that channel", subject=channel.name)
         track, unit = found
         return {"codec": track.codec.value, "unit": base64.b64encode(unit).decode("ascii")}
+
+    async def _overtake(self, request: Request) -> None:
+        value = request.value
+        if not isinstance(value, list) or len(value) != 3:
+            raise MalformedError("request to overtake an epoch", "no name, home and epoch")
+        *meant, epoch = value
+        if not isinstance(epoch, int) or not 0 <= epoch < 1 << 32:
+            raise MalformedError("request to overtake an epoch", f"no epoch: {epoch!r:.20}")
+        channel = self._asked_for(replace(request, value=meant))
+        channel.plane.overtake_epoch(channel.plane_channel, epoch)
 
     def _asked_for(self, request: Request) -> Channel:
         """The channel that another node means: the one of that name with the same home."""
@@ -286,6 +306,18 @@ class SharedChannels:
             if one.home == home
         }
         return sorted(found, key=lambda node: (-found[node], node))
+
+    def _ahead(self, name: str) -> tuple[str, str, int] | None:
+        """Where a channel enters, its home and the epoch that is here, where that is above the
+        entrance's or the same, and numbered here: what comes from there is refused."""
+        channel = self._channels.find(name)
+        ranked = [] if channel is None else self._entrances(channel)
+        if channel is None or not ranked or self._bus.node in ranked:
+            return None
+        epoch, there = channel.stats().epoch, self._ingests[name][ranked[0]].epoch
+        if epoch < there or (epoch == there and self._numbered.get(name) != epoch):
+            return None
+        return ranked[0], home_of(self._bus, channel), epoch
 
     # what others have
 
@@ -422,6 +454,7 @@ class SharedChannels:
             for publishing in list(channel.publishings.values()):
                 if publishing.kind is not PublishKind.MESH:
                     channel.dismiss(publishing, "replaced")
+        self._overtaking.look(name)
         self._want(name, ranked, at_once)
 
     def _want(self, name: str, sources: Sequence[str], at_once: bool) -> None:

@@ -118,6 +118,20 @@ class Node:
     def _where(self, node: str) -> list[str]:
         return [] if node in self.unreachable else ["127.0.0.1"]
 
+    def part(self, other: Node) -> None:
+        """Cut what joins two nodes: bus and links."""
+        self._network.cut(self.bus._link, other.bus._link)
+        for one, far in ((self, other), (other, self)):
+            one.unreachable.add(far.node)
+            for link in [link for link in one.links if link.node == far.node]:
+                one.links.end(link, "parted")
+
+    def join(self, other: Node) -> None:
+        """Mend it."""
+        for one, far in ((self, other), (other, self)):
+            one.unreachable.discard(far.node)
+        self._network.heal(self.bus._link, other.bus._link)
+
     async def again(self) -> Node:
         """It has died and begins anew under the same key."""
         await self.stop()

@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 from tests.unit.live.mesh_site import NAME, OnAir, nodes, until
 
+from heliograph.live.overtaking import OVERTAKE
 from heliograph.live.publish import PublishKind
-from heliograph.model.errors import ConflictError
+from heliograph.model.errors import ConflictError, HelioError
 
 
 async def test_what_is_published_at_one_node_is_watched_at_another_byte_for_byte():
@@ -136,6 +137,66 @@ async def test_who_died_numbers_on_above_what_others_have_of_it(monkeypatch):
         await until(lambda: len(viewer.packets) > count + 30)
         before, after = dict.fromkeys(epoch for _, epoch, _, _ in viewer.packets)
         assert after > before + 1
+        await air.stop()
+
+
+async def test_a_channel_goes_on_where_somebody_else_numbered_it_while_the_network_was_parted(
+    monkeypatch,
+):
+    monkeypatch.setattr("heliograph.live.overtaking.PATIENCE", 0.3)
+    async with nodes(3) as (one, parted, beyond):
+        one.keep()
+        air = OnAir(one.publish())
+        await until(lambda: parted.has() and beyond.has())
+        viewers = [node.watch() for node in (one, parted, beyond)]
+        await until(lambda: all(len(viewer.packets) > 10 for viewer in viewers))
+        for node in (parted, beyond):
+            node.part(one)
+        await until(lambda: not parted.channel.on_air)
+        second = parted.publish()
+        meanwhile = OnAir(second)
+        counts = [len(viewer.packets) for viewer in viewers]
+        await until(
+            lambda: all(len(v.packets) > n + 20 for v, n in zip(viewers, counts, strict=True))
+        )
+        await meanwhile.stop()
+        second.close()
+        assert viewers[1].packets[-1][1] > viewers[0].packets[-1][1]
+        for node in (parted, beyond):
+            node.join(one)
+        counts = [len(viewer.packets) for viewer in viewers]
+        await until(
+            lambda: all(len(v.packets) > n + 60 for v, n in zip(viewers, counts, strict=True))
+        )
+        assert one.shared.counters["overtakings"] == 0
+        assert parted.shared.counters["overtakings"] >= 1
+        for viewer in viewers:
+            epochs = [epoch for _, epoch, _, _ in viewer.packets]
+            assert epochs == sorted(epochs)
+        assert len({viewer.packets[-1][1] for viewer in viewers}) == 1
+        await air.stop()
+
+
+async def test_what_asks_for_an_epoch_that_is_none_is_refused():
+    async with nodes(2) as (one, other):
+        one.keep()
+        air = OnAir(one.publish())
+        await until(other.has)
+        home = one.node
+        for value in (
+            NAME,
+            [NAME, home],
+            [NAME, home, -1],
+            [NAME, home, 1 << 32],
+            [NAME, home, "9"],
+        ):
+            with pytest.raises(HelioError, match="malformed"):
+                await other.bus.call(one.node, OVERTAKE, value)
+        with pytest.raises(HelioError, match="no such channel"):
+            await other.bus.call(one.node, OVERTAKE, ["another", home, 9])
+        before = one.channel.stats().epoch
+        await other.bus.call(one.node, OVERTAKE, [NAME, home, before - 1])
+        assert one.channel.stats().epoch == before
         await air.stop()
 
 

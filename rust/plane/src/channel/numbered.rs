@@ -29,6 +29,34 @@ impl Channel {
         self.claimed = self.claimed.max(epoch);
     }
 
+    /// Readers elsewhere got packets of `epoch` that another unit numbered, and none of below from
+    /// then on: what a source of this unit brings goes on above it, from its next packet.
+    pub fn overtake_epoch(&mut self, epoch: u32) {
+        self.claim_epoch(epoch);
+        let Some(at) = self.active.and_then(|id| self.index(id)) else {
+            return;
+        };
+        if self.foreign || self.epoch > epoch {
+            return;
+        }
+        self.epoch = self.claimed.saturating_add(1);
+        for out in &mut self.layout {
+            out.next += SUCCESSION_STEP;
+            out.report_due = 0; // what timestamps mean is told anew
+        }
+        for track in &mut self.sources[at].tracks {
+            if let Some((_, to)) = &mut track.base {
+                *to += SUCCESSION_STEP;
+            }
+        }
+        self.events.push(Event::SourceActive {
+            channel: self.id,
+            source: self.sources[at].id,
+            epoch: self.epoch,
+            layout_changed: false,
+        });
+    }
+
     /// A source of this unit is about to be relayed: its epoch.
     pub(super) fn succeed(&mut self) -> u32 {
         if self.foreign {
@@ -37,7 +65,7 @@ impl Channel {
                 out.next += SUCCESSION_STEP;
             }
         }
-        self.epoch.max(self.claimed) + 1
+        self.epoch.max(self.claimed).saturating_add(1)
     }
 
     /// For each track its newest number such that nothing before it is missing: (track, epoch,

@@ -61,6 +61,11 @@ impl Plane {
         self.with_channel(channel, |channel| channel.claim_epoch(epoch))
     }
 
+    /// What a source of this unit brings is above this epoch, from its next packet.
+    pub fn overtake_epoch(&self, channel: Id, epoch: u32) -> Result<(), Gone> {
+        self.with_channel(channel, |channel| channel.overtake_epoch(epoch))
+    }
+
     /// Forgets what a channel relayed.
     pub fn flush_channel(&self, channel: Id) -> Result<(), Gone> {
         self.with_channel(channel, Channel::flush)

@@ -11,6 +11,8 @@ from heliograph.plane.twin.media import Rtp, assemble, rewrite, starts_keyframe
 #: A sequence number further from the newest than this is another stream's, not a late packet's
 #: (RFC 3550 appendix A.1, MAX_DROPOUT).
 MAX_JUMP = 3000
+#: Numbers that are left out where others may have seen packets that never came here.
+SUCCESSION_STEP = 256
 
 TrackSpec = tuple[int, str, str, int, int, list[bytes], tuple[int, int, int]]
 KEYFRAME, DISCONTINUITY, RTCP, MARKER = 1, 2, 4, 8
@@ -156,6 +158,16 @@ class Channel:
             self.active = None
             if not self._activate_next(source.last_packet or self.opened):
                 self.emit("channel-silent", self.id)
+
+    def overtake(self, epoch: int) -> None:
+        """The source that is relayed goes on in the next epoch, some numbers later."""
+        assert self.active is not None
+        self.epoch = epoch + 1
+        for out in self.out.values():
+            out.next_number += SUCCESSION_STEP
+        for state in self.active.tracks.values():
+            state.base += SUCCESSION_STEP
+        self.emit("source-active", self.id, self.active.id, self.epoch, False)
 
     def tick(self, now: int) -> None:
         """Notice sources that fell silent, and the better one that has been well for long."""

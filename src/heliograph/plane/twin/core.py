@@ -136,6 +136,13 @@ class Core:
         owner = self.channels[channel]
         owner.epoch = max(owner.epoch, epoch)
 
+    def overtake_epoch(self, channel: int, epoch: int) -> None:
+        owner = self.channels[channel]
+        if owner.active is None or owner.epoch > epoch:
+            self.claim_epoch(channel, epoch)
+        else:
+            owner.overtake(epoch)
+
     def remove_source(self, source: int) -> None:
         entry = self.sources.get(source)
         if entry is not None:
