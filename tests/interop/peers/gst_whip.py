@@ -3,9 +3,8 @@
 Runs in Debian's Python. With ``PEM`` the peer is the one of that certificate and key, without it
 the one of GStreamer's own making, which is RSA.
 
-Stands for simple-whip-client, which is the same webrtcbin with libsoup 2; Debian 12's program of
-that name ends at once, because the libraries of its webrtcbin bring libsoup 3 into the process.
-As it does, this one sends its candidates later, by PATCH.
+It is this system's webrtcbin, older than the one of ``whip_client.py``. As that does, it sends its
+candidates later, by PATCH.
 """
 
 from __future__ import annotations
