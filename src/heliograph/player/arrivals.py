@@ -85,6 +85,10 @@ class SharedNumbering:
         number = streams.extend(packet.sequence_number)
         return Arrival(stream, number, mark.node, nodes.extend(mark.sent), packet, now)
 
+    def begin(self, stream: int, sequence: int) -> int:
+        """The number of what a stream begins with, before anything of it came."""
+        return self._streams.setdefault(stream, Unwrapper.sequence()).extend(sequence)
+
     def restart(self) -> None:
         """After a seek places in the streams are others; nodes count on."""
         self._streams.clear()

@@ -46,14 +46,7 @@ class Beginning:
     def enough(self, now: float) -> bool:
         """Whether there is enough, and it is known how the streams lie to each other."""
         for stream, pipeline in self._pipelines.items():
-            first = pipeline.buffer.first_time
-            level = 0.0
-            if pipeline.buffer.ended:
-                level = float("inf")
-            elif first is not None:
-                # What leads up to the point sought is decoded, and not shown.
-                level = pipeline.newest - (first if self._at is None else max(first, self._at))
-            self._start.report(stream, level, now)
+            self._start.report(stream, self._level(pipeline), now)
         if not self._start.ready(now):
             return False
         if self._enough_since is None:
@@ -61,6 +54,16 @@ class Beginning:
         # Channels' streams are laid on one axis by sender reports; these come soon, if at all.
         related = all(feed.incoming.related for feed in self._feeds)
         return related or now - self._enough_since >= RELATE_PATIENCE
+
+    def _level(self, pipeline: Pipeline) -> float | None:
+        """Seconds that a stream has from there on; ``None``: nothing of it has come."""
+        first, whole = pipeline.buffer.first_time, pipeline.buffer.whole_time
+        if pipeline.buffer.ended:
+            return float("inf")
+        if first is None or whole is None:  # or not what it begins with
+            return None if first is None else 0.0
+        # What leads up to the point sought is decoded, and not shown.
+        return whole - (first if self._at is None else max(first, self._at))
 
     def position(self) -> float:
         """Media time at which to begin."""

@@ -1,7 +1,8 @@
 """The circular buffer between network and decoder of one stream. Pure.
 
 Packets are put at the place of their number and taken in that order when their media time has
-come. What is missing is waited for until then and given up only when what follows it is due.
+come. What is missing is waited for until then and given up only when what follows it is due; more
+than ``tolerates`` in a row not even then: a node owes it, and it is said that playout is held up.
 """
 
 from __future__ import annotations
@@ -69,6 +70,10 @@ class CircularBuffer(Generic[T]):
         """Nothing more will come: being empty is no underflow."""
         self.starving = False
         """Whether it ran empty and nothing came since."""
+        self.tolerates: int | None = None
+        """Packets in a row that may be missing before what is due; ``None``: any number."""
+        self.held_up = False
+        """Whether what is due was not taken, as more is missing before it."""
         self._ring: list[_Entry[T] | None] = [None] * slots
         self._count = 0
         self._next: int | None = None  # number of the packet to be taken next
@@ -76,6 +81,9 @@ class CircularBuffer(Generic[T]):
         self._newest = 0.0  # latest media time of any packet
         self._position: float | None = None  # media time up to which was taken
         self._began = False  # something was taken: numbers before are late
+        self._expected: int | None = None  # number that the stream begins with
+        self._whole = 0  # from the next one up to here nothing is missing
+        self._whole_time = 0.0  # latest media time of that
 
     def __len__(self) -> int:
         return self._count
@@ -103,6 +111,29 @@ class CircularBuffer(Generic[T]):
         """Latest media time of what came since the last ``clear``."""
         return None if self._next is None else self._newest
 
+    @property
+    def whole_time(self) -> float | None:
+        """Media time up to which no more is missing than is tolerated, ``None``: not even at the
+        beginning."""
+        if self._next is None or not self._count:
+            return None
+        if self.tolerates is None:
+            return self._newest
+        if self._whole <= self._next:
+            self._whole, self._whole_time = self._next, float("-inf")
+        latest, missing = self._whole_time, 0
+        for number in range(self._whole, self._highest + 1):
+            entry = self._ring[number % len(self._ring)]
+            if entry is None:
+                missing += 1
+                if missing > self.tolerates:
+                    break
+                continue
+            missing, latest = 0, max(latest, entry.time)
+            if number == self._whole:
+                self._whole, self._whole_time = number + 1, latest
+        return None if latest == float("-inf") else latest
+
     def _oldest(self) -> float:
         assert self._next is not None
         for number in range(self._next, self._highest + 1):
@@ -117,11 +148,15 @@ class CircularBuffer(Generic[T]):
         if self._next is None:
             self._next = self._highest = number
             self._newest = time
+            expected = self._expected
+            if expected is not None and expected < number < expected + len(self._ring):
+                self._next = expected
         elif number < self._next:
             if self._began or self._highest - number >= len(self._ring):
                 counters.late += 1
                 return Put.LATE
             self._next = number  # nothing was taken: the stream begins earlier than was thought
+            self._whole = number
         if not self._count and number - self._next >= len(self._ring):
             self.counters.missing += number - self._next  # an outage longer than the buffer
             self._next = number
@@ -152,12 +187,28 @@ class CircularBuffer(Generic[T]):
         begin = self._oldest() if self._position is None else self._position
         return time - begin > self.seconds
 
+    def expect(self, number: int | None) -> None:
+        """After ``clear``: the stream begins with that number, whatever comes first."""
+        self._expected = number
+
+    def pass_over(self) -> None:
+        """Give up what is missing before the next packet that is here."""
+        if self._next is not None and self._count:
+            first = self._next
+            while self._ring[self._next % len(self._ring)] is None:
+                self._next += 1
+            self.counters.missing += self._next - first
+            self._began |= self._next > first
+            self.held_up = False
+
     def take(self, until: float) -> list[T]:
-        """Everything due up to media time ``until``, in order; the missing before it is given up.
+        """Everything due up to media time ``until``, in order; the missing before it is given up
+        as far as that is tolerated.
 
         Running empty before ``until`` is told by ``starving`` and counted once.
         """
         taken: list[T] = []
+        self.held_up = False
         self._position = until if self._position is None else max(self._position, until)
         if self._next is None:
             return taken
@@ -168,6 +219,9 @@ class CircularBuffer(Generic[T]):
             while (entry := ring[place % size]) is None:
                 place += 1
             if entry.time > until:
+                break
+            if self._owed(place - number):
+                self.held_up = True
                 break
             self.counters.missing += place - number
             ring[place % size] = None
@@ -183,6 +237,10 @@ class CircularBuffer(Generic[T]):
             self.starving = True
         return taken
 
+    def _owed(self, missing: int) -> bool:
+        """Whether so many in a row may still come."""
+        return self.tolerates is not None and missing > self.tolerates and not self.ended
+
     def shift(self, seconds: float) -> None:
         """What is held is due so much later (less: sooner) than was thought."""
         for place, entry in enumerate(self._ring):
@@ -190,10 +248,13 @@ class CircularBuffer(Generic[T]):
                 moved = _Entry(entry.number, entry.time + seconds, entry.size, entry.value)
                 self._ring[place] = moved
         self._newest += seconds
+        self._whole_time += seconds
 
     def clear(self) -> None:
         """Forget everything but the counters: after a seek."""
         self._ring = [None] * len(self._ring)
         self._count = self.bytes = 0
         self._next = self._position = None
-        self._began = self.starving = self.ended = False
+        self._began = self.starving = self.ended = self.held_up = False
+        self._expected = None
+        self._whole = 0

@@ -39,8 +39,9 @@ class Receiver(Protocol):
     def arrived(self, arrival: Arrival, media: float) -> None:
         """A packet came; ``media``: its media time in seconds."""
 
-    def restarted(self, stream: int, start: float) -> None:
-        """Media of this stream begin anew at ``start``; what was buffered is of the past."""
+    def restarted(self, stream: int, start: float, first: int | None) -> None:
+        """Media of this stream begin anew at ``start``; what was buffered is of the past.
+        ``first``: number of the packet that it begins with, where that is known."""
 
     def moved(self, stream: int, seconds: float) -> None:
         """Media times told so far were too low by so much."""
@@ -126,10 +127,13 @@ class Incoming:
             self._timeline.begin(start or 0.0, infos if self._title else [])
             if self._senders is not None:
                 self._senders.restart()
-            for stream in self._streams.values():
+            for track, stream in self._streams.items():
                 self.receptions[stream.index].restart()
                 self.losses.clear(stream.index)
-                self._receiver.restarted(stream.index, start or 0.0)
+                first = None
+                if self._senders is not None and track in self._infos:
+                    first = self._senders.begin(stream.index, self._infos[track])
+                self._receiver.restarted(stream.index, start or 0.0, first)
         elif infos and start is not None:
             self._timeline.begin(start, infos)
         self.release()

@@ -93,6 +93,9 @@ class Feed:
         self.streams: tuple[Stream, ...] = ()
         self.remarks: list[str] = []
         """What people should know."""
+        self.waits = True
+        """Whether what one of several nodes owes is waited for; not after it was waited for in
+        vain, until media begin elsewhere."""
         self.paused = False
         self.speed: float | None = None
         """Factor of the rate agreed to; ``None`` where the server does not change it."""
@@ -108,6 +111,11 @@ class Feed:
     def ahead(self) -> float:
         """Seconds of media that may come before they are due."""
         return AHEAD_US / 1e6 if self._share and self.udp and not self.live else 0.0
+
+    def tolerates(self, now: float) -> int | None:
+        """Packets of a stream that may be missing in a row before what is due; more are waited for,
+        as a node owes them. ``None``: nothing is."""
+        return self.shared.tolerates(now) if self.shared is not None and self.waits else None
 
     def due(self, now: float) -> float | None:
         """Media time that has to be here by now; ``None`` where the server does not tell."""
@@ -280,6 +288,7 @@ class Feed:
 
         await self._controlled.ask(expecting)
         self.paused = False
+        self.waits |= anew
         self.incoming.last_packet = self._loop.time()
 
     async def close(self) -> None:

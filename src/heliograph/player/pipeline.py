@@ -125,9 +125,10 @@ class Pipeline:
         decoder = self.decoder
         return decoder is None or (not decoder.busy and decoder.next_media() is None)
 
-    def restarted(self, start: float) -> None:
-        """Media begin anew at ``start``: after a seek."""
+    def restarted(self, start: float, first: int | None) -> None:
+        """Media begin anew at ``start``, with the packet of number ``first`` where that is told."""
         self.buffer.clear()
+        self.buffer.expect(first)
         self._depacketizer = payload.depacketizer(self.track)
         self._last = None
         self._finished = False

@@ -5,6 +5,7 @@ One server, or several nodes of a volume (``docs/wire/bipartite.md``).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +23,11 @@ Address = tuple[str, int]
 #: Packets that one of several nodes may be behind the others: five seconds of 45 Mbit/s. More
 #: cannot be told from a wrap of the sequence numbers.
 MISORDER = 24_000
+#: Packets that a path may lose at the end of what a node sends for a while, so that its count does
+#: not tell: a burst. Of a block, more are missing.
+MOST_UNSEEN = 8
+#: Seconds for which gaps in nodes' counts explain what is missing: what a player has buffered.
+LATELY = 15.0
 
 
 class Senders(Protocol):
@@ -53,6 +59,11 @@ class Senders(Protocol):
 
     def restart(self) -> None:
         """Media begin elsewhere."""
+        ...
+
+    def begin(self, stream: int, sequence: int) -> int | None:
+        """The number of the packet that a stream begins with then, where all of it is to come;
+        ``None``: with whichever comes first."""
         ...
 
     def reported_to(self) -> tuple[Address | None, ...]:
@@ -97,6 +108,9 @@ class Single:
     def restart(self) -> None:
         self._ended.clear()
         self._numberings = {stream: Numbering(stream) for stream in self._numberings}
+
+    def begin(self, stream: int, sequence: int) -> int | None:
+        return None
 
     def reported_to(self) -> tuple[Address | None, ...]:
         return (None,)
@@ -144,6 +158,7 @@ class Shared:
         """As they were told last."""
         self.sent: dict[int, Sent] = {}
         """By number."""
+        self._lost: deque[tuple[float, int]] = deque()  # when gaps were seen, and of how many
 
     def told(self, nodes: Nodes) -> None:
         """These send. Nodes told before are heard on: they may not have learned of it yet, or be
@@ -176,6 +191,8 @@ class Shared:
             sent = self.sent[mark.node] = Sent(first=number, highest=number)
         elif number > sent.highest:
             sent.ended = False  # another node's blocks were given to it after its last one
+            if number > sent.highest + 1:
+                self._lost.append((now, number - sent.highest - 1))
         sent.packets += 1
         sent.first, sent.highest = min(sent.first, number), max(sent.highest, number)
         sent.since_start = True
@@ -196,6 +213,16 @@ class Shared:
         self._numbering.restart()
         for one in self.sent.values():
             one.ended = one.since_start = False
+
+    def begin(self, stream: int, sequence: int) -> int | None:
+        return self._numbering.begin(stream, sequence)
+
+    def tolerates(self, now: float) -> int:
+        """Packets of a stream that may be missing in a row by what paths lose. More are a node's
+        that is late: another sends them once its death is known."""
+        while self._lost and now - self._lost[0][0] > LATELY:
+            self._lost.popleft()
+        return MOST_UNSEEN + sum(count for _, count in self._lost)
 
     def reported_to(self) -> tuple[Address | None, ...]:
         return tuple((node.host, node.rtcp) for node in self.nodes)

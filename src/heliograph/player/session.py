@@ -289,11 +289,11 @@ class Player:
         if stream in self.pipelines:
             self.pipelines[stream].moved(seconds)
 
-    def restarted(self, stream: int, start: float) -> None:
+    def restarted(self, stream: int, start: float, first: int | None) -> None:
         """Media of a stream begin anew."""
         pipeline = self.pipelines.get(stream)
         if pipeline is not None:
-            pipeline.restarted(start)
+            pipeline.restarted(start, first)
 
     # --- each tick ----------------------------------------------------------------------------
 
@@ -324,9 +324,10 @@ class Player:
 
     def _tick(self, now: float) -> None:
         for feed in self.feeds:
-            over = feed.ended(self._newest(feed))
+            over, tolerates = feed.ended(self._newest(feed)), feed.tolerates(now)
             for stream in feed.streams:
-                self.pipelines[stream.index].buffer.ended = over
+                buffer = self.pipelines[stream.index].buffer
+                buffer.ended, buffer.tolerates = over, tolerates
         if self.state is State.BUFFERING:
             self._perhaps_begin(now)
         position = self._clock.position(now)
@@ -351,6 +352,8 @@ class Player:
             for stream in beginning.waiting_for:
                 codec = self.pipelines[stream].track.codec.value
                 self.remark(f"stream {stream} ({codec}) does not come in time: playing without it")
+                self._feed_of[stream].waits = False  # the next gap would take as long
+                self.pipelines[stream].buffer.pass_over()
             self._clock.jump(now, beginning.position())
             self._begun = self._priming = True
         position = self._clock.position(now)
@@ -378,7 +381,7 @@ class Player:
 
     def _perhaps_wait(self, now: float) -> None:
         """Stand still where a stream has run dry, until all have enough again."""
-        dry = [p for p in self.pipelines.values() if p.buffer.starving]
+        dry = [p for p in self.pipelines.values() if p.buffer.starving or p.buffer.held_up]
         out = [p for p in dry if p.decoder is None or p.decoder.next_media() is None]
         # Sound that falls silent, or a picture that stands, is no reason to stop the others.
         if out and any(self._alone(pipeline) for pipeline in out):
@@ -388,7 +391,10 @@ class Player:
             self._begin(self._clock.position(now), max(0.2, level - DECODE_LEAD))
 
     def _alone(self, pipeline: Pipeline) -> bool:
-        """Whether all of the feed's streams wait as this one: the network, not the programme."""
+        """Whether all of the feed's streams wait as this one, or a node owes what it waits for: the
+        network, not the programme."""
+        if pipeline.buffer.held_up:
+            return True
         feed = next(f for f in self.feeds if any(s.index == pipeline.stream for s in f.streams))
         return all(self.pipelines[s.index].buffer.starving for s in feed.streams)
 

@@ -43,11 +43,11 @@ class CommonStart:
         self._patience = patience
         self._first: float | None = None
 
-    def report(self, stream: int, level: float, now: float) -> None:
-        """A buffer holds so many seconds."""
-        if level > 0 and self._first is None:
+    def report(self, stream: int, level: float | None, now: float) -> None:
+        """A buffer holds so many seconds that can be played; ``None``: nothing has come."""
+        if level is not None and self._first is None:
             self._first = now
-        self._levels[stream] = level
+        self._levels[stream] = level or 0.0
 
     def ready(self, now: float) -> bool:
         """Whether to begin now."""

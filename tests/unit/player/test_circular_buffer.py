@@ -139,3 +139,54 @@ def test_it_gives_what_a_naive_one_gives(seed: int, disorder: int, loss: float) 
     naive += sorted({n for n in ever if n > given_last})
     assert out == naive
     assert buffer.counters.taken + buffer.counters.late == len(sent)
+
+
+def test_what_somebody_owes_is_waited_for_beyond_its_time() -> None:
+    buffer = small()
+    buffer.tolerates = 2
+    put(buffer, 1, 4, 8)
+    assert buffer.take(1.0) == [1, 4]
+    assert buffer.held_up
+    assert buffer.take(1.0) == []
+    put(buffer, 6)  # two alone are missing now, one after the other
+    assert buffer.take(1.0) == [6, 8]
+    assert not buffer.held_up
+    assert buffer.counters.missing == 4
+    # What is waited for in vain is given up, and nothing is awaited behind the end.
+    put(buffer, 13)
+    assert (buffer.take(2.0), buffer.held_up) == ([], True)
+    buffer.pass_over()
+    assert (buffer.take(2.0), buffer.held_up) == ([13], False)
+    assert put(buffer, 12) == [Put.LATE]
+    put(buffer, 20)
+    buffer.ended = True
+    assert buffer.take(2.0) == [20]
+    assert buffer.counters.missing == 4 + 4 + 6
+
+
+def test_a_stream_is_whole_up_to_what_is_owed() -> None:
+    buffer = small()
+    assert buffer.whole_time is None
+    put(buffer, 9)
+    assert buffer.whole_time == 0.9  # with whatever comes first
+    buffer.tolerates = 1
+    put(buffer, 11)
+    assert buffer.whole_time == 1.1
+    put(buffer, 14)
+    assert (buffer.whole_time, buffer.newest_time) == (1.1, 1.4)
+    buffer.shift(0.5)
+    assert buffer.whole_time == pytest.approx(1.6)
+    put(buffer, 5)  # it begins earlier
+    assert buffer.whole_time == 0.5
+    # It is known what it begins with.
+    buffer.clear()
+    buffer.expect(3)
+    put(buffer, 6, 7)
+    assert buffer.whole_time is None
+    assert (buffer.take(1.0), buffer.held_up) == ([], True)
+    put(buffer, 3, 4)
+    assert buffer.whole_time == 0.7
+    assert buffer.take(0.65) == [3, 4, 6]
+    assert buffer.whole_time == 0.7
+    buffer.take(1.0)
+    assert buffer.whole_time is None

@@ -31,7 +31,7 @@ class Heard:
     def arrived(self, arrival: Arrival, media: float) -> None:
         self.arrivals.append((arrival, media))
 
-    def restarted(self, stream: int, start: float) -> None:
+    def restarted(self, stream: int, start: float, first: int | None) -> None:
         self.starts.append(start)
         self.arrivals.clear()
 

@@ -100,10 +100,11 @@ class Heard:
         self.losses(arrival, media)
         self.buffers[arrival.stream].put(arrival.number, media, 1, arrival)
 
-    def restarted(self, stream: int, start: float) -> None:
+    def restarted(self, stream: int, start: float, first: int | None) -> None:
         self.starts.append(start)
         self.arrivals.clear()
         self.buffers[stream].clear()
+        self.buffers[stream].expect(first)
 
     def moved(self, stream: int, seconds: float) -> None:
         raise AssertionError("a title's media times are exact")

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from heliograph.model.errors import NotFoundError, RemoteError
-from heliograph.player import network, session
+from heliograph.player import beginning, network, session
 from heliograph.player.control import Uncontrolled
 from heliograph.player.network import Feed
 from heliograph.player.options import PlayOptions
@@ -301,3 +301,51 @@ async def test_a_title_that_is_not_there_is_not_looked_for_elsewhere() -> None:
     async with peer.serving() as url:
         with pytest.raises(NotFoundError):
             await feed_of(url, Heard()).open()
+
+
+@pytest.mark.parametrize("dead", [0, 1])
+async def test_what_a_dead_node_owes_at_the_beginning_is_waited_for(dead: int) -> None:
+    cluster, outputs = Cluster(Peer(film=film(count=150), pace=3.0), block=20), Outputs()
+    async with cluster.serving() as url:
+        cluster.members[dead].silent = True  # nobody has noted that yet
+        async with playing([url], outputs) as (player, task):
+            await until_player(task, lambda: player.pipelines and player.pipelines[0].newest > 2.5)
+            assert player.state is State.BUFFERING
+            cluster.inherit(dead, 2)
+            async with asyncio.timeout(PATIENCE):
+                await task
+            assert player.pipelines[0].units == 150
+            assert player.pipelines[0].buffer.counters.missing == 0
+            assert (player.rebuffered, player.remarks) == (0, [])
+    assert outputs.window.pictures[0][0] == cluster.peer.film.pictures[0]
+
+
+async def test_what_a_dead_node_owes_in_the_middle_is_waited_for() -> None:
+    cluster, outputs = Cluster(Peer(film=film(count=150), pace=1.5), block=20), Outputs()
+    async with cluster.serving() as url, playing([url], outputs) as (player, task):
+        await until_player(task, lambda: player.position > 1.0)
+        cluster.members[1].silent = True
+        await until_player(task, lambda: player.rebuffered)
+        assert player.state is State.BUFFERING
+        assert len(player.pipelines[0].buffer)  # there is something behind the gap
+        cluster.inherit(1, 2)
+        async with asyncio.timeout(PATIENCE):
+            await task
+        assert player.pipelines[0].units == 150
+        assert player.pipelines[0].buffer.counters.missing == 0
+        assert player.remarks == []
+
+
+async def test_what_never_comes_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beginning, "PATIENCE", 1.0)
+    cluster, outputs = Cluster(Peer(film=film(count=150), pace=3.0), block=20), Outputs()
+    async with cluster.serving() as url:
+        cluster.members[1].silent = True
+        async with playing([url], outputs) as (player, task):
+            async with asyncio.timeout(PATIENCE):
+                await task
+            assert len(player.remarks) == 1
+            assert player.rebuffered <= 1
+            missing = player.pipelines[0].buffer.counters.missing
+    assert missing >= 40
+    assert outputs.window.pictures[0][-1] == cluster.peer.film.pictures[-1]
