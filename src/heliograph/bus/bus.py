@@ -21,7 +21,7 @@ import structlog
 from heliograph.bus import keys
 from heliograph.bus.directory import Directory
 from heliograph.bus.link import Link, Question, Undo
-from heliograph.bus.options import BusOptions
+from heliograph.bus.options import LEASE, BusOptions
 from heliograph.bus.presence import Event, Name
 from heliograph.bus.wire import (
     MAX_TIMEOUT,
@@ -122,9 +122,11 @@ class Announcement(Registration):
 class Bus:
     """One node's place on the bus; made by ``Bus.open``."""
 
-    def __init__(self, node: NodeId, link: Link) -> None:
+    def __init__(self, node: NodeId, link: Link, lease: float = LEASE) -> None:
         """``link`` is not open yet; ``start`` opens it."""
         self.node = node
+        self.lease = lease
+        """Seconds after which a node of which nothing is heard counts as gone."""
         self._link = link
         self._directory = Directory(node, link)
         self._methods: dict[str, Registration] = {}
@@ -142,7 +144,7 @@ class Bus:
 
         ``ResourceError`` where it cannot listen or cannot read its credentials.
         """
-        bus = cls(options.node, _link(options))
+        bus = cls(options.node, _link(options), options.lease)
         await bus.start()
         return bus
 

@@ -180,12 +180,12 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def staged() -> AsyncIterator[Stage]:
+async def staged(lease: float = 1.0) -> AsyncIterator[Stage]:
     network = MemoryNetwork()
     stage = Stage(network, [])
     for place, id in enumerate(NODES):
         link = network.link()
-        bus = Bus(id, link)
+        bus = Bus(id, link, lease)
         await bus.start()
         plane = TwinPlane()
         plane.advance(100 * place)  # as long as it is up
@@ -343,6 +343,16 @@ async def test_what_a_dead_node_would_have_sent_the_others_send(dead: int) -> No
         assert [at.nodes[n].ensemble.counters["deaths"] for n in alive] == [1, 0]
 
 
+async def test_others_send_all_that_a_node_may_have_owed_for_its_lease() -> None:
+    async with staged(lease=4.0) as at:
+        conductor = at.conductor()
+        await play(conductor)
+        await at.until(lambda: conductor.position_us > 2_500_000)
+        at.kill(2)
+        await at.until(lambda: len(at.order(0).present) == 2)
+        assert at.order(0).members[2].until_us == 0
+
+
 @pytest.mark.parametrize("cut", [0, 2])
 async def test_after_a_partition_one_has_control_and_each_packet_comes_once(cut: int) -> None:
     """``cut``: the node that the two others do not see for a while: that with control, another."""
@@ -416,7 +426,7 @@ async def test_who_is_taken_for_gone_by_mistake_goes_on() -> None:
         clock = at.nodes[2].ensemble.clocks
         noted = at.order(2)
         for node in NODES[:2]:
-            noted = noted.without(node, clock.shared_us(NODES[0], at.nodes[2].plane.now))
+            noted = noted.without(node, clock.shared_us(NODES[0], at.nodes[2].plane.now), 1.0)
         await at.nodes[1].ensemble._take(noted)
         assert [one.node for one in at.order(1).present] == [NODES[2]]
         with pytest.raises(ConflictError):

@@ -16,7 +16,6 @@ from heliograph.protocols.rtsp.sharing import Line, parse_nodes
 from heliograph.storage.values import ObjectId
 from heliograph.vod.bipartite.conductor import reachable
 from heliograph.vod.bipartite.order import (
-    MARGIN_US,
     MAX_AHEAD_US,
     Lane,
     Member,
@@ -142,12 +141,19 @@ def test_the_higher_epoch_wins_then_the_controller_then_the_version() -> None:
 
 def test_a_dead_node_sends_nothing_that_ends_behind_a_margin_before_its_death() -> None:
     now = ORDER.at_us + 4_000_000
-    after = ORDER.without("c", now)
+    after = ORDER.without("c", now, 1.0)
     assert after.version == ORDER.version + 1
-    assert [one.until_us for one in after.members] == [None, None, 11_000_000 - MARGIN_US]
+    assert [one.until_us for one in after.members] == [None, None, 8_000_000]
     assert [one.number for one in after.present] == [0, 1]
-    assert after.without("c", now + 1) is after
-    assert after.without("nobody", now) is after
+    assert after.without("c", now + 1, 1.0) is after
+    assert after.without("nobody", now, 1.0) is after
+    # What is due twice as fast goes twice as far while nobody notices; a lease may be a long one.
+    fast = replace(ORDER, speed=2.0, media_us=20_000_000)
+    for order, lease, until in ((fast, 1.0, 24_000_000), (ORDER, 3.0, 5_000_000)):
+        gone = order.without("c", now, lease).members[-1]
+        assert gone.until_us == until
+    slow = replace(ORDER, speed=0.5, media_us=20_000_000).without("c", now, 1.0)
+    assert slow.members[-1].until_us == 20_000_000
     # It comes again, by another number.
     again = replace(after, members=(*after.members, member(3, "c")))
     found = again.member("c")
@@ -158,12 +164,12 @@ def test_a_dead_node_sends_nothing_that_ends_behind_a_margin_before_its_death() 
 def test_deaths_are_noted_by_one_node() -> None:
     assert ORDER.steward(frozenset("abc")) == "b"
     assert ORDER.steward(frozenset("ac")) == "a"
-    assert ORDER.without("a", ORDER.at_us).steward(frozenset("ac")) == "c"
+    assert ORDER.without("a", ORDER.at_us, 1.0).steward(frozenset("ac")) == "c"
     assert ORDER.steward(frozenset("xy")) is None
 
 
 def test_the_header_names_who_sends() -> None:
-    order = ORDER.without("a", ORDER.at_us)
+    order = ORDER.without("a", ORDER.at_us, 1.0)
     nodes = 'clock=17, nodes="1=[fd00::2]:8554/8000-8001;2=10.0.0.1:8554/8000-8001"'
     assert nodes_header(order.members, 17, 0) == f"{nodes}, ahead=0"
     line = 'line="5000000@1700000000000000*1.500000"'

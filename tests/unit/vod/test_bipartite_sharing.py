@@ -83,7 +83,7 @@ def test_shares_of_all_members_are_the_title_each_block_once() -> None:
     def home(block: int) -> str | None:
         return homes[block % 4]
 
-    for order in (ORDER, ORDER.without("b", ORDER.at_us + 6 * SECOND)):
+    for order in (ORDER, ORDER.without("b", ORDER.at_us + 6 * SECOND, 1.0)):
         shares = [Share(order, manifest, home, one.number) for one in order.members]
         for block in range(len(manifest.blocks)):
             assert sum(share.has(block) for share in shares) == 1

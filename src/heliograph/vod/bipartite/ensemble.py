@@ -435,7 +435,7 @@ class Ensemble:
         here = self.places()
         for member in order.present:
             if member.node not in here:
-                mine = mine.without(member.node, self.clocks.now_us())
+                mine = mine.without(member.node, self.clocks.now_us(), self._bus.lease)
         self.counters["taken_over"] += 1
         log.info("session taken over", session=session[:8], epoch=mine.epoch)
         await self.spread(mine)
@@ -450,7 +450,8 @@ class Ensemble:
         """A node sends no more in a session: the others do what it would have."""
         order = part.order
         now = self._site.loop.plane.monotonic_us()
-        fresh = order.without(node, self.clocks.shared_us(order.controller, now))
+        shared = self.clocks.shared_us(order.controller, now)
+        fresh = order.without(node, shared, self._bus.lease)
         if fresh is not order:
             self.counters["deaths"] += 1
             self.pass_on(fresh)

@@ -22,9 +22,10 @@ from heliograph.vod.playing import SPEEDS
 
 #: Nodes of one session: what players and the headers of RTSP take.
 MAX_MEMBERS = 64
-#: Media time before the moment when a death was noticed from which the dead node's blocks are sent
-#: by others: presence tells of a killed process at once, of a silent machine within so much.
-MARGIN_US = 2_000_000
+#: Before the moment when a death was noticed, µs from which on the dead node's blocks are sent by
+#: others, beside the lease of its presence: that tells of a killed process at once, of a silent
+#: machine within a lease and so much.
+MARGIN_US = 1_000_000
 #: Most that packets go before they are due, µs: nodes read so much more ahead.
 MAX_AHEAD_US = 5_000_000
 #: What a session does. Its end is no order: each node sees it by its clock.
@@ -135,9 +136,11 @@ class Order:
         """Those that send, by number."""
         return tuple(one for one in self.members if one.until_us is None)
 
-    def without(self, node: str, now_us: int) -> Order:
-        """The order when a node's death is noticed; the same where it sends nothing."""
-        until = max(self.position_us(now_us) - MARGIN_US, 0)
+    def without(self, node: str, now_us: int, lease: float) -> Order:
+        """The order when a node's death is noticed; the same where it sends nothing. ``lease``:
+        seconds for which it may have been silent without being noticed."""
+        silent = (MARGIN_US + round(lease * 1e6)) * max(self.speed, 1.0)
+        until = max(self.position_us(now_us) - round(silent), 0)
         members = tuple(
             replace(one, until_us=until) if one.node == node and one.until_us is None else one
             for one in self.members
