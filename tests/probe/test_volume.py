@@ -54,11 +54,13 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Three:
     """Three machines with unequal disks, and a volume over them."""
 
-    def __init__(self, directory: Path, network: Network) -> None:
+    def __init__(self, directory: Path, network: Network, cluster: str = "") -> None:
+        """``cluster``: settings of that section."""
         self.directory = directory
         more = "[storage]\ncache_bytes = 0\n"  # what is played comes from disks, not from memory
         self.machines = [
-            Machine(network.join(), directory, f"node-{number}", more=more) for number in (1, 2, 3)
+            Machine(network.join(), directory, f"node-{number}", cluster=cluster, more=more)
+            for number in (1, 2, 3)
         ]
 
     def start(self) -> None:
