@@ -27,6 +27,7 @@ from heliograph.storage.volume import heads
 from heliograph.storage.volume.claims import CLAIMED
 from heliograph.storage.volume.heads import DELETED, Head
 from heliograph.storage.volume.reach import Reach, limited
+from heliograph.storage.volume.state import DiskEntry
 
 #: Groups that are being written at once: one fills while the one before gets onto its disks.
 MAX_GROUPS = 2
@@ -325,19 +326,16 @@ async def delete_head(reach: Reach, object: ObjectId, serial: int) -> None:
 
 async def put_head(reach: Reach, object: ObjectId, serial: int, data: bytes) -> None:
     """Write a head to its disks; it is kept when as many as parity loses, and one more, have it."""
+
+    async def put(entry: DiskEntry) -> None:
+        store = reach.store(entry.node)  # which raises where the node is not there
+        await limited(store.put_head(entry.id, object, serial, data), WRITE_PATIENCE)
+
     for again in (True, False):
         version = reach.state.version
         homes = reach.plan.head_homes(object)
         needed = min(len(homes), reach.state.scheme.parity + 1)
-        done = await asyncio.gather(
-            *(
-                limited(
-                    reach.store(one.node).put_head(one.id, object, serial, data), WRITE_PATIENCE
-                )
-                for one in homes
-            ),
-            return_exceptions=True,
-        )
+        done = await asyncio.gather(*map(put, homes), return_exceptions=True)
         errors = [one for one in done if isinstance(one, BaseException)]
         for error in errors:
             if isinstance(error, ConflictError) or not isinstance(error, HelioError):

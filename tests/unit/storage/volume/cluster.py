@@ -104,6 +104,9 @@ class Cluster:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.unseen: set[NodeId] = set()
+        """Nodes that the others have known to be gone for a while: not even where they are is
+        known."""
         self.now = 0.0
         self.objects = 0
         self.nodes: dict[NodeId, Node] = {}
@@ -203,6 +206,8 @@ class Cluster:
 
         class Peers:
             def store(self, node: NodeId) -> Store:
+                if node in cluster.unseen:
+                    raise UnreachableError("where it is, is not known", subject=node)
                 return Gate(cluster, asker, node)  # type: ignore[return-value]
 
         return Peers()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.storage.volume.cluster import all_at_home, check, payloads
+from tests.unit.storage.volume.cluster import all_at_home, check, payloads, write
 from tests.unit.storage.volume.conftest import Make
 
 from heliograph.model.errors import ConflictError, WrongStateError
@@ -169,3 +169,28 @@ async def test_what_a_crash_and_a_lost_disk_took_is_a_hole_in_what_goes_on(make:
             assert await volume.block(writer.object, number) == payload
     survey = await volume.survey(writer.object)
     assert (survey.blocks, survey.lost, survey.degraded) == (9, (4,), 0)
+
+
+async def test_objects_are_written_and_grow_while_a_node_is_known_to_be_gone(make: Make) -> None:
+    cluster = await make((1, 1, 1))
+    gone = cluster.node(2)
+    gone.up = False
+    cluster.unseen = {gone.id}
+    blocks = payloads(9)
+    writer = cluster.node(0).volume.writer()
+    await writer.claim()
+    for payload in blocks[:5]:
+        await writer.put(payload)
+    await writer.grow(b"five")
+    await check(cluster, writer.object, blocks[:5])
+    for payload in blocks[5:]:
+        await writer.put(payload)
+    await writer.finish(b"nine")
+    await check(cluster, writer.object, blocks)
+    erased = await write(cluster, payloads(3, seed=2), 1)
+    await cluster.node(1).volume.delete(erased)
+    gone.up, cluster.unseen = True, set()
+    await cluster.settle()
+    all_at_home(cluster, writer.object, 9)
+    await check(cluster, writer.object, blocks)
+    assert cluster.members(erased) == {}
