@@ -92,9 +92,13 @@ async def test_players_follow_a_redirect_to_the_unit(player: str, clip: Clip) ->
         await buses[0].until_present("node")
         placer, tickets = Placer(Place(UNIT)), Tickets(UNIT, {PORTAL}.__contains__)
         portal.places = RtspPlaces(
-            buses[0], KEYS[0], Tickets(PORTAL, lambda node: True), placer=placer
+            buses[0],
+            portal.channels,
+            KEYS[0],
+            Tickets(PORTAL, lambda node: True),
+            placer=placer,
         )
-        unit.places = RtspPlaces(buses[1], KEYS[1], tickets)
+        unit.places = RtspPlaces(buses[1], unit.channels, KEYS[1], tickets)
         source = f"ffmpeg -nostdin -v error -re -stream_loop -1 -i {clip.opus} -c copy -f rtsp"
         address = f"rtsp://127.0.0.1:{unit.port}/clip?key=secret"
         publisher = await start(f"{source} -rtsp_transport tcp URL", address)

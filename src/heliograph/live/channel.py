@@ -48,6 +48,10 @@ log = structlog.get_logger(__name__)
 #: sent there is let in once nobody is expected there.
 ENTER_AGAIN = 5
 
+#: Seconds after the end of its source in which a channel is said to be soon back: a unit that died
+#: is replaced in two, and pages and encoders of publishers come again within a few more.
+BACK_WITHIN = 10.0
+
 _ids = itertools.count(1)
 
 
@@ -282,6 +286,13 @@ class Channel:
     def on_air(self) -> bool:
         """Whether somebody publishes it now, here or elsewhere."""
         return self.state is State.ON_AIR
+
+    @property
+    def lately_on_air(self) -> bool:
+        """Whether its source went so short a time ago that it is soon back, if it comes back."""
+        if self.state is not State.WAITING or self.since is None:
+            return False
+        return (datetime.now(UTC) - self.since).total_seconds() < BACK_WITHIN
 
     @property
     def active(self) -> Publishing | None:

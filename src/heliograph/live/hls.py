@@ -89,6 +89,12 @@ class Hls:
         if found is not None and (found.layered == layered or not on_air):
             found.touch()
             return found
+        if channel.lately_on_air and not channel.closed:
+            raise BusyError(
+                f"channel {channel.name!r} has just lost its source",
+                subject=channel.name,
+                retry_after=1,
+            )
         if not on_air:
             raise NotFoundError(f"channel {channel.name!r} is not on air", subject=channel.name)
         if self._closed or len(self._outputs) >= MAX_OUTPUTS:

@@ -222,6 +222,10 @@ class Output(ReaderHooks):
     def closed(self, reason: str) -> None:
         self.end(reason)
 
+    def state_changed(self, state: State) -> None:
+        """Who waits for the first part is told that the source has gone."""
+        self._tell()
+
     def _tell(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
@@ -380,7 +384,7 @@ class Output(ReaderHooks):
                 ):
                     return Answer.NOW
             if self.channel.state is not State.ON_AIR:
-                return Answer.GONE
+                return Answer.BUSY if self.channel.lately_on_air else Answer.GONE
             return Answer.BUSY if waited >= FIRST_PATIENCE else Answer.WAIT
 
         await self._until(look)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from typing import Protocol
 
 from heliograph.bus import Bus
@@ -27,6 +28,14 @@ KEPT = 10.0
 #: Reason of viewers and publishers that are to come to another unit: pages come again by
 #: themselves, and RTSP viewers are told where.
 MOVED = "moved"
+#: Seconds after which somebody asks again for whom no unit answered that has places: those that
+#: are gone are known as such by then.
+SOON = 1
+#: Units that are tried for one viewer.
+ATTEMPTS = 2
+#: Seconds that a unit has to say that it takes a viewer: it takes a millisecond, or waits a little
+#: for the layout. A unit that froze holds him up for as long.
+ANSWER_TIMEOUT = 1.2
 #: Seconds that a unit waits for the layout of a channel that it has just been told to take.
 LAYOUT = 0.8
 
@@ -53,11 +62,14 @@ class Place(Protocol):
 class Placer(Protocol):
     """Says where viewers are served."""
 
-    async def place(self, channel: str, *, peer: str, origin: str = "") -> Place | None:
+    async def place(
+        self, channel: str, *, peer: str, origin: str = "", avoid: Collection[str] = ()
+    ) -> Place | None:
         """The unit that serves a viewer best; None: the node that asks.
 
         ``peer``: his numeric address. ``origin``: the unit he was sent away from, that died under
-        him or that refused him. ``BusyError`` where there is no room at all.
+        him or that refused him. ``avoid``: those that took him not, or gave no answer, a moment
+        ago. ``BusyError`` where there is no room at all.
         """
         ...
 
@@ -102,6 +114,22 @@ def elsewhere(error: HelioError) -> bool:
     if isinstance(error, TooManyError):
         return False
     return isinstance(error, BusyError | RemoteError | NotFoundError | WrongStateError)
+
+
+def unserved(trouble: HelioError, channel: Channel) -> HelioError:
+    """What a viewer is told whom no unit took: to come again soon, unless nothing is on air.
+
+    ``trouble``: what the first or the last of them said, or that it said nothing.
+    """
+    if isinstance(trouble, BusyError) and trouble.retry_after is not None:
+        return trouble
+    if isinstance(trouble, NotFoundError) and not channel.on_air:
+        return trouble
+    return BusyError(
+        f"no unit takes viewers of channel {channel.name!r} just now",
+        subject="units",
+        retry_after=SOON,
+    )
 
 
 def node_rtsp(bus: Bus, unit: str) -> tuple[str, int] | None:

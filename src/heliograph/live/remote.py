@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -23,12 +23,15 @@ from heliograph.live.channel import Channel
 from heliograph.live.grants import Grant, tell, vouched
 from heliograph.live.offers import Offers
 from heliograph.live.placing import (
+    ANSWER_TIMEOUT,
+    ATTEMPTS,
     Expecting,
     Place,
     Placer,
     elsewhere,
     home_of,
     keep,
+    unserved,
     until_laid_out,
 )
 from heliograph.live.registry import Channels
@@ -54,9 +57,6 @@ LOOK = "whep.look"
 ALIVE = "whep.alive"
 """The bus's method that tells which of some sessions live."""
 
-#: Seconds that a unit has for an offer: it takes a millisecond, or waits a little for the layout.
-#: A unit that froze holds a page up for as long.
-OPEN_TIMEOUT = 1.2
 #: Seconds for whatever else a page asks of its session.
 TIMEOUT = 1.0
 #: Seconds that a unit has to say that a session lives: the page's picture stands meanwhile.
@@ -68,8 +68,6 @@ MAX_ASKED = 2000
 #: Sessions elsewhere that this portal remembers for their addresses' limits; the oldest are
 #: forgotten first, and live on.
 MAX_SESSIONS = 65_536
-#: Units that are tried for one offer, before this node serves it itself.
-ATTEMPTS = 2
 
 _NAME = re.compile(r"([A-Za-z0-9_-]{1,64})~([a-z2-7]{16})", re.ASCII)
 
@@ -286,7 +284,7 @@ class Viewers:
             "accounts": self._accounts,
             **more,
         }
-        answer = await self._bus.call(check_node_id(unit), method, said, OPEN_TIMEOUT)
+        answer = await self._bus.call(check_node_id(unit), method, said, ANSWER_TIMEOUT)
         session, etag, text = _members(answer, "session", "etag", "answer")
         opened = Opened(named(session, unit), etag, text)
         if _NAME.fullmatch(opened.name) is None:
@@ -410,19 +408,20 @@ class Portal:
         """Open a session wherever there is a place; ``rtc``: of this node, None where it has none.
 
         ``origin``: the unit that the viewer had before. Errors of ``Rtc.view``; ``BusyError`` at a
-        node without places where no unit has any.
+        node without places where no unit has any, or none of those that have one takes him.
         """
         trouble: HelioError | None = None
+        avoid: list[str] = []
         for _ in range(ATTEMPTS):
             try:
-                place = await self._place(channel, peer, origin)
+                place = await self._place(channel, peer, origin, avoid)
             except HelioError as error:
                 if isinstance(error, BusyError) and self._seats is None:
                     raise  # this node has no places of its own that could be free
                 trouble = trouble or error
                 break
-            if place is None or (trouble is not None and place.unit == origin):
-                break  # whoever places does not know of it yet
+            if place is None or place.unit in avoid:
+                break
             try:
                 if place.unit == self.node:
                     await until_laid_out(channel)
@@ -436,12 +435,15 @@ class Portal:
                 if not elsewhere(error):
                     raise
                 trouble, origin = error, place.unit
+                avoid.append(origin)
                 log.info("unit took no viewer", channel=channel.name, unit=origin, error=str(error))
+        if avoid and self._seats is None and trouble is not None:
+            raise unserved(trouble, channel)  # nobody counts whom such a node serves
         try:
             return self._here(rtc, channel, offer, peer=peer, grant=grant, agent=agent)
         except (BusyError, NotFoundError):
-            if isinstance(trouble, BusyError):  # says when there may be a place
-                raise trouble from None
+            if trouble is not None and (avoid or isinstance(trouble, BusyError)):
+                raise unserved(trouble, channel) from None
             raise
 
     async def publish(
@@ -461,10 +463,12 @@ class Portal:
         session = rtc.publish(channel, offer, peer=peer, grant=grant, agent=agent)
         return Opened(named(session.name, self.node), session.etag, session.answer)
 
-    async def _place(self, channel: Channel, peer: str, origin: str) -> Place | None:
+    async def _place(
+        self, channel: Channel, peer: str, origin: str, avoid: Collection[str]
+    ) -> Place | None:
         if self._placer is None:
             return None
-        return await self._placer.place(channel.name, peer=peer, origin=origin)
+        return await self._placer.place(channel.name, peer=peer, origin=origin, avoid=avoid)
 
     def _here(self, rtc: Rtc | None, channel: Channel, offer: str, **viewer: Any) -> Opened:  # noqa: ANN401
         if rtc is None:

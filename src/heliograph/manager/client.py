@@ -110,14 +110,21 @@ class Managers:
         }
 
     async def join(
-        self, channel: str, *, location: str = "", origin: str = "", at: str = ""
+        self,
+        channel: str,
+        *,
+        location: str = "",
+        origin: str = "",
+        at: str = "",
+        avoid: Collection[str] = (),
     ) -> Place:
         """A place for a viewer, kept for some seconds.
 
         ``origin``: the unit he was sent away from, or that died under him. ``at``: the unit he
-        cannot avoid. ``BusyError`` without a place, ``NotFoundError`` for a channel nobody has.
+        cannot avoid. ``avoid``: those that took him not, or gave no answer. ``BusyError`` without
+        a place, ``NotFoundError`` for a channel nobody has.
         """
-        asked = wire.Asked(channel, location or self._location, origin, at)
+        asked = wire.Asked(channel, location or self._location, origin, at, tuple(avoid))
         self.counters["asked"] += 1
         try:
             async with asyncio.timeout(PATIENCE):
@@ -227,7 +234,7 @@ class Managers:
         if asked.at:
             others: Collection[str] = channel.branches.keys() - {asked.at}
         else:
-            others = {asked.origin}
+            others = {asked.origin, *asked.avoid}
         # Those that get the channel come first; on the others a viewer waits for it as well.
         dry = frozenset(one for one in channel.orphans if not self._is_fed(channel.name, one))
         for cut in (dry, frozenset[str]()):

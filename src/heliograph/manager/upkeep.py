@@ -78,7 +78,14 @@ def seat(view: View, asked: Asked, id: str, now: float, offered: Collection[str]
         mend_tree(draft, name)
     begun = draft.decision()
     joined = join(
-        begun.view, name, id, now, location=asked.location, origin=asked.origin, at=asked.at
+        begun.view,
+        name,
+        id,
+        now,
+        location=asked.location,
+        origin=asked.origin,
+        at=asked.at,
+        avoid=asked.avoid,
     )
     return replace(joined, transitions=begun.transitions + joined.transitions)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -49,9 +49,13 @@ class Placing:
     region: Callable[[str], str]
     """Where a viewer is, by his numeric address; empty: not known."""
 
-    async def place(self, channel: str, *, peer: str, origin: str = "") -> Place:
+    async def place(
+        self, channel: str, *, peer: str, origin: str = "", avoid: Collection[str] = ()
+    ) -> Place:
         """See ``placing.Placer``. Of whom nothing is known is taken to be near his portal."""
-        return await self.managers.join(channel, location=self.region(peer), origin=origin)
+        return await self.managers.join(
+            channel, location=self.region(peer), origin=origin, avoid=avoid
+        )
 
 
 class Steering:
@@ -106,6 +110,7 @@ class Steering:
             redirect = self._settings.rtsp.redirect
             self._places = RtspPlaces(
                 bus,
+                self._channels,
                 key,
                 self._tickets,
                 placer=placer if redirect else None,
@@ -211,6 +216,8 @@ class Steering:
         await self.step_down()
         if self.keeper is not None:
             self.keeper.close()
+        if self._places is not None:
+            self._places.close()
         if self._taking is not None:
             self._taking.close()
         if self._viewers is not None:

@@ -1,7 +1,8 @@
 """Where RTSP viewers are served: sent on by a redirect, let in by a ticket.
 
 Players open the address of a redirect (RFC 2326 section 11.3, RFC 7826 section 13.4) like any
-other. Its ticket stands for what they showed here, so that the unit asks for nothing.
+other. Its ticket stands for what they showed here, so that the unit asks for nothing. No player is
+sent to a unit that does not say first that it is there and has the channel: he would wait for it.
 """
 
 from __future__ import annotations
@@ -13,23 +14,39 @@ from dataclasses import replace
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from heliograph.bus import Bus
+from heliograph.bus import Bus, Request
+from heliograph.bus.wire import Json
 from heliograph.live.channel import Channel
 from heliograph.live.gate import Decision
 from heliograph.live.grants import Grant
 from heliograph.live.placing import (
+    ANSWER_TIMEOUT,
+    ATTEMPTS,
     Expecting,
+    Place,
     Placer,
+    elsewhere,
     home_of,
     keep,
     node_rtsp,
+    unserved,
     until_laid_out,
 )
+from heliograph.live.registry import Channels
 from heliograph.live.tickets import LIFETIME, Ticket, Tickets, sign
-from heliograph.model.errors import BusyError, HelioError
+from heliograph.model.errors import (
+    BusyError,
+    HelioError,
+    MalformedError,
+    NotFoundError,
+    UnreachableError,
+)
 from heliograph.model.nodes import check_node_id
 
 log = structlog.get_logger(__name__)
+
+READY = "rtsp.ready"
+"""The bus's method by which a unit says that it takes a viewer of a channel."""
 
 
 class RtspPlaces:
@@ -38,6 +55,7 @@ class RtspPlaces:
     def __init__(
         self,
         bus: Bus,
+        channels: Channels,
         key: Ed25519PrivateKey,
         tickets: Tickets,
         *,
@@ -54,6 +72,7 @@ class RtspPlaces:
         self.redirects = 0
         """Viewers and publishers sent on since the start."""
         self._bus = bus
+        self._channels = channels
         self._key = key
         self._tickets = tickets
         self._placer = placer
@@ -61,6 +80,11 @@ class RtspPlaces:
         self._full = full
         self._seats = seats
         self._clock = clock
+        self._registration = bus.serve(READY, self._ready)
+
+    def close(self) -> None:
+        """Tell nobody more that viewers may come here."""
+        self._registration.close()
 
     @property
     def sends(self) -> bool:
@@ -86,7 +110,8 @@ class RtspPlaces:
 
     async def find(self, channel: Channel, grant: Grant, peer: str) -> Grant | str:
         """The address to which a viewer is sent; or, where he is served here, his grant with the
-        place that is kept for him. ``BusyError`` at a node without places where no unit has any."""
+        place that is kept for him. ``BusyError`` at a node without places where no unit has any, or
+        none of those that have one takes him; elsewhere only where this one has no media either."""
         leaving = self._mover is not None and self._full()
         placer = self._mover if leaving else self._placer
         if placer is None:
@@ -114,34 +139,60 @@ class RtspPlaces:
     async def _ask(
         self, placer: Placer, channel: Channel, grant: Grant, peer: str, origin: str
     ) -> Grant | str:
-        try:
-            place = await placer.place(channel.name, peer=peer, origin=origin)
-            if place is None:
-                return grant
+        avoid: list[str] = []
+        trouble: HelioError | None = None
+        for _ in range(ATTEMPTS):
+            try:
+                place = await placer.place(channel.name, peer=peer, origin=origin, avoid=avoid)
+            except HelioError as error:
+                log.info("rtsp viewer not placed", channel=channel.name, reason=error.message)
+                if isinstance(error, BusyError) and self._seats is None:
+                    raise
+                break  # there may be room here, which the channel says
+            if place is None or place.unit in avoid:
+                break
             if place.unit == self._bus.node:
                 id = keep(self._seats, place.id, channel.name, place.index)
                 return replace(grant, reservation=id)
-            unit = check_node_id(place.unit)
-            where = node_rtsp(self._bus, unit)
-            if where is None:
-                return grant
-            ticket = Ticket(
-                unit,
-                channel.name,
-                check_node_id(home_of(self._bus, channel)),
-                place.id,
-                round(self._clock() + LIFETIME, 3),
-                grant,
-                place.index,
-            )
-            text = sign(self._key, ticket)
-        except HelioError as error:
-            log.info("rtsp viewer not placed", channel=channel.name, reason=error.message)
-            if isinstance(error, BusyError) and self._seats is None:
-                raise
-            return grant  # there may be room here, which the channel says
+            try:
+                return await self._sent(place, channel, grant)
+            except HelioError as error:
+                log.info("unit takes no rtsp viewer", channel=channel.name, unit=place.unit,
+                         reason=error.message)  # fmt: skip
+                if not elsewhere(error):
+                    break
+                trouble, origin = error, place.unit
+                avoid.append(origin)
+        if trouble is not None and (self._seats is None or not channel.tracks):
+            raise unserved(trouble, channel)  # nobody counts whom a node without places serves
+        return grant
+
+    async def _sent(self, place: Place, channel: Channel, grant: Grant) -> str:
+        """The address of a place, at a unit that says that it has the channel."""
+        unit, home = check_node_id(place.unit), check_node_id(home_of(self._bus, channel))
+        where = node_rtsp(self._bus, unit)
+        if where is None:
+            raise UnreachableError(f"unit {unit} takes no viewers by RTSP", subject=unit)
+        expires = round(self._clock() + LIFETIME, 3)
+        ticket = Ticket(unit, channel.name, home, place.id, expires, grant, place.index)
+        text = sign(self._key, ticket)
+        said = {"channel": channel.name, "home": home}
+        await self._bus.call(unit, READY, said, ANSWER_TIMEOUT)
         self.redirects += 1
         return f"{_address(where, channel.name)}?ticket={text}"
+
+    async def _ready(self, request: Request) -> Json:
+        said = request.value if isinstance(request.value, dict) else {}
+        name, home = said.get("channel"), said.get("home")
+        if not isinstance(name, str) or not isinstance(home, str):
+            raise MalformedError(READY, "no channel and home")
+        channel = self._channels.find(name)
+        if channel is None or home_of(self._bus, channel) != home:
+            raise NotFoundError("no such channel is offered here", subject=name[:80])
+        await until_laid_out(channel)
+        if not channel.tracks:
+            raise NotFoundError("the channel is not on air here yet", subject=name)
+        return None
 
 
 def _address(where: tuple[str, int], name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from heliograph.bus import Bus
@@ -48,9 +49,13 @@ class Placer:
     def __init__(self, *places: Place | HelioError | None) -> None:
         self.places = list(places)
         self.asked: list[tuple[str, str, str]] = []
+        self.avoided: list[tuple[str, ...]] = []
 
-    async def place(self, channel: str, *, peer: str, origin: str = "") -> Place | None:
+    async def place(
+        self, channel: str, *, peer: str, origin: str = "", avoid: Collection[str] = ()
+    ) -> Place | None:
         self.asked.append((channel, peer, origin))
+        self.avoided.append(tuple(avoid))
         found = self.places.pop(0)
         if isinstance(found, HelioError):
             raise found

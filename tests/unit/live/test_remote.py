@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -10,10 +11,13 @@ from typing import Any
 import pytest
 from tests.unit.web.test_signalling import offer
 
+from heliograph.bus import Request
 from heliograph.bus.memory import MemoryNetwork
 from heliograph.catalogue.rights import Action, Reason
+from heliograph.live import remote
 from heliograph.live.grants import Grant
 from heliograph.live.offers import OfferLimits, Offers
+from heliograph.live.placing import SOON
 from heliograph.live.remote import ALIVE, OPEN, Portal, Unit, Viewers, named, parse_name
 from heliograph.live.seats import Seats, Spend
 from heliograph.model.errors import (
@@ -100,6 +104,7 @@ async def test_a_unit_that_refuses_or_is_not_there_is_not_asked_again():
         placer = Placer(Place(UNIT, "a"), Place(THIRD, "b"))
         opened = await site.view(placer)
         assert [origin for _, _, origin in placer.asked] == ["", UNIT]
+        assert placer.avoided == [(), (UNIT,)]
         assert parse_name(opened.name)[1] == PORTAL
 
 
@@ -110,6 +115,57 @@ async def test_a_unit_that_is_named_again_though_it_refused_is_passed_over():
         placer = Placer(Place(UNIT, "a"), Place(UNIT, "b"))
         assert parse_name((await site.view(placer)).name)[1] == PORTAL
         assert site.unit.bus.counters()["requests"] == 1
+
+
+async def test_a_viewer_goes_to_the_next_unit_where_the_first_is_gone():
+    async with running() as site:
+        site.portal.seats = None
+        placer = Placer(Place(THIRD, "a"), Place(UNIT, "b"))
+        assert parse_name((await site.view(placer)).name)[1] == UNIT
+        assert placer.avoided == [(), (THIRD,)]
+
+
+async def test_a_unit_that_froze_holds_a_viewer_up_for_so_long_and_no_longer(monkeypatch):
+    monkeypatch.setattr(remote, "ANSWER_TIMEOUT", 0.05)
+    async with running() as site:
+        site.portal.seats = None
+        frozen = asyncio.Event()
+        site.unit.unit.close()
+
+        async def never(_: Request) -> None:
+            await frozen.wait()
+
+        site.unit.bus.serve(OPEN, never)
+        with pytest.raises(BusyError) as refused:
+            await site.view(Placer(Place(UNIT, "a"), Place(UNIT, "b")))
+        assert (refused.value.subject, refused.value.retry_after) == ("units", SOON)
+        frozen.set()
+
+
+@pytest.mark.parametrize("again", [Place(THIRD, "b"), Place("a" * 16, "b")])
+async def test_a_portal_that_is_no_unit_serves_nobody_whose_units_are_gone(again: Place):
+    async with running() as site:
+        site.portal.publish()
+        site.portal.seats = None
+        with pytest.raises(BusyError) as refused:
+            await site.view(Placer(Place(THIRD, "a"), again))
+        assert (refused.value.status, refused.value.retry_after) == (503, SOON)
+        assert site.portal.channel.audience.places == 0
+
+
+@pytest.mark.parametrize("on_air", [True, False])
+async def test_a_channel_on_air_is_not_said_to_be_unknown_because_a_unit_died(on_air: bool):
+    async with running() as site:
+        site.portal.channel.tell_on_air(on_air)
+        site.unit.unit.close()
+
+        async def unknown(_: Request) -> None:
+            raise NotFoundError("not on air here yet")
+
+        site.unit.bus.serve(OPEN, unknown)
+        with pytest.raises(BusyError if on_air else NotFoundError) as refused:
+            await site.view(Placer(Place(UNIT, "a"), Place(UNIT, "b")))
+        assert getattr(refused.value, "retry_after", None) == (SOON if on_air else None)
 
 
 async def test_where_nobody_has_room_the_error_is_the_units():

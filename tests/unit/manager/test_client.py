@@ -90,6 +90,7 @@ async def test_who_was_sent_away_or_cannot_go_elsewhere_is_minded() -> None:
         one, two = (unit.id for unit in units)
         assert {(await portal.join("yard", at=two)).unit for _ in range(2)} == {two}
         assert {(await portal.join("yard", origin=two)).unit for _ in range(3)} == {one}
+        assert (await portal.join("yard", avoid=(two,))).unit == one
         assert {(await portal.join("yard", at=two)).unit for _ in range(2)} == {two}
         with pytest.raises(BusyError):
             await portal.join("yard", at=two)

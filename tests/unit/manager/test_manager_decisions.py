@@ -188,6 +188,24 @@ def test_a_viewer_goes_to_the_nearest_of_equally_loaded_units() -> None:
         assert d.join(view, "yard", "r", 0.0, location=location).reservation.unit == unit
 
 
+def test_nobody_is_sent_again_to_a_unit_that_did_not_answer() -> None:
+    view = opened(cluster(3))
+    first = d.join(view, "yard", "r1", 0.0)
+    here = first.reservation.unit
+    assert d.join(first.view, "yard", "r2", 0.0).reservation.unit == here
+    # It is the only one that has the channel: nobody else could get it from there.
+    with pytest.raises(BusyError):
+        d.join(first.view, "yard", "r2", 0.0, origin=here, avoid=(here,))
+    view = d.extend(
+        first.view, "yard", 0.0, unit=next(one for one in view.units if one != here)
+    ).view
+    second = d.join(view, "yard", "r2", 0.0, origin=here, avoid=(here,))
+    assert second.reservation.unit != here
+    assert check(second.view) == []
+    with pytest.raises(BusyError):
+        d.join(second.view, "yard", "r3", 0.0, avoid=(here, second.reservation.unit))
+
+
 def test_a_place_is_taken_once_and_lapses() -> None:
     view = opened(cluster(1))
     kept = d.join(view, "yard", "r", 5.0)

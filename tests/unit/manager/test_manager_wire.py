@@ -190,7 +190,7 @@ def test_what_a_later_version_adds_is_left_alone() -> None:
 
 
 def test_requests_for_places_and_their_answers_arrive() -> None:
-    asked = wire.Asked("yard", "eu/de", "a" * 16, "")
+    asked = wire.Asked("yard", "eu/de", "a" * 16, "", ("b" * 16, "c"))
     assert wire.parse_asked(sent(wire.asked_json(asked))) == asked
     assert wire.parse_asked({"channel": "yard"}) == wire.Asked("yard")
     seat = wire.Seat("r1", "a" * 16, 3, 7, 9.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -11,12 +12,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.unit.live.portal_site import Place, Placer, Seats
 
+from heliograph.bus import Bus, Request
 from heliograph.bus.memory import MemoryNetwork
 from heliograph.live.options import ChannelOptions
-from heliograph.live.placing import MOVED
+from heliograph.live.placing import MOVED, SOON
 from heliograph.live.tickets import LEEWAY, LIFETIME, Tickets
 from heliograph.model.errors import BusyError, HelioError, NotFoundError
 from heliograph.model.nodes import node_id
+from heliograph.servers import rtsp_places
 from heliograph.servers.rtsp_places import RtspPlaces
 
 from .rtsp_site import SDP, Client, Site, running
@@ -30,6 +33,7 @@ PLAYED = ChannelOptions(key="secret", view_key="sesame")
 class Cluster:
     portal: Site
     unit: Site
+    unit_bus: Bus
     placer: Placer
     tickets: Tickets
     seats: Seats = field(default_factory=Seats)
@@ -67,13 +71,21 @@ async def cluster(
             bus.announce("node", "a", {"rtsp": where})
         for bus in buses:
             await bus.until_present("node", 2)
-        site = Cluster(portal, unit, Placer(*places), Tickets(UNIT, {PORTAL, UNIT}.__contains__))
+        site = Cluster(
+            portal, unit, buses[1], Placer(*places), Tickets(UNIT, {PORTAL, UNIT}.__contains__)
+        )
         at_portal = Tickets(PORTAL, lambda node: True)
         portal.server.places = RtspPlaces(
-            buses[0], KEYS[0], at_portal, placer=site.placer, clock=lambda: site.now
+            buses[0],
+            portal.channels,
+            KEYS[0],
+            at_portal,
+            placer=site.placer,
+            clock=lambda: site.now,
         )
         unit.server.places = RtspPlaces(
             buses[1],
+            unit.channels,
             KEYS[1],
             site.tickets,
             placer=site.placer_at_unit,
@@ -158,7 +170,7 @@ async def test_only_who_may_watch_is_sent_on_and_no_publisher():
 
 
 @pytest.mark.parametrize(
-    "place", [None, Place(PORTAL, "mine"), Place("a" * 16), NotFoundError("no manager knows it")]
+    "place", [None, Place(PORTAL, "mine"), NotFoundError("no manager knows it")]
 )
 async def test_without_another_unit_he_is_served_here_and_asked_for_once(place):
     async with cluster(place) as at:
@@ -167,6 +179,48 @@ async def test_without_another_unit_he_is_served_here_and_asked_for_once(place):
         for _ in range(2):
             assert (await client.ask("DESCRIBE"))[0] == 200
         assert len(at.placer.asked) == 1
+
+
+async def test_a_viewer_goes_to_the_next_unit_where_the_first_is_gone():
+    async with cluster(Place("a" * 16), Place(UNIT, "place-1")) as at:
+        url = await at.redirected(await at.portal.client())
+        assert urlsplit(url).port == at.unit.server.port
+        assert at.placer.avoided == [(), ("a" * 16,)]
+
+
+async def test_a_unit_that_is_gone_and_named_again_is_no_place_to_wait_for():
+    gone = Place("a" * 16)
+    async with cluster(gone, gone, Place(UNIT)) as at:
+        client = await at.portal.client()
+        status, fields, _ = await client.ask("DESCRIBE", f"{client.base}?key=sesame")
+        assert (status, fields["retry-after"]) == (503, str(SOON))
+        assert at.portal.channel.audience.readers == {}
+        assert urlsplit(await at.redirected(client)).port == at.unit.server.port
+
+
+async def test_nobody_is_sent_to_a_unit_that_froze(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rtsp_places, "ANSWER_TIMEOUT", 0.05)
+    async with cluster(Place(UNIT), Place(UNIT)) as at:
+        thawed = asyncio.Event()
+        assert at.unit.server.places is not None
+        at.unit.server.places.close()
+
+        async def frozen(_: Request) -> None:
+            await thawed.wait()
+
+        at.unit_bus.serve(rtsp_places.READY, frozen)
+        client = await at.portal.client()
+        status, fields, _ = await client.ask("DESCRIBE", f"{client.base}?key=sesame")
+        assert (status, fields["retry-after"]) == (503, str(SOON))
+        thawed.set()
+
+
+async def test_nobody_is_sent_to_a_unit_that_has_not_got_the_channel():
+    async with cluster(Place(UNIT), Place(UNIT)) as at:
+        at.unit.channel.keeper = UNIT  # another one of that name
+        at.portal.channel.tell_on_air(True)
+        client = await at.portal.client()
+        assert (await client.ask("DESCRIBE", f"{client.base}?key=sesame"))[0] == 503
 
 
 async def test_without_any_place_a_portal_refuses_him_each_time():

@@ -9,6 +9,7 @@ import itertools
 import re
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 import av
@@ -20,6 +21,7 @@ from tests.unit.web import site as sites
 from tests.unit.web.site import AUDIO, VIDEO, Site
 
 from heliograph.live import hls, hls_output
+from heliograph.live.channel import BACK_WITHIN
 from heliograph.live.hls import Hls
 from heliograph.live.hls_viewers import GONE
 from heliograph.live.options import ChannelOptions
@@ -360,6 +362,31 @@ async def test_what_files_cannot_carry_is_refused():
         assert answer.status_code == 406
         assert answer.json()["error"]["subject"] == "vp8"
         assert len(site.context.hls) == 0
+
+
+async def test_a_channel_that_lost_its_source_a_moment_ago_is_to_be_asked_for_again():
+    async with running() as site:
+        publishing = site.publish(VIDEO)
+        publishing.push(0, [rtp(1, 0, b"\x65\x88\x84", payload_type=96)])
+        await site.until(lambda: site.channel.state == "on_air")
+        publishing.close()
+        await site.until(lambda: site.channel.state == "waiting")
+        answer = await refused(site)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        site.channel.since = datetime.now(UTC) - timedelta(seconds=BACK_WITHIN)
+        assert (await refused(site)).status_code == 404
+
+
+async def test_who_waits_for_the_first_picture_is_told_at_once_that_the_source_has_gone():
+    async with running() as site:
+        publishing = site.publish(VIDEO)
+        publishing.push(0, [rtp(1, 0, b"\x41\x9a\x24", payload_type=96)])
+        await site.until(lambda: site.channel.state == "on_air")
+        waiting = asyncio.create_task(refused(site))
+        await site.until(lambda: site.context.hls.held == 1)
+        publishing.close()
+        answer = await waiting
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
 async def test_sound_that_files_cannot_carry_is_left_out():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from heliograph.live.admission import RETRY_AFTER
@@ -35,42 +36,48 @@ def join(
     location: str = "",
     origin: str = "",
     at: str = "",
+    avoid: Collection[str] = (),
 ) -> Joined:
     """Keep a place for a viewer on the least loaded unit with one, and grow before they run out.
 
     ``id`` names the reservation: unique, and not to be guessed. ``origin``: the unit this viewer
     was sent away from, or that died under him: one of the places held for its viewers is his.
-    ``at``: the unit he cannot avoid, as his connection is there already.
+    ``at``: the unit he cannot avoid, as his connection is there already. ``avoid``: units that
+    took him not, or gave no answer: he gets no place there, whatever the view says of them.
     ``NotFoundError`` where the channel is not open, ``BusyError`` where a budget is spent; its
     ``subject`` says which.
     """
     draft = Draft(view)
     channel = draft.channel(name)
-    held = _held(draft, name, origin, now) if origin and not at else None
+    held = _held(draft, name, origin, now, avoid) if origin and not at else None
     if held is not None:
         draft.do(t.Lapse(held.id, held.unit, 1, now))
         unit, index = held.unit, held.index
     elif at:
         unit, index = at, _group_at(draft, name, at, now)
     else:
-        found = seat_unit(draft, channel, location)
+        found = seat_unit(draft, channel, location, avoid)
         if found is None:
             _lapse(draft, now)
-            found = seat_unit(draft, draft.channels[name], location)
-        if found is None and grant_or_borrow(draft, name, now) is not None:
-            found = seat_unit(draft, draft.channels[name], location)
+            found = seat_unit(draft, draft.channels[name], location, avoid)
+        if found is None and grant_or_borrow(draft, name, now, avoid) is not None:
+            found = seat_unit(draft, draft.channels[name], location, avoid)
         if found is None:
             raise refusal(draft, draft.channels[name])
         unit, index = found, seat_group(draft, draft.channels[name], found)
     draft.do(t.Reserve(id, name, unit, index, now + RESERVATION_S))
-    top_up(draft, name, now, unit)
+    top_up(draft, name, now, unit, avoid)
     done = draft.decision()
     kept = draft.units[unit].reservations[id]
     return Joined(done.view, done.transitions, reservation=kept)
 
 
-def _held(draft: Draft, name: str, origin: str, now: float) -> Reservation | None:
+def _held(
+    draft: Draft, name: str, origin: str, now: float, avoid: Collection[str]
+) -> Reservation | None:
     for id, unit in draft.channels[name].holds.items():
+        if unit in avoid:
+            continue
         hold = draft.units[unit].reservations[id]
         meant = hold.origin is not None and hold.origin.unit == origin
         if meant and hold.expires > now and draft.units[unit].state is State.UP:

@@ -14,6 +14,8 @@ JOIN = "manager.join"
 COMMAND = "manager.command"
 #: Characters of any text in a command.
 MAX_TEXT = 1000
+#: Units that a viewer may be kept from: a portal tries fewer for one.
+MAX_AVOIDED = 8
 #: Members of a command beside its name and who gave it.
 MAX_ARGUMENTS = 20
 
@@ -33,6 +35,8 @@ class Asked:
     """The unit he was sent away from, or that died under him."""
     at: str = ""
     """The unit he cannot avoid; empty: any."""
+    avoid: tuple[str, ...] = ()
+    """Units that took him not, or gave no answer, a moment ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ def asked_json(asked: Asked) -> Json:
         "location": asked.location,
         "origin": asked.origin,
         "at": asked.at,
+        "avoid": [*asked.avoid],
     }
 
 
@@ -92,6 +97,7 @@ def parse_asked(value: Json) -> Asked:
         fields.text("location", MAX_NAME, ""),
         fields.unit_or_none("origin"),
         fields.unit_or_none("at"),
+        fields.units("avoid", MAX_AVOIDED),
     )
 
 

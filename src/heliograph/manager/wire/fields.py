@@ -76,6 +76,12 @@ class Fields:
         """Empty where it is missing or empty."""
         return self.unit(name) if self._value.get(name, "") != "" else ""
 
+    def units(self, name: str, most: int) -> tuple[str, ...]:
+        """Empty where it is missing."""
+        if name not in self._value:
+            return ()
+        return tuple(check_unit(self._what, name, one) for one in self.list(name, most))
+
     def channel(self, name: str) -> str:
         value = self._value.get(name)
         if not isinstance(value, str):
