@@ -44,6 +44,7 @@ export class FakeApi {
       role,
       created: now(),
       disabled: null,
+      domains: [],
     };
     this.accounts.set(name, { ...account, password });
     return account;
@@ -176,6 +177,7 @@ export class FakeApi {
     return {
       account: who ? { name, display_name, role } : null,
       administrator: role === "administrator",
+      domains: who?.domains ?? [],
       setup: this.accounts.size === 0,
     };
   }

@@ -58,6 +58,23 @@ describe("administration", () => {
     expect(api.audit.at(-1)).toMatchObject({ action: "account.password", subject: "vera" });
   });
 
+  it("lets an account administer domains, and none any more", async () => {
+    const api = serve("ada");
+    await show("helio-admin");
+    await press("Domains");
+    await fill({ domains: " asia, eu-west " });
+    await press("Set them");
+    expect(words()).toContain("administers asia, eu-west");
+    const body = { name: "vera", password: PASSWORD };
+    expect(api.handle("POST", "/api/v1/session", body)?.body).toMatchObject({
+      domains: ["asia", "eu-west"],
+    });
+    await press("Domains");
+    await fill({ domains: "" });
+    await press("Set them");
+    expect(words()).not.toContain("administers");
+  });
+
   it("asks before it deletes, and says why it cannot", async () => {
     const api = serve("ada");
     api.addChannel("yard", "vera");

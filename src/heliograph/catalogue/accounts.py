@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,7 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from heliograph.catalogue.audit import record
 from heliograph.catalogue.context import Context, account_of, cut
 from heliograph.catalogue.keys import MAX_SHOWN, fingerprint
-from heliograph.catalogue.names import account_key, check_account_name, clean_name
+from heliograph.catalogue.names import (
+    account_key,
+    check_account_name,
+    check_domains,
+    clean_name,
+)
 from heliograph.catalogue.passwords import check_password
 from heliograph.catalogue.tables import AccountRow, ChannelRow, SecretRow, SessionRow
 from heliograph.catalogue.values import SYSTEM, Account, Actor, Role
@@ -132,13 +137,16 @@ class Accounts:
         display_name: str | None = None,
         role: Role | None = None,
         disabled: bool | None = None,
+        domains: Iterable[str] | None = None,
         by: Actor = SYSTEM,
     ) -> Account:
-        """Change what is given. A disabled account is signed out everywhere.
+        """Change what is given. A disabled account is signed out everywhere. ``domains``: groups
+        of units that it administers.
 
         ``ConflictError`` where no administrator would be left.
         """
         shown = None if display_name is None else clean_name(display_name)
+        administers = None if domains is None else " ".join(check_domains(domains))
         now = self._context.now()
         async with self._db.write() as session:
             row = await _row(session, name, lock=True)
@@ -149,6 +157,8 @@ class Accounts:
                 row.display_name = shown
             if role is not None:
                 row.role = role.value
+            if administers is not None:
+                row.domains = administers
             if disabled is not None:
                 row.disabled = (row.disabled or now) if disabled else None
             if disabled:
@@ -162,6 +172,7 @@ class Accounts:
                 display_name=shown,
                 role=None if role is None else role.value,
                 disabled=disabled,
+                domains=administers,
             )
             account = account_of(row)
         self._context.recent.forget()

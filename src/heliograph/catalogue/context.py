@@ -44,7 +44,15 @@ def channel_key(name: str) -> str:
 
 
 def account_of(row: AccountRow) -> Account:
-    return Account(row.id, row.name, row.display_name, Role(row.role), row.created, row.disabled)
+    return Account(
+        row.id,
+        row.name,
+        row.display_name,
+        Role(row.role),
+        row.created,
+        row.disabled,
+        tuple(row.domains.split()),
+    )
 
 
 def channel_of(row: ChannelRow) -> ChannelRecord:

@@ -32,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
+from heliograph.catalogue.names import MAX_DOMAIN, MOST_DOMAINS
 from heliograph.catalogue.values import Role, ViewAccess
 
 NAMING = {
@@ -96,6 +97,10 @@ class AccountRow(Base):
     role: Mapped[str] = mapped_column(String(16))
     created: Mapped[datetime]
     disabled: Mapped[datetime | None]
+    domains: Mapped[str] = mapped_column(
+        String(MOST_DOMAINS * (MAX_DOMAIN + 1)), default="", server_default=text("''")
+    )
+    """With a space between each two."""
 
 
 class SessionRow(Base):

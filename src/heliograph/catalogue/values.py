@@ -64,6 +64,8 @@ class Account:
     created: datetime
     disabled: datetime | None = None
     """Since when it may not sign in; None: it may."""
+    domains: tuple[str, ...] = ()
+    """Groups of units that it administers, by name; administrators administer all there are."""
 
 
 @dataclass(frozen=True, slots=True)

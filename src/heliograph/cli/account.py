@@ -1,18 +1,20 @@
-"""``helio account``: accounts of a running server, by the administrator's key."""
+"""``helio account``: accounts of a running server, by the administrator's key; and signing in."""
 
 from __future__ import annotations
 
 import getpass
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from heliograph.catalogue.values import Role
-from heliograph.cli.api import HERE, KeyOption, ServerOption, ask
+from heliograph.cli.api import HERE, KeyOption, ServerOption, ask, sign_in
 from heliograph.cli.console import JsonOption, new_app, print_json, print_table
-from heliograph.model.errors import MalformedError
+from heliograph.model.errors import MalformedError, ResourceError
+from heliograph.model.files import write_private
 
 app = new_app("Show, make and change accounts of a running server.")
 
@@ -33,10 +35,16 @@ def show(server: ServerOption = HERE, key: KeyOption = None, as_json: JsonOption
         print_json(found)
         return
     rows = [
-        (one["name"], one["display_name"], one["role"], "disabled" if one["disabled"] else "")
+        (
+            one["name"],
+            one["display_name"],
+            one["role"],
+            " ".join(one["domains"]),
+            "disabled" if one["disabled"] else "",
+        )
         for one in found
     ]
-    print_table(("name", "display name", "role", "state"), rows)
+    print_table(("name", "display name", "role", "domains", "state"), rows)
 
 
 @app.command()
@@ -66,6 +74,37 @@ def disable(
 
 
 @app.command()
+def domains(
+    name: NameArgument,
+    domain: Annotated[
+        list[str] | None, typer.Argument(metavar="[DOMAIN]…", help="None: of no domain any more.")
+    ] = None,
+    server: ServerOption = HERE,
+    key: KeyOption = None,
+) -> None:
+    """Let an account administer the units of these domains, and of no others."""
+    path = f"/accounts/{quote(name, safe='')}"
+    found = ask("PATCH", server, path, key, {"domains": domain or []})["domains"]
+    print(f"{name}: administers {', '.join(found) or 'no domain'}")
+
+
+@app.command()
+def login(
+    name: NameArgument,
+    to: Annotated[Path, typer.Option("--to", help="File to write, for --key-file.")],
+    server: ServerOption = HERE,
+) -> None:
+    """Sign in, for commands that are given this file by --key-file: they may do what the account
+    may. The password is asked for, or read from standard input."""
+    said = sign_in(server, name, _password(again=False)) + "\n"
+    try:
+        write_private(to, said)
+    except OSError as error:
+        raise ResourceError(f"{to}: {error}", subject=str(to)) from None
+    print(f"{name}: signed in; give {to} by --key-file")
+
+
+@app.command()
 def password(name: NameArgument, server: ServerOption = HERE, key: KeyOption = None) -> None:
     """Set a new password, asked for or read from standard input."""
     path = f"/accounts/{quote(name, safe='')}"
@@ -73,11 +112,11 @@ def password(name: NameArgument, server: ServerOption = HERE, key: KeyOption = N
     print(f"{name}: has a new password, and is signed out everywhere")
 
 
-def _password() -> str:
+def _password(*, again: bool = True) -> str:
     """Not by an option: command lines can be read by anybody on the machine."""
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\n")
     first = getpass.getpass("Password: ")
-    if getpass.getpass("Again: ") != first:
+    if again and getpass.getpass("Again: ") != first:
         raise MalformedError("password", "the two are not the same")
     return first

@@ -24,11 +24,17 @@ ServerOption = Annotated[
 KeyOption = Annotated[
     Path | None,
     typer.Option(
-        "--key-file", help="File with the administrator's key; else $HELIO_ADMINISTRATOR_KEY."
+        "--key-file",
+        help="File with the administrator's key, or of helio account login; else"
+        " $HELIO_ADMINISTRATOR_KEY.",
     ),
 ]
 #: Rows of a page of a list.
 PAGE = 1000
+#: How a file begins that ``helio account login`` wrote.
+SESSION = "session "
+#: As the server calls it (``live.identity``, which takes longer to import than all of this).
+SESSION_COOKIE = "helio_session"
 HERE = "http://127.0.0.1:8080"
 
 
@@ -46,7 +52,7 @@ def ask(
     import httpx
 
     url = f"{server.rstrip('/')}/api/v1{path}"
-    headers = {"Authorization": f"Bearer {_key(file)}"}
+    headers = _shown(server, file)
     try:
         answer = httpx.request(
             method, url, json=body, headers=headers, timeout=patience, trust_env=False
@@ -83,7 +89,7 @@ def download(
     import httpx
 
     url = f"{server.rstrip('/')}{base}{path}"
-    headers = {"Authorization": f"Bearer {_key(file)}"}
+    headers = _shown(server, file)
     try:
         with httpx.stream("GET", url, headers=headers, timeout=PATIENCE, trust_env=False) as answer:
             if not answer.is_success:
@@ -102,7 +108,7 @@ def upload(
     import httpx
 
     url = f"{server.rstrip('/')}/api/v1{path}"
-    headers = {"Authorization": f"Bearer {_key(file)}", "Content-Length": str(size)}
+    headers = {**_shown(server, file), "Content-Length": str(size)}
     try:
         answer = httpx.put(url, content=pieces, headers=headers, timeout=SILENCE, trust_env=False)
         found: dict[str, Any] = answer.json()
@@ -124,7 +130,7 @@ def events(server: str, path: str, file: Path | None) -> Iterator[tuple[str, dic
     import httpx
 
     url = f"{server.rstrip('/')}/api/v1{path}"
-    headers = {"Authorization": f"Bearer {_key(file)}"}
+    headers = _shown(server, file)
     limits = httpx.Timeout(PATIENCE, read=SILENCE)
     try:
         with httpx.stream("GET", url, headers=headers, timeout=limits, trust_env=False) as answer:
@@ -141,6 +147,32 @@ def events(server: str, path: str, file: Path | None) -> Iterator[tuple[str, dic
         raise RemoteError(f"no answer from {url}: {error}", subject=url) from None
     except (ValueError, KeyError, TypeError):
         raise RemoteError(f"{server} is not a Heliograph server", subject=url) from None
+
+
+def sign_in(server: str, name: str, password: str) -> str:
+    """Sign an account in; what ``--key-file`` takes for it. ``RemoteError`` as of ``ask``."""
+    import httpx
+
+    url = f"{server.rstrip('/')}/api/v1/session"
+    try:
+        given = {"name": name, "password": password}
+        answer = httpx.post(url, json=given, timeout=PATIENCE, trust_env=False)
+        if not answer.is_success:
+            raise RemoteError(answer.json()["error"]["message"], subject=url)
+        return SESSION + answer.cookies[SESSION_COOKIE]
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise RemoteError(f"no answer from {url}: {error}", subject=url) from None
+    except (ValueError, KeyError, TypeError):
+        raise RemoteError(f"{server} is not a Heliograph server", subject=url) from None
+
+
+def _shown(server: str, file: Path | None) -> dict[str, str]:
+    """The headers by which a server knows who asks."""
+    key = _key(file)
+    if not key.startswith(SESSION):
+        return {"Authorization": f"Bearer {key}"}
+    token = key.removeprefix(SESSION)
+    return {"Cookie": f"{SESSION_COOKIE}={token}", "Origin": server.rstrip("/")}
 
 
 def _key(file: Path | None) -> str:

@@ -25,9 +25,16 @@ UnitArgument = Annotated[str, typer.Argument(metavar="UNIT", help="Name or id of
 
 
 @app.command("list")
-def show(server: ServerOption = HERE, key: KeyOption = None, as_json: JsonOption = False) -> None:
+def show(
+    domain: Annotated[str, typer.Option("--domain", help="Only those of this domain.")] = "",
+    server: ServerOption = HERE,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show the units with their load."""
     units = ask("GET", server, "/cluster", key)["units"]
+    if domain:
+        units = [one for one in units if one.get("domain") == domain]
     if as_json:
         print_json(units)
         return
@@ -36,6 +43,7 @@ def show(server: ServerOption = HERE, key: KeyOption = None, as_json: JsonOption
             one["name"],
             one["id"],
             one["state"],
+            one.get("domain", ""),
             one.get("location", ""),
             one.get("address", ""),
             f"{one['load']:.0%}",
@@ -44,7 +52,7 @@ def show(server: ServerOption = HERE, key: KeyOption = None, as_json: JsonOption
         )
         for one in units
     ]
-    columns = ("name", "id", "state", "location", "address", "load", "viewers", "groups")
+    columns = ("name", "id", "state", "domain", "location", "address", "load", "viewers", "groups")
     print_table(columns, rows, right=("load", "viewers", "groups"))
 
 

@@ -42,6 +42,13 @@ class Identity:
     """For the audit log."""
 
     @property
+    def domains(self) -> tuple[str, ...] | None:
+        """Groups of units that who asks administers, by name; None: the whole cluster."""
+        if self.administrator:
+            return None
+        return () if self.account is None else self.account.domains
+
+    @property
     def person(self) -> Person | None:
         """As ``rights`` sees it; None for a guest."""
         if self.account is None:

@@ -135,12 +135,15 @@ class Managers:
             log.info("manager did not answer", error=error.message)
         return self._choose(asked)
 
-    async def command(self, command: str, by: Actor, **what: object) -> dict[str, Any]:
+    async def command(
+        self, command: str, by: Actor, domains: tuple[str, ...] | None = None, /, **what: object
+    ) -> dict[str, Any]:
         """Order something of the active manager; errors are its own.
 
-        ``UnreachableError`` where none is active: nothing was done then.
+        ``domains``: those of units that whoever orders it administers; None: everything.
+        ``UnreachableError`` where no manager is active: nothing was done then.
         """
-        value = wire.command_json(wire.Command(command, by, what))
+        value = wire.command_json(wire.Command(command, by, what, domains))
         async with asyncio.timeout(COMMAND_TIMEOUT):
             node = await self._found()
         return _object(await self._bus.call(node, wire.COMMAND, value, COMMAND_TIMEOUT))

@@ -17,6 +17,8 @@
     move     channel, unit          let the source enter at another unit
     forget   channel, home, lifted  it was deleted: another of that name is given no groups for what
                                     it was, and is not closed either where an administrator did it
+
+Who administers domains alone orders what touches no unit of others (``domains``).
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ import structlog
 from heliograph.catalogue.desired import Closing
 from heliograph.manager import decisions as d
 from heliograph.manager.describe import describe_opened
+from heliograph.manager.domains import outside
 from heliograph.manager.draft import Decision
 from heliograph.manager.upkeep import begin, move_source
 from heliograph.manager.wire import Command
@@ -83,12 +86,28 @@ class Commands:
         try:
             async with self._changing:
                 self._manager.require_lease()
-                answer = await self._in_time(known(command))
+                answer = await self._in_time(self._permitted(known, command))
         finally:
             self._waiting -= 1
         by = command.by
         log.info("command", command=command.command, by=by.name, peer=by.address, **command.what)
         return answer
+
+    async def _permitted(
+        self, known: Callable[[Command], Awaitable[Answer]], command: Command
+    ) -> Answer:
+        """Carry out what whoever orders it may order; an audit line tells of what he may not."""
+        refused = outside(self._manager.view, command)
+        if refused is not None:
+            subject = command.text("unit", "") or command.text("channel", "")
+            domains = " ".join(command.domains or ())
+            await self._note(
+                "order.refused", subject, command, order=command.command, domains=domains
+            )
+            log.warning("order refused", order=command.command, by=command.by.name,
+                        subject=subject, domains=domains)  # fmt: skip
+            raise refused
+        return await known(command)
 
     async def _in_time(self, work: Awaitable[Answer]) -> Answer:
         """What a command comes to. A database that says neither yes nor no must not hold up those

@@ -3,7 +3,7 @@
 ::
 
     {"epoch": 7, "manager": "left", "at": 1760000000.0, "whole": true,
-     "units": [{"id", "name", "location", "state", "load", "viewers", "places",
+     "units": [{"id", "name", "domain", "location", "state", "load", "viewers", "places",
                 "used": {"bandwidth", "cpu", "memory"}, "limits": {the same},
                 "budget": {"groups", "places"},
                 "groups": {"yard": [[index, viewers, reserved, places], …]}}],
@@ -120,6 +120,7 @@ def _unit(unit: Unit, whole: bool) -> dict[str, Any]:
             numbers = [one.index, one.viewers, one.reserved, one.places]
             by_channel.setdefault(one.channel, []).append(numbers)
         found |= {
+            "domain": unit.domain,
             "location": unit.location,
             "used": _amounts(unit.used),
             "limits": _amounts(unit.budgets.limits),

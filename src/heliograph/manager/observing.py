@@ -32,6 +32,7 @@ def observe(draft: Draft, report: Report) -> None:
         report.unit,
         name=report.name,
         location=report.location,
+        domain=report.domain,
         budgets=report.budgets,
         state=_state(known.state, report.state, current),
     )

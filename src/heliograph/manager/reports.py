@@ -54,3 +54,5 @@ class Report:
     """In the order in which they were granted."""
     taken: tuple[str, ...] = ()
     """Reservations used since the last report; who used them is in ``GroupReport.viewers``."""
+    domain: str = ""
+    """Of the group of units that it is administered with; empty: of none."""

@@ -70,6 +70,8 @@ class UnitOptions:
     """Microseconds of CPU a second; 0: most of what the machine has."""
     memory: int = 0
     """Bytes; 0: most of what the machine has."""
+    domain: str = ""
+    """Of the group of units that it is administered with; empty: of none."""
 
     def budgets(self) -> Budgets:
         """With what the machine has filled in."""
@@ -210,6 +212,7 @@ class UnitAgent:
             tuple(self._carrying.branches(self.seats.channels()))[: wire.MAX_ITEMS],
             tuple(GroupReport(one.index, one.channel, one.viewers) for one in self.seats.groups()),
             self.seats.taken()[-wire.MAX_ITEMS :],
+            self.options.domain,
         )
 
     def _say(self) -> None:

@@ -176,6 +176,8 @@ class Unit:
     """For people; the first half of a group's name in trees."""
     location: str = ""
     """Places from the large to the small, such as ``eu/de/berlin``; empty: not known."""
+    domain: str = ""
+    """Of the group of units that it is administered with; empty: of none."""
     state: State = State.UP
     budgets: Budgets = field(default_factory=Budgets)
     used: Amounts = NOTHING

@@ -166,6 +166,7 @@ class Steering:
             wanted.bandwidth_bps,
             wanted.cpu_percent * 10_000,
             wanted.memory_bytes,
+            cluster.domain,
         )
         shown: dict[str, Json] = {}
         if rtsp is not None:

@@ -50,6 +50,28 @@ Administrator = Depends(require_administrator)
 Administering: TypeAlias = Annotated[Identity, Administrator]
 
 
+async def require_overseer(request: Request, identity: Asking) -> Identity:
+    """Pass administrators, and those of a part of the cluster."""
+    return identity if identity.domains else await require_administrator(request, identity)
+
+
+Overseer = Depends(require_overseer)
+#: Who asks, an administrator of the cluster or of a domain of it, which ``domains`` tells.
+Overseeing: TypeAlias = Annotated[Identity, Overseer]
+
+
+def still_overseer(request: Request, context: WebContext) -> Callable[[], Awaitable[bool]]:
+    """As ``still_administrator``, for administrators of domains too."""
+
+    async def still() -> bool:
+        try:
+            return (await identity_of(request, context)).domains != ()
+        except HelioError:
+            return False
+
+    return still
+
+
 def still_administrator(request: Request, context: WebContext) -> Callable[[], Awaitable[bool]]:
     """Whether who asks is an administrator also later; for answers that go on."""
 

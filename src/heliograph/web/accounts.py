@@ -27,6 +27,7 @@ class AccountAnswer(BaseModel):
     role: Role
     created: str = Field(description="ISO 8601.")
     disabled: str | None = Field(description="Since when it may not sign in; null: it may.")
+    domains: list[str] = Field(description="Groups of units that it administers.")
 
 
 class AccountsAnswer(BaseModel):
@@ -50,6 +51,9 @@ class AccountChange(BaseModel):
     role: Role | None = None
     display_name: str | None = Field(None, max_length=_LONGEST)
     disabled: bool | None = Field(None, description="A disabled account is signed out everywhere.")
+    domains: list[str] | None = Field(
+        None, max_length=100, description="Groups of units that it is to administer, and no others."
+    )
     password: str | None = Field(
         None, max_length=_LONGEST, description="A new one; the account is signed out everywhere."
     )
@@ -78,6 +82,7 @@ def _account(account: Account) -> dict[str, Any]:
         "role": account.role,
         "created": account.created.isoformat(),
         "disabled": None if account.disabled is None else account.disabled.isoformat(),
+        "domains": account.domains,
     }
 
 

@@ -17,14 +17,14 @@ from heliograph.live.identity import Identity
 from heliograph.live.placing import home_of
 from heliograph.manager.decisions.growing import MAX_BY_HAND
 from heliograph.model.errors import BusyError, HelioError, UnreachableError
-from heliograph.web.access import Administering, Administrator, Context, still_administrator
+from heliograph.web.access import Context, Overseeing, Overseer, still_overseer
 from heliograph.web.context import WebContext
 from heliograph.web.errors import answers
 from heliograph.web.streams import EventStream, Hub, Pace
 
 log = structlog.get_logger(__name__)
 
-router = APIRouter(prefix="/api/v1", tags=["cluster"], dependencies=[Administrator])
+router = APIRouter(prefix="/api/v1", tags=["cluster"], dependencies=[Overseer])
 
 #: Seconds between two views that are pushed: people read no faster.
 VIEW_PERIOD = 0.5
@@ -46,8 +46,11 @@ Order: TypeAlias = Callable[..., Awaitable[dict[str, Any]]]
 class ManagersFace(Protocol):
     """What the API needs of the way to the manager."""
 
-    def command(self, command: str, by: Actor, **what: object) -> Awaitable[dict[str, Any]]:
-        """Order something; its ``progress`` where it takes a while. Errors are the manager's."""
+    def command(
+        self, command: str, by: Actor, domains: tuple[str, ...] | None = None, /, **what: object
+    ) -> Awaitable[dict[str, Any]]:
+        """Order something; its ``progress`` where it takes a while. Errors are the manager's.
+        ``domains``: what ``by`` administers; None: everything."""
         ...
 
     def view(self) -> Awaitable[dict[str, Any]]:
@@ -114,9 +117,9 @@ def _managers(context: Context) -> ManagersFace:
 Found: TypeAlias = Annotated[ManagersFace, Depends(_managers)]
 
 
-def _ordering(managers: Found, by: Administering) -> Order:
+def _ordering(managers: Found, by: Overseeing) -> Order:
     def order(command: str, **what: object) -> Awaitable[dict[str, Any]]:
-        return _reached(managers.command(command, by.actor, **what))
+        return _reached(managers.command(command, by.actor, by.domains, **what))
 
     return order
 
@@ -141,7 +144,7 @@ async def get_cluster(managers: Found, context: Context) -> dict[str, Any]:
 async def get_events(request: Request, managers: Found, context: Context) -> EventStream:
     """The same, pushed: events `view`, `managers`, `progress`, and `trouble` without a manager."""
     hub = context.streams.hub(HUB, lambda hub: News(hub, context, managers))
-    return EventStream(hub.join(), still_administrator(request, context))
+    return EventStream(hub.join(), still_overseer(request, context))
 
 
 @router.post("/units/{unit}/drain", response_model=Done, responses=UNIT_ANSWERS)

@@ -33,6 +33,7 @@ class SessionAnswer(BaseModel):
 
     account: SignedIn | None = Field(description="null: nobody is signed in.")
     administrator: bool = Field(description="By role, or by the administrator's key.")
+    domains: list[str] = Field(description="Groups of units that it administers besides.")
     setup: bool = Field(description="Whether there is no account yet: `POST /setup` makes it.")
 
 
@@ -62,6 +63,7 @@ async def _answer(context: WebContext, identity: Identity) -> dict[str, Any]:
     return {
         "account": None if account is None else signed_in(account),
         "administrator": identity.administrator,
+        "domains": [] if account is None else account.domains,
         "setup": account is None and await _is_empty(context),
     }
 
@@ -83,7 +85,12 @@ def _opened(request: Request, response: Response, made: NewSession) -> dict[str,
     set_session(request, response, made.token)
     account = made.session.account
     administrator = account.role is Role.ADMINISTRATOR
-    return {"account": signed_in(account), "administrator": administrator, "setup": False}
+    return {
+        "account": signed_in(account),
+        "administrator": administrator,
+        "domains": account.domains,
+        "setup": False,
+    }
 
 
 @router.get("/session", response_model=SessionAnswer, responses=answers(429))

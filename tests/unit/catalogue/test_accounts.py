@@ -176,6 +176,30 @@ async def test_disabled_account_cannot_sign_in_and_is_signed_out(catalogue: Cata
     await catalogue.accounts.authenticate("anna", GOOD)
 
 
+async def test_an_account_administers_the_domains_it_was_given_last(catalogue: Catalogue) -> None:
+    made = await catalogue.accounts.create("anna", GOOD)
+    assert made.domains == ()
+    for given in (["eu", "asia", "eu"], ["asia"], []):
+        changed = await catalogue.accounts.update("anna", domains=given, by=ADMIN)
+        assert changed.domains == tuple(sorted(set(given)))
+        assert (await catalogue.accounts.get("anna")).domains == changed.domains
+    await catalogue.accounts.update("anna", display_name="Anna")
+    lines = await catalogue.audit.read(limit=4)
+    assert [line.detail.get("domains") for line in lines] == [None, "", "asia", "asia eu"]
+    longest = [f"{number:032}" for number in range(20)]
+    assert (await catalogue.accounts.update("anna", domains=longest)).domains == tuple(longest)
+
+
+@pytest.mark.parametrize("wrong", [["a b"], ["A"], [""], ["x" * 33], [str(n) for n in range(21)]])
+async def test_what_can_be_no_domain_changes_nothing(
+    catalogue: Catalogue, wrong: list[str]
+) -> None:
+    await catalogue.accounts.create("anna", GOOD)
+    with pytest.raises(MalformedError):
+        await catalogue.accounts.update("anna", domains=wrong)
+    assert (await catalogue.accounts.get("anna")).domains == ()
+
+
 async def test_new_password_signs_out_everywhere(catalogue: Catalogue) -> None:
     await catalogue.accounts.create("anna", GOOD)
     opened = await catalogue.sessions.sign_in("anna", GOOD)

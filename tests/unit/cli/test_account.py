@@ -12,7 +12,13 @@ from tests.unit.cli.serving import Api, serving
 
 from heliograph.cli import FAILED, REFUSED, main
 
-ANNA = {"name": "anna", "display_name": "Anna", "role": "broadcaster", "disabled": None}
+ANNA = {
+    "name": "anna",
+    "display_name": "Anna",
+    "role": "broadcaster",
+    "disabled": None,
+    "domains": ["asia", "eu"],
+}
 
 
 @pytest.fixture
@@ -37,6 +43,7 @@ def test_accounts_are_listed(
         "anna",
         "Anna",
         "broadcaster",
+        "asia eu",
         "",
     ]
     assert handler.asked == [("GET", "/api/v1/accounts?limit=500&after=", "Bearer boss", None)]
@@ -56,6 +63,18 @@ def test_password_comes_by_standard_input(
         "role": "broadcaster",
         "display_name": "",
     }
+
+
+@pytest.mark.parametrize("domains", [["asia", "eu"], []])
+def test_an_account_is_given_domains_or_none_any_more(
+    api: tuple[type[Api], str], key: str, domains: list[str]
+) -> None:
+    handler, url = api
+    handler.body = json.dumps(ANNA).encode()
+    assert main(["account", "domains", "anna", *domains, "--server", url, "--key-file", key]) == 0
+    assert handler.asked == [
+        ("PATCH", "/api/v1/accounts/anna", "Bearer boss", {"domains": domains})
+    ]
 
 
 @pytest.mark.parametrize(("more", "disabled"), [([], True), (["--undo"], False)])

@@ -60,6 +60,7 @@ class Unit:
         answered and none carried out."""
         self.moved: list[t.MoveViewers] = []
         self.measured: Amounts | None = None
+        self.domain = ""
         self._applied = 0
 
     def start(self) -> None:
@@ -102,6 +103,7 @@ class Unit:
                 for index, name in self.groups.items()
             ),
             taken=tuple(self.taken),
+            domain=self.domain,
         )
 
     def say(self) -> None:

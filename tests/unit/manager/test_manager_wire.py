@@ -189,6 +189,15 @@ def test_what_a_later_version_adds_is_left_alone() -> None:
     assert wire.parse_report(value, "a" * 16, 1.0) == replace(good(), at=1.0)
 
 
+def test_a_command_tells_of_which_domains_whoever_gave_it_is() -> None:
+    for domains in (None, (), ("asia", "eu")):
+        command = wire.Command("drain", Actor("eva", "192.0.2.7"), {"unit": "u1"}, domains)
+        assert wire.parse_command(sent(wire.command_json(command))) == command
+    for wrong in (7, "asia", [7], ["x" * 1000], ["x"] * 1000, None):
+        with pytest.raises(MalformedError):
+            wire.parse_command({"command": "drain", "by": "eva", "domains": wrong})
+
+
 def test_requests_for_places_and_their_answers_arrive() -> None:
     asked = wire.Asked("yard", "eu/de", "a" * 16, "", ("b" * 16, "c"))
     assert wire.parse_asked(sent(wire.asked_json(asked))) == asked

@@ -45,13 +45,14 @@ async def account(site: Site, name: str, role: Role = Role.BROADCASTER) -> None:
 async def test_first_administrator_is_made_with_the_servers_key():
     async with running() as site, Browser(site) as browser:
         before = (await browser.http.get(f"{API}/session")).json()
-        assert before == {"account": None, "administrator": False, "setup": True}
+        assert before == {"account": None, "administrator": False, "domains": [], "setup": True}
         new = {"key": "guess", "name": "root", "password": PASSWORD, "display_name": "Root"}
         assert (await browser.http.post(f"{API}/setup", json=new)).status_code == 401
         done = await browser.http.post(f"{API}/setup", json=new | {"key": KEY})
         assert done.json() == {
             "account": {"name": "root", "display_name": "Root", "role": "administrator"},
             "administrator": True,
+            "domains": [],
             "setup": False,
         }
         assert (await browser.http.get(f"{API}/session")).json() == done.json()
@@ -79,7 +80,7 @@ async def test_who_cannot_be_looked_up_just_now_is_a_guest(monkeypatch: pytest.M
     def away(self: Database) -> NoReturn:
         raise ResourceError("the database is away", subject="database")
 
-    guest = {"account": None, "administrator": False, "setup": False}
+    guest = {"account": None, "administrator": False, "domains": [], "setup": False}
     async with running(offers=OfferLimits()) as site, Browser(site) as known, Browser(site) as new:
         site.publish()
         await account(site, "anna", Role.ADMINISTRATOR)

@@ -30,14 +30,18 @@ class Managers:
         self.found: dict[str, Any] = VIEW
         self.orders: list[tuple[str, str, dict[str, object]]] = []
         self.addresses: list[str] = []
+        self.domains: list[tuple[str, ...] | None] = []
         self.answer: dict[str, Any] = {"done": True, "progress": None}
         self.error: Exception | None = None
         self.listeners: list[Callable[[str, Any], None]] = []
         self.asked = 0
 
-    async def command(self, command: str, by: Actor, **what: object) -> dict[str, Any]:
+    async def command(
+        self, command: str, by: Actor, domains: tuple[str, ...] | None = None, /, **what: object
+    ) -> dict[str, Any]:
         self.orders.append((command, by.name, what))
         self.addresses.append(by.address)
+        self.domains.append(domains)
         if self.error is not None:
             raise self.error
         return self.answer

@@ -20,6 +20,9 @@ const ROLES: readonly { readonly value: Role; readonly name: string; readonly ma
   { value: "administrator", name: "Administrator", may: "may do everything" },
 ];
 
+/** What is open below an account. */
+type Opened = "password" | "domains" | "delete";
+
 /** Accounts: who may sign in, and as what. */
 @customElement("account-list")
 export class AccountList extends LitElement {
@@ -46,7 +49,7 @@ export class AccountList extends LitElement {
       }
       .one {
         display: grid;
-        grid-template-columns: minmax(0, 1fr) 11.5rem 20.5rem;
+        grid-template-columns: minmax(0, 1fr) 11.5rem 26.5rem;
         gap: 0.6rem 1rem;
         align-items: center;
       }
@@ -93,8 +96,7 @@ export class AccountList extends LitElement {
   @state() private trouble = "";
   @state() private said = "";
   /** Which account has something open below it, and what. */
-  @state() private open: { readonly name: string; readonly what: "password" | "delete" } | null =
-    null;
+  @state() private open: { readonly name: string; readonly what: Opened } | null = null;
   @state() private adding = false;
   @state() private busy = false;
 
@@ -149,7 +151,7 @@ export class AccountList extends LitElement {
           ><strong>${shown || name}</strong
           ><small>${name}, since ${day(account.created)}${
             disabled ? `, disabled ${day(disabled)}` : ""
-          }${self ? ", you" : ""}</small></span
+          }${account.domains.length ? `, administers ${account.domains.join(", ")}` : ""}${self ? ", you" : ""}</small></span
         >
         <select
           aria-label=${`Role of ${name}`}
@@ -168,10 +170,18 @@ export class AccountList extends LitElement {
           >
             New password
           </button>
+          <button
+            class="press small"
+            aria-expanded=${open === "domains"}
+            @click=${() => this.toggle(name, "domains")}
+          >
+            Domains
+          </button>
           ${self ? nothing : this.others(account, open === "delete")}
         </span>
       </div>
       ${open === "password" ? this.passwordForm(name) : nothing}
+      ${open === "domains" ? this.domainsForm(account) : nothing}
       ${open === "delete" ? this.question(name) : nothing}`;
   }
 
@@ -216,6 +226,36 @@ export class AccountList extends LitElement {
       </label>
       <div class="row">
         <button class="press small main" ?disabled=${this.busy}>Set it</button>
+        <button class="press small" type="button" @click=${this.close}>Cancel</button>
+      </div>
+    </form>`;
+  }
+
+  private domainsForm({ name, domains }: Account): TemplateResult {
+    return html`<form
+      @submit=${(event: SubmitEvent) => {
+        event.preventDefault();
+        const given = field(event.target as HTMLFormElement, "domains");
+        void this.change(name, { domains: given.split(/[\s,]+/).filter(Boolean) });
+      }}
+    >
+      <label
+        >Domains whose units ${name} administers
+        <input
+          name="domains"
+          .value=${domains.join(" ")}
+          pattern="[a-z0-9\\-,\\s]*"
+          maxlength="660"
+          autocapitalize="none"
+          autocomplete="off"
+          spellcheck="false"
+        />
+        <span class="hint"
+          >As units are set (cluster.domain), with spaces between them. Empty: none.</span
+        >
+      </label>
+      <div class="row">
+        <button class="press small main" ?disabled=${this.busy}>Set them</button>
         <button class="press small" type="button" @click=${this.close}>Cancel</button>
       </div>
     </form>`;
@@ -295,7 +335,7 @@ export class AccountList extends LitElement {
     </form>`;
   }
 
-  private toggle(name: string, what: "password" | "delete"): void {
+  private toggle(name: string, what: Opened): void {
     const same = this.open?.name === name && this.open.what === what;
     this.open = same ? null : { name, what };
     this.said = "";

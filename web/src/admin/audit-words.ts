@@ -20,6 +20,7 @@ const ACTIONS: Readonly<Record<string, string>> = {
   "chat.unmute": "let somebody write again in the chat of",
   "key.create": "made a stream key for",
   "key.revoke": "revoked a stream key of",
+  "order.refused": "was refused an order about",
   "session.close": "signed out as",
   "session.open": "signed in as",
   "session.refuse": "was refused as",

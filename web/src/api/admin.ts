@@ -11,6 +11,8 @@ export interface Account {
   readonly created: string;
   /** ISO 8601: since when it may not sign in. */
   readonly disabled: string | null;
+  /** Groups of units that it administers. */
+  readonly domains: readonly string[];
 }
 
 /** Accounts of one answer, and how many answers are read: an organisation has fewer. */
@@ -45,6 +47,7 @@ export const changeAccount = (
     readonly display_name?: string;
     readonly disabled?: boolean;
     readonly password?: string;
+    readonly domains?: readonly string[];
   },
 ): Promise<Account> => request("PATCH", path(name), values);
 

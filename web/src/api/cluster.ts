@@ -27,6 +27,8 @@ export interface UnitView {
   readonly address?: string;
   /** From the node that answers; null: there is none. */
   readonly link?: { readonly up: boolean; readonly received: number; readonly lost: number } | null;
+  /** Of the group of units that it is administered with; empty: of none. */
+  readonly domain?: string;
   readonly location?: string;
   readonly used?: Amounts;
   readonly limits?: Amounts;

@@ -14,11 +14,13 @@ export interface Person {
 export interface Session {
   readonly account: Person | null;
   readonly administrator: boolean;
+  /** Groups of units that the account administers besides. */
+  readonly domains: readonly string[];
   /** No account exists yet. */
   readonly setup: boolean;
 }
 
-const NOBODY: Session = { account: null, administrator: false, setup: false };
+const NOBODY: Session = { account: null, administrator: false, domains: [], setup: false };
 
 export class SessionStore {
   /** Null until the server said. */
@@ -77,6 +79,10 @@ export const session = new SessionStore();
 /** Whether somebody may have channels of their own. */
 export const broadcasts = (who: Session | null): boolean =>
   who?.administrator === true || (who?.account != null && who.account.role !== "viewer");
+
+/** Whether somebody administers the cluster, or a part of it. */
+export const oversees = (who: Session | null): boolean =>
+  who !== null && (who.administrator || who.domains.length > 0);
 
 /** Renders its host anew when somebody signs in or out. */
 export class WithSession implements ReactiveController {

@@ -7,6 +7,7 @@ import { History } from "../admin/cluster/history";
 import "../admin/cluster/inspector";
 import "../admin/cluster/log-panel";
 import { leadership, left, merged, totals } from "../admin/cluster/model";
+import { administers, type Domains, domainsIn, domainsOf } from "../admin/cluster/rights";
 import "../admin/cluster/spark-line";
 import "../admin/cluster/unit-list";
 import { reason } from "../admin/reason";
@@ -20,7 +21,7 @@ import {
   type Progress,
 } from "../api/cluster";
 import { EventFeed } from "../api/events";
-import { WithSession } from "../api/session";
+import { oversees, WithSession } from "../api/session";
 import { sayStyles } from "../ui/cards";
 import "../ui/copy-line";
 import { bitrate, count, percent } from "../ui/format";
@@ -75,6 +76,8 @@ export class ClusterPage extends LitElement {
   @state() private channel = "";
   @state() private ask: Ask | null = null;
   @state() private tab: Tab = "units";
+  /** The only domain whose units are listed; empty: those of all. */
+  @state() private domain = "";
   @state() private progress: ReadonlyMap<string, Progress> = new Map();
   /** What units had when their drain began. */
   private readonly most = new Map<string, number>();
@@ -103,8 +106,11 @@ export class ClusterPage extends LitElement {
   }
 
   override willUpdate(): void {
-    if (this.started || !this.session.current?.administrator) return;
+    const { current } = this.session;
+    if (this.started || !oversees(current)) return;
     this.started = true;
+    const domains = this.domains;
+    if (domains?.length === 1) this.domain = domains[0] ?? "";
     void this.begin();
   }
 
@@ -116,7 +122,7 @@ export class ClusterPage extends LitElement {
   private content(): TemplateResult {
     const { current } = this.session;
     if (!current) return html`<p role="status">Asking the server…</p>`;
-    if (!current.administrator) return stranger(current.account !== null, "/cluster");
+    if (!oversees(current)) return stranger(current.account !== null, "/cluster");
     if (this.alone) return this.nobodyElse();
     if (!this.asked) return html`<p role="status">Asking the server…</p>`;
     return html`${this.top()} ${this.banner()} ${this.view ? this.lists(this.view) : this.empty()}
@@ -124,7 +130,7 @@ export class ClusterPage extends LitElement {
         this.ask
           ? html`<cluster-dialog
               .ask=${this.ask}
-              .units=${this.view?.units ?? []}
+              .units=${this.view?.units.filter((one) => administers(this.domains, one)) ?? []}
               @dialog-closed=${this.acted}
             ></cluster-dialog>`
           : nothing
@@ -191,6 +197,30 @@ export class ClusterPage extends LitElement {
     </div>`;
   }
 
+  /** What the person administers. */
+  private get domains(): Domains {
+    const { current } = this.session;
+    return current ? domainsOf(current) : [];
+  }
+
+  /** Which units are listed, where there are domains. */
+  private chooser(view: ClusterView): TemplateResult | typeof nothing {
+    const all = domainsIn(view);
+    if (!all.length) return nothing;
+    return html`<select
+      class="domain"
+      aria-label="Domain whose units are listed"
+      @change=${(event: Event) => {
+        this.domain = (event.target as HTMLSelectElement).value;
+      }}
+    >
+      <option value="" ?selected=${!this.domain}>All domains</option>
+      ${all.map(
+        (one) => html`<option value=${one} ?selected=${one === this.domain}>${one}</option>`,
+      )}
+    </select>`;
+  }
+
   /** Nobody leads: nothing can be ordered. */
   private get idle(): boolean {
     return this.trouble !== "" || !this.view?.manager;
@@ -219,6 +249,7 @@ export class ClusterPage extends LitElement {
               .filter(Boolean)
               .join(" · ")}</span
           >
+          ${view ? this.chooser(view) : nothing}
         </p>
       </div>
       ${
@@ -262,12 +293,13 @@ export class ClusterPage extends LitElement {
     const unit = units.get(this.unit) ?? null;
     const channel = view.channels.find((one) => one.name === this.channel) ?? null;
     const shown = unit ?? channel;
-    return html`${tabs(TABS, this.tab, (tab) => {
+    const shownTabs = this.domains === null ? TABS : TABS.filter(([name]) => name !== "log");
+    return html`${tabs(shownTabs, this.tab, (tab) => {
       this.tab = tab;
     })}
       <div class="panes show-${this.tab}">
         <unit-list
-          .units=${view.units}
+          .units=${this.domain ? view.units.filter((one) => one.domain === this.domain) : view.units}
           .unit=${this.unit}
           .channel=${this.channel}
           .progress=${this.progress}
@@ -286,6 +318,7 @@ export class ClusterPage extends LitElement {
                   .at=${this.at}
                   .progress=${this.progress.get(this.unit) ?? null}
                   .most=${this.most.get(this.unit) ?? 0}
+                  .domains=${this.domains}
                   ?idle=${this.idle}
                   @action-wanted=${this.want}
                   @unit-chosen=${this.chooseUnit}
@@ -306,8 +339,9 @@ export class ClusterPage extends LitElement {
       </div>`;
   }
 
-  private log(): TemplateResult {
-    return html`<log-panel></log-panel>`;
+  /** What nodes say is of all channels: it is for administrators of the whole cluster. */
+  private log(): TemplateResult | typeof nothing {
+    return this.domains === null ? html`<log-panel></log-panel>` : nothing;
   }
 
   // what is chosen

@@ -2,7 +2,14 @@
 
 import { css, html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, state } from "lit/decorators.js";
-import { broadcasts, type Person, session, signInPath, WithSession } from "../api/session";
+import {
+  broadcasts,
+  oversees,
+  type Person,
+  session,
+  signInPath,
+  WithSession,
+} from "../api/session";
 import { OutsidePress } from "./outside-press";
 import "./password-dialog";
 import { shared } from "./shared";
@@ -178,7 +185,8 @@ export class AccountMenu extends LitElement {
         <small>${name === person.name ? "" : `${person.name}, `}${ROLES[person.role]}</small>
       </p>
       ${broadcasts(current) ? html`<a href="/mine">My channels</a>` : nothing}
-      ${current?.administrator ? html`<a href="/admin">Administration</a><a href="/admin/contents">Titles and servers</a><a href="/admin/storage">Storage</a><a href="/cluster">Cluster</a>` : nothing}
+      ${current?.administrator ? html`<a href="/admin">Administration</a><a href="/admin/contents">Titles and servers</a><a href="/admin/storage">Storage</a>` : nothing}
+      ${oversees(current) ? html`<a href="/cluster">Cluster</a>` : nothing}
       <button @click=${this.askPassword}>Change password</button>
       <button @click=${this.signOut}>Sign out</button>
     </div>`;

@@ -19,8 +19,11 @@ MAX_AVOIDED = 8
 #: Members of a command beside its name and who gave it.
 MAX_ARGUMENTS = 20
 
+#: Domains that one account may administer.
+MAX_DOMAINS = 20
+
 #: Members of a command that are no arguments of it.
-_MEMBERS = ("command", "by", "address")
+_MEMBERS = ("command", "by", "address", "domains")
 _WORD = re.compile(r"[a-z][a-z_]{0,31}", re.ASCII)
 
 
@@ -62,6 +65,8 @@ class Command:
     """Who, for the logs: the name of a person or of a token, and the address."""
     what: Mapping[str, Json] = field(default_factory=dict)
     """Texts, numbers and switches, by name."""
+    domains: tuple[str, ...] | None = None
+    """Of units that whoever gave it administers; None: all there are, and the whole cluster."""
 
     def text(self, name: str, default: str | None = None) -> str:
         """An argument that is a text; ``MalformedError`` where it is none."""
@@ -127,7 +132,8 @@ def parse_seat(value: Json) -> Seat:
 def command_json(command: Command) -> Json:
     """A command as it is sent."""
     by = command.by
-    return {**command.what, "command": command.command, "by": by.name, "address": by.address}
+    value = {**command.what, "command": command.command, "by": by.name, "address": by.address}
+    return value if command.domains is None else {**value, "domains": [*command.domains]}
 
 
 def parse_command(value: Json) -> Command:
@@ -149,4 +155,5 @@ def parse_command(value: Json) -> Command:
         elif not isinstance(one, int | float) or not abs(one) <= MAX_NUMBER:
             raise MalformedError(COMMAND, f"{key} is no text, number or switch")
     by = Actor(fields.text("by", MAX_NAME), fields.text("address", MAX_NAME, ""))
-    return Command(name, by, what)
+    domains = fields.texts("domains", MAX_DOMAINS) if "domains" in value else None
+    return Command(name, by, what, domains)

@@ -82,6 +82,12 @@ class Fields:
             return ()
         return tuple(check_unit(self._what, name, one) for one in self.list(name, most))
 
+    def texts(self, name: str, most: int) -> tuple[str, ...]:
+        found = self.list(name, most)
+        if not all(isinstance(one, str) and len(one) <= MAX_NAME for one in found):
+            raise MalformedError(self._what, f"{name} has what is no text, or is too long")
+        return tuple(found)
+
     def channel(self, name: str) -> str:
         value = self._value.get(name)
         if not isinstance(value, str):

@@ -24,6 +24,7 @@ def report_json(report: Report) -> Json:
     return {
         "name": report.name,
         "location": report.location,
+        "domain": report.domain,
         "state": report.state.value,
         "budgets": {
             "groups": budgets.groups,
@@ -71,6 +72,7 @@ def parse_report(value: Json, unit: str, at: float) -> Report:
         tuple(_branch(one) for one in fields.objects("branches")),
         tuple(_group(one) for one in fields.objects("groups")),
         tuple(check_id(REPORTS, "taken", one) for one in fields.list("taken", MAX_ITEMS)),
+        fields.text("domain", MAX_NAME, ""),
     )
 
 

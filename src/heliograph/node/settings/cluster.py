@@ -47,6 +47,9 @@ class ClusterSettings(Section):
     location: str = Field(default="", pattern=r"^[a-z0-9-]{0,32}(/[a-z0-9-]{1,32}){0,7}$")
     """Where this node is, from the large to the small, such as `eu/de/berlin`: viewers are sent to
     units near them, or else near their portal, when loads are alike."""
+    domain: str = Field(default="", pattern=r"^[a-z0-9-]{0,32}$")
+    """The group of units that this one is administered with, such as `asia`: accounts may be given
+    the right to administer the units of a domain. Empty: none but administrators may."""
     service_address: str = Field(default="", max_length=64)
     """Address that the machine of one portal takes, another's when that one is gone, such as
     `192.0.2.10/24 dev eth0`: it reaches the cluster whichever machine is down. Needs root. Empty:

@@ -19,6 +19,7 @@ import {
   viewersOf,
 } from "./model";
 import { clusterStyles, colour } from "./parts";
+import { barred, type Domains } from "./rights";
 import "./spark-line";
 
 /**
@@ -173,6 +174,8 @@ export class Inspector extends LitElement {
   @property({ type: Number }) most = 0;
   /** Nothing can be ordered: nobody leads. */
   @property({ type: Boolean }) idle = false;
+  /** What the person administers. */
+  @property({ attribute: false }) domains: Domains = null;
 
   override render(): TemplateResult | typeof nothing {
     if (this.unit) return this.ofUnit(this.unit);
@@ -217,6 +220,7 @@ export class Inspector extends LitElement {
     const { used, limits, link } = unit;
     const facts = [
       STATES[unit.state],
+      unit.domain ? `domain ${unit.domain}` : "",
       unit.location ?? "",
       unit.address ?? "",
       link ? `link ${link.up ? "up" : "silent"}` : "",
@@ -317,7 +321,10 @@ export class Inspector extends LitElement {
   /** @param why it cannot be done now, or empty */
   private press(words: string, ask: Ask, danger = false, why = ""): TemplateResult {
     // Channels are deleted without a manager, too.
-    const hindrance = why || (this.idle && ask.kind !== "delete" ? "No manager is active" : "");
+    const hindrance =
+      barred(ask, this.domains) ||
+      why ||
+      (this.idle && ask.kind !== "delete" ? "No manager is active" : "");
     return html`<button
       class="press small ${danger ? "danger" : ""}"
       ?disabled=${hindrance !== ""}

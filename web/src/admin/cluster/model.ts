@@ -94,6 +94,7 @@ export function findUnits(units: readonly UnitView[], search: string): readonly 
     matches(
       one.name,
       one.id,
+      one.domain ?? "",
       one.location ?? "",
       one.address ?? "",
       STATES[one.state].toLowerCase(),

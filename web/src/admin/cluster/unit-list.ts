@@ -122,7 +122,7 @@ export class UnitList extends ListPane<UnitView> {
       of: "units",
       heading: "Units",
       kind: "unit",
-      placeholder: "Name, place, address, state",
+      placeholder: "Name, domain, place, address, state",
       none: "No unit has reported yet.",
       height: ROW,
       page: 5,
@@ -169,7 +169,7 @@ export class UnitList extends ListPane<UnitView> {
     >
       <div class="title">
         <strong class="cut">${unit.name}</strong>
-        <span class="soft cut">${[unit.location, unit.address].filter(Boolean).join(" · ")}</span>
+        <span class="soft cut">${[unit.domain, unit.location, unit.address].filter(Boolean).join(" · ")}</span>
         ${here ? html`<span class="here">${here === 1 ? "1 group" : `${here} groups`}</span>` : nothing}
         ${unit.link && !unit.link.up ? html`<span class="link silent">link silent</span>` : nothing}
         <span class="state ${unit.state}"
