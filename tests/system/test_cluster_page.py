@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,11 +44,20 @@ COUNT = """(wanted) => { const all = (root) => [...root.querySelectorAll("*")].f
 class Stage:
     """The page, and those behind it."""
 
-    def __init__(self, chromium: Chromium, site: Site, managers: Managers, ring: logs.Ring) -> None:
+    def __init__(
+        self,
+        chromium: Chromium,
+        site: Site,
+        managers: Managers,
+        ring: logs.Ring,
+        name: str = ACCOUNT["name"],
+    ) -> None:
+        """``name``: who signs in."""
         self._loop = asyncio.get_running_loop()
         self.managers = managers
         self._ring = ring
         self._chromium = chromium
+        self._name = name
         self._url = f"http://127.0.0.1:{site.server.port}"
         self.tab: Tab
 
@@ -57,7 +66,7 @@ class Stage:
         self.tab = self._chromium.open(f"{self._url}/cluster")
         self.tab.click("Sign in")
         self.tab.until_path("/sign-in", PATIENCE)
-        self.tab.write(name=ACCOUNT["name"], password=ACCOUNT["password"])
+        self.tab.write(name=self._name, password=ACCOUNT["password"])
         self.tab.click("Sign in")
         self.tab.until_path("/cluster", PATIENCE)
 
@@ -81,8 +90,14 @@ class Stage:
         wait_until(condition, PATIENCE, what)
 
 
-async def act(chromium: Chromium, managers: Managers, play: Callable[[Stage], None]) -> None:
-    """Serve the pages, and play in a thread."""
+async def act(
+    chromium: Chromium,
+    managers: Managers,
+    play: Callable[[Stage], None],
+    *,
+    domains: Sequence[str] = (),
+) -> None:
+    """Serve the pages, and play in a thread; with domains in the name of who administers these."""
     bus = await MemoryNetwork().bus(NodeId("e" * 16))
     bus.announce("manager", "unit-1", {"active": managers.error is None, "epoch": 7})
     ring = logs.Ring()
@@ -93,7 +108,13 @@ async def act(chromium: Chromium, managers: Managers, play: Callable[[Stage], No
     try:
         async with running(context=context) as site:
             await site.http.post("/api/v1/accounts", json=ACCOUNT, headers=ADMIN)
-            stage = Stage(chromium, site, managers, ring)
+            if domains:
+                bea = {**ACCOUNT, "name": "bea", "role": "viewer"}
+                await site.http.post("/api/v1/accounts", json=bea, headers=ADMIN)
+                given = {"domains": [*domains]}
+                await site.http.patch("/api/v1/accounts/bea", json=given, headers=ADMIN)
+            name = "bea" if domains else ACCOUNT["name"]
+            stage = Stage(chromium, site, managers, ring, name)
             await asyncio.to_thread(play, stage)
             assert stage.tab.complaints == []
             await asyncio.to_thread(stage.tab.close)
@@ -163,6 +184,39 @@ async def test_a_channel_is_extended_and_what_is_refused_is_told(chromium: Chrom
         assert managers.orders[-1] == ("extend", "ada", what)
 
     await act(chromium, managers, play)
+
+
+async def test_who_administers_a_domain_sees_its_units_and_orders_there(chromium: Chromium) -> None:
+    managers = Managers()
+    managers.found = view = made_up(5, 12)
+    for number, one in enumerate(view["units"]):
+        one["domain"] = ("asia", "europe", "")[number % 3]
+    asian, other = view["units"][0], view["units"][1]
+    channel = view["channels"][2]["name"]
+
+    def play(stage: Stage) -> None:
+        stage.open()
+        stage.until("hers are listed", lambda: stage.count("[data-unit]") == 2)
+        assert stage.count("log-panel") == 0
+        stage.choose(f"unit-list [data-unit='{asian['id']}'] strong")
+        stage.tab.click("Drain")
+        stage.tab.until_text(f"Drain {asian['name']}?", PATIENCE)
+        stage.tab.click("Drain")
+        stage.until("the order", lambda: managers.orders)
+        assert managers.orders == [("drain", "bea", {"unit": asian["id"]})]
+        assert managers.domains == [("asia",)]
+        stage.tab.on(lambda page: page.locator("select.domain").select_option(""))
+        stage.until("all are listed", lambda: stage.count("[data-unit]") == 5)
+        stage.choose(f"unit-list [data-unit='{other['id']}'] strong")
+        barred = "button[title='You do not administer its domain']:disabled"
+        stage.until("she may order nothing there", lambda: stage.count(barred) == 2)
+        stage.choose("cluster-inspector button.shut")
+        stage.choose(f"channel-list [data-channel={channel}]")
+        stage.tab.click("Extend")
+        options = "select[name=unit] option"
+        stage.until("hers may be chosen", lambda: stage.count(options) == 3)
+
+    await act(chromium, managers, play, domains=["asia"])
 
 
 async def test_changes_and_log_lines_come_by_themselves(chromium: Chromium) -> None:

@@ -131,6 +131,7 @@ export class ClusterPage extends LitElement {
           ? html`<cluster-dialog
               .ask=${this.ask}
               .units=${this.view?.units.filter((one) => administers(this.domains, one)) ?? []}
+              ?some=${this.domains !== null}
               @dialog-closed=${this.acted}
             ></cluster-dialog>`
           : nothing

@@ -163,6 +163,8 @@ export class ClusterDialog extends LitElement {
   @property({ attribute: false }) ask: Ask = { kind: "create" };
   /** Units that may be chosen. */
   @property({ attribute: false }) units: readonly UnitView[] = [];
+  /** They are not all that there are: the manager may not choose either. */
+  @property({ type: Boolean }) some = false;
   @state() private trouble = "";
   @state() private busy = false;
   /** The stream key of a channel that was just made; told this once. */
@@ -208,8 +210,10 @@ export class ClusterDialog extends LitElement {
         return html`${this.number(MAX_GROUPS)}
           <label
             >Of
-            <select name="unit">
-              <option value="">any unit; the manager chooses</option>
+            <select name="unit" ?required=${this.some}>
+              <option value="">
+                ${this.some ? "Choose a unit" : "any unit; the manager chooses"}
+              </option>
               ${this.choices(() => true)}
             </select>
           </label>`;
