@@ -320,7 +320,13 @@ describe("log lines", () => {
     fields: {},
     ...more,
   });
-  const batch = (...entries: LogEntry[]) => ({ node: "a", name: "east", missed: 1, entries });
+  const batch = (...entries: LogEntry[]) => ({
+    node: "a",
+    name: "east",
+    run: 7,
+    missed: 1,
+    entries,
+  });
   const all = { node: "", level: "debug", text: "" } as const;
 
   it("come once each, those of before in front", () => {
@@ -340,6 +346,15 @@ describe("log lines", () => {
     lines.begin([entry(5, "asked for")]);
     lines.push({ ...batch(entry(4, "older"), entry(6, "newer")), node: "b", name: "west" });
     expect(lines.entries.map((one) => one.event)).toEqual(["asked for", "newer"]);
+  });
+
+  it("go on where a node was started anew with a clock that went back", () => {
+    const lines = new LogLines();
+    lines.begin([entry(3_600_000_000, "before")]);
+    lines.push(batch(entry(3_600_000_001, "last")));
+    lines.push({ ...batch(entry(5, "anew")), run: 8 });
+    lines.push({ ...batch(entry(5, "anew"), entry(6, "on")), run: 8 });
+    expect(lines.entries.map((one) => one.event)).toEqual(["before", "last", "anew", "on"]);
   });
 
   it("are bounded", () => {

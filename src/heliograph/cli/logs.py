@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +20,9 @@ from heliograph.node.logs import LEVELS, printable
 
 #: Seconds between two attempts to listen.
 RETRY = 1.0
+#: Microseconds by which what is pushed may lie behind what came before without being new: nodes
+#: say five seconds again.
+BACK_US = 10_000_000
 #: Colours of nodes, one after the other, as they come; and of levels.
 _NODES = ("36", "33", "32", "35", "34", "96", "93", "92", "95", "94")
 _LEVEL_COLOURS = {"debug": "2", "info": "0", "warning": "33", "error": "31", "critical": "1;31"}
@@ -74,6 +77,7 @@ class Once:
 
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}
+        self._runs: dict[str, int] = {}
         self._floor: int | None = None
         """Entries up to this one were not asked for."""
 
@@ -83,6 +87,16 @@ class Once:
             full = bool(entries) and len(entries) >= lines
             self._floor = entries[0]["number"] - min(lines, 1) if full else 0
         yield from self.passed(entries)
+
+    def pushed(self, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Those of a batch that are new, also where the node's clock went back over a restart."""
+        node, name, entries = (batch[key] for key in ("node", "name", "entries"))
+        run = batch.get("run", 0)  # a server of another version says nothing of it
+        anew = self._runs.get(node, run) != run and bool(entries)
+        if anew and entries[0]["number"] < self._seen.get(node, 0) - BACK_US:
+            self._seen[node] = 0
+        self._runs[node] = run
+        yield from self.passed({"node": node, "name": name, **entry} for entry in entries)
 
     def passed(self, entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Those that are new."""
@@ -108,10 +122,9 @@ def _followed(
                     connected = True
                     yield from once.begin(newest(max(lines, 1)), lines)
                 elif name == "log":
-                    about = {"node": value["node"], "name": value["name"]}
                     if value["missed"]:
                         _remark(f"{value['missed']} lines of {value['name']} were left out")
-                    yield from once.passed({**about, **entry} for entry in value["entries"])
+                    yield from once.pushed(value)
                 elif name == "missed":
                     _remark(f"{value['count']} messages were left out")
         except RemoteError as error:

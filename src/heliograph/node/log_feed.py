@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -45,7 +46,7 @@ SHARE, BURST = 0.1, 0.25
 #: is everywhere, others may have been asked already for what they had.
 GO_BACK = 5_000_000
 
-#: ``{"node", "name", "entries", "missed"}``: see ``LogFeed.follow``.
+#: ``{"node", "name", "run", "entries", "missed"}``: see ``LogFeed.follow``.
 Listener = Callable[[Mapping[str, Any]], None]
 
 
@@ -54,6 +55,9 @@ class LogFeed:
 
     def __init__(self, bus: Bus, name: str, ring: logs.Ring = logs.recent) -> None:
         """``name``: how this node calls itself."""
+        self.counters: Counter[str] = Counter(unpublished=0, left_out=0)
+        """Entries that the bus took not; those of others that were not heard, as there were too
+        many at once."""
         self._bus = bus
         self._name = name
         self._ring = ring
@@ -69,6 +73,8 @@ class LogFeed:
         self._spent = self._heard_last = 0.0
         """Seconds of the processor that hearing took of late, beyond its share."""
         self._left_out = 0
+        self._untold = 0
+        """Entries that were not published, and of which nobody who follows knows yet."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -115,7 +121,8 @@ class LogFeed:
 
     def follow(self, listener: Listener) -> Registration:
         """Be told of new entries, ``number``, ``at``, ``level``, ``event``, ``fields``; ``missed``
-        counts messages in between that left some out. Entries may come again: see ``number``."""
+        counts those that were left out before. Entries may come again: see ``number``, which grows
+        within a ``run`` of the node's process."""
         self._count += 1
         count = self._count
         self._listeners[count] = listener
@@ -141,7 +148,9 @@ class LogFeed:
         self._heard_last = now
         if self._spent > BURST:  # nodes that say much must not keep a manager from its lease
             given = value.get("entries") if isinstance(value, dict) else None
-            self._left_out += len(given) if isinstance(given, list) else 0
+            count = len(given) if isinstance(given, list) else 0
+            self._left_out += count
+            self.counters["left_out"] += count
             return
         batch = _checked(node, value)
         batch["missed"] += self._left_out
@@ -181,12 +190,18 @@ class LogFeed:
             if entries:
                 missed = 0 if self._next is None else entries[0].index - self._next
                 self._sent, self._next = entries[-1].number, entries[-1].index + 1
-                found = [*map(_value, entries)]
+                said = {
+                    "name": self._name,
+                    "run": self._ring.run,
+                    "entries": [*map(_value, entries)],
+                    "missed": missed + self._untold,
+                }
                 try:
-                    self._bus.publish(
-                        TOPIC, {"name": self._name, "entries": found, "missed": missed}
-                    )
+                    self._bus.publish(TOPIC, said)
+                    self._untold = 0
                 except HelioError as error:
+                    self._untold += missed + len(entries)
+                    self.counters["unpublished"] += len(entries)
                     log.debug("log entries not published", error=error.message)
             await asyncio.sleep(PERIOD)
 
@@ -230,10 +245,11 @@ def parts(answer: object) -> list[tuple[str, object]]:
 def _checked(node: str, value: object) -> dict[str, Any]:
     """What a node sent, in the form of ``follow``; a node of another version may send anything."""
     given = value if isinstance(value, dict) else {}
-    entries, missed = given.get("entries"), given.get("missed", 0)
+    entries, missed, run = given.get("entries"), given.get("missed", 0), given.get("run", 0)
     return {
         "node": node,
         "name": str(given.get("name", node))[:64],
+        "run": run if isinstance(run, int) else 0,
         "missed": missed if isinstance(missed, int) else 0,
         "entries": [
             {

@@ -12,7 +12,7 @@ import heapq
 import json
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from heliograph.bus import Bus, Registration, Request
@@ -47,11 +47,23 @@ class _Kept:
     """Of one node."""
 
     name: str
+    run: int
+    """Of its process."""
     last: int = 0
-    """Number of the newest entry: some come again."""
+    """Number of the newest entry of that: some come again."""
     size: int = 0
     """Characters of all lines."""
     lines: deque[_Line] = field(default_factory=deque)
+
+    def begin(self, run: int, number: int) -> None:
+        """The node was started anew, and says its first entry. Where its clock went back meanwhile
+        the entries of before are put before that one: they are older."""
+        self.run, self.last = run, 0
+        for index in range(len(self.lines) - 1, -1, -1):
+            if self.lines[index].number < number:
+                break
+            number -= 1
+            self.lines[index] = replace(self.lines[index], number=number)
 
     def drop(self) -> None:
         self.size -= len(self.lines.popleft().text)
@@ -84,11 +96,13 @@ class LogKeeper:
             one.close()
 
     def _heard(self, batch: Mapping[str, Any]) -> None:
-        kept = self._kept.pop(batch["node"], None) or _Kept(batch["name"])
+        kept = self._kept.pop(batch["node"], None) or _Kept(batch["name"], batch["run"])
         self._kept[batch["node"]] = kept
         kept.name = batch["name"]
         self.counters["missed"] += max(0, batch["missed"])
         before = kept.size
+        if kept.run != batch["run"] and batch["entries"]:
+            kept.begin(batch["run"], batch["entries"][0]["number"])
         for entry in batch["entries"]:
             if entry["number"] > kept.last:
                 kept.last = entry["number"]

@@ -15,6 +15,7 @@ import logging
 import os
 import queue
 import re
+import secrets
 import sys
 import threading
 import time
@@ -340,7 +341,7 @@ class Entry:
 
     number: int
     """Microseconds since 1970, and above that of the entry before: orders those of one node, also
-    over its restarts."""
+    over its restarts unless its clock went back."""
     at: str
     """ISO 8601, UTC."""
     level: str
@@ -355,6 +356,8 @@ class Ring:
     """The newest entries. Used by any thread."""
 
     def __init__(self, size: int = RING_EVENTS, clock: Callable[[], float] = time.time) -> None:
+        self.run = secrets.randbits(52)
+        """Tells this ring from that of an earlier process of the node."""
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: deque[Entry] = deque(maxlen=size)

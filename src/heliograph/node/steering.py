@@ -186,7 +186,10 @@ class Steering:
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """By role, for the metrics."""
-        found: dict[str, Mapping[str, int]] = {}
+        found: dict[str, Mapping[str, int]] = {
+            "hearing": self.managers.hearing.counters(),
+            "logs": dict(self._feed.counters),
+        }
         if self.portal is not None:
             found["portal"] = dict(self.managers.counters)
         if self._places is not None:
@@ -195,7 +198,7 @@ class Steering:
         if self.manager is not None:
             found["manager"] = self.manager.counts()
         if self.keeper is not None:
-            found["logs"] = dict(self.keeper.counters)
+            found["logs"] = {**self._feed.counters, **self.keeper.counters}
         if self.unit is not None:
             found["unit"] = {**self.unit.counts(), **self.unit.seats.counters}
         if self.closed is not None:

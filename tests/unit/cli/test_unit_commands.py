@@ -178,10 +178,10 @@ def entry(number: int, event: str, name: str = "east", **more: Any) -> dict[str,
     return {**about, **given, "event": event, **more}
 
 
-def batch(*entries: dict[str, Any], missed: int = 0) -> tuple[str, Any]:
+def batch(*entries: dict[str, Any], missed: int = 0, run: int = 7) -> tuple[str, Any]:
     first = entries[0]
     about = {"node": first["node"], "name": first["name"]}
-    return "log", {**about, "missed": missed, "entries": list(entries)}
+    return "log", {**about, "run": run, "missed": missed, "entries": list(entries)}
 
 
 def test_logs_are_printed_with_their_node(api: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,6 +238,28 @@ def test_lines_that_were_not_asked_for_are_not_shown_though_they_are_pushed(
     monkeypatch.setattr(cli_logs.time, "sleep", stop)
     assert main(["logs", "-f", "-n", lines, *server]) == INTERRUPTED
     assert [line.split()[4] for line in capsys.readouterr().out.splitlines()] == shown
+
+
+def test_a_node_whose_clock_went_back_over_a_restart_is_followed_on(
+    api: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler, server = api
+    late = 3_600_000_000
+    handler.body = json.dumps({"entries": [entry(late, "before")]}).encode()
+    stream = sse(
+        batch(entry(late + 1, "last")),
+        batch(entry(5, "anew"), run=8),
+        batch(entry(5, "anew"), entry(6, "on"), run=8),
+    )
+    handler.by_path = {"/api/v1/logs/events": (200, stream)}
+
+    def stop(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_logs.time, "sleep", stop)
+    assert main(["logs", "-f", "-n", "1", *server]) == INTERRUPTED
+    events = [line.split()[4] for line in capsys.readouterr().out.splitlines()]
+    assert events == ["before", "last", "anew", "on"]
 
 
 def test_logs_that_are_followed_are_chosen(

@@ -13,6 +13,7 @@ from tests.unit.web.site import ADMIN, running
 
 from heliograph.bus import Bus
 from heliograph.bus.memory import MemoryNetwork
+from heliograph.model.errors import ResourceError
 from heliograph.model.nodes import NodeId
 from heliograph.node import log_feed, logs
 from heliograph.node.log_feed import LogFeed
@@ -24,9 +25,9 @@ PATIENCE = 30.0
 class Node:
     """A node with a log of its own."""
 
-    def __init__(self, bus: Bus, name: str) -> None:
+    def __init__(self, bus: Bus, name: str, ring: logs.Ring | None = None) -> None:
         self.bus = bus
-        self.ring = logs.Ring()
+        self.ring = ring or logs.Ring()
         self.feed = LogFeed(bus, name, self.ring)
         self.heard: list[Mapping[str, Any]] = []
         self.feed.start()
@@ -133,6 +134,31 @@ async def test_a_flood_is_bounded_and_what_is_left_out_is_said(nodes: tuple[Node
     missed = sum(batch["missed"] for batch in east.heard)
     assert len(east.lines) + missed == 3 * logs.RING_EVENTS + 2
     assert missed >= 2 * logs.RING_EVENTS
+
+
+async def test_what_could_not_be_published_is_counted_and_said(
+    nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+):
+    east, west = nodes
+    east.follow()
+    west.log("first")
+    await until(lambda: east.lines)
+
+    def refuse(*_: object) -> None:
+        raise ResourceError("no room")
+
+    with monkeypatch.context() as full:
+        full.setattr(west.bus, "publish", refuse)
+        for number in range(3):
+            west.log("lost", number=number)
+            await until(lambda number=number: west.feed.counters["unpublished"] == number + 1)
+    west.log("heard again")
+    await until(lambda: "west: heard again" in east.lines)
+    assert east.lines == ["west: first", "west: heard again"]
+    assert [batch["missed"] for batch in east.heard] == [0, 3]
+    west.log("and again")
+    await until(lambda: "west: and again" in east.lines)
+    assert east.heard[-1]["missed"] == 0
 
 
 async def test_what_another_version_publishes_does_no_harm(nodes: tuple[Node, Node]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,8 +26,8 @@ class Cluster:
     nodes: list[Node] = field(default_factory=list)
     keepers: list[LogKeeper] = field(default_factory=list)
 
-    async def add(self, id: NodeId, name: str) -> Node:
-        node = Node(await self.network.bus(id), name)
+    async def add(self, id: NodeId, name: str, ring: logs.Ring | None = None) -> Node:
+        node = Node(await self.network.bus(id), name, ring)
         self.nodes.append(node)
         await until(lambda: all(one.bus.nodes() == len(self.nodes) for one in self.nodes))
         return node
@@ -127,7 +128,11 @@ async def test_a_node_that_came_back_is_heard_on_and_what_it_says_again_is_kept_
     after = await cluster.add(WEST, "unit renamed")
     after.log("came back")
     await until(heard(keeper, WEST, 2))
-    batch = {"name": "unit renamed", "entries": [log_feed._value(after.ring.after(0)[0])]}
+    batch = {
+        "name": "unit renamed",
+        "run": after.ring.run,
+        "entries": [log_feed._value(after.ring.after(0)[0])],
+    }
     after.bus.publish(log_feed.TOPIC, batch)
     after.log("last")
     await until(heard(keeper, WEST, 3))
@@ -135,6 +140,31 @@ async def test_a_node_that_came_back_is_heard_on_and_what_it_says_again_is_kept_
     assert await said(first) == [
         f"unit renamed: {event}" for event in ("came", "came back", "last")
     ]
+
+
+async def test_a_node_whose_clock_went_back_over_a_restart_is_heard_at_once(cluster: Cluster):
+    first, keeper = await cluster.add_manager(EAST, "first")
+    before = await cluster.add(WEST, "unit")
+    for event in ("came", "worked", "went"):
+        before.log(event)
+    await until(heard(keeper, WEST, 3))
+    await cluster.kill(before)
+    an_hour_ago = logs.Ring(clock=lambda: time.time() - 3600)
+    after = await cluster.add(WEST, "unit", an_hour_ago)
+    after.log("came back")
+    await until(heard(keeper, WEST, 4))
+    after.log("works")
+    await until(heard(keeper, WEST, 5))
+    batch = {"name": "unit", "run": an_hour_ago.run}
+    entries = [*map(log_feed._value, an_hour_ago.after(0))]
+    after.bus.publish(log_feed.TOPIC, {**batch, "entries": entries})  # again, which is not new
+    after.log("last")
+    await until(heard(keeper, WEST, 6))
+    await cluster.kill(after)
+    told = ["came", "worked", "went", "came back", "works", "last"]
+    assert await said(first) == [f"unit: {event}" for event in told]
+    # What is newest is what was said last, not what has the greatest time.
+    assert await said(first, limit=2) == ["unit: works", "unit: last"]
 
 
 async def test_a_noisy_node_pushes_out_its_own_lines_only(cluster: Cluster):

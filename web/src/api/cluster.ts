@@ -144,6 +144,8 @@ export interface LogEntry {
 export interface LogBatch {
   readonly node: string;
   readonly name: string;
+  /** Of the node's process: numbers grow within one. */
+  readonly run: number;
   readonly missed: number;
   readonly entries: readonly Omit<LogEntry, "node" | "name">[];
 }

@@ -8,6 +8,9 @@ export const KEPT = 2_000;
 
 export const LEVELS: readonly LogLevel[] = ["debug", "info", "warning", "error", "critical"];
 
+/** Microseconds by which what is pushed may lie behind what came before without being new. */
+const BACK_US = 10_000_000;
+
 export interface LogFilter {
   /** Id of a node, or empty. */
   readonly node: string;
@@ -23,6 +26,7 @@ export class LogLines {
   /** Names of nodes by their ids, in the order in which they came. */
   readonly nodes = new Map<string, string>();
   private readonly newest = new Map<string, number>();
+  private readonly runs = new Map<string, number>();
   private floor = 0;
   private waiting: LogBatch[] | null = null;
 
@@ -46,12 +50,18 @@ export class LogLines {
       this.waiting.push(batch);
       return;
     }
-    const { node, name, missed, entries } = batch;
+    const { node, name, run, missed, entries } = batch;
     this.missed += missed;
+    // Started anew, with a clock that went back: its numbers begin below those of before.
+    const first = entries[0];
+    if ((this.runs.get(node) ?? run) !== run && first) {
+      if (first.number < (this.newest.get(node) ?? 0) - BACK_US) this.newest.set(node, 0);
+    }
+    this.runs.set(node, run);
     this.add(entries.map((entry) => ({ ...entry, node, name })));
   }
 
-  /** Some come again after a break: each node's numbers only grow. */
+  /** Some come again after a break: the numbers of a node's process only grow. */
   private add(entries: readonly LogEntry[]): void {
     const fresh = entries.filter(({ node, number }) => {
       if (number <= (this.newest.get(node) ?? this.floor)) return false;
