@@ -105,6 +105,12 @@ class _Feed:
     def candidates(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.ranked, *self.learnt)))
 
+    @property
+    def relayed(self) -> bool:
+        """Whether its clients could have it from others: what is published here, or by nobody,
+        they could not."""
+        return bool(self.path) and not self.ingest
+
 
 class Configurator:
     """Of one node. ``handle`` takes what happened, ``tick`` the time; both give orders."""
@@ -200,7 +206,7 @@ class Configurator:
             self._settle(channel, feed, now)
         self._keep_links(now)
         if self._leave_by is not None and not self._left:
-            waited_for = any(feed.clients for feed in self._feeds.values())
+            waited_for = any(feed.clients for feed in self._feeds.values() if feed.relayed)
             if not waited_for or now >= self._leave_by:
                 self._left = True
                 for channel in list(self._feeds):

@@ -36,7 +36,8 @@ class Rules:
     """Until one that refused or was not reached is tried again; doubled each time."""
     most_retry: float = 8.0
     confirm: float = 4.0
-    """How long one that leaves goes on forwarding for clients that do not confirm."""
+    """How long one that leaves goes on forwarding for clients that do not confirm; for those that
+    could get the channel from nobody else, no longer than it takes to stop."""
     ask: float = 1.0
     """Between two requests for more alternatives while no source is left."""
     seek: float = 5.0
@@ -241,7 +242,7 @@ class AskForSources:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Everybody has confirmed, or had time enough: the node may stop."""
+    """Everybody who could go elsewhere has confirmed, or had time enough: the node may stop."""
 
 
 Order: TypeAlias = (

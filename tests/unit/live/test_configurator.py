@@ -13,11 +13,14 @@ from heliograph.live.neighbours import (
     Answered,
     Appeared,
     AskForSources,
+    ClientJoined,
+    Ingest,
     Leave,
     LinkUp,
     Returned,
     Rules,
     SubscribeTo,
+    Tell,
     UnsubscribeFrom,
     Wanted,
 )
@@ -147,6 +150,30 @@ def test_who_leaves_does_not_wait_for_ever():
     assert A not in network.left
     network.run(3)
     assert A in network.left
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_who_leaves_waits_for_nobody_to_whom_it_is_the_only_origin(published):
+    network = tree()
+    network.ingest(S, here=published)
+    network.run(1)
+    before = len(network.orders)
+    network.tell(S, Leave())
+    assert S in network.left
+    told = [order for _, node, order in network.orders[before:] if node == S]
+    assert [order.node for order in told if isinstance(order, Tell)] == [A, B]
+
+
+def test_who_leaves_waits_for_what_it_relays_beside_what_is_published_there():
+    network = tree()
+    network.add(D, A)
+    network.run(1)
+    network.part(D, S)
+    network.tell(A, ClientJoined("other", D))
+    network.tell(A, Ingest("other", True))
+    network.tell(A, Leave())
+    network.run(3)
+    assert A not in network.left
 
 
 def test_who_returns_in_order_has_its_place_again_at_once():
