@@ -147,7 +147,7 @@ class RtspOnDemand:
                 promise=promise,
                 observe=self._observe,
                 on_closed=lambda reason: self._closed(session, reason, on_closed),
-                renew=functools.partial(self.shelf.find, manifest.name),
+                renew=functools.partial(self.shelf.current, manifest),
             )
         except BaseException:
             if promise is not None:
@@ -413,10 +413,7 @@ class TitleClient:
 
     def _newest(self, manifest: Manifest) -> Manifest:
         """A title that is being recorded is longer by now."""
-        if not manifest.live:
-            return manifest
-        newest = self._service.find(manifest.name)
-        return newest if newest is not None and newest.object == manifest.object else manifest
+        return (manifest.live and self._service.shelf.current(manifest)) or manifest
 
     def _played(self, event: PlayRequested, manifest: Manifest, started: Started) -> None:
         self._at.accepted("PLAY", manifest.name, transport="tcp" if self._tcp else "udp")

@@ -223,7 +223,7 @@ class Feeder:
         if not self.manifest.live or self._renew is None:
             return False
         newer = self._renew()
-        if newer is None or newer.object != self.manifest.object:
+        if newer is None:
             return False
         self.manifest = newer
         return True

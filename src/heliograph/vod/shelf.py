@@ -7,12 +7,20 @@ from typing import Protocol
 
 from heliograph.vod.manifest import BlockSource, Manifest
 
+#: Digits of an object's id that tell a title from an older one of its name, and how much of the
+#: name stays before them: names have 64 characters at most.
+DIGITS, MAX_BASE = 8, 55
+
 
 class Shelf(Protocol):
     """The titles of this node's volumes."""
 
     def find(self, name: str) -> Manifest | None:
         """The title of that logical id as it is now; None: there is none."""
+
+    def current(self, manifest: Manifest) -> Manifest | None:
+        """A title that somebody has in hand as it is now, whatever it is called; None: it is there
+        no more."""
 
     def source(self, manifest: Manifest) -> BlockSource:
         """Where its blocks are read."""
@@ -40,6 +48,10 @@ class Published:
         found = self._shelf.find(name)
         return None if found is None or self._withheld(found) else found
 
+    def current(self, manifest: Manifest) -> Manifest | None:
+        """A title in hand as it is now, withheld or not; None: it is there no more."""
+        return self._shelf.current(manifest)
+
     def source(self, manifest: Manifest) -> BlockSource:
         """Where its blocks are read."""
         return self._shelf.source(manifest)
@@ -51,3 +63,20 @@ class Published:
     def channel(self, manifest: Manifest) -> str:
         """The channel whose rules say who may watch it; empty: everybody may."""
         return self._shelf.channel(manifest)
+
+
+def distinct(name: str, object: str) -> str:
+    """What a title is called whose name an older one has. ``object``: its id, or the first
+    ``DIGITS`` of that at least."""
+    return f"{name[:MAX_BASE]}-{object[:DIGITS]}"
+
+
+def played(shelf: Shelf, name: str, object: str) -> Manifest | None:
+    """The title that was called by a name when somebody began to play it, though it has made way
+    for an older one of its name since, or the older one is gone. ``object``: as of ``distinct``."""
+    found = shelf.find(name)
+    for other in (distinct(name, object), name.removesuffix(f"-{object[:DIGITS]}")):
+        if found is not None and found.object.startswith(object):
+            break
+        found = shelf.find(other)
+    return found

@@ -107,9 +107,9 @@ class Watching:
         several at the address it is, by what it shows; empty: that is not known.
         """
         network = stranger_of(peer) or peer
-        key = (manifest.name, peer, way, session)
+        key = (manifest.object, peer, way, session)
         if session and key not in self._viewers and self._sessions[network] >= MAX_SESSIONS:
-            session, key = "", (manifest.name, peer, way, "")
+            session, key = "", (manifest.object, peer, way, "")
         viewer = self._viewers.get(key)
         if viewer is None:
             viewer = self._back(key) or self._admit(manifest, tracks)

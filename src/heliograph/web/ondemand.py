@@ -20,6 +20,7 @@ from heliograph.vod.download import FORMAT
 from heliograph.vod.manifest import Manifest
 from heliograph.vod.ondemand import OnDemand
 from heliograph.vod.segments import Plan, index
+from heliograph.vod.shelf import played
 from heliograph.web.access import Asking, Context, asker, viewer
 from heliograph.web.context import WebContext
 from heliograph.web.cookies import set_view
@@ -75,17 +76,24 @@ def _kept(context: WebContext) -> OnDemand:
 
 
 async def _admitted(
-    request: Request, context: WebContext, name: str, protocol: str, *, ask: bool = True
+    request: Request,
+    context: WebContext,
+    name: str,
+    protocol: str,
+    *,
+    ask: bool = True,
+    object: str = "",
 ) -> tuple[Manifest, Grant | None]:
     """The title, for whoever may watch it; no grant where everybody may.
 
-    The rules are those of the channel that it was recorded from, or whose name it has.
+    The rules are those of the channel that it was recorded from, or whose name it has. ``object``:
+    the begin of the title's id, where that is known.
     """
     shelf = _kept(context).shelf
-    manifest = shelf.find(name)
+    manifest = played(shelf, name, object) if object else shelf.find(name)
     if manifest is None:
         raise context.gate.stranger(name, await asker(request, context, name, protocol))
-    context.barring.check(name, peer_of(request))
+    context.barring.check(manifest.name, peer_of(request))
     channel = _ruled(context, manifest)
     if not channel:
         return manifest, None
@@ -124,7 +132,8 @@ async def media(
     name: str, rendition: str, file: str, request: Request, context: WebContext, suffix: str
 ) -> Response:
     """What a title's playlists name."""
-    manifest, grant = await _admitted(request, context, name, "hls", ask=False)
+    object = rendition[1:].partition("-")[0]  # it may have another name since it is played
+    manifest, grant = await _admitted(request, context, name, "hls", ask=False, object=object)
     ondemand = _kept(context)
     plan = ondemand.maker.plan(manifest)
     found = plan.find(rendition)

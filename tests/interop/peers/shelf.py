@@ -62,6 +62,9 @@ class FolderShelf:
         live = count < len(whole.blocks)
         return replace(whole, blocks=blocks, keys=keys, live=live, duration_us=blocks[-1].end_us)
 
+    def current(self, manifest: Manifest) -> Manifest | None:
+        return self.find(manifest.name)
+
     def source(self, manifest: Manifest) -> BlockSource:
         return FolderSource(self._directory / manifest.name)
 

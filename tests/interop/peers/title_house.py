@@ -47,6 +47,9 @@ class FolderShelf:
     def find(self, name: str) -> Manifest | None:
         return self._titles.get(name)
 
+    def current(self, manifest: Manifest) -> Manifest | None:
+        return self.find(manifest.name)
+
     def source(self, manifest: Manifest) -> BlockSource:
         source = FolderSource(self._root / manifest.name)
         return source if self._lost is None else Losing(source, self._lost)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -103,6 +104,10 @@ async def test_of_two_titles_of_one_name_the_later_has_another_and_is_told_of(
         assert told == {"film": (older.object, "film"), name: (later.object, "film")}
         (said,) = (one for one in logs if one["event"].startswith("two titles of one name"))
         assert (said["log_level"], said["title"], said["later"]) == ("warning", "film", name)
+        for one in made:  # whoever plays it goes on
+            assert (found := storage.shelf.current(one)) is not None
+            assert found.object == one.object
+        assert storage.shelf.current(replace(older, object=new_object())) is None
         assert storage.shelf.other_name(later.object) == "film"
         assert storage.shelf.other_name(older.object) == f"film-{older.object[:8]}"
         with pytest.raises(ConflictError):

@@ -213,7 +213,7 @@ async def test_it_waits_for_its_volume(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 async def test_what_waits_keeps_its_name_until_it_is_dropped(tmp_path: Path) -> None:
-    journal(tmp_path, "b")
+    object = journal(tmp_path, "b")
     (left,) = journals(tmp_path)
     desk = Desk(tmp_path, a=Volume("a"))
     desk.recordings.start()
@@ -237,7 +237,9 @@ async def test_what_waits_keeps_its_name_until_it_is_dropped(tmp_path: Path) -> 
         assert left.path.is_dir()
         with pytest.raises(NotFoundError):
             await desk.recordings.stop("day", drop=True)
-        assert (await desk.recordings.stop("night", drop=True))["volume"] == "b"
+        # Its title has made way for an older one of that name.
+        given = f"night-{object[:8]}"
+        assert (await desk.recordings.stop(given, object, drop=True))["volume"] == "b"
         assert not left.path.exists()
         assert not desk.recordings.coming("night")
         assert desk.recordings.list() == []
@@ -687,6 +689,31 @@ async def test_a_recording_whose_name_another_had_first_leaves_nothing(
     assert desk.volumes["a"].blocks == {}
     assert journals(tmp_path) == []
     assert desk.held["night"] == 0
+
+
+async def test_a_recording_is_stopped_by_the_name_its_title_has_by_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordings, "_Tap", _Tap)
+    desk = Desk(tmp_path, a=Volume("a"))
+    desk.recordings.start()
+    try:
+        for name in ("day", "night"):
+            await desk.recordings.begin("demo", name, volume="a")
+        (object,) = (
+            one.recording.manifest.object
+            for one in desk.recordings._all.values()
+            if one.name == "day" and one.recording is not None
+        )
+        with pytest.raises(NotFoundError):
+            await desk.recordings.stop("day-12345678", new_object())
+        told = await desk.recordings.stop(f"day-{object[:8]}", object)
+        assert (told["name"], told["reason"], told["error"]) == ("day", "stopped", "")
+        assert desk.volumes["a"].finished == {object: "day"}
+        # One that another node records has a name that begins alike.
+        assert desk.recordings.coming("night")
+    finally:
+        await desk.recordings.close()
 
 
 @pytest.mark.parametrize("way", ["stopped", "server stops"])

@@ -17,6 +17,7 @@ from heliograph.live.options import ChannelOptions
 from heliograph.model.errors import ResourceError
 from heliograph.protocols.rtsp.headers import npt_seconds, parse_range, parse_rtp_info
 from heliograph.servers.rtsp_ondemand import RtspOnDemand
+from heliograph.storage.values import new_object
 from heliograph.vod import block_reader
 from heliograph.vod.admission import Budgets
 from heliograph.vod.playing import PlayState
@@ -451,6 +452,20 @@ async def test_a_title_that_is_being_recorded_is_played_from_its_start_and_from_
     assert fields["range"].startswith("npt=11.0")
     assert (await client.ask("PLAY", Range="npt=15-"))[0] == 457
     cinema.shelf.films["film"] = whole  # it went on, and is finished
+    await cinema.advance(4)
+    await frames(client, "v330")
+    assert (await client.ask("PLAY", Range="npt=15-"))[0] == 200
+
+
+async def test_a_title_that_is_being_recorded_goes_on_under_another_name(cinema: Cinema):
+    whole = FILM[0]
+    part = replace(whole, live=True, duration_us=12_000_000, blocks=whole.blocks[:12])
+    part = replace(part, keys=[key for key in whole.keys if key.block < 12])
+    cinema.shelf.films["film"] = part
+    client = await cinema.ready()
+    assert (await client.ask("PLAY", Range="npt=now-"))[0] == 200
+    # An older title of its name has come, and it is finished.
+    cinema.shelf.films = {"film": replace(whole, object=new_object()), "film-1": whole}
     await cinema.advance(4)
     await frames(client, "v330")
     assert (await client.ask("PLAY", Range="npt=15-"))[0] == 200

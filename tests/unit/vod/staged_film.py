@@ -118,6 +118,9 @@ class OneShelf:
     def find(self, name: str) -> Manifest | None:
         return self.films.get(name)
 
+    def current(self, manifest: Manifest) -> Manifest | None:
+        return next((one for one in self.films.values() if one.object == manifest.object), None)
+
     def source(self, manifest: Manifest) -> Source:
         return self.sources[manifest.object]
 

@@ -21,14 +21,17 @@ from heliograph.catalogue.contents.following import Following
 from heliograph.live import hls_output
 from heliograph.live.options import ChannelOptions
 from heliograph.model.errors import GoneError
+from heliograph.storage.values import ObjectId
 from heliograph.vod.admission import Budgets
 from heliograph.vod.manifest import BlockSource, Manifest
 from heliograph.vod.ondemand import OnDemand
 from heliograph.vod.plays import TitlePlays
 from heliograph.vod.promises import Admission
-from heliograph.vod.shelf import Published
+from heliograph.vod.shelf import Published, distinct
 from heliograph.web.pictures import Pictures
 
+#: Of a title that is older than the one that is played.
+OLDER = ObjectId("f" * 32)
 INDEX, FILE = "/hls/film/index.m3u8", "/titles/film.mp4"
 
 
@@ -45,6 +48,9 @@ class Shelf:
         if name in self.now:
             return self.now[name]
         return self.films[name].manifest if name in self.films else None
+
+    def current(self, manifest: Manifest) -> Manifest | None:
+        return self.find(manifest.name)
 
     def source(self, manifest: Manifest) -> BlockSource:
         return self.films[manifest.name]
@@ -137,6 +143,31 @@ async def test_a_title_that_is_withheld_is_unknown_by_all_ways(stage: Stage) -> 
     assert len(first) + sum(map(len, rest)) == int(begun.headers["content-length"])
     hidden.clear()
     assert len((await stage.get("/api/v1/ondemand")).json()["titles"]) == 1
+
+
+async def test_what_is_played_goes_on_though_the_title_has_another_name(stage: Stage) -> None:
+    """It has made way for an older one of its name, and gets that again when this is gone."""
+    mine = stage.shelf.films["film"]
+    stage.shelf.now["film"] = mine.grown(6_000_000)
+    media = await stage.media()
+    base = media.rpartition("/")[0]
+    assert "#EXT-X-ENDLIST" not in (await stage.get(media)).text
+    given, other = distinct("film", mine.manifest.object), replace(mine.manifest, object=OLDER)
+    stage.shelf.now = {"film": other, given: replace(mine.manifest, name=given)}
+    stage.shelf.films |= {given: mine}
+    listing = await stage.get(media)
+    assert "#EXT-X-ENDLIST" in listing.text
+    last = [line for line in listing.text.splitlines() if line.endswith(".m4s")][-1]
+    segment = (await stage.get(f"{base}/{last}")).content
+    assert base.rpartition("/")[2] not in (await stage.get(INDEX)).text  # who begins gets the other
+    assert len(stage.ondemand.watching) == 2
+    # Who began by the given name goes on by the old one.
+    stage.shelf.now, stage.shelf.films = {}, {"film": mine}
+    renamed = base.replace("/film/", f"/{given}/")
+    assert (await stage.get(f"{renamed}/{last}")).content == segment
+    # What begins alike, or is no more, is nobody's.
+    stage.shelf.now = {"film": other}
+    await stage.get(media, 404)
 
 
 async def test_the_file_is_the_same_whole_and_in_ranges(stage: Stage) -> None:

@@ -112,6 +112,10 @@ class Leftovers:
         """Whether something waits that will be a title of that name."""
         return any(one.name == name for one in self._all)
 
+    def name_of(self, object: ObjectId) -> str:
+        """The name under which what waits of a title was recorded; empty: nothing waits of it."""
+        return next((one.name for one in self._all if one.journal.path.name == object), "")
+
     def list(self) -> list[dict[str, Any]]:
         """All."""
         return [one.to_json() for one in self._all]

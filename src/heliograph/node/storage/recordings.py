@@ -206,12 +206,16 @@ class Recordings:
         """Whether something is recorded into a title of that name, or will be."""
         return name in self._tasks or name in self._beginning or self._left.has(name)
 
-    async def stop(self, name: str, *, drop: bool = False) -> dict[str, Any]:
+    async def stop(
+        self, name: str, object: ObjectId | None = None, *, drop: bool = False
+    ) -> dict[str, Any]:
         """End a recording: the title is finished. ``NotFoundError``; ``WrongStateError``: it waits
         for its volume since the server died.
 
+        ``name``: under which it began, or which its title has by now; ``object``: of that title.
         ``drop``: of one that waits, forget what is not in its volume; what is there is finished.
         """
+        name = self._begun_as(object) or name
         if drop:
             return await self._left.drop(name)
         if self._left.has(name):
@@ -223,6 +227,15 @@ class Recordings:
             entry.recording.stop("stopped")
             await asyncio.wait([task], timeout=STOP)
         return entry.to_json()
+
+    def _begun_as(self, object: ObjectId | None) -> str:
+        """The name under which a title began to be recorded here; empty: it did not."""
+        if object is None:
+            return ""
+        for entry in self._all.values():
+            if entry.recording is not None and entry.recording.manifest.object == object:
+                return entry.name
+        return self._left.name_of(object)
 
     def list(self) -> list[dict[str, Any]]:
         """All that wait for their volumes since the server died, all under way, and the last that

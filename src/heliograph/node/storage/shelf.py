@@ -18,6 +18,7 @@ from heliograph.storage.values import ObjectId
 from heliograph.storage.volume.heads import DELETED, exists
 from heliograph.vod.encoding import decode_manifest
 from heliograph.vod.manifest import BlockSource, Manifest
+from heliograph.vod.shelf import distinct
 
 if TYPE_CHECKING:
     from heliograph.node.storage.holding import Holding
@@ -36,9 +37,6 @@ MAX_TITLES = 100_000
 #: Seconds for which a later title keeps the name it was given for an older one's sake, once that is
 #: gone: whoever erases the older one twice must not erase both.
 KEEP_NAME = 600.0
-#: Digits of an object's id that tell a title from an older one of its name, and how much of the
-#: name stays before them: names have 64 characters at most.
-DIGITS, MAX_BASE = 8, 55
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +105,11 @@ class Shelf:
     def placed_object(self, object: ObjectId) -> Placed | None:
         """The same of a title that somebody has in hand, whatever it is called by now."""
         return self._objects.get(object)
+
+    def current(self, manifest: Manifest) -> Manifest | None:
+        """A title that somebody has in hand as it is now; None: it is there no more."""
+        placed = self._objects.get(manifest.object)
+        return None if placed is None else placed.manifest
 
     def source(self, manifest: Manifest) -> BlockSource:
         """Where its blocks are read."""
@@ -270,8 +273,3 @@ def by_name(all: Iterable[Placed], renamed: Collection[ObjectId] = ()) -> dict[s
                 found[name] = replace(one, manifest=replace(one.manifest, name=name), given=given)
                 break
     return found
-
-
-def distinct(name: str, object: ObjectId) -> str:
-    """What a title is called whose name an older one has."""
-    return f"{name[:MAX_BASE]}-{object[:DIGITS]}"

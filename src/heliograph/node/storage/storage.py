@@ -362,8 +362,11 @@ class Storage:
         )
 
     async def stop_recording(self, name: str, *, drop: bool, by: Actor) -> dict[str, Any]:
-        """End a recording; ``drop`` as of ``Recordings.stop``."""
-        return await self._recordings().stop(name, drop=drop)
+        """End a recording, by the name that its title has or began with; ``drop`` as of
+        ``Recordings.stop``."""
+        placed = self.shelf.placed(name)
+        object = None if placed is None else placed.manifest.object
+        return await self._recordings().stop(name, object, drop=drop)
 
     def figures(self) -> tuple[dict[str, float], dict[str, float]]:
         """Counters and gauges of this node, for the metrics."""
