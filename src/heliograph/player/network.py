@@ -272,7 +272,16 @@ class Feed:
         """Ask for packets at ``factor`` times the usual rate; False where that is not done."""
         if not self.heeds_speed:
             return False
-        playing = await self._controlled.ask(lambda client: client.resume(speed=factor))
+
+        async def change(client: Connection) -> Playing | None:
+            # While another node was looked for the end may have come: it would begin anew.
+            due = self.due(self._loop.time())
+            over = due is not None and due >= (self.duration or due) - END_SLACK
+            return None if over else await client.resume(speed=factor)
+
+        playing = await self._controlled.ask(change)
+        if playing is None:
+            return True
         self.speed = playing.speed
         return self.speed is not None
 

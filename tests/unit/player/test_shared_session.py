@@ -349,3 +349,25 @@ async def test_what_never_comes_is_waited_for_once(monkeypatch: pytest.MonkeyPat
             missing = player.pipelines[0].buffer.counters.missing
     assert missing >= 40
     assert outputs.window.pictures[0][-1] == cluster.peer.film.pictures[-1]
+
+
+async def test_a_title_that_ended_while_control_was_lost_does_not_begin_anew() -> None:
+    cluster, heard = Cluster(Peer(pace=10.0), timed=True), Heard()
+    async with cluster.serving() as url:
+        feed = feed_of(url, heard)
+        try:
+            await feed.start()
+            assert await feed.change_speed(1.5)
+            await until(lambda: feed.incoming.finished)
+            assert feed.duration is not None
+            await until(lambda: (feed.due(asyncio.get_running_loop().time()) or 0) > feed.duration)
+            first, second, _ = cluster.members
+            asked = len(first.asked)
+            cluster.kill(first)
+            await until(lambda: feed.control is not None and feed.control.moves == 1)
+            assert await feed.change_speed(0.75)
+            assert "PLAY" not in second.methods
+            assert cluster.speeds == [1.5]
+            assert len(first.asked) == asked
+        finally:
+            await feed.close()
