@@ -21,7 +21,9 @@ from .test_titles_ondemand import decode, hashes
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
-NAMES = ("one", "two", "three")
+#: MB of the disk of each node.
+CAPACITIES = {"one": 400, "two": 250, "three": 600}
+NAMES = (*CAPACITIES,)
 #: Seconds of the title; pictures a second, and from one key picture to the next.
 SECONDS, RATE, GROUP = 10, 25, 25
 #: Seconds that starting, importing and playing may each take on a busy machine.
@@ -55,8 +57,8 @@ class House:
             node.start("--join", f"tls/127.0.0.1:{first.bus}", "--token", token)
         until("all see all", lambda: len(first.nodes()) == len(NAMES), PATIENCE)
         disks = [
-            {"node": name, "path": str(self.directory / f"disk-{name}"), "capacity": 400 << 20}
-            for name in NAMES
+            {"node": name, "path": str(self.directory / f"disk-{name}"), "capacity": size << 20}
+            for name, size in CAPACITIES.items()
         ]
         volume = {"name": "main", "data": 2, "parity": 1, "code": "xor", "block": BLOCK}
         ask(first, "POST", "/storage/volumes", volume | {"disks": disks})
