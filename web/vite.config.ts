@@ -63,6 +63,28 @@ export default defineConfig({
       transformIndexHtml: (page) => page.replace(/(<helio-[a-z-]+>)(?=<)/, `$1${UNLOADED}`),
     },
     {
+      // A page's script that imports another one later wants it at hand by then.
+      name: "preload-later",
+      transformIndexHtml: {
+        order: "post",
+        handler: (page, { bundle, chunk }) => {
+          const needed = new Set(chunk?.dynamicImports);
+          for (const name of needed) {
+            const found = bundle?.[name];
+            for (const one of found?.type === "chunk" ? found.imports : []) needed.add(one);
+          }
+          return [...needed]
+            .map((name) => `/${name}`)
+            .filter((href) => !page.includes(`"${href}"`))
+            .map((href) => ({
+              tag: "link",
+              injectTo: "head",
+              attrs: { rel: "modulepreload", crossorigin: true, href },
+            }));
+        },
+      },
+    },
+    {
       name: "page-routes",
       configureServer(server) {
         server.middlewares.use((request, _response, next) => {

@@ -77,6 +77,7 @@ class FakeStream {
   addTrack(track: FakeTrack): void {
     this.tracks.push(track);
   }
+  getTracks = (): FakeTrack[] => this.tracks;
 }
 
 interface Asked {

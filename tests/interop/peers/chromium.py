@@ -155,8 +155,14 @@ class Chromium:
     async def _open(self, url: str, options: dict[str, Any]) -> tuple[BrowserContext, Page]:
         context = await self._browser.new_context(**options)
         page = await context.new_page()
-        await page.goto(url)
+        await _go(page, url)
         return context, page
+
+
+async def _go(page: Page, url: str) -> None:
+    """Open an address; the watch page makes itself a moment after it is loaded."""
+    await page.goto(url)
+    await page.locator("helio-watch:not(:defined)").wait_for(state="detached")
 
 
 class Tab:
@@ -179,7 +185,7 @@ class Tab:
 
     def go(self, url: str) -> None:
         """Open another page in the same tab, as the same person."""
-        self._chromium.do(self._page.goto(url))
+        self._chromium.do(_go(self._page, url))
 
     def write(self, **fields: str) -> None:
         """Write into the newest fields of these names; ``_`` stands for ``-``."""

@@ -1,9 +1,9 @@
 /** WebRTC by WHEP, shown by a video element. */
 
+import { take } from "../webrtc/early";
 import { listed, type ReceivedFigures, ReceivedMeter } from "../webrtc/figures";
-import { useServers } from "../webrtc/ice";
-import { withStereo } from "../webrtc/sdp";
-import { open, type Resource, SignalError } from "../webrtc/signal";
+import { SignalError } from "../webrtc/signal";
+import { WhepSession } from "../webrtc/whep";
 import { ElementPlayer } from "./element-player";
 import type { EngineEvents } from "./engine";
 import { afterRefusal, ask, lifeOf } from "./life";
@@ -25,11 +25,9 @@ const SOUND_FIRST_MS = 300;
 const STILL_MS = 3_000;
 
 export class WhepPlayer extends ElementPlayer {
-  private peer: RTCPeerConnection | null = null;
-  private resource: Resource | null = null;
+  private session: WhepSession | null = null;
   /** The session before, whose last picture stays until this one has any. */
-  private former: { readonly peer: RTCPeerConnection; readonly resource: Resource | null } | null =
-    null;
+  private former: WhepSession | null = null;
   /** Who served it, where it was lost. */
   private origin = "";
   /** Told with the answer before; the next session looks for paths by them, too. */
@@ -87,7 +85,7 @@ export class WhepPlayer extends ElementPlayer {
   }
 
   override retryNow(): void {
-    if (!this.address || this.peer || this.state === "paused" || this.state === "idle") return;
+    if (!this.address || this.session || this.state === "paused" || this.state === "idle") return;
     this.resume();
   }
 
@@ -108,33 +106,20 @@ export class WhepPlayer extends ElementPlayer {
     if (!this.former && this.state !== "reconnecting" && this.state !== "waiting") {
       this.become("connecting");
     }
-    const peer = this.makePeer(generation);
-    this.peer = peer;
+    const url = after(address.whep, this.origin);
+    const session = take(url) ?? new WhepSession(url, this.servers);
+    this.session = session;
     try {
-      const { sdp = "" } = await peer.createOffer();
-      const offer = withStereo(sdp);
-      await peer.setLocalDescription({ type: "offer", sdp: offer });
+      await session.offered;
       if (generation !== this.generation) return;
       this.report({ type: "offered" });
-      const opened = await open(after(address.whep, this.origin), offer, "");
-      if (generation !== this.generation) {
-        // Stopped meanwhile: the place is free for somebody else.
-        void opened.resource.end();
-        return;
-      }
-      this.resource = opened.resource;
-      this.servers = opened.servers;
-      useServers(peer, opened.servers);
+      await session.answered;
+      if (generation !== this.generation) return;
+      this.servers = session.servers;
       this.origin = "";
       this.sessions++;
       this.mediaAt = this.openedAt = performance.now();
-      await peer.setRemoteDescription({ type: "answer", sdp: opened.sdp });
-      if (generation !== this.generation) return;
-      // A server that ends a session says so by DTLS, long before ICE misses it.
-      const transport = peer.getTransceivers()[0]?.receiver.transport;
-      transport?.addEventListener("statechange", () => {
-        if (transport.state === "closed") void this.over(generation);
-      });
+      this.follow(session, generation);
       this.timer = window.setInterval(() => void this.tick(generation), TICK_MS);
       void this.askLife(generation);
     } catch (error) {
@@ -145,7 +130,7 @@ export class WhepPlayer extends ElementPlayer {
   /** The server ended the session: for good, or for a reason that another offer mends. */
   private async over(generation: number): Promise<void> {
     if (generation !== this.generation) return;
-    const kicked = await this.resource?.kicked();
+    const kicked = await this.session?.resource?.kicked();
     if (generation !== this.generation) return;
     if (kicked) {
       this.halt();
@@ -159,7 +144,7 @@ export class WhepPlayer extends ElementPlayer {
   /** Nothing comes any more: ask whether the session lives, and open another where it does not. */
   private async watchOver(generation: number): Promise<void> {
     const askedAt = performance.now();
-    const look = (await this.resource?.look()) ?? "unknown";
+    const look = (await this.session?.resource?.look()) ?? "unknown";
     if (generation !== this.generation) return;
     const lost = this.vigil.answered(look, askedAt, performance.now());
     if (look === "kicked") await this.over(generation);
@@ -170,31 +155,21 @@ export class WhepPlayer extends ElementPlayer {
   private renew(): void {
     clearInterval(this.timer);
     this.closeFormer();
-    this.origin = this.resource?.unit ?? "";
-    if (this.peer) this.former = { peer: this.peer, resource: this.resource };
-    this.peer = null;
-    this.resource = null;
+    this.origin = this.session?.resource?.unit ?? "";
+    this.former = this.session;
+    this.session = null;
     this.forget();
     void this.connect();
   }
 
   private closeFormer(): void {
-    this.former?.peer.close();
-    void this.former?.resource?.end();
+    this.former?.end();
     this.former = null;
   }
 
-  private makePeer(generation: number): RTCPeerConnection {
-    const peer = new RTCPeerConnection({
-      bundlePolicy: "max-bundle",
-      iceServers: this.servers,
-    });
-    peer.addTransceiver("video", { direction: "recvonly" });
-    peer.addTransceiver("audio", { direction: "recvonly" });
-    const stream = new MediaStream();
-    peer.ontrack = ({ track }) => {
-      if (generation !== this.generation) return;
-      stream.addTrack(track);
+  /** Show what comes by a session, and hear how it does; some of it may have happened already. */
+  private follow({ peer, stream }: WhepSession, generation: number): void {
+    for (const track of stream.getTracks()) {
       const show = (): void => {
         if (generation === this.generation) this.show(stream);
       };
@@ -205,8 +180,8 @@ export class WhepPlayer extends ElementPlayer {
           track.kind === "video" ? show() : void setTimeout(show, SOUND_FIRST_MS);
         track.addEventListener("unmute", wait, { once: true });
       }
-    };
-    peer.onconnectionstatechange = () => {
+    }
+    const connection = (): void => {
       if (generation !== this.generation) return;
       if (peer.connectionState === "connected") {
         this.failures = 0;
@@ -216,7 +191,15 @@ export class WhepPlayer extends ElementPlayer {
         }
       } else if (peer.connectionState === "failed") this.report({ type: "failed" });
     };
-    return peer;
+    peer.onconnectionstatechange = connection;
+    connection();
+    // A server that ends a session says so by DTLS, long before ICE misses it.
+    const transport = peer.getTransceivers()[0]?.receiver.transport;
+    const ended = (): void => {
+      if (transport?.state === "closed") void this.over(generation);
+    };
+    transport?.addEventListener("statechange", ended);
+    ended();
   }
 
   private show(stream: MediaStream): void {
@@ -229,7 +212,7 @@ export class WhepPlayer extends ElementPlayer {
   private async refused(error: unknown, generation: number): Promise<void> {
     const status = error instanceof SignalError ? error.status : 400;
     if (!(error instanceof SignalError)) console.warn("WHEP:", error);
-    this.closePeer();
+    this.closeSession();
     this.report({ type: "closed" });
     const told = await ask(this.address);
     if (generation !== this.generation) return;
@@ -243,10 +226,10 @@ export class WhepPlayer extends ElementPlayer {
   }
 
   private async tick(generation: number): Promise<void> {
-    const peer = this.peer;
-    if (!peer) return;
+    const { session } = this;
+    if (!session) return;
     const now = performance.now();
-    const figures = this.meter.read(listed(await peer.getStats()), now);
+    const figures = this.meter.read(listed(await session.peer.getStats()), now);
     if (generation !== this.generation) return;
     if (figures.bytes !== this.figures?.bytes) {
       this.mediaAt = now;
@@ -287,7 +270,7 @@ export class WhepPlayer extends ElementPlayer {
 
   private moved(): void {
     const silent = performance.now() - this.mediaAt > STALL_MS;
-    if (this.peer && !silent && this.resource) this.become("playing");
+    if (this.session?.resource && !silent) this.become("playing");
   }
 
   private async askLife(generation: number): Promise<void> {
@@ -306,7 +289,7 @@ export class WhepPlayer extends ElementPlayer {
 
   protected override halt(): void {
     super.halt();
-    this.closePeer();
+    this.closeSession();
     this.report({ type: "closed" });
   }
 
@@ -314,13 +297,11 @@ export class WhepPlayer extends ElementPlayer {
     this.video.srcObject = null;
   }
 
-  private closePeer(): void {
+  private closeSession(): void {
     clearInterval(this.timer);
     this.closeFormer();
-    this.peer?.close();
-    this.peer = null;
-    void this.resource?.end();
-    this.resource = null;
+    this.session?.end();
+    this.session = null;
     this.forget();
   }
 
