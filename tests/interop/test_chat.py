@@ -35,6 +35,7 @@ _LOOK = """
 () => {
   const page = document.querySelector("helio-watch, helio-live").shadowRoot;
   const chat = page.querySelector("helio-chat").shadowRoot;
+  if (!chat) return { lines: [], foot: "", state: "", hacked: Boolean(window.hacked), markup: 0 };
   const lines = [...chat.querySelectorAll("li")].map((li) => ({
     name: li.querySelector("bdi")?.textContent ?? "",
     text: (li.querySelector("p") ?? li).textContent.trim(),

@@ -1,6 +1,7 @@
 // @vitest-environment happy-dom
 
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import "../src/film/title-view";
 import "../src/pages/list";
 import "../src/pages/watch";
 import { everything, serve, settle, show, words } from "./fake-server";

@@ -4,11 +4,9 @@ import { ApiError, type Channel, getChannel } from "../api/client";
 import { Poll } from "../api/poll";
 import { signInPath, WithSession } from "../api/session";
 import { getTitle, listRecordings, type Title } from "../api/titles";
-import "../chat/helio-chat";
-import "../film/title-view";
 import { permitOf } from "../player/address";
 import "../player/helio-player";
-import type { PlayerStats } from "../player/stats";
+import type { PlayerState, PlayerStats } from "../player/stats";
 import "../ui/copy-line";
 import { bitrate, duration, milliseconds, secondsSince } from "../ui/format";
 import { lockIcon } from "../ui/icons";
@@ -18,6 +16,10 @@ import { watchedStyles } from "../ui/watched";
 
 /** Whether a channel is being recorded is asked so often. */
 const RECORDINGS_MS = 30_000;
+
+/** The chat is loaded once there is a picture, or is to be none for now; at the latest after so long. */
+const PICTURE_FIRST_MS = 1_000;
+const BEGINNING: readonly PlayerState[] = ["idle", "connecting", "buffering"];
 
 /** What is found under the page's name. */
 type Found = { readonly channel: Channel } | { readonly film: Title };
@@ -57,6 +59,10 @@ export class WatchPage extends LitElement {
         .beside helio-chat {
           position: static;
           --helio-chat-height: clamp(18rem, 55dvh, 32rem);
+        }
+        .beside helio-chat:not(:defined) {
+          display: block;
+          height: var(--helio-chat-height);
         }
       }
       .stage {
@@ -139,6 +145,7 @@ export class WatchPage extends LitElement {
       document.title = `${title || name} · Heliograph`;
     },
   );
+  private chatTimer = 0;
   private readonly recordings = new Poll(
     () => (this.channel ? listRecordings(this.name) : Promise.resolve([])),
     (found) => {
@@ -152,17 +159,31 @@ export class WatchPage extends LitElement {
     document.title = `${this.name} · Heliograph`;
     this.poll.start();
     this.recordings.start();
+    this.chatTimer = window.setTimeout(() => this.chat(), PICTURE_FIRST_MS);
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback();
     this.poll.stop();
     this.recordings.stop();
+    clearTimeout(this.chatTimer);
+  }
+
+  /** Load the chat, where there is a channel. */
+  private chat(): void {
+    clearTimeout(this.chatTimer);
+    if (!this.film) void import("../chat/helio-chat");
   }
 
   /** The channel of the name, or the title where there is none on air. */
   private async find(): Promise<Found> {
-    const title = (): Promise<Found> => getTitle(this.name, this.permit).then((film) => ({ film }));
+    const title = async (): Promise<Found> => {
+      const [film] = await Promise.all([
+        getTitle(this.name, this.permit),
+        import("../film/title-view"),
+      ]);
+      return { film };
+    };
     if (this.film) return this.film.live ? title() : { film: this.film };
     let channel: Channel;
     try {
@@ -244,6 +265,9 @@ export class WatchPage extends LitElement {
         autoplay
         controls
         hotkeys
+        @helio-state=${({ detail }: CustomEvent<{ state: PlayerState }>) => {
+          if (!BEGINNING.includes(detail.state)) this.chat();
+        }}
         @helio-stats=${(event: CustomEvent<PlayerStats>) => {
           this.figures = event.detail;
         }}
