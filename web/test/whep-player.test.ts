@@ -170,6 +170,15 @@ describe("a session by WebRTC", () => {
     expect(asked.some((a) => a.method === "HEAD")).toBe(false);
   });
 
+  it("asks how the channel is only where nothing comes", async () => {
+    const questions = (): number => asked.filter((a) => a.method === "GET").length;
+    expect(questions()).toBe(0);
+    flows = false;
+    await pass(1_300);
+    expect(questions()).toBe(1);
+    expect(events.at(-2)).toEqual({ type: "life", life: "flowing" });
+  });
+
   it("whose unit died is followed by another within a second, named to the portal", async () => {
     flows = false;
     look = 404;

@@ -121,7 +121,6 @@ export class WhepPlayer extends ElementPlayer {
       this.mediaAt = this.openedAt = performance.now();
       this.follow(session, generation);
       this.timer = window.setInterval(() => void this.tick(generation), TICK_MS);
-      void this.askLife(generation);
     } catch (error) {
       if (generation === this.generation) await this.refused(error, generation);
     }
