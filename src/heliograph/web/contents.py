@@ -63,30 +63,34 @@ Limit: TypeAlias = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 
 @router.get("/servers", response_model=models.ServersAnswer, responses=answers(401, 403))
 async def list_servers(
-    store: Store, search: Search = "", after: After = "", limit: Limit = PAGE
+    context: Context, store: Store, search: Search = "", after: After = "", limit: Limit = PAGE
 ) -> dict[str, Any]:
     """Servers by name, with what the monitors found."""
     found = await store.list_servers(search=search, after=after, limit=limit)
-    rows = await _server_answers(store, found)
+    rows = await _server_answers(context, found)
     return {"servers": rows, "more": found[-1].name if len(found) == limit else None}
 
 
-async def _server_answers(store: ContentStore, servers: Iterable[Server]) -> list[dict[str, Any]]:
-    servers = list(servers)
+async def _server_answers(context: WebContext, servers: Sequence[Server]) -> list[dict[str, Any]]:
+    store = context.catalogue.contents
     files = await store.count_files([one.id for one in servers])
     states = {one.server: one for one in await store.load_states()}
+    if context.monitoring is not None:  # what was written down is some seconds old
+        states |= context.monitoring.states
     return [models.server_answer(one, files.get(one.id, 0), states.get(one.id)) for one in servers]
 
 
-async def _server(store: ContentStore, server: Server, response: Response) -> dict[str, Any]:
+async def _server(context: WebContext, server: Server, response: Response) -> dict[str, Any]:
     response.headers["ETag"] = f'"{server.revision}"'
-    return (await _server_answers(store, [server]))[0]
+    return (await _server_answers(context, [server]))[0]
 
 
 @router.get("/servers/{name}", response_model=models.ServerAnswer, responses=answers(401, 403, 404))
-async def get_server(name: str, store: Store, response: Response) -> dict[str, Any]:
+async def get_server(
+    name: str, context: Context, store: Store, response: Response
+) -> dict[str, Any]:
     """One server."""
-    return await _server(store, await store.get_server(name), response)
+    return await _server(context, await store.get_server(name), response)
 
 
 @router.post(
@@ -96,12 +100,12 @@ async def get_server(name: str, store: Store, response: Response) -> dict[str, A
     responses=answers(400, 401, 403, 409, 413),
 )
 async def add_server(
-    new: models.ServerNew, store: Store, by: Administering, response: Response
+    new: models.ServerNew, context: Context, store: Store, by: Administering, response: Response
 ) -> dict[str, Any]:
     """Add a server. It is measured at once."""
     made = await store.add_server(new.given(), by=by.actor)
     response.headers["Location"] = f"/api/v1/servers/{made.name}"
-    return await _server(store, made, response)
+    return await _server(context, made, response)
 
 
 @router.patch(
@@ -112,6 +116,7 @@ async def add_server(
 async def change_server(
     name: str,
     change: models.ServerChange,
+    context: Context,
     store: Store,
     by: Administering,
     revision: Revision,
@@ -119,7 +124,7 @@ async def change_server(
 ) -> dict[str, Any]:
     """Change a server; what is left out stays."""
     changed = await store.change_server(name, change.given(), revision=revision, by=by.actor)
-    return await _server(store, changed, response)
+    return await _server(context, changed, response)
 
 
 @router.post(
@@ -128,11 +133,11 @@ async def change_server(
     responses=answers(401, 403, 404),
 )
 async def drain_server(
-    name: str, store: Store, by: Administering, response: Response
+    name: str, context: Context, store: Store, by: Administering, response: Response
 ) -> dict[str, Any]:
     """Send nobody new to a server; those who play there go on."""
     drained = await store.change_server(name, {"drained": True}, by=by.actor)
-    return await _server(store, drained, response)
+    return await _server(context, drained, response)
 
 
 @router.post(
@@ -141,11 +146,11 @@ async def drain_server(
     responses=answers(401, 403, 404),
 )
 async def return_server(
-    name: str, store: Store, by: Administering, response: Response
+    name: str, context: Context, store: Store, by: Administering, response: Response
 ) -> dict[str, Any]:
     """Let a server that was drained be used again."""
     returned = await store.change_server(name, {"drained": False}, by=by.actor)
-    return await _server(store, returned, response)
+    return await _server(context, returned, response)
 
 
 @router.delete("/servers/{name}", status_code=204, responses=answers(401, 403, 404, 409, 412))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -74,6 +75,21 @@ async def test_titles_are_told_of_by_what_this_monitor_says(
         monitoring.states = {1: state}
         answer = await site.http.get("/api/v1/titles/film", headers=ADMIN)
         assert answer.json()["standing"] == standing
+
+
+async def test_servers_are_told_of_by_what_this_monitor_says_before_it_is_written_down(
+    site: Site, monitoring: Monitoring
+) -> None:
+    contents = site.catalogue.contents
+    for name in ("zoo", "ant"):
+        await contents.add_server({"name": name, "host": "192.0.2.1"})
+    await contents.save_states([replace(DOWN, server=1), DOWN])
+    monitoring.states = {1: UP}  # the other one is not watched any more
+    listed = (await site.http.get("/api/v1/servers", headers=ADMIN)).json()["servers"]
+    found = {one["name"]: one["state"]["condition"] for one in listed}
+    assert found == {"zoo": "up", "ant": "down"}
+    one = (await site.http.get("/api/v1/servers/zoo", headers=ADMIN)).json()
+    assert one["state"]["response_ms"] == 12.3456
 
 
 async def test_states_are_told_by_name(site: Site) -> None:
