@@ -142,7 +142,8 @@ test-web: .cache/web-packages.stamp
 
 test-python: setup $(PEERS)
 	@$(call say,pytest)
-	$(VENV)/pytest -n 2 -m "not (long or browser or alone)" \
+	# Tests wait as long as they work: three at a time keep two cores busy.
+	$(VENV)/pytest -n 3 -m "not (long or browser or alone)" \
 	  tests/unit tests/contract tests/fuzz tests/interop tests/system </dev/null
 	# Browsers, and what is measured, would take each other's work for faults of the network.
 	$(VENV)/pytest -m "not long and (browser or alone)" \

@@ -24,7 +24,7 @@ from .peers.clip import Clip, make
 from .peers.heliograph import KEY, Server
 from .peers.program import Program, wait_until
 
-pytestmark = [pytest.mark.interop, pytest.mark.browser]
+pytestmark = pytest.mark.interop
 
 PATIENCE = 45.0
 SHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
@@ -131,6 +131,7 @@ def come(chromium: Chromium, server: Server, channel: str = "clip", **context: A
     return chat
 
 
+@pytest.mark.page
 def test_people_chat_and_the_owner_keeps_order(
     owner: dict[str, Any], serve: Callable[..., Server], chromium: Chromium
 ) -> None:
@@ -165,6 +166,7 @@ def test_people_chat_and_the_owner_keeps_order(
         chat.tab.close()
 
 
+@pytest.mark.page
 def test_nothing_is_doubled_or_lost_when_the_server_is_killed(
     owner: dict[str, Any], serve: Callable[..., Server], chromium: Chromium
 ) -> None:
@@ -232,6 +234,7 @@ class Flood:
 
 
 @pytest.mark.long
+@pytest.mark.browser
 def test_flood_is_bounded_and_nobody_else_is_disturbed(
     clip: Clip,
     owner: dict[str, Any],
@@ -292,6 +295,7 @@ def looks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, di
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("size", SIZES)
+@pytest.mark.page
 def test_what_it_looks_like(
     size: str, scheme: str, looks: tuple[Server, dict[str, Any]], chromium: Chromium
 ) -> None:

@@ -14,7 +14,9 @@ from .peers.clip import Clip, make
 from .peers.heliograph import KEY, Server
 from .peers.program import Program
 
-pytestmark = [pytest.mark.interop, pytest.mark.browser]
+pytestmark = [pytest.mark.interop, pytest.mark.page]
+
+PATIENCE = 45.0
 
 #: Where the pictures go.
 SHOTS = Path(os.environ.get("CI_ARTIFACTS") or Path(__file__).parents[2] / ".cache" / "screenshots")
@@ -35,7 +37,7 @@ async (requests) => {
 
 def shoot(tab: Tab, name: str, size: str, scheme: str) -> None:
     """Keep a picture of the page, and see that it fits."""
-    tab.until_pictures(10)
+    tab.until_pictures(PATIENCE)
     tab.screenshot(SHOTS / f"{name}-{size}-{scheme}.png")
     width = tab.evaluate("() => document.documentElement.scrollWidth")
     assert width <= SIZES[size]["width"], f"{name} is {width} wide"
@@ -72,13 +74,13 @@ def test_every_page_fits_and_says_what_it_is(
         tab = chromium.open(server.http + path, **look)
         if name == "watch":
             tab.spy()
-            tab.wait_numbers(make.RATE, 20)
+            tab.wait_numbers(make.RATE, PATIENCE)
         if words:
-            tab.until_text(words, 10)
+            tab.until_text(words, PATIENCE)
         shoot(tab, name, size, scheme)
         tab.close()
     person = chromium.open(f"{server.http}/setup", **look)
-    person.until_text("Set up this server", 10)
+    person.until_text("Set up this server", PATIENCE)
     shoot(person, "setup", size, scheme)
     key = (tmp_path / "server-state" / "administrator.key").read_text().strip()
     ada = {"name": "ada", "password": "three plain words", "display_name": "Ada"}
@@ -88,7 +90,7 @@ def test_every_page_fits_and_says_what_it_is(
     requests += [("POST", "/channels", yard), ("POST", "/channels/yard/keys", {"label": "Studio"})]
     person.evaluate(_ASK, requests)
     stranger = chromium.open(f"{server.http}/sign-in", **look)
-    stranger.until_text("Sign in", 10)
+    stranger.until_text("Sign in", PATIENCE)
     shoot(stranger, "sign-in", size, scheme)
     stranger.close()
     for name, (path, words) in {
@@ -99,11 +101,11 @@ def test_every_page_fits_and_says_what_it_is(
         "list-owner": ("/", "Private"),
     }.items():
         person.go(server.http + path)
-        person.until_text(words, 10)
+        person.until_text(words, PATIENCE)
         if name == "mine":
             person.click("Stream keys")
             person.write(label="Phone")
             person.click("Make a key")
-            person.until_text("Copy it now.", 10)
+            person.until_text("Copy it now.", PATIENCE)
         shoot(person, name, size, scheme)
     person.close()

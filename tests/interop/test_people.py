@@ -14,7 +14,7 @@ from .peers.heliograph import Server
 from .peers.program import Program, wait_until
 from .test_on_air import PATIENCE, plays, press
 
-pytestmark = [pytest.mark.interop, pytest.mark.browser]
+pytestmark = pytest.mark.interop
 
 PASSWORD = "three plain words"
 
@@ -42,6 +42,7 @@ def make_channel(tab: Tab, title: str, watchers: str) -> None:
     tab.until_text("A new key for", PATIENCE)
 
 
+@pytest.mark.browser
 def test_an_owner_goes_on_air_and_invites_people(
     serve: Callable[..., Server], chromium: Chromium, tmp_path: Path
 ) -> None:
@@ -79,6 +80,7 @@ def test_an_owner_goes_on_air_and_invites_people(
         tab.close()
 
 
+@pytest.mark.page
 def test_a_key_from_the_page_publishes_until_it_is_revoked(
     serve: Callable[..., Server],
     run: Callable[[Program], Program],
@@ -114,6 +116,7 @@ def test_a_key_from_the_page_publishes_until_it_is_revoked(
     owner.close()
 
 
+@pytest.mark.page
 def test_administrators_give_accounts_and_take_them_back(
     serve: Callable[..., Server], chromium: Chromium, tmp_path: Path
 ) -> None:

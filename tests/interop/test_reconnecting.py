@@ -17,7 +17,7 @@ from .peers.network import SERVER, Network
 from .peers.program import wait_until
 from .test_on_air import PATIENCE, press, select, watch
 
-pytestmark = [pytest.mark.interop, pytest.mark.browser]
+pytestmark = pytest.mark.interop
 
 
 @pytest.fixture
@@ -26,6 +26,7 @@ def links() -> Iterator[Network]:
     yield from network.network()
 
 
+@pytest.mark.browser
 def test_both_ends_go_on_by_themselves_whatever_they_lose(
     serve: Callable[..., Server], links: Network, tmp_path: Path
 ) -> None:
@@ -86,6 +87,7 @@ def test_both_ends_go_on_by_themselves_whatever_they_lose(
         watching.stop()
 
 
+@pytest.mark.page
 def test_a_page_whose_scripts_did_not_come_says_so(
     serve: Callable[..., Server], chromium: Chromium
 ) -> None:

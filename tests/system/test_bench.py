@@ -8,9 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.system.conftest import until
-
-pytestmark = pytest.mark.alone
+from tests.system.conftest import PATIENCE, until
 
 
 def as_from_a_terminal():
@@ -44,6 +42,7 @@ def alive(pids):
     return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("transport", ["udp", pytest.param("tcp", marks=pytest.mark.long)])
 async def test_five_viewers_of_a_private_server(transport):
     bench = await helio(
@@ -62,6 +61,7 @@ async def test_five_viewers_of_a_private_server(transport):
     assert "carried 5 viewers" in document["verdict"]
 
 
+@pytest.mark.alone
 async def test_a_server_that_runs_is_found_and_its_limit_told(served, publish):
     publish()
     bench = await helio(
@@ -76,6 +76,7 @@ async def test_a_server_that_runs_is_found_and_its_limit_told(served, publish):
     assert served.channel()["readers"] == 0
 
 
+@pytest.mark.alone
 @pytest.mark.long
 async def test_refused_viewers_are_what_the_run_says():
     bench = await helio(
@@ -100,7 +101,7 @@ async def test_interrupted_it_ends_what_it_started(number):
         until, "three processes run", lambda: len(found := children(bench.pid)) >= 3 and found
     )
     os.kill(bench.pid, number)
-    _, complaint = await asyncio.wait_for(bench.communicate(), 30)
+    _, complaint = await asyncio.wait_for(bench.communicate(), PATIENCE)
     assert bench.returncode == 130
     assert b"Traceback" not in complaint
     assert alive(own) == []
@@ -108,6 +109,6 @@ async def test_interrupted_it_ends_what_it_started(number):
 
 async def test_no_server_at_the_address():
     bench = await helio("bench", "--url", "rtsp://127.0.0.1:1/x", "--viewers", "1")
-    _, complaint = await asyncio.wait_for(bench.communicate(), 30)
+    _, complaint = await asyncio.wait_for(bench.communicate(), PATIENCE)
     assert bench.returncode == 3
     assert complaint == b"helio: cannot reach 127.0.0.1:1: Connection refused\n"

@@ -22,8 +22,6 @@ from heliograph.model.nodes import NodeId
 from heliograph.node import logs
 from heliograph.node.log_feed import LogFeed
 
-pytestmark = pytest.mark.browser
-
 PATIENCE = 45.0
 ACCOUNT = {"name": "ada", "password": "three plain words", "role": "administrator"}
 #: Milliseconds for which the page may stand still when a view of that size comes, on a machine that
@@ -124,6 +122,7 @@ async def act(
         await bus.close()
 
 
+@pytest.mark.page
 async def test_an_administrator_looks_at_a_channel_and_drains_a_unit(chromium: Chromium) -> None:
     managers = Managers()
     managers.found = view = made_up(5, 12)
@@ -161,6 +160,7 @@ async def test_an_administrator_looks_at_a_channel_and_drains_a_unit(chromium: C
     await act(chromium, managers, play)
 
 
+@pytest.mark.page
 async def test_a_channel_is_extended_and_what_is_refused_is_told(chromium: Chromium) -> None:
     managers = Managers()
     managers.found = view = made_up(5, 12)
@@ -186,6 +186,7 @@ async def test_a_channel_is_extended_and_what_is_refused_is_told(chromium: Chrom
     await act(chromium, managers, play)
 
 
+@pytest.mark.page
 async def test_who_administers_a_domain_sees_its_units_and_orders_there(chromium: Chromium) -> None:
     managers = Managers()
     managers.found = view = made_up(5, 12)
@@ -219,6 +220,7 @@ async def test_who_administers_a_domain_sees_its_units_and_orders_there(chromium
     await act(chromium, managers, play, domains=["asia"])
 
 
+@pytest.mark.page
 async def test_changes_and_log_lines_come_by_themselves(chromium: Chromium) -> None:
     managers = Managers()
     managers.found = view = made_up(3, 4)
@@ -242,6 +244,7 @@ async def test_changes_and_log_lines_come_by_themselves(chromium: Chromium) -> N
     await act(chromium, managers, play)
 
 
+@pytest.mark.page
 async def test_the_page_waits_for_a_manager(chromium: Chromium) -> None:
     managers = Managers()
     managers.error = UnreachableError("nobody leads")
@@ -258,6 +261,7 @@ async def test_the_page_waits_for_a_manager(chromium: Chromium) -> None:
     await act(chromium, managers, play)
 
 
+@pytest.mark.page
 async def test_a_channel_is_closed_and_opened_again(chromium: Chromium) -> None:
     managers = Managers()
     managers.found = view = made_up(3, 4)
@@ -298,6 +302,7 @@ async def test_a_channel_is_closed_and_opened_again(chromium: Chromium) -> None:
     await act(chromium, managers, play)
 
 
+@pytest.mark.browser
 async def test_a_hundred_units_and_a_thousand_channels_stay_usable(chromium: Chromium) -> None:
     managers = Managers()
     managers.found = view = made_up(100, 1000)

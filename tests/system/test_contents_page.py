@@ -21,7 +21,7 @@ from heliograph.bus import Registration
 from heliograph.catalogue.contents.values import Condition, Server, ServerState
 from heliograph.dispatcher.policies import POLICIES
 
-pytestmark = pytest.mark.browser
+pytestmark = pytest.mark.page
 
 #: More rows than one request takes; some in quotes over two lines, the last three are wrong.
 ROWS = [

@@ -21,7 +21,7 @@ from heliograph.catalogue.contents.batches import Addresses, Batch
 from heliograph.catalogue.contents.statistics import Decision, Play
 from heliograph.catalogue.contents.values import Condition, Format, ServerState
 
-pytestmark = pytest.mark.browser
+pytestmark = pytest.mark.page
 
 SHOTS = os.environ.get("HELIO_TEST_SHOTS", "")
 SIZES = {"wide": (1280, 800), "narrow": (390, 844)}

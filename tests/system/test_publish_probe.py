@@ -21,10 +21,8 @@ from heliograph.cli.publishing.publisher import Publisher
 from heliograph.cli.publishing.sources import Options, PatternSource
 from heliograph.model.errors import RemoteError
 
-pytestmark = pytest.mark.alone
-
 KEY = "a-stream-key-for-tests"
-#: Seconds that a server may take to start on a busy machine.
+#: Seconds that a server or a command may take to start on a busy machine.
 PATIENCE = 45.0
 SMALL = ("--width", "320", "--height", "180", "--bitrate", "400")
 #: Channels of a server: each test has one to itself.
@@ -138,7 +136,7 @@ async def own(tmp_path):
 
 async def status(publisher, wanted):
     """The publisher's next status that is as wanted."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while line := await publisher.stdout.readline():
             found = json.loads(line)
             if wanted(found):
@@ -156,6 +154,7 @@ def numbers(units):
     return [read_frame_number(frame.to_ndarray(format="gray")) for frame in frames]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("into", ["tcp", "udp"])
 @pytest.mark.parametrize("out_of", ["tcp", "udp"])
 async def test_every_frame_published_is_the_frame_received(site, into, out_of):
@@ -180,19 +179,21 @@ async def test_every_frame_published_is_the_frame_received(site, into, out_of):
     assert seen == list(range(seen[0], seen[0] + len(seen)))
 
 
+@pytest.mark.alone
 async def test_interrupted_a_publisher_says_goodbye(site):
     publisher = await site.publish()
     await status(publisher, sending)
     publisher.send_signal(signal.SIGINT)
-    rest, complaint = await asyncio.wait_for(publisher.communicate(), 10)
+    rest, complaint = await asyncio.wait_for(publisher.communicate(), PATIENCE)
     assert publisher.returncode == 0
     assert json.loads(rest.splitlines()[-1])["state"] == "ended"
     assert complaint == b""
 
 
+@pytest.mark.alone
 async def test_a_duration_ends_by_itself(site):
     publisher = await site.publish("--duration", "1")
-    rest, _ = await asyncio.wait_for(publisher.communicate(), 20)
+    rest, _ = await asyncio.wait_for(publisher.communicate(), PATIENCE)
     assert publisher.returncode == 0
     assert json.loads(rest.splitlines()[-1])["packets"] >= 60
 
@@ -215,9 +216,10 @@ async def test_a_publisher_comes_back_at_the_live_position(own):
     assert seen == list(range(seen[0], seen[0] + len(seen)))
 
 
+@pytest.mark.alone
 async def test_a_wrong_key_is_refused_once_and_for_all(site):
     publisher = await site.publish(key="wrong", as_json=False)
-    _, complaint = await asyncio.wait_for(publisher.communicate(), 20)
+    _, complaint = await asyncio.wait_for(publisher.communicate(), PATIENCE)
     assert publisher.returncode == 3
     assert b"401" in complaint
     assert b"Traceback" not in complaint
@@ -225,7 +227,7 @@ async def test_a_wrong_key_is_refused_once_and_for_all(site):
 
 async def test_a_server_that_is_not_there_is_said(own):
     process = await own.helio("probe", own.url)
-    _, complaint = await asyncio.wait_for(process.communicate(), 20)
+    _, complaint = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert process.returncode == 3
     text = complaint.decode()
     assert text == f"helio: cannot reach 127.0.0.1:{own.service.port}: Connection refused\n"
@@ -241,11 +243,11 @@ async def test_a_publisher_waits_for_a_server_that_starts_later(own):
 
 async def test_a_publisher_that_waits_says_so_and_can_be_interrupted(own):
     publisher = await own.publish(as_json=False)
-    line = await asyncio.wait_for(publisher.stderr.readline(), 20)
+    line = await asyncio.wait_for(publisher.stderr.readline(), PATIENCE)
     reason = f"cannot reach 127.0.0.1:{own.service.port}: Connection refused"
     assert line.decode() == f"waiting for the server ({reason})\n"
     publisher.send_signal(signal.SIGINT)
-    _, complaint = await asyncio.wait_for(publisher.communicate(), 20)
+    _, complaint = await asyncio.wait_for(publisher.communicate(), PATIENCE)
     assert publisher.returncode == 0
     assert b"Traceback" not in complaint
 
@@ -265,22 +267,24 @@ async def test_a_publisher_does_not_wait_for_ever():
     assert "away" in [found.state for found in seen]
 
 
+@pytest.mark.alone
 async def test_probe_prints_one_document_and_a_table(site):
     publisher = await site.publish()
     await status(publisher, sending)
     probe = await site.helio("probe", site.url, "--seconds", "1", "--json")
-    text, _ = await asyncio.wait_for(probe.communicate(), 20)
+    text, _ = await asyncio.wait_for(probe.communicate(), PATIENCE)
     found = json.loads(text)
     assert found["lost"] == 0
     assert [track["codec"] for track in found["tracks"]] == ["h264", "opus"]
     assert (found["tracks"][0]["width"], found["tracks"][0]["height"]) == (320, 180)
     table = await site.helio("probe", site.url, "--seconds", "1")
-    text, _ = await asyncio.wait_for(table.communicate(), 20)
+    text, _ = await asyncio.wait_for(table.communicate(), PATIENCE)
     assert "320×180" in text.decode()
 
 
+@pytest.mark.alone
 async def test_a_channel_without_a_source_is_refused(site):
     probe = await site.helio("probe", site.url)
-    _, complaint = await asyncio.wait_for(probe.communicate(), 20)
+    _, complaint = await asyncio.wait_for(probe.communicate(), PATIENCE)
     assert probe.returncode == 3
     assert b"404" in complaint

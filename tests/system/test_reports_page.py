@@ -17,7 +17,7 @@ from tests.unit.web.site import ADMIN, Site, running
 from heliograph.catalogue.contents.batches import Addresses, Batch
 from heliograph.catalogue.contents.statistics import Decision
 
-pytestmark = pytest.mark.browser
+pytestmark = pytest.mark.page
 
 
 async def act(chromium: Chromium, site: Site, look: Callable[[Tab], None]) -> None:

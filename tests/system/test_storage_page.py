@@ -18,7 +18,7 @@ from tests.unit.web.stored import EMPTY, Stored, check, disk, import_, title, vo
 
 from heliograph.model.errors import ConflictError
 
-pytestmark = pytest.mark.browser
+pytestmark = pytest.mark.page
 
 #: Directory for pictures of the page, for people to look at.
 SHOTS = os.environ.get("HELIO_TEST_SHOTS", "")

@@ -168,7 +168,7 @@ def test_chromium_plays_it_and_waits_for_a_publisher_that_returns(
     assert stats(page)["state"] == "playing"
 
 
-@pytest.mark.browser
+@pytest.mark.page
 def test_chromium_lists_the_channel(
     served: Served, publish: Callable[..., Any], browser: Browser
 ) -> None:

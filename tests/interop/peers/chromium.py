@@ -197,7 +197,7 @@ class Tab:
         """Click the newest button or link with these very words, once it is there."""
         named = self._page.get_by_role("button", name=words, exact=True)
         linked = self._page.get_by_role("link", name=words, exact=True)
-        self._chromium.do(named.or_(linked).last.click(timeout=15_000))
+        self._chromium.do(named.or_(linked).last.click())
 
     def choose(self, name: str, value: str) -> None:
         """Choose one of several round buttons, or a value of a list."""
