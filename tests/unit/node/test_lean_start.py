@@ -25,3 +25,11 @@ def test_a_server_of_one_node_loads_nothing_that_only_others_need() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
     )
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_commands_do_not_look_for_the_version_which_few_of_them_tell() -> None:
+    program = "import sys, heliograph.cli.names\nprint('importlib.metadata' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "False\n", done.stderr
