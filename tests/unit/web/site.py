@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import struct
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
@@ -48,6 +49,8 @@ VIDEO = Track(0, Kind.VIDEO, Codec.H264, 90000, 96, fmtp={
 })  # fmt: skip
 AUDIO = Track(1, Kind.AUDIO, Codec.OPUS, 48000, 97, channels=2)
 PATIENCE = 30.0
+#: Of the clients, which speak plain HTTP: each would read all authorities of the machine.
+TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ class Site:
         redirects = None if dispatcher is None else Redirects(dispatcher, options.trust)
         self.server = HttpServer(self.app, self.context, options, self.chat, redirects)
         self.websockets = self.server.websockets
-        self.http = httpx.AsyncClient(timeout=PATIENCE)
+        self.http = httpx.AsyncClient(timeout=PATIENCE, verify=TLS)
         self.camera = Camera()
 
     @property

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import httpx
 import pytest
-from tests.unit.web.site import ADMIN, KEY, PATIENCE, Site, running
+from tests.unit.web.site import ADMIN, KEY, PATIENCE, TLS, Site, running
 
 from heliograph.catalogue.engine import Database
 from heliograph.catalogue.throttle import ACCOUNT_POLICY
@@ -24,7 +24,7 @@ class Browser:
     def __init__(self, site: Site, origin: str = "") -> None:
         base = str(site.http.base_url).rstrip("/")
         self.http = httpx.AsyncClient(
-            base_url=base, timeout=PATIENCE, headers={"Origin": origin or base}
+            base_url=base, timeout=PATIENCE, verify=TLS, headers={"Origin": origin or base}
         )
 
     async def sign_in(self, name: str, password: str = PASSWORD) -> httpx.Response:
