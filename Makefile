@@ -207,9 +207,11 @@ PROBES ?= tests/probe
 	scripts/whip_client.sh .cache/whip-client
 	touch $@
 
-probe: setup $(PEERS) .cache/whip-client.stamp ## tests that make networks and kill processes; REPEAT=20: so many times, summed up; PROBES: of these files
+probe: setup $(PEERS) ## tests that make networks and kill processes; REPEAT=20: so many times, summed up; PROBES: of these files
 	@$(call say,networks that break and processes that are killed)
 	if [ $(REPEAT) = 1 ]; then
+	  : "without it the test that needs it fails, and no other"
+	  $(MAKE) --no-print-directory .cache/whip-client.stamp || true
 	  $(VENV)/pytest -m long --ignore=tests/probe </dev/null
 	  $(VENV)/pytest $(PROBES) </dev/null
 	else

@@ -54,14 +54,17 @@ def test_what_is_relayed_goes_on_above_an_epoch_that_is_overtaken(harness: Harne
     harness.plane.push(input, 0, camera.gop(3))
     before = harness.read(tap, 3)[-1]
     harness.event(SourceActive)
-    harness.plane.overtake_epoch(channel, before[1] + 7)
+    harness.plane.overtake_epoch(channel, before[1] + 7, [])
     assert harness.event(SourceActive).epoch == before[1] + 8
     harness.plane.push(input, 0, [camera.frame()])  # no keyframe
     after = harness.read(tap, 1)[-1]
     assert after[1:3] == (before[1] + 8, before[2] + 1 + 256)
-    harness.plane.overtake_epoch(channel, before[1])  # below it: nothing
+    harness.plane.overtake_epoch(channel, before[1], [])  # below it: nothing
     harness.plane.push(input, 0, [camera.frame()])
     assert harness.read(tap, 1)[-1][1:3] == (after[1], after[2] + 1)
+    harness.plane.overtake_epoch(channel, after[1], [(0, after[2] + 900)])
+    harness.plane.push(input, 0, [camera.frame()])
+    assert harness.read(tap, 1)[-1][1:3] == (after[1] + 1, after[2] + 900 + 1 + 256)
 
 
 def test_what_is_not_there_is_said(harness: Harness) -> None:
@@ -69,7 +72,7 @@ def test_what_is_not_there_is_said(harness: Harness) -> None:
         lambda: harness.plane.add_mesh_source(999, 0, [VIDEO]),
         lambda: harness.plane.channel_marks(999),
         lambda: harness.plane.claim_epoch(999, 1),
-        lambda: harness.plane.overtake_epoch(999, 1),
+        lambda: harness.plane.overtake_epoch(999, 1, []),
     ):
         with pytest.raises(KeyError):
             call()

@@ -104,8 +104,14 @@ impl Plane {
         Ok(self.0.claim_epoch(channel, epoch)?)
     }
 
-    fn overtake_epoch(&self, py: Python<'_>, channel: Id, epoch: u32) -> PyResult<()> {
-        Ok(py.detach(|| self.0.overtake_epoch(channel, epoch))?)
+    fn overtake_epoch(
+        &self,
+        py: Python<'_>,
+        channel: Id,
+        epoch: u32,
+        numbers: Vec<(u8, u64)>,
+    ) -> PyResult<()> {
+        Ok(py.detach(|| self.0.overtake_epoch(channel, epoch, &numbers))?)
     }
 
     fn remove_source(&self, py: Python<'_>, source: Id) {

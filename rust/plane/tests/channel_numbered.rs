@@ -219,7 +219,7 @@ fn what_others_have_of_a_later_epoch_is_overtaken_without_a_keyframe() {
     take(&mut elsewhere, picture(9, 4, true), MS);
     take(&mut elsewhere, picture(6, 2, true), 2 * MS);
     assert_eq!(held(&elsewhere), [(9, 4)]);
-    entrance.overtake_epoch(9);
+    entrance.overtake_epoch(9, &[]);
     send(&mut entrance, 4, DELTA);
     send(&mut entrance, 3, DELTA);
     let next = first + 2 + SUCCESSION_STEP;
@@ -234,17 +234,16 @@ fn what_others_have_of_a_later_epoch_is_overtaken_without_a_keyframe() {
     take(&mut elsewhere, picture(10, next + 1, false), 3 * MS);
     assert_eq!(held(&elsewhere).last(), Some(&(10, next + 1)));
     // Who is above it goes on as it is, and who relays nothing of its own only claims it.
-    entrance.overtake_epoch(9);
+    entrance.overtake_epoch(9, &[]);
     assert_eq!(entrance.epoch, 10);
-    elsewhere.overtake_epoch(30);
+    elsewhere.overtake_epoch(30, &[]);
     assert_eq!(elsewhere.epoch, 10);
-    entrance.overtake_epoch(10);
+    // The same epoch is none to go on in either; and numbers that others have are not given again.
+    let theirs = next + 70_000;
+    entrance.overtake_epoch(10, &[(0, theirs), (9, u64::MAX), (0, theirs - 1)]);
     send(&mut entrance, 5, DELTA);
-    assert_eq!(
-        held(&entrance).last().map(|item| item.0),
-        Some(11),
-        "nor is the same epoch news"
-    );
+    let above = theirs + 1 + SUCCESSION_STEP;
+    assert_eq!(held(&entrance).last(), Some(&(11, above)));
 }
 
 #[test]

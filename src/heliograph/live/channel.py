@@ -345,7 +345,10 @@ class Channel:
     def _on_plane(self, event: SourceActive | SourceSilent | ChannelSilent) -> None:
         match event:
             case SourceActive(source=source):
+                before = self._active
                 self._source_active(source)
+                if before is not None and before is self._active:
+                    self._observe(LiveEvent("epoch", self.name))
             case SourceSilent(source=source):
                 publishing = self._by_source(source)
                 if publishing is not None:

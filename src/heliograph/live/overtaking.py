@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
 from heliograph.bus import Bus
-from heliograph.model.errors import HelioError
+from heliograph.bus.wire import Json
+from heliograph.model.errors import HelioError, MalformedError
 
 log = structlog.get_logger(__name__)
 
@@ -25,22 +27,66 @@ OVERTAKE = "channel.overtake"
 #: Seconds that an epoch must be ahead of the one that is announced before anybody asks: media come
 #: sooner than what is announced of them.
 PATIENCE = 2.0
+#: Tracks that numbers are told of.
+MOST_TRACKS = 256
 #: Seconds between two requests at most; they are doubled from the first on.
 MOST_PAUSE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """How far a channel is, at a node that takes nothing of where it enters."""
+
+    name: str
+    home: str
+    epoch: int
+    """32 bits."""
+    numbers: tuple[tuple[int, int], ...] = ()
+    """(track, newest number) in that epoch: players drop what has a number they saw."""
+
+    @classmethod
+    def read(cls, value: Json) -> Ahead:
+        """``[name, home, epoch, [[track, number], …]]``; ``MalformedError``."""
+        if not isinstance(value, list) or len(value) != 4:
+            raise MalformedError(OVERTAKE, "no name, home, epoch and numbers")
+        name, home, epoch, numbers = value
+        if not isinstance(name, str) or not isinstance(home, str):
+            raise MalformedError(OVERTAKE, "name and home are texts")
+        if not _whole(epoch, 1 << 32):
+            raise MalformedError(OVERTAKE, f"no epoch: {epoch!r:.20}")
+        if not isinstance(numbers, list) or len(numbers) > MOST_TRACKS:
+            raise MalformedError(OVERTAKE, f"not up to {MOST_TRACKS} numbers")
+        for one in numbers:
+            pair = isinstance(one, list) and len(one) == 2
+            if not pair or not _whole(one[0], 1 << 8) or not _whole(one[1], 1 << 48):
+                raise MalformedError(OVERTAKE, f"no track and number: {one!r:.40}")
+        return cls(name, home, epoch, tuple((track, number) for track, number in numbers))
+
+    def write(self) -> Json:
+        """What ``read`` reads."""
+        return [self.name, self.home, self.epoch, [[*one] for one in self.numbers]]
+
+
+def _whole(value: object, bound: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < bound
 
 
 class Overtaking:
     """Of one node."""
 
     def __init__(
-        self, bus: Bus, ahead: Callable[[str], tuple[str, str, int] | None], counters: Counter[str]
+        self, bus: Bus, ahead: Callable[[str], tuple[str, Ahead] | None], counters: Counter[str]
     ) -> None:
-        """``ahead``: of a channel's name the node at which it enters, its home and the epoch that
-        is here; None as long as that is not above the entrance's. ``counters``: ``overtakings``
+        """``ahead``: of a channel's name the node at which it enters, and how far it is here; None
+        as long as that is not above the entrance's epoch. ``counters``: ``overtakings``
         that were asked for are counted there."""
         self._bus, self._ahead, self._counters = bus, ahead, counters
         self._counters["overtakings"] = 0
         self._asking: dict[str, asyncio.Task[None]] = {}
+
+    def __len__(self) -> int:
+        """Channels that are watched for it just now."""
+        return len(self._asking)
 
     def look(self, name: str) -> None:
         """What is known of a channel has changed."""
@@ -60,11 +106,13 @@ class Overtaking:
         try:
             await asyncio.sleep(pause)
             while (found := self._ahead(name)) is not None:
-                node, home, epoch = found
+                node, here = found
                 self._counters["overtakings"] += 1
-                log.warning("the entrance's epoch is behind", channel=name, node=node, epoch=epoch)
+                log.warning(
+                    "the entrance's epoch is behind", channel=name, node=node, epoch=here.epoch
+                )
                 try:
-                    await self._bus.call(node, OVERTAKE, [name, home, epoch])
+                    await self._bus.call(node, OVERTAKE, here.write())
                 except HelioError as error:
                     log.warning("epoch not overtaken", channel=name, error=error.message)
                 await asyncio.sleep(pause)

@@ -28,7 +28,7 @@ from heliograph.bus import Announcement, Arrived, Bus, Changed, Gone, Request
 from heliograph.live import documents
 from heliograph.live.announced import CHANNEL, INGEST, Entrance, Kept
 from heliograph.live.channel import Channel
-from heliograph.live.overtaking import OVERTAKE, Overtaking
+from heliograph.live.overtaking import OVERTAKE, Ahead, Overtaking
 from heliograph.live.placing import home_of
 from heliograph.live.publish import PublishKind
 from heliograph.live.reflector import Reflector
@@ -64,6 +64,8 @@ KEEP = 30.0
 #: Unix time from which epochs are counted, the beginning of 2024, and epochs a second: no process
 #: is back sooner, no publisher comes more often, and 32 bits last until 2058.
 BEGINNING, EPOCHS = 1_704_067_200, 4
+#: Epochs above those of this instant that are believed: clocks may be an hour apart.
+SLACK = 3600 * EPOCHS
 
 
 class SharedChannels:
@@ -124,10 +126,10 @@ class SharedChannels:
             registration.close()
         for timer in self._closing.values():
             timer.cancel()
-        await self._overtaking.close()
         for task in (fetching := list(self._fetching.values())):
             task.cancel()
         await asyncio.gather(*fetching, return_exceptions=True)
+        await self._overtaking.close()
         if self._rereads is not None:
             await self._rereads.close()
 
@@ -179,7 +181,7 @@ class SharedChannels:
                     announcement = table.pop(event.channel, None)
                     if announcement is not None:
                         announcement.close()
-            case "state" | "source" | "publisher-left" if channel is not None:
+            case "state" | "source" | "epoch" | "publisher-left" if channel is not None:
                 self._tell_entering(channel)
 
     def _tell_entering(self, channel: Channel) -> None:
@@ -190,7 +192,7 @@ class SharedChannels:
         if not here:
             if known is not None:
                 self._entering.pop(channel.name).close()
-                self._overtaking.look(channel.name)
+            self._overtaking.look(channel.name)
             return
         epoch = self._numbered[channel.name] = channel.stats().epoch
         value = {"epoch": epoch, "home": home_of(self._bus, channel)}
@@ -217,14 +219,11 @@ class SharedChannels:
         return {"codec": track.codec.value, "unit": base64.b64encode(unit).decode("ascii")}
 
     async def _overtake(self, request: Request) -> None:
-        value = request.value
-        if not isinstance(value, list) or len(value) != 3:
-            raise MalformedError("request to overtake an epoch", "no name, home and epoch")
-        *meant, epoch = value
-        if not isinstance(epoch, int) or not 0 <= epoch < 1 << 32:
-            raise MalformedError("request to overtake an epoch", f"no epoch: {epoch!r:.20}")
-        channel = self._asked_for(replace(request, value=meant))
-        channel.plane.overtake_epoch(channel.plane_channel, epoch)
+        asked = Ahead.read(request.value)
+        if asked.epoch > _epoch_now() + SLACK:
+            raise MalformedError(OVERTAKE, f"an epoch of the future: {asked.epoch}")
+        channel = self._asked_for(replace(request, value=[asked.name, asked.home]))
+        channel.plane.overtake_epoch(channel.plane_channel, asked.epoch, list(asked.numbers))
 
     def _asked_for(self, request: Request) -> Channel:
         """The channel that another node means: the one of that name with the same home."""
@@ -307,9 +306,9 @@ class SharedChannels:
         }
         return sorted(found, key=lambda node: (-found[node], node))
 
-    def _ahead(self, name: str) -> tuple[str, str, int] | None:
-        """Where a channel enters, its home and the epoch that is here, where that is above the
-        entrance's or the same, and numbered here: what comes from there is refused."""
+    def _ahead(self, name: str) -> tuple[str, Ahead] | None:
+        """Where a channel enters, and how far it is here, where that is above the entrance's epoch
+        or in the same, and numbered here: what comes from there is refused."""
         channel = self._channels.find(name)
         ranked = [] if channel is None else self._entrances(channel)
         if channel is None or not ranked or self._bus.node in ranked:
@@ -317,7 +316,9 @@ class SharedChannels:
         epoch, there = channel.stats().epoch, self._ingests[name][ranked[0]].epoch
         if epoch < there or (epoch == there and self._numbered.get(name) != epoch):
             return None
-        return ranked[0], home_of(self._bus, channel), epoch
+        marks = channel.plane.channel_marks(channel.plane_channel)
+        numbers = tuple((track, number) for track, marked, number in marks if marked == epoch)
+        return ranked[0], Ahead(name, home_of(self._bus, channel), epoch, numbers)
 
     # what others have
 

@@ -41,7 +41,8 @@ class LiveEvent:
     """Something happened to a channel; for the log, pages and metrics."""
 
     kind: str
-    """``state``, ``source`` (another publisher is relayed), ``tracks``, ``publisher-joined``,
+    """``state``, ``source`` (another publisher is relayed), ``epoch`` (the same one, its packets
+    being numbered anew), ``tracks``, ``publisher-joined``,
     ``publisher-left``, ``reader-joined``, ``reader-left``, ``channel-opened``, ``channel-closed``,
     ``changed`` (title, options, owner or who may view)."""
     channel: str

@@ -96,10 +96,10 @@ class Plane:
     def claim_epoch(self, channel: int, epoch: int) -> None:
         """The next source of this unit that is relayed gets an epoch above this. After packets that
         another unit numbered it goes on with their numbers (256 left out) and timestamps."""
-    def overtake_epoch(self, channel: int, epoch: int) -> None:
+    def overtake_epoch(self, channel: int, epoch: int, numbers: list[tuple[int, int]]) -> None:
         """Claim an epoch that others have packets of: where a source of this unit is relayed in one
-        that is not above it, its next packet begins another (256 numbers left out). Readers need no
-        keyframe for it."""
+        that is not above it, its next packet begins another, 256 numbers above its own and those
+        of ``numbers``, (track, number). Readers need no keyframe for it."""
     def remove_source(self, source: int) -> None: ...
     def add_input(self, source: int) -> int:
         """One way by which a source's packets come. Several are copies: first arrival wins."""

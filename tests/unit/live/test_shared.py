@@ -7,6 +7,7 @@ import itertools
 from dataclasses import replace
 
 import pytest
+from tests.contract.rtp import Camera
 from tests.unit.live.mesh_site import NAME, OnAir, nodes, until
 
 from heliograph.live.overtaking import OVERTAKE
@@ -159,6 +160,9 @@ async def test_a_channel_goes_on_where_somebody_else_numbered_it_while_the_netwo
         await until(
             lambda: all(len(v.packets) > n + 20 for v, n in zip(viewers, counts, strict=True))
         )
+        # It is not for moments only, and faster: many numbers are given that nobody else knows.
+        second.push(0, [meanwhile.camera.frame(key=number == 0) for number in range(2_000)])
+        await until(lambda: viewers[1].numbers[-1] > viewers[0].numbers[-1] + 1_500)
         await meanwhile.stop()
         second.close()
         assert viewers[1].packets[-1][1] > viewers[0].packets[-1][1]
@@ -168,12 +172,43 @@ async def test_a_channel_goes_on_where_somebody_else_numbered_it_while_the_netwo
         await until(
             lambda: all(len(v.packets) > n + 60 for v, n in zip(viewers, counts, strict=True))
         )
-        assert one.shared.counters["overtakings"] == 0
-        assert parted.shared.counters["overtakings"] >= 1
+        # Once is enough: what is announced then is what is numbered.
+        epoch = one.channel.stats().epoch
+        await until(
+            lambda: all(
+                node.shared._ingests[NAME][one.node].epoch == epoch for node in (parted, beyond)
+            )
+        )
+        asked = [node.shared.counters["overtakings"] for node in (one, parted, beyond)]
+        assert asked[0] == 0 < sum(asked)
+        await until(lambda: not parted.shared._overtaking and not beyond.shared._overtaking)
+        assert [node.shared.counters["overtakings"] for node in (one, parted, beyond)] == asked
+        assert one.channel.stats().epoch == epoch
         for viewer in viewers:
-            epochs = [epoch for _, epoch, _, _ in viewer.packets]
-            assert epochs == sorted(epochs)
-        assert len({viewer.packets[-1][1] for viewer in viewers}) == 1
+            order = [(epoch, number) for _, epoch, number, _ in viewer.packets]
+            assert order == sorted(order)
+            assert viewer.numbers == sorted(viewer.numbers), "no player drops any of them"
+            assert viewer.packets[-1][1] == epoch
+        await air.stop()
+
+
+async def test_a_publisher_that_begins_anew_is_announced_with_its_epoch():
+    async with nodes(2) as (one, other):
+        one.keep()
+        publishing = one.publish()
+        air = OnAir(publishing)
+        await until(other.has)
+
+        def announced() -> int:
+            entrances = other.shared._ingests.get(NAME, {})
+            return entrances[one.node].epoch if one.node in entrances else 0
+
+        await until(announced)
+        before = announced()
+        await air.stop()
+        air = OnAir(publishing, Camera(ssrc=0x777, sequence=99))
+        await until(lambda: one.channel.stats().epoch > before)
+        await until(lambda: announced() == one.channel.stats().epoch)
         await air.stop()
 
 
@@ -185,17 +220,22 @@ async def test_what_asks_for_an_epoch_that_is_none_is_refused():
         home = one.node
         for value in (
             NAME,
-            [NAME, home],
-            [NAME, home, -1],
-            [NAME, home, 1 << 32],
-            [NAME, home, "9"],
+            [NAME, home, 9],
+            [7, home, 9, []],
+            [NAME, home, -1, []],
+            [NAME, home, True, []],
+            [NAME, home, "9", []],
+            [NAME, home, 9, [[0, 1 << 48]]],
+            [NAME, home, 9, [[0]]],
+            [NAME, home, 9, [[0, 0]] * 300],
+            [NAME, home, (1 << 32) - 1, []],  # of the next century
         ):
             with pytest.raises(HelioError, match="malformed"):
                 await other.bus.call(one.node, OVERTAKE, value)
         with pytest.raises(HelioError, match="no such channel"):
-            await other.bus.call(one.node, OVERTAKE, ["another", home, 9])
+            await other.bus.call(one.node, OVERTAKE, ["another", home, 9, []])
         before = one.channel.stats().epoch
-        await other.bus.call(one.node, OVERTAKE, [NAME, home, before - 1])
+        await other.bus.call(one.node, OVERTAKE, [NAME, home, before - 1, []])
         assert one.channel.stats().epoch == before
         await air.stop()
 

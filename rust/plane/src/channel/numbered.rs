@@ -18,6 +18,9 @@ use crate::source::{Source, State};
 /// 8 Mbit/s.
 pub const SUCCESSION_STEP: u64 = 256;
 
+/// No track gets as far: 8 Mbit/s of small packets, for centuries.
+const MAX_NUMBER: u64 = 1 << 48;
+
 impl Channel {
     /// Announces a source whose packets another unit numbers; `tracks` as readers there see them.
     pub fn add_numbered_source(&mut self, id: Id, priority: i64, tracks: Vec<TrackSpec>) {
@@ -29,9 +32,10 @@ impl Channel {
         self.claimed = self.claimed.max(epoch);
     }
 
-    /// Readers elsewhere got packets of `epoch` that another unit numbered, and none of below from
-    /// then on: what a source of this unit brings goes on above it, from its next packet.
-    pub fn overtake_epoch(&mut self, epoch: u32) {
+    /// Readers elsewhere got packets of `epoch` that another unit numbered, up to `numbers` (track,
+    /// number), and take none of below from then on: what a source of this unit brings goes on
+    /// above them, from its next packet.
+    pub fn overtake_epoch(&mut self, epoch: u32, numbers: &[(u8, u64)]) {
         self.claim_epoch(epoch);
         let Some(at) = self.active.and_then(|id| self.index(id)) else {
             return;
@@ -41,12 +45,17 @@ impl Channel {
         }
         self.epoch = self.claimed.saturating_add(1);
         for out in &mut self.layout {
-            out.next += SUCCESSION_STEP;
+            let told = numbers.iter().filter(|(track, _)| *track == out.spec.id);
+            let reached = told.map(|(_, number)| (*number).min(MAX_NUMBER) + 1).max();
+            let next = out.next.max(reached.unwrap_or(0)) + SUCCESSION_STEP;
+            let step = next - out.next;
+            out.next = next;
             out.report_due = 0; // what timestamps mean is told anew
-        }
-        for track in &mut self.sources[at].tracks {
-            if let Some((_, to)) = &mut track.base {
-                *to += SUCCESSION_STEP;
+            let mut tracks = self.sources[at].tracks.iter_mut();
+            if let Some(track) = tracks.find(|track| track.spec.id == out.spec.id)
+                && let Some((_, to)) = &mut track.base
+            {
+                *to += step;
             }
         }
         self.events.push(Event::SourceActive {

@@ -61,9 +61,14 @@ impl Plane {
         self.with_channel(channel, |channel| channel.claim_epoch(epoch))
     }
 
-    /// What a source of this unit brings is above this epoch, from its next packet.
-    pub fn overtake_epoch(&self, channel: Id, epoch: u32) -> Result<(), Gone> {
-        self.with_channel(channel, |channel| channel.overtake_epoch(epoch))
+    /// What a source of this unit brings is above this epoch and these numbers, from its next packet.
+    pub fn overtake_epoch(
+        &self,
+        channel: Id,
+        epoch: u32,
+        numbers: &[(u8, u64)],
+    ) -> Result<(), Gone> {
+        self.with_channel(channel, |channel| channel.overtake_epoch(epoch, numbers))
     }
 
     /// Forgets what a channel relayed.

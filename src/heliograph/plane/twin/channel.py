@@ -159,14 +159,15 @@ class Channel:
             if not self._activate_next(source.last_packet or self.opened):
                 self.emit("channel-silent", self.id)
 
-    def overtake(self, epoch: int) -> None:
-        """The source that is relayed goes on in the next epoch, some numbers later."""
+    def overtake(self, epoch: int, reached: dict[int, int]) -> None:
+        """The source that is relayed goes on in the next epoch, above numbers others have."""
         assert self.active is not None
         self.epoch = epoch + 1
-        for out in self.out.values():
-            out.next_number += SUCCESSION_STEP
-        for state in self.active.tracks.values():
-            state.base += SUCCESSION_STEP
+        for track, out in self.out.items():
+            step = max(0, reached.get(track, 0) + 1 - out.next_number) + SUCCESSION_STEP
+            out.next_number += step
+            if track in self.active.tracks:
+                self.active.tracks[track].base += step
         self.emit("source-active", self.id, self.active.id, self.epoch, False)
 
     def tick(self, now: int) -> None:

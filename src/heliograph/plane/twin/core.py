@@ -136,12 +136,12 @@ class Core:
         owner = self.channels[channel]
         owner.epoch = max(owner.epoch, epoch)
 
-    def overtake_epoch(self, channel: int, epoch: int) -> None:
+    def overtake_epoch(self, channel: int, epoch: int, numbers: list[tuple[int, int]]) -> None:
         owner = self.channels[channel]
         if owner.active is None or owner.epoch > epoch:
             self.claim_epoch(channel, epoch)
         else:
-            owner.overtake(epoch)
+            owner.overtake(epoch, dict(numbers))
 
     def remove_source(self, source: int) -> None:
         entry = self.sources.get(source)
