@@ -348,7 +348,8 @@ async def test_what_never_comes_is_waited_for_once(monkeypatch: pytest.MonkeyPat
             assert player.rebuffered <= 1
             missing = player.pipelines[0].buffer.counters.missing
     assert missing >= 40
-    assert outputs.window.pictures[0][-1] == cluster.peer.film.pictures[-1]
+    # Some of the last pictures are the dead node's.
+    assert outputs.window.pictures[0][-1] in cluster.peer.film.pictures[130:]
 
 
 async def test_a_title_that_ended_while_control_was_lost_does_not_begin_anew() -> None:
