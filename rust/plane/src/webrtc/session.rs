@@ -3,6 +3,7 @@
 //! The session is ICE-lite and the passive side of DTLS: it answers checks on addresses that are
 //! given, so it needs no port of its own and no discovery (RFC 8445 §2.5).
 
+mod nominate;
 mod opening;
 mod receiving;
 mod sending;
@@ -19,6 +20,7 @@ use super::path::Path;
 use super::view::{Packet, Renumber};
 use super::{Refused, Timeline, fragment};
 use crate::media::Kind;
+use nominate::Nomination;
 use stack::{SETTLING, Stack};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -88,6 +90,7 @@ pub struct Session {
     ufrag: String,
     candidates: Vec<(Transport, SocketAddr)>,
     phase: Phase,
+    nomination: Nomination,
     began: u64,
     heard: u64,
     outgoing: Vec<Outgoing>,
@@ -207,11 +210,17 @@ impl Session {
             return false;
         };
         let input = Input::Receive(self.timeline.instant(now), receive);
-        let stun = mux::classify(data) == Class::Stun;
+        let class = mux::classify(data);
+        let stun = class == Class::Stun;
         let accepted = self.rtc.accepts(&input);
         if stun && !accepted {
             self.refused += 1;
             return false;
+        }
+        match class {
+            Class::Stun => self.note_check((transport, from), data),
+            Class::Dtls => self.note_handshake(now, (transport, from), to),
+            _ => {}
         }
         self.stack = Stack::Given;
         if let Some((direct, _)) = &self.direct

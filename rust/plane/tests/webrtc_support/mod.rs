@@ -1,8 +1,11 @@
 //! A shard and peers on a simulated network: delay, loss, reordering; time is a number.
 #![allow(dead_code, unused_imports)] // each test file uses its part
 
+mod checks;
+mod dice;
 mod media;
 
+pub use dice::Dice;
 pub use media::{opus, packet, track, view_options, vp8};
 
 use _plane::webrtc::Refused;
@@ -24,23 +27,6 @@ pub const SECOND: u64 = 1_000_000;
 
 pub fn server() -> SocketAddr {
     "192.0.2.1:8189".parse().unwrap()
-}
-
-/// Numbers that look random and are the same every time.
-#[derive(Clone)]
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn roll(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.roll() % n
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -98,6 +84,8 @@ pub struct World {
     pub shard: Shard,
     pub clients: Vec<Client>,
     pub link: Link,
+    /// Clients never say which path they want, as browsers do not at first.
+    pub undecided: bool,
     /// By which way clients come.
     pub transport: Transport,
     pub events: Vec<Event>,
@@ -123,6 +111,7 @@ impl World {
             shard,
             clients: Vec::new(),
             link,
+            undecided: false,
             transport: Transport::Udp,
             events: Vec::new(),
             datagrams_to_clients: 0,
@@ -305,7 +294,11 @@ impl World {
                 }
                 Output::Transmit(transmit) => {
                     assert_eq!(transmit.destination, server());
-                    self.send(n, None, transmit.contents.to_vec());
+                    let mut data = transmit.contents.to_vec();
+                    if self.undecided {
+                        data = checks::undecided(data, &self.clients[n].answer);
+                    }
+                    self.send(n, None, data);
                 }
                 Output::Event(event) => {
                     let client = &mut self.clients[n];

@@ -1,5 +1,6 @@
 //! How a session begins: the offer is judged, cut down to what is taken, and answered.
 
+use super::nominate::Nomination;
 use super::stack::Stack;
 use super::{
     Incoming, Phase, PublishOptions, PublishedTrack, ServerOptions, Session, Transport, ViewOptions,
@@ -191,6 +192,7 @@ impl Session {
             peer,
             candidates: server.candidates.clone(),
             phase: Phase::Connecting,
+            nomination: Nomination::Awaited(None),
             began: now,
             heard: now,
             outgoing: Vec::new(),
