@@ -25,6 +25,13 @@ export const pageStyles = css`
     gap: 0.35rem 0.7rem;
     margin: 0.5rem 0 0;
   }
+  .who select {
+    width: auto;
+    max-width: 12rem;
+    min-height: 2.2rem;
+    margin: 0;
+    font-size: 0.87rem;
+  }
   .chip.leads {
     background: color-mix(in srgb, var(--sun) 22%, var(--surface));
     color: var(--ink);

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from heliograph.catalogue.names import MOST_DOMAINS
 from heliograph.catalogue.values import Actor
 from heliograph.manager.wire.fields import MAX_GROUPS, MAX_NAME, MAX_NUMBER, Fields, Json
 from heliograph.model.errors import MalformedError
@@ -18,9 +19,6 @@ MAX_TEXT = 1000
 MAX_AVOIDED = 8
 #: Members of a command beside its name and who gave it.
 MAX_ARGUMENTS = 20
-
-#: Domains that one account may administer.
-MAX_DOMAINS = 20
 
 #: Members of a command that are no arguments of it.
 _MEMBERS = ("command", "by", "address", "domains")
@@ -155,5 +153,5 @@ def parse_command(value: Json) -> Command:
         elif not isinstance(one, int | float) or not abs(one) <= MAX_NUMBER:
             raise MalformedError(COMMAND, f"{key} is no text, number or switch")
     by = Actor(fields.text("by", MAX_NAME), fields.text("address", MAX_NAME, ""))
-    domains = fields.texts("domains", MAX_DOMAINS) if "domains" in value else None
+    domains = fields.texts("domains", MOST_DOMAINS) if "domains" in value else None
     return Command(name, by, what, domains)
