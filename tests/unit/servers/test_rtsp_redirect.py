@@ -223,6 +223,16 @@ async def test_nobody_is_sent_to_a_unit_that_has_not_got_the_channel():
         assert (await client.ask("DESCRIBE", f"{client.base}?key=sesame"))[0] == 503
 
 
+async def test_a_unit_without_media_says_when_to_come_again_where_those_that_have_them_are_gone():
+    async with cluster() as at:
+        other = at.unit.channels.create("other", ChannelOptions(), keeper=PORTAL)
+        other.tell_on_air(True)
+        at.placer_at_unit.places = [Place("a" * 16), Place("a" * 16)]
+        client = await at.unit.client()
+        status, fields, _ = await client.ask("DESCRIBE", client.base.replace("/demo", "/other"))
+        assert (status, fields["retry-after"]) == (503, str(SOON))
+
+
 async def test_without_any_place_a_portal_refuses_him_each_time():
     full = BusyError("no room", subject="units", retry_after=2)
     async with cluster(full, full, Place(UNIT)) as at:
