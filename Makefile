@@ -142,9 +142,11 @@ test-web: .cache/web-packages.stamp
 
 test-python: setup $(PEERS)
 	@$(call say,pytest)
-	# Tests wait as long as they work: three at a time keep two cores busy.
+	# Tests wait as long as they work: three at a time keep two cores busy. What other people's
+	# players do not get in time they take for lost: two.
 	$(VENV)/pytest -n 3 -m "not (long or browser or alone)" \
-	  tests/unit tests/contract tests/fuzz tests/interop tests/system </dev/null
+	  tests/unit tests/contract tests/fuzz tests/system </dev/null
+	$(VENV)/pytest -n 2 -m "not (long or browser or alone)" tests/interop </dev/null
 	# Browsers, and what is measured, would take each other's work for faults of the network.
 	$(VENV)/pytest -m "not long and (browser or alone)" \
 	  tests/contract tests/interop tests/system </dev/null
