@@ -1,9 +1,10 @@
-"""Servers that are born with everything loaded.
+"""Servers and commands that are born with everything loaded.
 
-Loading is two thirds of the work that ``helio serve`` has before it is ready. A nursery, one for
-each process of tests, has loaded it all and does nothing else; every server is a fork of it that
-goes on as ``python -m heliograph serve``, and a child of the tests like any program that they
-start. What starts in a namespace, and some tests of ``tests/system``, start the command itself.
+Loading is two thirds of the work that ``helio serve`` has before it is ready, and nearly all that
+most commands have. A nursery, one for each process of tests, has loaded it all and does nothing
+else; every server is a fork of it that goes on as ``python -m heliograph serve``, and a child of
+the tests like any program that they start; so are commands that are asked of it. What starts in a
+namespace, and some tests of ``tests/system``, start the command itself.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,20 +31,26 @@ from pathlib import Path
 PR_SET_CHILD_SUBREAPER = 36
 #: Seconds for loading on a busy machine.
 PATIENCE = 60.0
-#: What servers load at their start, those of clusters included.
+#: What servers load at their start, those of clusters included, and commands.
 LOADED = (
     "heliograph.cli.serve",
     "heliograph.node.process",
     "heliograph.node.mesh",
     "heliograph.node.steering",
+    "heliograph.cli.api",
+    "httpcore",
+    "httpx",
+    "rich.console",
+    "rich.progress",
+    "rich.table",
 )
 
 
 class Born:
-    """A server's process, with what tests use of ``subprocess.Popen``."""
+    """A process of ``helio``, with what tests use of ``subprocess.Popen``."""
 
     def __init__(self, pid: int, arguments: Sequence[str]) -> None:
-        self.pid, self.args = pid, ["helio", "serve", *arguments]
+        self.pid, self.args = pid, ["helio", *arguments]
         self.returncode: int | None = None
         self._end = os.pidfd_open(pid)
 
@@ -76,7 +84,25 @@ class Born:
 
 def serve(arguments: Sequence[str], log: Path) -> Born:
     """Start ``helio serve`` with these arguments; what it says is added to ``log``."""
-    return _nursery().bear(arguments, log)
+    return _nursery().bear(["serve", *arguments], log, log)
+
+
+def helio(arguments: Sequence[str], patience: float) -> str:
+    """Run another command of ``helio``, for so many seconds at most; what it printed. Raises what
+    ``subprocess.run`` does with ``check``."""
+    with tempfile.TemporaryDirectory() as directory:
+        said, complained = Path(directory, "out"), Path(directory, "err")
+        born = _nursery().bear(arguments, said, complained)
+        try:
+            code = born.wait(patience)
+        except subprocess.TimeoutExpired:
+            born.kill()
+            born.wait()
+            raise
+        if code:
+            told = said.read_text(), complained.read_text()
+            raise subprocess.CalledProcessError(code, born.args, *told)
+        return said.read_text()
 
 
 @functools.cache
@@ -98,10 +124,15 @@ class Nursery:
         self._lock = threading.Lock()
         atexit.register(self.close)
 
-    def bear(self, arguments: Sequence[str], log: Path) -> Born:
-        """A server of these arguments."""
-        asked = {"arguments": [*arguments], "log": str(log), "environment": {**os.environ}}
-        log.touch()  # it is there as soon as the server is, as that of a program is
+    def bear(self, arguments: Sequence[str], out: Path, err: Path) -> Born:
+        """A ``helio`` with these arguments; what it prints and complains of is added to files."""
+        asked = {
+            "arguments": [*arguments],
+            "files": [str(out), str(err)],
+            "environment": {**os.environ},
+        }
+        for file in (out, err):
+            file.touch()  # it is there as soon as the process is, as that of a program is
         with self._lock:
             _adopt(True)
             try:
@@ -127,7 +158,7 @@ def _adopt(whether: bool) -> None:
 
 
 def main() -> None:
-    """Load, then fork for each request; returns in the forks, each ready to be its server."""
+    """Load, then fork for each request; returns in the forks, each ready to be what is wanted."""
     gc.disable()  # as the command does
     for name in LOADED:
         importlib.import_module(name)
@@ -154,15 +185,15 @@ def main() -> None:
     sys.exit()
 
 
-def _become(arguments: list[str], log: str, environment: dict[str, str]) -> None:
+def _become(arguments: list[str], files: list[str], environment: dict[str, str]) -> None:
     os.setsid()
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    os.dup2(out, 1)
-    os.dup2(out, 2)
-    os.close(out)
+    for descriptor, file in enumerate(files, 1):
+        opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        os.dup2(opened, descriptor)
+        os.close(opened)
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv = ["helio", "serve", *arguments]
+    sys.argv = ["helio", *arguments]
 
 
 if __name__ == "__main__":

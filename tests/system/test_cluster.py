@@ -91,14 +91,8 @@ class Node:
         """Run a command of the administrator's against this server; what it printed."""
         command, *rest = arguments
         key = str(self.state / "administrator.key")
-        return subprocess.run(
-            [*HELIO, command, *rest, "--server", self.http, "--key-file", key],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=PATIENCE,
-            stdin=subprocess.DEVNULL,
-        ).stdout
+        asked = [command, *rest, "--server", self.http, "--key-file", key]
+        return nursery.helio(asked, PATIENCE)
 
     def nodes(self) -> set[str]:
         """Names of all nodes that this one sees."""

@@ -1,4 +1,4 @@
-"""Servers that are forks behave as programs that were started."""
+"""Servers and commands that are forks behave as programs that were started."""
 
 from __future__ import annotations
 
@@ -39,3 +39,17 @@ def test_who_runs_is_a_child_that_is_ended_by_signals(
     born.send_signal(number)
     assert born.wait(30) == code
     born.kill()  # which nobody is any more
+
+
+def test_what_a_command_prints_is_given_and_its_failure_raised() -> None:
+    assert nursery.helio(["version"], 60).startswith("heliograph ")
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        nursery.helio(["names", "--server", "http://127.0.0.1:1", "--key-file", "/none"], 60)
+    ran = subprocess.run(caught.value.cmd, capture_output=True, text=True, timeout=60)
+    assert (caught.value.returncode, caught.value.output) == (ran.returncode, ran.stdout)
+    assert caught.value.stderr == ran.stderr != ""
+
+
+def test_a_command_that_goes_on_for_too_long_is_ended() -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        nursery.helio(["probe", "rtsp://127.0.0.1:1/x"], 0)
