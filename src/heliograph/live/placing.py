@@ -67,9 +67,9 @@ class Placer(Protocol):
     ) -> Place | None:
         """The unit that serves a viewer best; None: the node that asks.
 
-        ``peer``: his numeric address. ``origin``: the unit he was sent away from, that died under
-        him or that refused him. ``avoid``: those that took him not, or gave no answer, a moment
-        ago. ``BusyError`` where there is no room at all.
+        ``peer``: his numeric address. ``origin``: the unit he was sent away from, or that died
+        under him: places may be held for its viewers. ``avoid``: those that took him not, or gave
+        no answer, a moment ago. ``BusyError`` where there is no room at all.
         """
         ...
 

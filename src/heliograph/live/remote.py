@@ -434,9 +434,10 @@ class Portal:
             except HelioError as error:
                 if not elsewhere(error):
                     raise
-                trouble, origin = error, place.unit
-                avoid.append(origin)
-                log.info("unit took no viewer", channel=channel.name, unit=origin, error=str(error))
+                trouble = error
+                avoid.append(place.unit)
+                log.info("unit took no viewer", channel=channel.name, unit=place.unit,
+                         error=str(error))  # fmt: skip
         if avoid and self._seats is None and trouble is not None:
             raise unserved(trouble, channel)  # nobody counts whom such a node serves
         try:

@@ -161,8 +161,8 @@ class RtspPlaces:
                          reason=error.message)  # fmt: skip
                 if not elsewhere(error):
                     break
-                trouble, origin = error, place.unit
-                avoid.append(origin)
+                trouble = error
+                avoid.append(place.unit)
         if trouble is not None and (self._seats is None or not channel.tracks):
             raise unserved(trouble, channel)  # nobody counts whom a node without places serves
         return grant
