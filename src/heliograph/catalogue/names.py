@@ -11,13 +11,10 @@ import unicodedata
 from collections.abc import Iterable
 
 from heliograph.model.errors import MalformedError, TooLargeError
+from heliograph.model.nodes import DOMAIN, MAX_DOMAIN, MAX_DOMAINS
 
 #: Names to sign in with: ASCII, so that no two look alike.
 ACCOUNT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,31}")
-#: Characters of the name of a domain, as ``cluster.domain`` has it, and domains of one account:
-#: whoever has more has the cluster.
-MAX_DOMAIN, MOST_DOMAINS = 32, 20
-_DOMAIN = re.compile(rf"[a-z0-9-]{{1,{MAX_DOMAIN}}}")
 #: Characters of a name that others see: it stands before each line of a chat.
 MAX_DISPLAY_NAME = 32
 #: Characters that may be put upon one another: Vietnamese and Hebrew need two or three.
@@ -46,10 +43,10 @@ def check_domains(names: Iterable[str]) -> tuple[str, ...]:
     name, or there are too many."""
     found = sorted(set(names))
     for one in found:
-        if not _DOMAIN.fullmatch(one):
+        if not re.fullmatch(DOMAIN, one):
             raise MalformedError("domain", f"1 to {MAX_DOMAIN} letters a–z, digits or dashes")
-    if len(found) > MOST_DOMAINS:
-        raise MalformedError("domains", f"more than {MOST_DOMAINS}")
+    if len(found) > MAX_DOMAINS:
+        raise MalformedError("domains", f"more than {MAX_DOMAINS}")
     return tuple(found)
 
 

@@ -32,8 +32,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
-from heliograph.catalogue.names import MAX_DOMAIN, MOST_DOMAINS
 from heliograph.catalogue.values import Role, ViewAccess
+from heliograph.model.nodes import MAX_DOMAIN, MAX_DOMAINS
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -98,7 +98,7 @@ class AccountRow(Base):
     created: Mapped[datetime]
     disabled: Mapped[datetime | None]
     domains: Mapped[str] = mapped_column(
-        String(MOST_DOMAINS * (MAX_DOMAIN + 1)), default="", server_default=text("''")
+        String(MAX_DOMAINS * (MAX_DOMAIN + 1)), default="", server_default=text("''")
     )
     """With a space between each two."""
 

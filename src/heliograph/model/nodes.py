@@ -1,4 +1,4 @@
-"""Nodes of a cluster: how they are called."""
+"""Nodes of a cluster, and the domains they are of: how they are called."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ NodeId = NewType("NodeId", str)
 NODE_ID_LENGTH = 16
 #: Bytes of an Ed25519 public key as they are (RFC 8032).
 PUBLIC_KEY_BYTES = 32
+
+#: Characters of the name of a domain, a group of units that are administered together; its form.
+MAX_DOMAIN = 32
+DOMAIN = rf"[a-z0-9-]{{1,{MAX_DOMAIN}}}"
+#: Domains that one account may administer: whoever has more has the cluster.
+MAX_DOMAINS = 20
 
 _NODE_ID = re.compile(rf"[a-z2-7]{{{NODE_ID_LENGTH}}}", re.ASCII)
 

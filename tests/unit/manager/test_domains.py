@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 from tests.unit.manager.site import EVA, carriers, site, three
 from tests.unit.manager.units import cluster
 from tests.unit.manager.waiting import until
 
+from heliograph.catalogue.names import check_domains
 from heliograph.manager import decisions as d
 from heliograph.manager.domains import outside
 from heliograph.manager.view import State, View
-from heliograph.manager.wire import Command
-from heliograph.model.errors import ForbiddenError, NotFoundError
+from heliograph.manager.wire import Command, command_json, parse_command
+from heliograph.model.errors import ForbiddenError, MalformedError, NotFoundError
+from heliograph.model.nodes import MAX_DOMAINS
+from heliograph.node.settings.cluster import ClusterSettings
 
 ASIA, EUROPE = ("asia",), ("europe",)
 
@@ -69,6 +73,25 @@ def test_what_concerns_the_whole_cluster_is_for_administrators(order: str) -> No
     view, _ = two_domains()
     assert not may(view, ("asia", "europe"), order, "yard")
     assert may(view, None, order, "yard")
+
+
+@pytest.mark.parametrize(
+    ("name", "good"), [("asia", True), ("eu-2", True), ("x" * 32, True), ("x" * 33, False),
+                       ("A", False), ("a b", False), ("asia\n", False)]
+)  # fmt: skip
+def test_units_and_accounts_take_the_same_names(name: str, good: bool) -> None:
+    for takes in (lambda: ClusterSettings(domain=name), lambda: check_domains([name])):
+        if good:
+            takes()
+            continue
+        with pytest.raises((MalformedError, ValidationError)):
+            takes()
+
+
+def test_an_order_tells_of_all_domains_that_an_account_may_administer() -> None:
+    most = check_domains(f"{number:032}" for number in range(MAX_DOMAINS))
+    order = Command("drain", EVA, {"unit": "1"}, most)
+    assert parse_command(command_json(order)) == order
 
 
 async def test_an_order_outside_of_the_domain_does_nothing_and_is_in_the_audit_log() -> None:

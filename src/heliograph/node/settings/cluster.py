@@ -12,6 +12,7 @@ from heliograph.live.connections.compose import LinkKind
 from heliograph.live.connections.groups import Groups
 from heliograph.manager.service_address import VirtualAddress
 from heliograph.model.errors import MalformedError, SettingsError
+from heliograph.model.nodes import DOMAIN
 from heliograph.node.settings.base import Address, Port, Section, fail
 
 Role = Literal["portal", "manager", "unit", "storage"]
@@ -47,7 +48,7 @@ class ClusterSettings(Section):
     location: str = Field(default="", pattern=r"^[a-z0-9-]{0,32}(/[a-z0-9-]{1,32}){0,7}$")
     """Where this node is, from the large to the small, such as `eu/de/berlin`: viewers are sent to
     units near them, or else near their portal, when loads are alike."""
-    domain: str = Field(default="", pattern=r"^[a-z0-9-]{0,32}$")
+    domain: str = Field(default="", pattern=rf"^({DOMAIN})?$")
     """The group of units that this one is administered with, such as `asia`: accounts may be given
     the right to administer the units of a domain. Empty: none but administrators may."""
     service_address: str = Field(default="", max_length=64)
