@@ -9,7 +9,8 @@ order                     what has to be of the domains
 drain, return, remove     the unit
 extend, with a unit       the unit
 reduce                    all units that have the channel
-move                      the unit it goes to, and the one at which it enters
+move                      the unit it goes to, the one at which it enters, and the one it is just
+                          on its way to
 everything else           the whole cluster
 ========================  ===================================================
 
@@ -45,7 +46,7 @@ def outside(cluster: Cluster, command: Command) -> ForbiddenError | None:
         if command.command == "reduce":
             touched = {*channel.branches}
         elif unit:
-            touched = {unit} if channel.ingest is None else {unit, channel.ingest}
+            touched = {unit, channel.ingest or unit, channel.next_ingest or unit}
     elif command.command in OF_UNIT and unit:
         touched = {unit}
     if not touched:

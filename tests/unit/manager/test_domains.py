@@ -13,6 +13,7 @@ from tests.unit.manager.waiting import until
 from heliograph.catalogue.names import check_domains
 from heliograph.manager import decisions as d
 from heliograph.manager.domains import outside
+from heliograph.manager.upkeep import move_source
 from heliograph.manager.view import State, View
 from heliograph.manager.wire import Command, command_json, parse_command
 from heliograph.model.errors import ForbiddenError, MalformedError, NotFoundError
@@ -57,6 +58,18 @@ def test_a_source_is_moved_within_the_domains() -> None:
     assert not may(view, ASIA, "move", "yard", "3")
     assert not may(view, EUROPE, "move", "yard", "3")  # it enters in Asia
     assert may(view, ("europe", "asia"), "move", "yard", "3")
+
+
+def test_a_move_under_way_is_undone_by_whoever_administers_where_it_goes() -> None:
+    view, _ = two_domains()
+    view = d.extend(view, "yard", 0.0, unit="3").view
+    view = move_source(view, "yard", "3", 0.0).view
+    assert view.channels["yard"].next_ingest == "3"
+    assert not may(view, ASIA, "move", "yard", "2")
+    assert may(view, ("asia", "europe"), "move", "yard", "2")
+    view = d.move_ingest(view, "yard", "3").view  # it has arrived
+    assert may(view, EUROPE, "move", "yard", "3")
+    assert not may(view, ASIA, "move", "yard", "2")
 
 
 def test_groups_are_taken_back_by_whoever_administers_all_that_have_the_channel() -> None:
