@@ -43,8 +43,10 @@ def test_marks_name_the_newest_packet(harness: Harness) -> None:
 def test_a_claimed_epoch_is_below_the_next(harness: Harness) -> None:
     channel, _, input = open_video(harness)
     harness.plane.claim_epoch(channel, 41)
+    assert not harness.plane.channel_stats(channel)["numbered_here"]
     harness.plane.push(input, 0, Camera().gop(1))
     assert harness.event(SourceActive).epoch == 42
+    assert harness.plane.channel_stats(channel)["numbered_here"]
 
 
 def test_what_is_relayed_goes_on_above_an_epoch_that_is_overtaken(harness: Harness) -> None:

@@ -399,12 +399,15 @@ def seats(run: Run) -> None:
 
 def judge(run: Run) -> None:
     """What is to be seen only at the end."""
-    changes = []
+    active = defaultdict(set)
     for machine in run.site.machines.values():
         log = machine.program.log
         assert "Traceback" not in log, f"{machine.name}: {log[log.index('Traceback') :][:3000]}"
-        changes += [int(found) for found in re.findall(r"manager is active\W.*?epoch\W+(\d+)", log)]
-    assert len(set(changes)) == len(changes), f"two managers in one epoch: {sorted(changes)}"
+        # One that was without the database for a while finds the lease to be its own still.
+        for epoch in re.findall(r"manager is active\W.*?epoch\W+(\d+)", log):
+            active[int(epoch)].add(machine.name)
+    twice = {epoch: names for epoch, names in active.items() if len(names) > 1}
+    assert not twice, f"two managers in one epoch: {twice}"
     for name, (_, _, grown, over) in run.growth().items():
         assert grown < GROWTH, f"{name} has grown by {grown} bytes"
         assert over < GROWTH, f"{name} takes {over} bytes more than at the beginning"

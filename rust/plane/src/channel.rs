@@ -125,6 +125,11 @@ impl Channel {
         self.active
     }
 
+    /// Whether a source of this unit is, or was, the one that the current epoch is of.
+    pub fn numbered_here(&self) -> bool {
+        self.epoch > 0 && !self.foreign
+    }
+
     /// Bits a second coming in, over the last whole second.
     pub fn bitrate(&mut self, now: u64) -> u64 {
         self.rate.roll(now);

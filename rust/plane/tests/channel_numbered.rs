@@ -198,6 +198,7 @@ fn a_source_of_this_unit_goes_on_in_an_epoch_above_the_claimed() {
     assert_eq!(channel.active(), Some(SOURCE));
     assert_eq!(held(&channel).last(), Some(&(10, 2_000)));
     assert_eq!(channel.epoch, 10);
+    assert!(!channel.numbered_here());
 }
 
 #[test]

@@ -104,8 +104,6 @@ class SharedChannels:
         self._closing: dict[str, asyncio.TimerHandle] = {}
         self._preferred: dict[str, str] = {}
         """Nodes that channels are taken from first, whoever else has them."""
-        self._numbered: dict[str, int] = {}
-        """Epochs that were numbered here last."""
         self._overtaking = Overtaking(bus, self._ahead, self.counters)
         self._registrations = [
             bus.serve(DOCUMENT, self._document),
@@ -175,7 +173,6 @@ class SharedChannels:
             case "channel-closed":
                 self._digests.pop(event.channel, None)
                 self._learnt.pop(event.channel, None)
-                self._numbered.pop(event.channel, None)
                 self._reflector.unwant(event.channel)
                 for table in (self._kept, self._entering):
                     announcement = table.pop(event.channel, None)
@@ -194,8 +191,7 @@ class SharedChannels:
                 self._entering.pop(channel.name).close()
             self._overtaking.look(channel.name)
             return
-        epoch = self._numbered[channel.name] = channel.stats().epoch
-        value = {"epoch": epoch, "home": home_of(self._bus, channel)}
+        value = {"epoch": channel.stats().epoch, "home": home_of(self._bus, channel)}
         if known is None:
             self._entering[channel.name] = self._bus.announce(INGEST, channel.name, value)
         else:
@@ -313,8 +309,9 @@ class SharedChannels:
         ranked = [] if channel is None else self._entrances(channel)
         if channel is None or not ranked or self._bus.node in ranked:
             return None
-        epoch, there = channel.stats().epoch, self._ingests[name][ranked[0]].epoch
-        if epoch < there or (epoch == there and self._numbered.get(name) != epoch):
+        stats, there = channel.stats(), self._ingests[name][ranked[0]].epoch
+        epoch = stats.epoch
+        if epoch < there or (epoch == there and not stats.numbered_here):
             return None
         marks = channel.plane.channel_marks(channel.plane_channel)
         numbers = tuple((track, number) for track, marked, number in marks if marked == epoch)

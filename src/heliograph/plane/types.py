@@ -378,6 +378,8 @@ class ChannelStats:
     bytes_out: int = 0
     readers: int = 0
     epoch: int = 0
+    numbered_here: bool = False
+    """Whether the epoch is that of a source of this unit, be it gone by now."""
     ring_packets: int = 0
     ring_bytes: int = 0
     bitrate_bps: int = 0

@@ -59,6 +59,7 @@ pub(super) fn channel<'py>(
             ];
             (
                 numbers,
+                channel.numbered_here(),
                 channel
                     .sources
                     .iter()
@@ -70,8 +71,9 @@ pub(super) fn channel<'py>(
     for (name, value) in snapshot.0 {
         dict.set_item(name, value)?;
     }
+    dict.set_item("numbered_here", snapshot.1)?;
     let sources = PyList::empty(py);
-    for source in snapshot.1 {
+    for source in snapshot.2 {
         let row = PyDict::new(py);
         row.set_item("state", source.state)?;
         row.set_item("priority", source.priority)?;

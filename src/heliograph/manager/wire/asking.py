@@ -10,7 +10,6 @@ from heliograph.catalogue.names import MOST_DOMAINS
 from heliograph.catalogue.values import Actor
 from heliograph.manager.wire.fields import MAX_GROUPS, MAX_NAME, MAX_NUMBER, Fields, Json
 from heliograph.model.errors import MalformedError
-from heliograph.model.nodes import MAX_DOMAINS
 
 JOIN = "manager.join"
 COMMAND = "manager.command"

@@ -392,6 +392,7 @@ class Channel:
         return {
             **self.counters,
             "epoch": self.epoch,
+            "numbered_here": self.last_active is not None,
             "ring_packets": len(self.packets.items),
             "ring_bytes": self.packets.size,
             "bitrate_bps": 8 * sum(size for _, size in self.recent),
