@@ -31,11 +31,13 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
     made = Node(tmp_path / "node", "node", keeps=True)
-    made.start()
-    yield made
-    if made.served is not None:
-        stop(made.process)
-        assert "Traceback" not in made.served.log.read_text()
+    try:
+        yield made.start()
+    finally:
+        if made.served is not None:
+            stop(made.process)
+    assert made.served is not None
+    assert "Traceback" not in made.served.log.read_text()
 
 
 def pictures(url: str, *options: str) -> list[str]:
