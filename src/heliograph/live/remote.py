@@ -416,8 +416,9 @@ class Portal:
             try:
                 place = await self._place(channel, peer, origin, avoid)
             except HelioError as error:
-                if isinstance(error, BusyError) and self._seats is None:
+                if isinstance(error, BusyError) and self._seats is None and not avoid:
                     raise  # this node has no places of its own that could be free
+                # What is wrong without the units left out is not what is wrong with the cluster.
                 trouble = trouble or error
                 break
             if place is None or place.unit in avoid:

@@ -146,7 +146,7 @@ class RtspPlaces:
                 place = await placer.place(channel.name, peer=peer, origin=origin, avoid=avoid)
             except HelioError as error:
                 log.info("rtsp viewer not placed", channel=channel.name, reason=error.message)
-                if isinstance(error, BusyError) and self._seats is None:
+                if isinstance(error, BusyError) and self._seats is None and trouble is None:
                     raise
                 break  # there may be room here, which the channel says
             if place is None or place.unit in avoid:
