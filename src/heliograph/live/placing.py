@@ -33,6 +33,8 @@ MOVED = "moved"
 SOON = 1
 #: Units that are tried for one viewer.
 ATTEMPTS = 2
+#: Seconds that who knows the places has to name one, each time.
+PATIENCE = 0.5
 #: Seconds that a unit has to say that it takes a viewer: it takes a millisecond, or waits a little
 #: for the layout. A unit that froze holds him up for as long.
 ANSWER_TIMEOUT = 1.2

@@ -20,6 +20,7 @@ from heliograph.bus import Bus, Event, Registration
 from heliograph.bus.wire import Json
 from heliograph.catalogue.values import Actor
 from heliograph.live.admission import RETRY_AFTER
+from heliograph.live.placing import PATIENCE
 from heliograph.manager import decisions as d
 from heliograph.manager import transitions as t
 from heliograph.manager import wire
@@ -40,8 +41,6 @@ from heliograph.model.nodes import NodeId
 
 log = structlog.get_logger(__name__)
 
-#: Seconds for which a viewer waits for a manager.
-PATIENCE = 0.5
 #: Seconds for a command: the database may take its time.
 COMMAND_TIMEOUT = 10.0
 #: Seconds for the view.

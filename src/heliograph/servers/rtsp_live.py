@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from heliograph.live.channel import Channel
 from heliograph.live.grants import Grant
-from heliograph.live.placing import MOVED
+from heliograph.live.placing import ANSWER_TIMEOUT, ATTEMPTS, MOVED, PATIENCE
 from heliograph.live.publish import Publishing, PublishKind
 from heliograph.live.readers import Reader, ReaderHooks, ReaderKind
 from heliograph.model.errors import HelioError, NotFoundError, WrongStateError
@@ -33,8 +33,9 @@ from heliograph.servers.rtsp_transports import attach_inputs, choose, group_addr
 if TYPE_CHECKING:
     from heliograph.servers.rtsp_connection import RtspConnection
 
-#: Seconds in which a viewer who is sent away learns where to; he sees nothing meanwhile.
-MOVE_TIMEOUT = 1.0
+#: Seconds in which a viewer who is sent away learns where to: as many as all attempts may take. He
+#: sees nothing meanwhile, and would not without an address either.
+MOVE_TIMEOUT = ATTEMPTS * (PATIENCE + ANSWER_TIMEOUT)
 
 
 class LiveClient(ReaderHooks):

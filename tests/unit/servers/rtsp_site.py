@@ -150,7 +150,7 @@ class Client:
         return status
 
     async def ended(self) -> bytes:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             with contextlib.suppress(ConnectionError):
                 return await self.reader.read(-1)
         return b""

@@ -16,9 +16,10 @@ from heliograph.bus import Bus, Request
 from heliograph.bus.memory import MemoryNetwork
 from heliograph.live.options import ChannelOptions
 from heliograph.live.placing import MOVED, SOON
+from heliograph.live.readers import Reader
 from heliograph.live.tickets import LEEWAY, LIFETIME, Tickets
 from heliograph.model.errors import BusyError, HelioError, NotFoundError
-from heliograph.model.nodes import node_id
+from heliograph.model.nodes import NodeId, node_id
 from heliograph.servers import rtsp_places
 from heliograph.servers.rtsp_places import RtspPlaces
 
@@ -31,6 +32,7 @@ PLAYED = ChannelOptions(key="secret", view_key="sesame")
 
 @dataclass
 class Cluster:
+    network: MemoryNetwork
     portal: Site
     unit: Site
     unit_bus: Bus
@@ -50,6 +52,35 @@ class Cluster:
         status, fields, _ = await client.ask("DESCRIBE", client.base + query)
         assert status == 302
         return fields["location"]
+
+    @contextlib.asynccontextmanager
+    async def frozen(self) -> AsyncIterator[NodeId]:
+        """A third unit, which is there and answers nothing."""
+        thawed = asyncio.Event()
+
+        async def never(_: Request) -> None:
+            await thawed.wait()
+
+        bus = await self.network.bus(NodeId("f" * 16))
+        bus.announce("node", "frozen", {"rtsp": {"host": "127.0.0.1", "port": 9}})
+        bus.serve(rtsp_places.READY, never)
+        await self.unit_bus.until_present("node", 3)
+        yield bus.node
+        thawed.set()
+        await bus.close()
+
+    async def watching(self) -> tuple[Client, Reader]:
+        """A client that plays from the unit."""
+        client = await self.unit.client()
+        client.base += "?key=sesame"
+        self.placer_at_unit.places = [None]
+        assert (await client.ask("DESCRIBE"))[0] == 200
+        client.base = client.base.partition("?")[0]
+        lanes = "RTP/AVP/TCP;unicast;interleaved=0-1"
+        assert (await client.ask("SETUP", f"{client.base}/trackID=0", Transport=lanes))[0] == 200
+        assert (await client.ask("PLAY"))[0] == 200
+        (reader,) = self.unit.channel.audience.readers.values()
+        return client, reader
 
     async def at(self, url: str) -> Client:
         """A client that was sent to the unit."""
@@ -71,9 +102,8 @@ async def cluster(
             bus.announce("node", "a", {"rtsp": where})
         for bus in buses:
             await bus.until_present("node", 2)
-        site = Cluster(
-            portal, unit, buses[1], Placer(*places), Tickets(UNIT, {PORTAL, UNIT}.__contains__)
-        )
+        tickets = Tickets(UNIT, {PORTAL, UNIT}.__contains__)
+        site = Cluster(network, portal, unit, buses[1], Placer(*places), tickets)
         at_portal = Tickets(PORTAL, lambda node: True)
         portal.server.places = RtspPlaces(
             buses[0],
@@ -200,19 +230,11 @@ async def test_a_unit_that_is_gone_and_named_again_is_no_place_to_wait_for():
 
 async def test_nobody_is_sent_to_a_unit_that_froze(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(rtsp_places, "ANSWER_TIMEOUT", 0.05)
-    async with cluster(Place(UNIT), Place(UNIT)) as at:
-        thawed = asyncio.Event()
-        assert at.unit.server.places is not None
-        at.unit.server.places.close()
-
-        async def frozen(_: Request) -> None:
-            await thawed.wait()
-
-        at.unit_bus.serve(rtsp_places.READY, frozen)
+    async with cluster() as at, at.frozen() as frozen:
+        at.placer.places = [Place(frozen), Place(frozen)]
         client = await at.portal.client()
         status, fields, _ = await client.ask("DESCRIBE", f"{client.base}?key=sesame")
         assert (status, fields["retry-after"]) == (503, str(SOON))
-        thawed.set()
 
 
 async def test_nobody_is_sent_to_a_unit_that_has_not_got_the_channel():
@@ -260,16 +282,8 @@ async def test_a_unit_whose_places_are_gone_says_so():
 
 async def test_a_viewer_of_a_unit_that_is_emptied_is_told_where_to_go_and_let_in_there():
     async with cluster() as at:
-        client = await at.unit.client()
-        client.base += "?key=sesame"
-        at.placer_at_unit.places = [None]
         at.mover_at_unit.places = [Place("a" * 16, "place-1"), Place(PORTAL, "place-2")]
-        assert (await client.ask("DESCRIBE"))[0] == 200
-        client.base = client.base.partition("?")[0]
-        lanes = "RTP/AVP/TCP;unicast;interleaved=0-1"
-        assert (await client.ask("SETUP", f"{client.base}/trackID=0", Transport=lanes))[0] == 200
-        assert (await client.ask("PLAY"))[0] == 200
-        (reader,) = at.unit.channel.audience.readers.values()
+        client, reader = await at.watching()
         reader.kick(MOVED)
         said = (await client.ended()).decode("latin-1")
         # Places may be held for the viewers of this unit, whoever else takes nobody.
@@ -284,19 +298,22 @@ async def test_a_viewer_of_a_unit_that_is_emptied_is_told_where_to_go_and_let_in
         assert at.unit.channel.audience.readers == {}
 
 
+async def test_a_viewer_is_told_where_to_go_though_the_first_unit_asked_is_frozen():
+    async with cluster() as at, at.frozen() as frozen:
+        at.mover_at_unit.places = [Place(frozen), Place(PORTAL, "place-2")]
+        client, reader = await at.watching()
+        reader.kick(MOVED)
+        said = (await client.ended()).decode("latin-1")
+        assert at.mover_at_unit.avoided == [(), (frozen,)]
+        url = said.partition("Location: ")[2].partition("\r\n")[0]
+        assert urlsplit(url).port == at.portal.server.port
+
+
 @pytest.mark.parametrize("place", [None, BusyError("no room", subject="units")])
 async def test_where_nobody_knows_a_place_he_is_just_sent_away(place):
     async with cluster() as at:
-        client = await at.unit.client()
-        client.base += "?key=sesame"
-        at.placer_at_unit.places = [None]
         at.mover_at_unit.places = [place]
-        assert (await client.ask("DESCRIBE"))[0] == 200
-        client.base = client.base.partition("?")[0]
-        lanes = "RTP/AVP/TCP;unicast;interleaved=0-1"
-        assert (await client.ask("SETUP", f"{client.base}/trackID=0", Transport=lanes))[0] == 200
-        assert (await client.ask("PLAY"))[0] == 200
-        (reader,) = at.unit.channel.audience.readers.values()
+        client, reader = await at.watching()
         reader.kick(MOVED)
         said = await client.ended()
         assert b"TEARDOWN" in said
