@@ -33,6 +33,8 @@ MOVED = "moved"
 SOON = 1
 #: Units that are tried for one viewer.
 ATTEMPTS = 2
+#: Units that a viewer may be kept from at once.
+MAX_AVOIDED = 8
 #: Seconds that who knows the places has to name one, each time.
 PATIENCE = 0.5
 #: Seconds that a unit has to say that it takes a viewer: it takes a millisecond, or waits a little
@@ -142,10 +144,24 @@ def node_rtsp(bus: Bus, unit: str) -> tuple[str, int] | None:
     """
     for kind in ("unit", "node"):
         for (node, _), value in bus.present(kind).items():
-            found = value.get("rtsp") if node == unit and isinstance(value, dict) else None
-            if not isinstance(found, dict):
-                continue
-            host, port = found.get("host"), found.get("port")
-            if isinstance(host, str) and host and isinstance(port, int) and 0 < port < 65_536:
-                return host, port
+            where = _rtsp(value) if node == unit else None
+            if where is not None:
+                return where
+    return None
+
+
+def units_with_rtsp(bus: Bus) -> dict[str, bool]:
+    """The units that are there, and whether each takes RTSP viewers."""
+    units = {node: _rtsp(value) is not None for (node, _), value in bus.present("unit").items()}
+    for (node, _), value in bus.present("node").items():
+        if units.get(node) is False:
+            units[node] = _rtsp(value) is not None
+    return units
+
+
+def _rtsp(value: object) -> tuple[str, int] | None:
+    found = value.get("rtsp") if isinstance(value, dict) else None
+    host, port = (found.get("host"), found.get("port")) if isinstance(found, dict) else ("", 0)
+    if isinstance(host, str) and host and isinstance(port, int) and 0 < port < 65_536:
+        return host, port
     return None

@@ -22,6 +22,7 @@ from heliograph.live.grants import Grant
 from heliograph.live.placing import (
     ANSWER_TIMEOUT,
     ATTEMPTS,
+    MAX_AVOIDED,
     Expecting,
     Place,
     Placer,
@@ -29,6 +30,7 @@ from heliograph.live.placing import (
     home_of,
     keep,
     node_rtsp,
+    units_with_rtsp,
     unserved,
     until_laid_out,
 )
@@ -111,7 +113,8 @@ class RtspPlaces:
     async def find(self, channel: Channel, grant: Grant, peer: str) -> Grant | str:
         """The address to which a viewer is sent; or, where he is served here, his grant with the
         place that is kept for him. ``BusyError`` at a node without places where no unit has any, or
-        none of those that have one takes him; elsewhere only where this one has no media either."""
+        none of those that have one takes him; elsewhere only where this one has no media either.
+        Units without RTSP are as if they were not there; where all are, he is served here."""
         leaving = self._mover is not None and self._full()
         placer = self._mover if leaving else self._placer
         if placer is None:
@@ -139,7 +142,10 @@ class RtspPlaces:
     async def _ask(
         self, placer: Placer, channel: Channel, grant: Grant, peer: str, origin: str
     ) -> Grant | str:
-        avoid: list[str] = []
+        units = units_with_rtsp(self._bus)
+        if units and not any(units.values()):
+            return grant  # no unit would take him, full or not
+        avoid = [unit for unit, takes in units.items() if not takes][: MAX_AVOIDED - ATTEMPTS]
         trouble: HelioError | None = None
         for _ in range(ATTEMPTS):
             try:
@@ -154,6 +160,9 @@ class RtspPlaces:
             if place.unit == self._bus.node:
                 id = keep(self._seats, place.id, channel.name, place.index)
                 return replace(grant, reservation=id)
+            if units.get(place.unit) is False:
+                avoid.append(place.unit)  # there are more of them than could be told
+                continue
             try:
                 return await self._sent(place, channel, grant)
             except HelioError as error:
@@ -172,7 +181,7 @@ class RtspPlaces:
         unit, home = check_node_id(place.unit), check_node_id(home_of(self._bus, channel))
         where = node_rtsp(self._bus, unit)
         if where is None:
-            raise UnreachableError(f"unit {unit} takes no viewers by RTSP", subject=unit)
+            raise UnreachableError(f"unit {unit} is not there", subject=unit)
         expires = round(self._clock() + LIFETIME, 3)
         ticket = Ticket(unit, channel.name, home, place.id, expires, grant, place.index)
         text = sign(self._key, ticket)

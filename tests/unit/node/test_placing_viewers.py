@@ -104,3 +104,9 @@ async def test_where_all_units_are_full_viewers_are_told_so(way) -> None:
             await way(at)
         assert refused.value.subject == "places"
         assert at.managers.counters["asked"] == 9
+
+
+async def test_where_no_unit_has_rtsp_its_viewers_are_served_by_the_portal() -> None:
+    async with portal(rtsp=False) as at:
+        assert await at.by_rtsp() == PUBLIC
+        assert at.managers.counters["asked"] == 0  # no place is kept for nobody

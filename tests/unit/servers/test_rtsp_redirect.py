@@ -15,7 +15,7 @@ from tests.unit.live.portal_site import Place, Placer, Seats
 from heliograph.bus import Bus, Request
 from heliograph.bus.memory import MemoryNetwork
 from heliograph.live.options import ChannelOptions
-from heliograph.live.placing import MOVED, SOON
+from heliograph.live.placing import ATTEMPTS, MAX_AVOIDED, MOVED, SOON
 from heliograph.live.readers import Reader
 from heliograph.live.tickets import LEEWAY, LIFETIME, Tickets
 from heliograph.model.errors import BusyError, HelioError, NotFoundError
@@ -35,6 +35,7 @@ class Cluster:
     network: MemoryNetwork
     portal: Site
     unit: Site
+    portal_bus: Bus
     unit_bus: Bus
     placer: Placer
     tickets: Tickets
@@ -103,7 +104,7 @@ async def cluster(
         for bus in buses:
             await bus.until_present("node", 2)
         tickets = Tickets(UNIT, {PORTAL, UNIT}.__contains__)
-        site = Cluster(network, portal, unit, buses[1], Placer(*places), tickets)
+        site = Cluster(network, portal, unit, *buses, Placer(*places), tickets)
         at_portal = Tickets(PORTAL, lambda node: True)
         portal.server.places = RtspPlaces(
             buses[0],
@@ -209,6 +210,26 @@ async def test_without_another_unit_he_is_served_here_and_asked_for_once(place):
         for _ in range(2):
             assert (await client.ask("DESCRIBE"))[0] == 200
         assert len(at.placer.asked) == 1
+
+
+async def test_units_without_rtsp_are_left_out():
+    async with cluster(Place(UNIT)) as at:
+        at.unit_bus.announce("unit", "b", {"location": ""})
+        others = [await at.network.bus(NodeId(one * 16)) for one in "acdefghijklm"]
+        for bus in others:
+            bus.announce("unit", bus.node, {"location": ""})
+        await at.portal_bus.until_present("unit", 1 + len(others))
+        await at.redirected(await at.portal.client())
+        (avoided,) = at.placer.avoided
+        assert len(avoided) == MAX_AVOIDED - ATTEMPTS
+        assert set(avoided) < {bus.node for bus in others}
+        # Not all can be told at once: one that is named all the same is left out, too.
+        one = next(bus.node for bus in others if bus.node not in avoided)
+        at.placer.places = [Place(one), Place(UNIT)]
+        await at.redirected(await at.portal.client())
+        assert at.placer.avoided[1:] == [avoided, (*avoided, one)]
+        for bus in others:
+            await bus.close()
 
 
 async def test_a_viewer_goes_to_the_next_unit_where_the_first_is_gone():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from heliograph.catalogue.names import MOST_DOMAINS
 from heliograph.catalogue.values import Actor
+from heliograph.live.placing import MAX_AVOIDED
 from heliograph.manager.wire.fields import MAX_GROUPS, MAX_NAME, MAX_NUMBER, Fields, Json
 from heliograph.model.errors import MalformedError
 
@@ -15,8 +16,6 @@ JOIN = "manager.join"
 COMMAND = "manager.command"
 #: Characters of any text in a command.
 MAX_TEXT = 1000
-#: Units that a viewer may be kept from: a portal tries fewer for one.
-MAX_AVOIDED = 8
 #: Members of a command beside its name and who gave it.
 MAX_ARGUMENTS = 20
 
