@@ -34,6 +34,7 @@ from heliograph.manager import decisions as d
 from heliograph.manager.describe import describe_opened
 from heliograph.manager.domains import outside
 from heliograph.manager.draft import Decision
+from heliograph.manager.refusals import Refusals
 from heliograph.manager.upkeep import begin, move_source
 from heliograph.manager.wire import Command
 from heliograph.model.errors import BusyError, NotFoundError, UnsupportedError
@@ -59,6 +60,7 @@ class Commands:
         self._changing = asyncio.Lock()
         """What is written and what is decided have the same order."""
         self._waiting = 0
+        self._refusals = Refusals(manager)
         self._known: dict[str, Callable[[Command], Awaitable[Answer]]] = {
             "drain": self._drain,
             "return": self._return,
@@ -72,7 +74,8 @@ class Commands:
         }
 
     async def carry_out(self, command: Command) -> Answer:
-        """Do it. Errors are those of decisions; ``UnsupportedError`` for what is not known,
+        """Do it. Errors are those of decisions; ``ForbiddenError`` for what whoever orders it may
+        not order, which the audit log tells; ``UnsupportedError`` for what is not known,
         ``WrongStateError`` where the lease was lost, and those of the database, with which
         nothing has changed."""
         known = self._known.get(command.command)
@@ -86,28 +89,16 @@ class Commands:
         try:
             async with self._changing:
                 self._manager.require_lease()
-                answer = await self._in_time(self._permitted(known, command))
+                refused = outside(self._manager.view, command)
+                answer = {} if refused else await self._in_time(known(command))
         finally:
             self._waiting -= 1
+        if refused is not None:
+            await self._refusals.note(command)
+            raise refused
         by = command.by
         log.info("command", command=command.command, by=by.name, peer=by.address, **command.what)
         return answer
-
-    async def _permitted(
-        self, known: Callable[[Command], Awaitable[Answer]], command: Command
-    ) -> Answer:
-        """Carry out what whoever orders it may order; an audit line tells of what he may not."""
-        refused = outside(self._manager.view, command)
-        if refused is not None:
-            subject = command.text("unit", "") or command.text("channel", "")
-            domains = " ".join(command.domains or ())
-            await self._note(
-                "order.refused", subject, command, order=command.command, domains=domains
-            )
-            log.warning("order refused", order=command.command, by=command.by.name,
-                        subject=subject, domains=domains)  # fmt: skip
-            raise refused
-        return await known(command)
 
     async def _in_time(self, work: Awaitable[Answer]) -> Answer:
         """What a command comes to. A database that says neither yes nor no must not hold up those
