@@ -172,7 +172,13 @@ def _shown(server: str, file: Path | None) -> dict[str, str]:
     if not key.startswith(SESSION):
         return {"Authorization": f"Bearer {key}"}
     token = key.removeprefix(SESSION)
-    return {"Cookie": f"{SESSION_COOKIE}={token}", "Origin": server.rstrip("/")}
+    # A proxy may ask the server by another name than the one that is known here: what browsers say
+    # of their own pages holds there too, the origin where a proxy takes that away.
+    return {
+        "Cookie": f"{SESSION_COOKIE}={token}",
+        "Origin": server.rstrip("/"),
+        "Sec-Fetch-Site": "same-origin",
+    }
 
 
 def _key(file: Path | None) -> str:

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.cli.serving import Api, serving
 
 from heliograph.cli import FAILED, REFUSED, main
+from heliograph.live.identity import check_origin, cookie
 
 ANNA = {
     "name": "anna",
@@ -111,3 +112,25 @@ def test_without_a_key_nothing_is_asked(
     missing = str(tmp_path / "none")
     assert main(["account", "list", "--server", url, "--key-file", missing]) == FAILED
     assert handler.asked == []
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Path:
+    """A file that login wrote."""
+    (tmp_path / "anna.session").write_text("session t0ken\n")
+    return tmp_path / "anna.session"
+
+
+def test_a_session_is_believed_behind_a_proxy_that_asks_by_another_name(
+    api: tuple[type[Api], str], session: Path
+) -> None:
+    handler, url = api
+    handler.body = json.dumps(ANNA).encode()
+    assert main(["account", "disable", "b", "--server", url, "--key-file", str(session)]) == 0
+    said = handler.headers_of[-1]
+    assert cookie(said, "helio_session") == "t0ken"
+    assert "authorization" not in said
+    check_origin(said)
+    check_origin({**said, "host": "backend:9000"})
+    del said["sec-fetch-site"]
+    check_origin(said)
