@@ -11,9 +11,17 @@ from urllib.parse import quote
 import typer
 
 from heliograph.catalogue.values import Role
-from heliograph.cli.api import HERE, KeyOption, ServerOption, ask, sign_in
+from heliograph.cli.api import (
+    HERE,
+    SESSION,
+    KeyOption,
+    ServerOption,
+    ask,
+    sign_in,
+    sign_out,
+)
 from heliograph.cli.console import JsonOption, new_app, print_json, print_table
-from heliograph.model.errors import MalformedError, ResourceError
+from heliograph.model.errors import ConflictError, MalformedError, ResourceError
 from heliograph.model.files import write_private
 
 app = new_app("Show, make and change accounts of a running server.")
@@ -95,7 +103,8 @@ def login(
     server: ServerOption = HERE,
 ) -> None:
     """Sign in, for commands that are given this file by --key-file: they may do what the account
-    may. The password is asked for, or read from standard input."""
+    may, until logout. The password is asked for, or read from standard input."""
+    _check_replaced(to)
     said = sign_in(server, name, _password(again=False)) + "\n"
     try:
         write_private(to, said)
@@ -105,11 +114,39 @@ def login(
 
 
 @app.command()
+def logout(
+    key: Annotated[Path, typer.Option("--key-file", help="File of login; it is removed.")],
+    server: ServerOption = HERE,
+) -> None:
+    """Sign out: the server knows the session no more, and its file goes."""
+    sign_out(server, key)
+    try:
+        key.unlink()
+    except OSError as error:
+        raise ResourceError(f"{key}: {error}", subject=str(key)) from None
+    print("signed out")
+
+
+@app.command()
 def password(name: NameArgument, server: ServerOption = HERE, key: KeyOption = None) -> None:
     """Set a new password, asked for or read from standard input."""
     path = f"/accounts/{quote(name, safe='')}"
     ask("PATCH", server, path, key, {"password": _password()})
     print(f"{name}: has a new password, and is signed out everywhere")
+
+
+def _check_replaced(file: Path) -> None:
+    """``ConflictError`` where a file has something else than a session: it may be the key of the
+    administrator."""
+    try:
+        with file.open("rb") as opened:
+            begin = opened.read(len(SESSION))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ResourceError(f"{file}: {error}", subject=str(file)) from None
+    if begin not in (b"", SESSION.encode()):
+        raise ConflictError(f"{file} has no session, and is not overwritten", subject=str(file))
 
 
 def _password(*, again: bool = True) -> str:

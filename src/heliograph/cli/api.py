@@ -6,12 +6,20 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlencode
 
 import typer
 
-from heliograph.model.errors import RemoteError, ResourceError, UnauthorizedError
+from heliograph.model.errors import (
+    MalformedError,
+    RemoteError,
+    ResourceError,
+    UnauthorizedError,
+)
+
+if TYPE_CHECKING:
+    import httpx
 
 #: Seconds a server on the same network may take; hashing a password takes a part of one.
 PATIENCE = 10.0
@@ -62,7 +70,7 @@ def ask(
         found: dict[str, Any] = answer.json()
         if answer.is_success:
             return found
-        raise RemoteError(found["error"]["message"], subject=url)
+        raise _refused(answer, file)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise RemoteError(f"no answer from {url}: {error}", subject=url) from None
     except (ValueError, KeyError, TypeError):
@@ -93,7 +101,8 @@ def download(
     try:
         with httpx.stream("GET", url, headers=headers, timeout=PATIENCE, trust_env=False) as answer:
             if not answer.is_success:
-                raise RemoteError(json.loads(answer.read())["error"]["message"], subject=url)
+                answer.read()
+                raise _refused(answer, file)
             yield from answer.iter_bytes()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise RemoteError(f"no answer from {url}: {error}", subject=url) from None
@@ -114,7 +123,7 @@ def upload(
         found: dict[str, Any] = answer.json()
         if answer.is_success:
             return found
-        raise RemoteError(found["error"]["message"], subject=url)
+        raise _refused(answer, file)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise RemoteError(f"no answer from {url}: {error}", subject=url) from None
     except (ValueError, KeyError, TypeError):
@@ -135,7 +144,8 @@ def events(server: str, path: str, file: Path | None) -> Iterator[tuple[str, dic
     try:
         with httpx.stream("GET", url, headers=headers, timeout=limits, trust_env=False) as answer:
             if not answer.is_success:
-                raise RemoteError(json.loads(answer.read())["error"]["message"], subject=url)
+                answer.read()
+                raise _refused(answer, file)
             yield "open", {}
             name = ""
             for line in answer.iter_lines():
@@ -158,12 +168,29 @@ def sign_in(server: str, name: str, password: str) -> str:
         given = {"name": name, "password": password}
         answer = httpx.post(url, json=given, timeout=PATIENCE, trust_env=False)
         if not answer.is_success:
-            raise RemoteError(answer.json()["error"]["message"], subject=url)
+            raise _refused(answer, None)
         return SESSION + answer.cookies[SESSION_COOKIE]
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise RemoteError(f"no answer from {url}: {error}", subject=url) from None
     except (ValueError, KeyError, TypeError):
         raise RemoteError(f"{server} is not a Heliograph server", subject=url) from None
+
+
+def sign_out(server: str, file: Path) -> None:
+    """End the session of a file; harmless where it has ended. Errors as of ``ask``, and
+    ``MalformedError`` where the file has none."""
+    if not _key(file).startswith(SESSION):
+        raise MalformedError("session", f"{file} was not written by helio account login")
+    ask("DELETE", server, "/session", file)
+
+
+def _refused(answer: httpx.Response, file: Path | None) -> RemoteError:
+    """What a server refused: of a session that has ended it says that a key is missing."""
+    message, asked = answer.json()["error"]["message"], answer.request
+    if answer.status_code == 401 and "cookie" in asked.headers:
+        where = "" if file is None else f" in {file}"
+        message = f"the session{where} has ended: sign in again with helio account login"
+    return RemoteError(message, subject=str(asked.url))
 
 
 def _shown(server: str, file: Path | None) -> dict[str, str]:

@@ -134,3 +134,59 @@ def test_a_session_is_believed_behind_a_proxy_that_asks_by_another_name(
     check_origin({**said, "host": "backend:9000"})
     del said["sec-fetch-site"]
     check_origin(said)
+
+
+def login(to: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr("sys.stdin", io.StringIO("a rather long sentence\n"))
+    return main(["account", "login", "anna", "--to", str(to), "--server", url])
+
+
+def test_a_session_is_kept_in_a_file_until_it_is_signed_out(
+    api: tuple[type[Api], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler, url = api
+    handler.cookie = "helio_session=fr3sh"
+    to = tmp_path / "anna.session"
+    for _ in range(2):  # an older one is replaced
+        assert login(to, url, monkeypatch) == 0
+        assert to.read_text() == "session fr3sh\n"
+        assert to.stat().st_mode & 0o077 == 0
+    handler.status, handler.body = 204, b""
+    assert main(["account", "logout", "--server", url, "--key-file", str(to)]) == 0
+    assert handler.asked[-1][:2] == ("DELETE", "/api/v1/session")
+    assert cookie(handler.headers_of[-1], "helio_session") == "fr3sh"
+    assert not to.exists()
+
+
+def test_what_is_no_session_is_neither_overwritten_nor_signed_out(
+    api: tuple[type[Api], str], key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler, url = api
+    handler.cookie = "helio_session=fr3sh"
+    assert login(Path(key), url, monkeypatch) == REFUSED
+    assert main(["account", "logout", "--server", url, "--key-file", key]) == REFUSED
+    assert Path(key).read_text() == "boss\n"
+    assert handler.asked == []
+
+
+def test_a_session_that_the_server_did_not_end_is_kept(
+    api: tuple[type[Api], str], session: Path
+) -> None:
+    handler, url = api
+    handler.status = 503
+    handler.body = b'{"error": {"status": 503, "message": "no database", "subject": ""}}'
+    assert main(["account", "logout", "--server", url, "--key-file", str(session)]) != 0
+    assert session.exists()
+
+
+def test_who_shows_a_session_that_has_ended_is_told_to_sign_in_again(
+    api: tuple[type[Api], str], session: Path, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler, url = api
+    handler.status = 401
+    handler.body = b'{"error": {"status": 401, "message": "a key is needed", "subject": ""}}'
+    for command in (["account", "list"], ["logs", "-f"]):
+        assert main([*command, "--server", url, "--key-file", str(session)]) != 0
+        assert "sign in again" in capsys.readouterr().err.replace("\n", " ")
+    assert main(["account", "list", "--server", url, "--key-file", key]) != 0
+    assert "a key is needed" in capsys.readouterr().err
