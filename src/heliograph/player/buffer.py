@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -82,8 +83,10 @@ class CircularBuffer(Generic[T]):
         self._position: float | None = None  # media time up to which was taken
         self._began = False  # something was taken: numbers before are late
         self._expected: int | None = None  # number that the stream begins with
-        self._whole = 0  # from the next one up to here nothing is missing
-        self._whole_time = 0.0  # latest media time of that
+        self._whole = 0  # from the next one up to here no more is missing than is tolerated
+        self._whole_time = -inf  # latest media time of that
+        self._widest = 0  # most that is missing there in a row, or was
+        self._blank = 0  # from there up to here there is nothing
 
     def __len__(self) -> int:
         return self._count
@@ -119,20 +122,26 @@ class CircularBuffer(Generic[T]):
             return None
         if self.tolerates is None:
             return self._newest
-        if self._whole <= self._next:
-            self._whole, self._whole_time = self._next, float("-inf")
-        latest, missing = self._whole_time, 0
-        for number in range(self._whole, self._highest + 1):
+        if self._whole <= self._next:  # all of it was taken
+            self._whole, self._whole_time, self._widest = self._next, -inf, 0
+            self._blank = max(self._blank, self._next)
+        elif self._widest > self.tolerates:
+            self._scan_from(self._next)
+        for number in range(self._blank, self._highest + 1):
+            if number - self._whole > self.tolerates:
+                break
             entry = self._ring[number % len(self._ring)]
-            if entry is None:
-                missing += 1
-                if missing > self.tolerates:
-                    break
-                continue
-            missing, latest = 0, max(latest, entry.time)
-            if number == self._whole:
-                self._whole, self._whole_time = number + 1, latest
-        return None if latest == float("-inf") else latest
+            if entry is not None:
+                self._widest = max(self._widest, number - self._whole)
+                self._whole_time = max(self._whole_time, entry.time)
+                self._whole = number + 1
+            self._blank = number + 1
+        return None if self._whole_time == -inf else self._whole_time
+
+    def _scan_from(self, number: int) -> None:
+        """Look anew for what is missing, from there on."""
+        self._whole = self._blank = number
+        self._whole_time, self._widest = -inf, 0
 
     def _oldest(self) -> float:
         assert self._next is not None
@@ -151,12 +160,13 @@ class CircularBuffer(Generic[T]):
             expected = self._expected
             if expected is not None and expected < number < expected + len(self._ring):
                 self._next = expected
+            self._scan_from(self._next)
         elif number < self._next:
             if self._began or self._highest - number >= len(self._ring):
                 counters.late += 1
                 return Put.LATE
             self._next = number  # nothing was taken: the stream begins earlier than was thought
-            self._whole = number
+            self._scan_from(number)
         if not self._count and number - self._next >= len(self._ring):
             self.counters.missing += number - self._next  # an outage longer than the buffer
             self._next = number
@@ -170,6 +180,10 @@ class CircularBuffer(Generic[T]):
         if number < self._highest:
             counters.reordered += 1
         self._ring[place] = _Entry(number, time, size, value)
+        if number < self._whole:
+            self._whole_time = max(self._whole_time, time)
+        elif number < self._blank:
+            self._blank = number
         self._count += 1
         self.bytes += size
         self._highest = max(self._highest, number)
@@ -257,4 +271,3 @@ class CircularBuffer(Generic[T]):
         self._next = self._position = None
         self._began = self.starving = self.ended = self.held_up = False
         self._expected = None
-        self._whole = 0

@@ -159,6 +159,7 @@ class Shared:
         self.sent: dict[int, Sent] = {}
         """By number."""
         self._lost: deque[tuple[float, int]] = deque()  # when gaps were seen, and of how many
+        self._lately = 0  # the sum of these
 
     def told(self, nodes: Nodes) -> None:
         """These send. Nodes told before are heard on: they may not have learned of it yet, or be
@@ -193,6 +194,7 @@ class Shared:
             sent.ended = False  # another node's blocks were given to it after its last one
             if number > sent.highest + 1:
                 self._lost.append((now, number - sent.highest - 1))
+                self._lately += number - sent.highest - 1
         sent.packets += 1
         sent.first, sent.highest = min(sent.first, number), max(sent.highest, number)
         sent.since_start = True
@@ -221,8 +223,8 @@ class Shared:
         """Packets of a stream that may be missing in a row by what paths lose. More are a node's
         that is late: another sends them once its death is known."""
         while self._lost and now - self._lost[0][0] > LATELY:
-            self._lost.popleft()
-        return MOST_UNSEEN + sum(count for _, count in self._lost)
+            self._lately -= self._lost.popleft()[1]
+        return MOST_UNSEEN + self._lately
 
     def reported_to(self) -> tuple[Address | None, ...]:
         return tuple((node.host, node.rtcp) for node in self.nodes)

@@ -190,3 +190,77 @@ def test_a_stream_is_whole_up_to_what_is_owed() -> None:
     assert buffer.whole_time == 0.7
     buffer.take(1.0)
     assert buffer.whole_time is None
+
+
+def naive_whole_time(buffer: CircularBuffer[int]) -> float | None:
+    """The same by looking at all that is held."""
+    if buffer.tolerates is None or buffer._next is None or not len(buffer):
+        return buffer.newest_time if len(buffer) else None
+    times, missing = [], 0
+    for number in range(buffer._next, buffer._highest + 1):
+        entry = buffer._ring[number % len(buffer._ring)]
+        if entry is not None:
+            missing = 0
+            times.append(entry.time)
+        elif (missing := missing + 1) > buffer.tolerates:
+            break
+    return max(times, default=None)
+
+
+@given(st.integers(0, 1 << 32))
+def test_how_far_it_is_whole_is_what_a_naive_scan_finds(seed: int) -> None:
+    chance = random.Random(seed)
+    buffer = small(slots=chance.choice([16, 64]), max_bytes=chance.choice([200, 10_000]))
+    buffer.tolerates = 2
+    sent, position = 0, 0.0
+    for _ in range(200):
+        match chance.choice("pppppppptawse"):
+            case "p":
+                sent += chance.choice([1, 1, 1, 1, 2, 4])
+                number = sent - chance.choice([0, 0, 0, 1, 3, 7])
+                buffer.put(number, number / 10 + chance.choice([0, 0, 0.25]), 10, number)
+            case "t":
+                position = sent / 10 - chance.uniform(0, 1.5)
+                buffer.take(position)
+            case "a":
+                buffer.tolerates = chance.choice([None, 0, 1, 2, 3, 8])
+            case "w":
+                buffer.pass_over()
+            case "s" if chance.random() < 0.3:
+                buffer.shift(chance.uniform(0, 0.2))
+            case "e" if chance.random() < 0.3:
+                buffer.clear()
+                sent = chance.choice([0, sent, sent + 100])
+                buffer.expect(chance.choice([None, sent, sent + 3]))
+        assert buffer.whole_time == naive_whole_time(buffer)
+
+
+class Watched(list[object]):
+    """A ring that counts how often one of its places is looked at."""
+
+    looks = 0
+
+    def __getitem__(self, place: object) -> object:
+        self.looks += 1
+        return super().__getitem__(place)  # type: ignore[index]
+
+
+def test_what_was_found_whole_is_not_looked_at_again() -> None:
+    buffer = small(slots=1024, seconds=100.0)
+    buffer.tolerates = 8
+    put(buffer, *(n for n in range(900) if n != 5 and not 700 <= n < 720))
+    ring = Watched(buffer._ring)
+    buffer._ring = ring  # type: ignore[assignment]
+    assert buffer.whole_time == 69.9
+    assert ring.looks <= 720
+    ring.looks = 0
+    assert buffer.whole_time == 69.9
+    assert ring.looks == 0
+    # What fills a gap changes nothing for the rest; what ends one is seen.
+    put(buffer, 5)
+    ring.looks = 0
+    assert buffer.whole_time == 69.9
+    assert ring.looks == 0
+    put(buffer, 704, 712)
+    assert buffer.whole_time == 89.9
+    assert ring.looks < 250

@@ -19,7 +19,7 @@ from heliograph.player.incoming import AHEAD, MAX_STRANGE, Incoming
 from heliograph.player.losses import Losses
 from heliograph.player.retransmission import MAX_NODES as MAX_WATCHED
 from heliograph.player.retransmission import Counters, Retransmission
-from heliograph.player.senders import Address, Shared
+from heliograph.player.senders import LATELY, MOST_UNSEEN, Address, Shared
 from heliograph.player.streams import Stream
 from heliograph.player.timeline import Origin
 from heliograph.protocols import rtcp
@@ -417,3 +417,17 @@ def test_nodes_of_before_are_not_kept_without_bound() -> None:
         session.senders.told(Nodes(0, (Node(number, "10.0.1.1", 8554, number, number + 1),)))
     assert not session.take(*film.packet(1), 0.0)
     assert 0 not in session.senders.sent
+
+
+def test_what_paths_lost_lately_is_tolerated() -> None:
+    session, film = Session(), Film()
+    session.play(0.0)
+    for place in (0, 1):
+        assert session.take(*film.packet(place), 0.0)
+    assert session.senders.tolerates(0.0) == MOST_UNSEEN
+    for now, gap in ((1.0, 3), (2.0, 20)):
+        film.sent[0] += gap
+        assert session.take(*film.packet(int(now) + 1), now)
+    assert session.senders.tolerates(2.0) == MOST_UNSEEN + 23
+    assert session.senders.tolerates(LATELY + 1.5) == MOST_UNSEEN + 20
+    assert session.senders.tolerates(LATELY + 2.5) == MOST_UNSEEN
