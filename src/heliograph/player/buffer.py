@@ -3,6 +3,7 @@
 Packets are put at the place of their number and taken in that order when their media time has
 come. What is missing is waited for until then and given up only when what follows it is due; more
 than ``tolerates`` in a row not even then: a node owes it, and it is said that playout is held up.
+What came and was dropped for want of room is owed by nobody.
 """
 
 from __future__ import annotations
@@ -87,6 +88,8 @@ class CircularBuffer(Generic[T]):
         self._whole_time = -inf  # latest media time of that
         self._widest = 0  # most that is missing there in a row, or was
         self._blank = 0  # from there up to here there is nothing
+        self._missing = 0  # so many of that may still come
+        self._dropped: set[int] = set()  # came when there was no room, and were not passed since
 
     def __len__(self) -> int:
         return self._count
@@ -122,26 +125,27 @@ class CircularBuffer(Generic[T]):
             return None
         if self.tolerates is None:
             return self._newest
-        if self._whole <= self._next:  # all of it was taken
-            self._whole, self._whole_time, self._widest = self._next, -inf, 0
-            self._blank = max(self._blank, self._next)
-        elif self._widest > self.tolerates:
+        if self._whole == self._next:  # all of it was taken
+            self._whole_time, self._widest = -inf, 0
+        elif self._whole < self._next or self._widest > self.tolerates:
             self._scan_from(self._next)
         for number in range(self._blank, self._highest + 1):
-            if number - self._whole > self.tolerates:
+            if self._missing > self.tolerates:
                 break
             entry = self._ring[number % len(self._ring)]
-            if entry is not None:
-                self._widest = max(self._widest, number - self._whole)
-                self._whole_time = max(self._whole_time, entry.time)
-                self._whole = number + 1
             self._blank = number + 1
+            if entry is None:
+                self._missing += number not in self._dropped
+                continue
+            self._widest = max(self._widest, self._missing)
+            self._whole_time = max(self._whole_time, entry.time)
+            self._whole, self._missing = number + 1, 0
         return None if self._whole_time == -inf else self._whole_time
 
     def _scan_from(self, number: int) -> None:
         """Look anew for what is missing, from there on."""
         self._whole = self._blank = number
-        self._whole_time, self._widest = -inf, 0
+        self._whole_time, self._widest, self._missing = -inf, 0, 0
 
     def _oldest(self) -> float:
         assert self._next is not None
@@ -170,8 +174,13 @@ class CircularBuffer(Generic[T]):
         if not self._count and number - self._next >= len(self._ring):
             self.counters.missing += number - self._next  # an outage longer than the buffer
             self._next = number
+            self._dropped.clear()
+        if self._whole <= number < self._blank:
+            self._blank, self._missing = self._whole, 0  # there is less missing now
         if self._no_room(number, time, size):
             counters.overflows += 1
+            if len(self._dropped) < len(self._ring):  # what follows more is an outage
+                self._dropped.add(number)
             return Put.OVERFLOW
         place = number % len(self._ring)
         if self._ring[place] is not None:
@@ -180,10 +189,9 @@ class CircularBuffer(Generic[T]):
         if number < self._highest:
             counters.reordered += 1
         self._ring[place] = _Entry(number, time, size, value)
+        self._dropped.discard(number)
         if number < self._whole:
             self._whole_time = max(self._whole_time, time)
-        elif number < self._blank:
-            self._blank = number
         self._count += 1
         self.bytes += size
         self._highest = max(self._highest, number)
@@ -211,7 +219,7 @@ class CircularBuffer(Generic[T]):
             first = self._next
             while self._ring[self._next % len(self._ring)] is None:
                 self._next += 1
-            self.counters.missing += self._next - first
+            self._pass(first, self._next)
             self._began |= self._next > first
             self.held_up = False
 
@@ -234,10 +242,10 @@ class CircularBuffer(Generic[T]):
                 place += 1
             if entry.time > until:
                 break
-            if self._owed(place - number):
+            if self._owed(number, place):
                 self.held_up = True
                 break
-            self.counters.missing += place - number
+            self._pass(number, place)
             ring[place % size] = None
             self._count -= 1
             self.bytes -= entry.size
@@ -251,9 +259,18 @@ class CircularBuffer(Generic[T]):
             self.starving = True
         return taken
 
-    def _owed(self, missing: int) -> bool:
-        """Whether so many in a row may still come."""
-        return self.tolerates is not None and missing > self.tolerates and not self.ended
+    def _owed(self, first: int, end: int) -> bool:
+        """Whether more than is tolerated of what is missing there may still come."""
+        if self.tolerates is None or self.ended or end - first <= self.tolerates:
+            return False
+        dropped = sum(number in self._dropped for number in range(first, end))
+        return end - first - dropped > self.tolerates
+
+    def _pass(self, first: int, end: int) -> None:
+        """Give up what is missing there."""
+        self.counters.missing += end - first
+        if self._dropped:
+            self._dropped.difference_update(range(first, end))
 
     def shift(self, seconds: float) -> None:
         """What is held is due so much later (less: sooner) than was thought."""
@@ -271,3 +288,4 @@ class CircularBuffer(Generic[T]):
         self._next = self._position = None
         self._began = self.starving = self.ended = self.held_up = False
         self._expected = None
+        self._dropped.clear()

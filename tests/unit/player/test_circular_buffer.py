@@ -164,6 +164,35 @@ def test_what_somebody_owes_is_waited_for_beyond_its_time() -> None:
     assert buffer.counters.missing == 4 + 4 + 6
 
 
+def test_what_there_was_no_room_for_is_owed_by_nobody() -> None:
+    buffer = small(max_bytes=100)
+    buffer.tolerates = 2
+    put(buffer, *range(10))
+    assert put(buffer, *range(10, 20)) == [Put.OVERFLOW] * 10
+    assert buffer.take(0.85) == list(range(9))
+    put(buffer, 20)
+    assert buffer.whole_time == 2.0
+    assert (buffer.take(2.0), buffer.held_up) == ([9, 20], False)
+    assert buffer.counters.missing == 10
+    # Some of what is missing was dropped, more of it never came.
+    put(buffer, *range(21, 31))
+    assert put(buffer, 31, 32) == [Put.OVERFLOW] * 2
+    buffer.take(3.0)
+    put(buffer, 36)
+    assert buffer.whole_time is None
+    assert (buffer.take(4.0), buffer.held_up) == ([], True)
+    put(buffer, 33)
+    assert buffer.whole_time == 3.6
+    assert (buffer.take(4.0), buffer.held_up) == ([33, 36], False)
+    # It comes again when there is room.
+    put(buffer, *range(37, 47))
+    assert put(buffer, 47) == [Put.OVERFLOW]
+    buffer.take(4.55)
+    assert put(buffer, 48, 47) == [Put.KEPT] * 2
+    assert buffer.take(5.0) == [46, 47, 48]
+    assert not buffer._dropped
+
+
 def test_a_stream_is_whole_up_to_what_is_owed() -> None:
     buffer = small()
     assert buffer.whole_time is None
@@ -202,7 +231,7 @@ def naive_whole_time(buffer: CircularBuffer[int]) -> float | None:
         if entry is not None:
             missing = 0
             times.append(entry.time)
-        elif (missing := missing + 1) > buffer.tolerates:
+        elif (missing := missing + (number not in buffer._dropped)) > buffer.tolerates:
             break
     return max(times, default=None)
 
