@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from heliograph.catalogue.names import MOST_DOMAINS
 from heliograph.catalogue.values import Actor
 from heliograph.live.placing import MAX_AVOIDED
 from heliograph.manager.wire.fields import MAX_GROUPS, MAX_NAME, MAX_NUMBER, Fields, Json
 from heliograph.model.errors import MalformedError
+from heliograph.model.nodes import MAX_DOMAINS
 
 JOIN = "manager.join"
 COMMAND = "manager.command"
@@ -152,5 +152,5 @@ def parse_command(value: Json) -> Command:
         elif not isinstance(one, int | float) or not abs(one) <= MAX_NUMBER:
             raise MalformedError(COMMAND, f"{key} is no text, number or switch")
     by = Actor(fields.text("by", MAX_NAME), fields.text("address", MAX_NAME, ""))
-    domains = fields.texts("domains", MOST_DOMAINS) if "domains" in value else None
+    domains = fields.texts("domains", MAX_DOMAINS) if "domains" in value else None
     return Command(name, by, what, domains)
