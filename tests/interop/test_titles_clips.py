@@ -17,7 +17,7 @@ from .peers.clip import Clip
 from .test_titles_every_node import BLOCK, NAMES, House
 from .test_titles_ondemand import decode, hashes
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
 
 PATIENCE = 120.0
 #: Seconds of each clip.
