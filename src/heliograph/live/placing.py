@@ -22,7 +22,6 @@ from heliograph.model.errors import (
     TooManyError,
     WrongStateError,
 )
-from heliograph.model.nodes import NodeId
 
 #: Seconds for which a place is kept from the moment in which the unit hears of it.
 KEPT = 10.0
@@ -151,9 +150,11 @@ def node_rtsp(bus: Bus, unit: str) -> tuple[str, int] | None:
     return None
 
 
-def units_with_rtsp(bus: Bus) -> dict[NodeId, bool]:
+def units_with_rtsp(bus: Bus) -> dict[str, bool]:
     """The units that are there, and whether each takes RTSP viewers."""
-    units = {node: _rtsp(value) is not None for (node, _), value in bus.present("unit").items()}
+    units: dict[str, bool] = {
+        node: _rtsp(value) is not None for (node, _), value in bus.present("unit").items()
+    }
     for (node, _), value in bus.present("node").items():
         if units.get(node) is False:
             units[node] = _rtsp(value) is not None
