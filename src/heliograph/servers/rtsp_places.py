@@ -7,6 +7,8 @@ sent to a unit that does not say first that it is there and has the channel: he 
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +24,7 @@ from heliograph.live.grants import Grant
 from heliograph.live.placing import (
     ANSWER_TIMEOUT,
     ATTEMPTS,
+    LAYOUT,
     MAX_AVOIDED,
     Expecting,
     Place,
@@ -48,7 +51,9 @@ from heliograph.model.nodes import check_node_id
 log = structlog.get_logger(__name__)
 
 READY = "rtsp.ready"
-"""The bus's method by which a unit says that it takes a viewer of a channel."""
+"""The bus's method by which a unit says whether it takes viewers of a channel by now."""
+#: Seconds until a unit is asked again that does not know yet what the channel carries.
+AGAIN = 0.05
 
 
 class RtspPlaces:
@@ -82,6 +87,8 @@ class RtspPlaces:
         self._full = full
         self._seats = seats
         self._clock = clock
+        self._asking: dict[tuple[str, str, str], asyncio.Task[None]] = {}
+        """Under way: by unit, channel and its home."""
         self._registration = bus.serve(READY, self._ready)
 
     def close(self) -> None:
@@ -185,10 +192,39 @@ class RtspPlaces:
         expires = round(self._clock() + LIFETIME, 3)
         ticket = Ticket(unit, channel.name, home, place.id, expires, grant, place.index)
         text = sign(self._key, ticket)
-        said = {"channel": channel.name, "home": home}
-        await self._bus.call(unit, READY, said, ANSWER_TIMEOUT)
+        await self._until_ready(unit, channel.name, home)
         self.redirects += 1
         return f"{_address(where, channel.name)}?ticket={text}"
+
+    async def _until_ready(self, unit: str, name: str, home: str) -> None:
+        """Wait until a unit takes viewers of a channel; all who come meanwhile wait for one answer:
+        a rush of viewers must not keep a unit from what else it is told."""
+        about = unit, name, home
+        asking = self._asking.get(about)
+        if asking is None:
+            asking = asyncio.get_running_loop().create_task(
+                self._look(*about), name=f"rtsp places of {name} at {unit}"
+            )
+            self._asking[about] = asking
+            asking.add_done_callback(functools.partial(self._looked, about))
+        await asyncio.shield(asking)
+
+    def _looked(self, about: tuple[str, str, str], asking: asyncio.Task[None]) -> None:
+        del self._asking[about]
+        if not asking.cancelled():
+            asking.exception()  # those who waited for it may have gone
+
+    async def _look(self, unit: str, name: str, home: str) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        said = {"channel": name, "home": home}
+        while True:
+            left = max(0.0, began + ANSWER_TIMEOUT - loop.time())
+            if await self._bus.call(unit, READY, said, left) is not False:
+                return
+            if loop.time() >= began + LAYOUT:
+                raise NotFoundError("the channel is not on air there yet", subject=name)
+            await asyncio.sleep(AGAIN)
 
     async def _ready(self, request: Request) -> Json:
         said = request.value if isinstance(request.value, dict) else {}
@@ -198,10 +234,7 @@ class RtspPlaces:
         channel = self._channels.find(name)
         if channel is None or home_of(self._bus, channel) != home:
             raise NotFoundError("no such channel is offered here", subject=name[:80])
-        await until_laid_out(channel)
-        if not channel.tracks:
-            raise NotFoundError("the channel is not on air here yet", subject=name)
-        return None
+        return bool(channel.tracks)
 
 
 def _address(where: tuple[str, int], name: str) -> str:

@@ -13,7 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.unit.live.portal_site import Place, Placer, Seats
 
 from heliograph.bus import Bus, Request
+from heliograph.bus.bus import MAX_HANDLERS
 from heliograph.bus.memory import MemoryNetwork
+from heliograph.catalogue.rights import Action, Reason
+from heliograph.live.grants import Grant
 from heliograph.live.options import ChannelOptions
 from heliograph.live.placing import ATTEMPTS, MAX_AVOIDED, MOVED, SOON
 from heliograph.live.readers import Reader
@@ -93,7 +96,7 @@ class Cluster:
 
 @contextlib.asynccontextmanager
 async def cluster(
-    *places: Place | HelioError | None, channel: ChannelOptions = PLAYED
+    *places: Place | HelioError | None, channel: ChannelOptions = PLAYED, laid_out: bool = True
 ) -> AsyncIterator[Cluster]:
     network = MemoryNetwork()
     buses = [await network.bus(node) for node in (PORTAL, UNIT)]
@@ -127,7 +130,7 @@ async def cluster(
         )
         # The portal keeps the channel; the unit has it from there.
         unit.channel.keeper = PORTAL
-        for one in (portal, unit):
+        for one in (portal, unit) if laid_out else (portal,):
             publisher = await one.client()
             assert await publisher.publish() == 200
         yield site
@@ -256,6 +259,45 @@ async def test_nobody_is_sent_to_a_unit_that_froze(monkeypatch: pytest.MonkeyPat
         client = await at.portal.client()
         status, fields, _ = await client.ask("DESCRIBE", f"{client.base}?key=sesame")
         assert (status, fields["retry-after"]) == (503, str(SOON))
+
+
+async def test_who_rushes_to_a_unit_that_was_just_told_of_the_channel_keeps_it_from_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(rtsp_places, "AGAIN", 0.2)
+    monkeypatch.setattr(rtsp_places, "LAYOUT", 30.0)
+    monkeypatch.setattr(rtsp_places, "ANSWER_TIMEOUT", 30.0)
+    many = MAX_HANDLERS + 6
+    async with cluster(*many * [Place(UNIT)], laid_out=False) as at:
+        places, bus = at.portal.server.places, at.unit_bus
+        assert places is not None
+        grant = Grant(Action.VIEW, Reason.KEY)
+        asked = [
+            asyncio.create_task(places.find(at.portal.channel, grant, "192.0.2.7"))
+            for _ in range(many)
+        ]
+        await at.unit.until(lambda: bus.counters()["requests"] >= 2)  # it is not laid out yet
+        bus.serve("manager.order", _at_once)
+        assert await at.portal_bus.call(UNIT, "manager.order", {}, 30.0) == "done"
+        assert not any(one.done() for one in asked)
+        publisher = await at.unit.client()
+        assert await publisher.publish() == 200
+        assert {type(where) for where in await asyncio.gather(*asked)} == {str}
+        assert bus.counters()["requests"] < many
+
+
+async def _at_once(_: Request) -> str:
+    return "done"
+
+
+async def test_a_unit_where_nobody_knows_what_the_channel_carries_is_no_place_to_be_sent_to(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(rtsp_places, "LAYOUT", 0.0)
+    async with cluster(Place(UNIT), Place(UNIT), laid_out=False) as at:
+        at.portal.channel.tell_on_air(True)
+        client = await at.portal.client()
+        assert (await client.ask("DESCRIBE", f"{client.base}?key=sesame"))[0] == 503
 
 
 async def test_nobody_is_sent_to_a_unit_that_has_not_got_the_channel():
