@@ -25,6 +25,8 @@ from heliograph.node.log_feed import KEPT, LogFeed, matches
 ROOM = 16 << 20
 #: Nodes of which something is kept, those heard last: far more than a cluster has.
 MAX_NODES = 1000
+#: Earlier processes of a node that are told from the one that runs: their last words may come late.
+MAX_RUNS = 8
 #: Entries and characters of an answer: as many as the API gives out, and half of what a message of
 #: the bus may have.
 MAX_ANSWER, MAX_ANSWER_BYTES = 1000, 512 << 10
@@ -54,10 +56,13 @@ class _Kept:
     size: int = 0
     """Characters of all lines."""
     lines: deque[_Line] = field(default_factory=deque)
+    left: deque[int] = field(default_factory=lambda: deque(maxlen=MAX_RUNS))
+    """Runs of before."""
 
     def begin(self, run: int, number: int) -> None:
         """The node was started anew, and says its first entry. Where its clock went back meanwhile
         the entries of before are put before that one: they are older."""
+        self.left.append(self.run)
         self.run, self.last = run, 0
         for index in range(len(self.lines) - 1, -1, -1):
             if self.lines[index].number < number:
@@ -100,6 +105,8 @@ class LogKeeper:
         self._kept[batch["node"]] = kept
         kept.name = batch["name"]
         self.counters["missed"] += max(0, batch["missed"])
+        if batch["run"] in kept.left:
+            return  # on its way for longer than the node was away: most of it is here
         before = kept.size
         if kept.run != batch["run"] and batch["entries"]:
             kept.begin(batch["run"], batch["entries"][0]["number"])

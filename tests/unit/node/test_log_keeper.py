@@ -167,6 +167,27 @@ async def test_a_node_whose_clock_went_back_over_a_restart_is_heard_at_once(clus
     assert await said(first, limit=2) == ["unit: works", "unit: last"]
 
 
+async def test_what_comes_late_of_an_earlier_process_of_a_node_is_no_restart(cluster: Cluster):
+    first, keeper = await cluster.add_manager(EAST, "first")
+    before = await cluster.add(WEST, "unit")
+    before.log("came")
+    await until(heard(keeper, WEST, 1))
+    late = {
+        "name": "unit",
+        "run": before.ring.run,
+        "entries": [*map(log_feed._value, before.ring.after(0))],
+    }
+    await cluster.kill(before)
+    after = await cluster.add(WEST, "unit")
+    after.log("came back")
+    await until(heard(keeper, WEST, 2))
+    after.bus.publish(log_feed.TOPIC, late)
+    after.log("last")
+    await until(lambda: [*_lines(keeper)[-1]][-1].entry().event == "last")
+    await cluster.kill(after)
+    assert await said(first) == [f"unit: {event}" for event in ("came", "came back", "last")]
+
+
 async def test_a_noisy_node_pushes_out_its_own_lines_only(cluster: Cluster):
     first, keeper = await cluster.add_manager(EAST, "first", room=20_000)
     quiet, noisy = await cluster.add(WEST, "quiet"), await cluster.add(NORTH, "noisy")
