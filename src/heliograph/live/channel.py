@@ -7,6 +7,7 @@ States follow ``states.TRANSITIONS``.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -92,6 +93,8 @@ class Channel:
         self.state = State.IDLE
         self.since: datetime | None = None
         """When the state was entered; None while idle."""
+        self._entered = 0.0
+        """The same, on the clock that is never set."""
         self.tracks: tuple[Track, ...] = ()
         """As readers see them: payload types stay while the layout does."""
         self.derived: tuple[Track, ...] = ()
@@ -290,9 +293,8 @@ class Channel:
     @property
     def lately_on_air(self) -> bool:
         """Whether its source went so short a time ago that it is soon back, if it comes back."""
-        if self.state is not State.WAITING or self.since is None:
-            return False
-        return (datetime.now(UTC) - self.since).total_seconds() < BACK_WITHIN
+        waiting = self.state is State.WAITING
+        return waiting and time.monotonic() - self._entered < BACK_WITHIN
 
     @property
     def active(self) -> Publishing | None:
@@ -401,7 +403,7 @@ class Channel:
         if state is self.state:
             return
         self.state = state
-        self.since = datetime.now(UTC)
+        self.since, self._entered = datetime.now(UTC), time.monotonic()
         log.info("channel state", channel=self.name, state=state.value)
         self.audience.tell_state(state)
         self._observe(LiveEvent("state", self.name, state.value))
