@@ -100,16 +100,15 @@ class _Feed:
     ingest: bool = False
     path: tuple[str, ...] = ()
     asked: float | None = None
+    fed: float | None = None
+    """When there last was a source for it elsewhere."""
+    relayed: bool = False
+    """Whether its clients could have it from others, as it was when the node began to leave: what
+    is published here, or by nobody, they could not."""
 
     @property
     def candidates(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.ranked, *self.learnt)))
-
-    @property
-    def relayed(self) -> bool:
-        """Whether its clients could have it from others: what is published here, or by nobody,
-        they could not."""
-        return bool(self.path) and not self.ingest
 
 
 class Configurator:
@@ -326,6 +325,8 @@ class Configurator:
             self._let_go(channel, feed, wanted, now)
             self._ask(channel, feed, now)
         path = self._own_path(feed)
+        if path and not feed.ingest:
+            feed.fed = now
         if path != feed.path:
             feed.path = path
             self._orders.append(TellPath(channel, path))
@@ -445,6 +446,9 @@ class Configurator:
             return
         self._leave_by = now + self.rules.confirm
         for channel, feed in self._feeds.items():
+            # A source that is away for a moment may be so for this node alone.
+            lately = feed.fed is not None and now - feed.fed < self.rules.heal
+            feed.relayed = lately and not feed.ingest
             sources, clients = tuple(feed.sources), tuple(feed.clients)
             for node in dict.fromkeys((*clients, *sources)):
                 self._orders.append(Tell(node, Finished(channel, sources, clients)))

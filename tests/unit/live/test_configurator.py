@@ -176,6 +176,43 @@ def test_who_leaves_waits_for_what_it_relays_beside_what_is_published_there():
     assert A not in network.left
 
 
+def test_who_leaves_waits_for_clients_also_where_its_source_went_a_moment_before():
+    network = tree()
+    network.part(S, A)
+    while network.nodes[A].path(CHANNEL):
+        network.run(0.01)
+    assert network.sources(C) == (A,)
+    network.tell(A, Leave())
+    assert A not in network.left
+    network.run(1)
+    assert A in network.left
+    assert network.sources(C) == (B,)
+
+
+def test_who_leaves_waits_for_clients_also_where_its_source_goes_meanwhile():
+    network = tree()
+    network.add(D, A)
+    network.run(1)
+    network.part(D, S)
+    network.tell(A, Leave())
+    network.part(A, S)
+    network.run(1)
+    assert network.nodes[A].path(CHANNEL) == ()
+    assert A not in network.left
+    network.run(4)
+    assert A in network.left
+
+
+def test_who_leaves_waits_for_nobody_where_the_source_went_long_ago():
+    network = tree()
+    network.add(D, A)
+    network.run(1)
+    network.ingest(S, here=False)
+    network.run(5)
+    network.tell(A, Leave())
+    assert A in network.left
+
+
 def test_who_returns_in_order_has_its_place_again_at_once():
     network = tree()
     network.tell(A, Leave())
