@@ -9,6 +9,7 @@ export interface FakeAnswer {
 export declare const SETUP_KEY: string;
 
 export declare class FakeApi {
+  readonly accounts: Map<string, { domains: readonly string[] }>;
   readonly audit: { readonly action: string; readonly subject: string }[];
   constructor(host?: string);
   addAccount(name: string, password: string, role?: string, displayName?: string): unknown;

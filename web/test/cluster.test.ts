@@ -16,11 +16,9 @@ import {
   seats,
   totals,
 } from "../src/admin/cluster/model";
-import { administers, barred, domainsIn, domainsOf } from "../src/admin/cluster/rights";
 import { inSight, scrollTo, step } from "../src/admin/cluster/rows";
 import type { ChannelView, ClusterView, LogEntry, UnitView } from "../src/api/cluster";
 import { EventFeed, HIDDEN_MS, retryDelay } from "../src/api/events";
-import { oversees } from "../src/api/session";
 
 const unit = (id: string, more: Partial<UnitView> = {}): UnitView => ({
   id,
@@ -457,46 +455,5 @@ describe("pushed events", () => {
     document.dispatchEvent(new Event("visibilitychange"));
     expect(Source.made).toHaveLength(2);
     hidden.mockRestore();
-  });
-});
-
-describe("what administrators of a part of the cluster may order", () => {
-  const all: ClusterView = {
-    epoch: 1,
-    manager: "left",
-    at: 0,
-    units: [unit("a", { domain: "asia" }), unit("b", { domain: "europe" }), unit("c")],
-    channels: [],
-  };
-  const [here, there, nowhere] = all.units as [UnitView, UnitView, UnitView];
-  const drain = (of: UnitView) => ({ kind: "drain", unit: of }) as const;
-
-  it("is what concerns units of their domains", () => {
-    expect(barred(drain(here), ["asia"])).toBe("");
-    expect(barred(drain(there), ["asia"])).toContain("domain");
-    expect(barred(drain(nowhere), ["asia"])).toContain("domain");
-    expect(all.units.map((one) => administers(["europe"], one))).toEqual([false, true, false]);
-  });
-
-  it("is not what concerns the whole cluster", () => {
-    for (const kind of ["open", "close"] as const) {
-      expect(barred({ kind, channel: channel("yard") }, ["asia"])).not.toBe("");
-      expect(barred({ kind, channel: channel("yard") }, null)).toBe("");
-    }
-    expect(barred({ kind: "move", channel: channel("yard") }, ["asia"])).toBe("");
-  });
-
-  it("is everything for administrators", () => {
-    expect(barred(drain(nowhere), null)).toBe("");
-    expect(domainsOf({ account: null, administrator: true, domains: [], setup: false })).toBeNull();
-    const some = { account: null, administrator: false, domains: ["asia"], setup: false };
-    expect(domainsOf(some)).toEqual(["asia"]);
-    expect(oversees(some)).toBe(true);
-    expect(oversees({ ...some, domains: [] })).toBe(false);
-  });
-
-  it("is shown by domain", () => {
-    expect(domainsIn(all)).toEqual(["asia", "europe"]);
-    expect(findUnits(all.units, "europe")).toEqual([there]);
   });
 });

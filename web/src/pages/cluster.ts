@@ -206,7 +206,7 @@ export class ClusterPage extends LitElement {
 
   /** Which units are listed, where there are domains. */
   private chooser(view: ClusterView): TemplateResult | typeof nothing {
-    const all = domainsIn(view);
+    const all = domainsIn(view, [this.domain, ...(this.domains ?? [])]);
     if (!all.length) return nothing;
     return html`<select
       class="domain"

@@ -12,9 +12,9 @@ export const domainsOf = (who: Session): Domains => (who.administrator ? null : 
 export const administers = (domains: Domains, unit: UnitView): boolean =>
   domains === null || domains.includes(unit.domain ?? "");
 
-/** All that units are of, sorted. */
-export const domainsIn = (view: ClusterView): readonly string[] =>
-  [...new Set(view.units.map((unit) => unit.domain ?? ""))].filter(Boolean).sort();
+/** All that units are of, and others to choose from though no unit of them is there; sorted. */
+export const domainsIn = (view: ClusterView, others: readonly string[]): readonly string[] =>
+  [...new Set([...view.units.map((unit) => unit.domain ?? ""), ...others])].filter(Boolean).sort();
 
 /** Why somebody may not order something at all; empty where it is for the manager to say. */
 export function barred(ask: Ask, domains: Domains): string {
