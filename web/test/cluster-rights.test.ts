@@ -1,8 +1,15 @@
 // @vitest-environment happy-dom
 
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { Ask } from "../src/admin/cluster/dialog";
 import { findUnits } from "../src/admin/cluster/model";
-import { administers, barred, domainsIn, domainsOf } from "../src/admin/cluster/rights";
+import {
+  administers,
+  barred,
+  type Domains,
+  domainsIn,
+  rightsOf,
+} from "../src/admin/cluster/rights";
 import type { ChannelView, ClusterView, UnitView } from "../src/api/cluster";
 import { oversees } from "../src/api/session";
 import "../src/pages/cluster";
@@ -39,27 +46,72 @@ describe("what administrators of a part of the cluster may order", () => {
   };
   const [here, there, nowhere] = all.units as [UnitView, UnitView, UnitView];
   const drain = (of: UnitView) => ({ kind: "drain", unit: of }) as const;
+  const byId = new Map(all.units.map((one) => [one.id, one]));
+  const why = (ask: Ask, domains: Domains, broadcasts = domains === null): string =>
+    barred(ask, { domains, broadcasts }, byId);
 
   it("is what concerns units of their domains", () => {
-    expect(barred(drain(here), ["asia"])).toBe("");
-    expect(barred(drain(there), ["asia"])).toContain("domain");
-    expect(barred(drain(nowhere), ["asia"])).toContain("domain");
+    expect(why(drain(here), ["asia"])).toBe("");
+    expect(why(drain(there), ["asia"])).toContain("domain");
+    expect(why(drain(nowhere), ["asia"])).toContain("domain");
     expect(all.units.map((one) => administers(["europe"], one))).toEqual([false, true, false]);
   });
 
   it("is not what concerns the whole cluster", () => {
     for (const kind of ["open", "close"] as const) {
-      expect(barred({ kind, channel: channel("yard") }, ["asia"])).not.toBe("");
-      expect(barred({ kind, channel: channel("yard") }, null)).toBe("");
+      expect(why({ kind, channel: channel("yard") }, ["asia"])).not.toBe("");
+      expect(why({ kind, channel: channel("yard") }, null)).toBe("");
     }
-    expect(barred({ kind: "move", channel: channel("yard") }, ["asia"])).toBe("");
+  });
+
+  it("is to shrink what no unit of others has", () => {
+    const shrink = (...units: string[]): Ask => ({
+      kind: "shrink",
+      channel: channel("yard", { tree: units.map((id) => [id, null]) }),
+    });
+    expect(why(shrink("a"), ["asia"])).toBe("");
+    expect(why(shrink("a", "b"), ["asia"])).toContain("have it");
+    expect(why(shrink("a", "b"), ["asia", "europe"])).toBe("");
+    expect(why(shrink("a", "c"), ["asia", "europe"])).not.toBe("");
+    expect(why(shrink("away"), ["asia"])).not.toBe("");
+    expect(why(shrink("a", "b"), null)).toBe("");
+  });
+
+  it("is to move what enters at units of theirs to another one of theirs", () => {
+    const move = (ingest: string | null, next_ingest: string | null = null): Ask => ({
+      kind: "move",
+      channel: channel("yard", { ingest, next_ingest }),
+    });
+    expect(why(move("a"), ["asia"])).toContain("No other unit");
+    expect(why(move("a"), ["asia", "europe"])).toBe("");
+    expect(why(move("b"), ["asia"])).toContain("where it enters");
+    expect(why(move("a", "c"), ["asia", "europe"])).toContain("where it enters");
+    expect(why(move("a", "b"), ["asia", "europe"])).toBe("");
+    expect(why(move(null), ["asia"])).toBe("");
+    expect(why(move("b"), null)).toBe("");
+  });
+
+  it("is to extend on units of theirs that are up", () => {
+    const extend: Ask = { kind: "extend", channel: channel("yard") };
+    expect(why(extend, ["asia"])).toBe("");
+    expect(why(extend, ["africa"])).toContain("No unit");
+  });
+
+  it("is to make and delete channels where the account may have some", () => {
+    const asks: Ask[] = [{ kind: "create" }, { kind: "delete", channel: channel("yard") }];
+    for (const ask of asks) {
+      expect(why(ask, ["asia"])).not.toBe("");
+      expect(why(ask, ["asia"], true)).toBe("");
+    }
   });
 
   it("is everything for administrators", () => {
-    expect(barred(drain(nowhere), null)).toBe("");
-    expect(domainsOf({ account: null, administrator: true, domains: [], setup: false })).toBeNull();
+    expect(why(drain(nowhere), null)).toBe("");
+    const eva = { account: null, administrator: true, domains: [], setup: false };
+    expect(rightsOf(eva)).toEqual({ domains: null, broadcasts: true });
     const some = { account: null, administrator: false, domains: ["asia"], setup: false };
-    expect(domainsOf(some)).toEqual(["asia"]);
+    expect(rightsOf(some)).toEqual({ domains: ["asia"], broadcasts: false });
+    expect(rightsOf(null)).toEqual({ domains: [], broadcasts: false });
     expect(oversees(some)).toBe(true);
     expect(oversees({ ...some, domains: [] })).toBe(false);
   });
@@ -97,6 +149,7 @@ describe("the page of the cluster", () => {
   const units = [unit("a", { domain: "europe" }), unit("b")];
   const chooser = (): HTMLSelectElement =>
     everything().find((one) => one.matches("select.domain")) as HTMLSelectElement;
+  const label = (one: Element): string => one.textContent?.trim() ?? "";
   const listed = (): number =>
     (everything().find((one) => one.localName === "unit-list") as unknown as { units: UnitView[] })
       .units.length;
@@ -110,5 +163,24 @@ describe("the page of the cluster", () => {
     await settle();
     expect(listed()).toBe(2);
     expect([...chooser().options].map((one) => one.value)).toEqual(["", "asia", "europe"]);
+  });
+
+  it.each([
+    ["vera", ["New…", "Shrink", "Move", "Close", "Delete"]],
+    ["ben", ["Shrink", "Move", "Close"]],
+    ["ada", []],
+  ])("greys for %s what the server would refuse, and says why", async (name, grey) => {
+    const yard = channel("yard", { ingest: "b", tree: [["b", null]] });
+    await open(name, ["europe"], { units, channels: [yard] });
+    const list = everything().find((one) => one.localName === "channel-list");
+    list?.dispatchEvent(new CustomEvent("channel-chosen", { detail: "yard" }));
+    await settle();
+    const buttons = everything().filter(
+      (one) => one.matches("button.press") && label(one) !== "Pause", // of the log
+    );
+    expect(buttons.map(label)).toEqual(["Extend", "Shrink", "Move", "Close", "Delete", "New…"]);
+    const off = buttons.filter((one) => (one as HTMLButtonElement).disabled);
+    expect(off.map(label).sort()).toEqual([...grey].sort());
+    expect(off.every((one) => one.getAttribute("title"))).toBe(true);
   });
 });

@@ -7,7 +7,7 @@ import { History } from "../admin/cluster/history";
 import "../admin/cluster/inspector";
 import "../admin/cluster/log-panel";
 import { leadership, left, merged, totals } from "../admin/cluster/model";
-import { administers, type Domains, domainsIn, domainsOf } from "../admin/cluster/rights";
+import { administers, barred, type Domains, domainsIn, rightsOf } from "../admin/cluster/rights";
 import "../admin/cluster/spark-line";
 import "../admin/cluster/unit-list";
 import { reason } from "../admin/reason";
@@ -200,8 +200,7 @@ export class ClusterPage extends LitElement {
 
   /** What the person administers. */
   private get domains(): Domains {
-    const { current } = this.session;
-    return current ? domainsOf(current) : [];
+    return rightsOf(this.session.current).domains;
   }
 
   /** Which units are listed, where there are domains. */
@@ -294,6 +293,7 @@ export class ClusterPage extends LitElement {
     const unit = units.get(this.unit) ?? null;
     const channel = view.channels.find((one) => one.name === this.channel) ?? null;
     const shown = unit ?? channel;
+    const rights = rightsOf(this.session.current);
     const shownTabs = this.domains === null ? TABS : TABS.filter(([name]) => name !== "log");
     return html`${tabs(shownTabs, this.tab, (tab) => {
       this.tab = tab;
@@ -319,7 +319,7 @@ export class ClusterPage extends LitElement {
                   .at=${this.at}
                   .progress=${this.progress.get(this.unit) ?? null}
                   .most=${this.most.get(this.unit) ?? 0}
-                  .domains=${this.domains}
+                  .rights=${rights}
                   ?idle=${this.idle}
                   @action-wanted=${this.want}
                   @unit-chosen=${this.chooseUnit}
@@ -330,6 +330,7 @@ export class ClusterPage extends LitElement {
           <channel-list
             .channels=${view.channels}
             .channel=${this.channel}
+            .barred=${barred({ kind: "create" }, rights, units)}
             @channel-chosen=${this.chooseChannel}
             @channel-wanted=${() => {
               this.ask = { kind: "create" };

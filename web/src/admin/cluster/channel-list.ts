@@ -89,6 +89,8 @@ export class ChannelList extends ListPane<Numbered> {
   @property({ attribute: false }) channels: readonly ChannelView[] = [];
   /** Name of the channel that is chosen, or empty. */
   @property() channel = "";
+  /** Why the person may not make another one, or empty. */
+  @property() barred = "";
 
   constructor() {
     super({
@@ -119,7 +121,15 @@ export class ChannelList extends ListPane<Numbered> {
   }
 
   protected override tools(): TemplateResult {
-    return html`<button class="press" @click=${this.want}>New…</button>`;
+    const { barred } = this;
+    return html`<button
+      class="press"
+      ?disabled=${barred !== ""}
+      title=${barred || nothing}
+      @click=${this.want}
+    >
+      New…
+    </button>`;
   }
 
   protected override row({ number, channel }: Numbered, index: number): TemplateResult {

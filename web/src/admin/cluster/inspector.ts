@@ -19,7 +19,7 @@ import {
   viewersOf,
 } from "./model";
 import { clusterStyles, colour } from "./parts";
-import { barred, type Domains } from "./rights";
+import { barred, type Rights, rightsOf } from "./rights";
 import "./spark-line";
 
 /**
@@ -174,8 +174,8 @@ export class Inspector extends LitElement {
   @property({ type: Number }) most = 0;
   /** Nothing can be ordered: nobody leads. */
   @property({ type: Boolean }) idle = false;
-  /** What the person administers. */
-  @property({ attribute: false }) domains: Domains = null;
+  /** What the person may. */
+  @property({ attribute: false }) rights: Rights = rightsOf(null);
 
   override render(): TemplateResult | typeof nothing {
     if (this.unit) return this.ofUnit(this.unit);
@@ -322,7 +322,7 @@ export class Inspector extends LitElement {
   private press(words: string, ask: Ask, danger = false, why = ""): TemplateResult {
     // Channels are deleted without a manager, too.
     const hindrance =
-      barred(ask, this.domains) ||
+      barred(ask, this.rights, this.units) ||
       why ||
       (this.idle && ask.kind !== "delete" ? "No manager is active" : "");
     return html`<button
