@@ -43,6 +43,14 @@ class Beginning:
         """Streams that have not enough."""
         return self._start.waiting_for
 
+    def lack(self, stream: int) -> str:
+        """What people should know of a stream that is waited for no longer."""
+        pipeline = self._pipelines[stream]
+        name, buffer = f"stream {stream} ({pipeline.track.codec.value})", pipeline.buffer
+        if len(buffer) and buffer.whole_time != buffer.newest_time:
+            return f"a part of {name} does not come in time: it is left out"
+        return f"{name} does not come in time: playing without it"
+
     def enough(self, now: float) -> bool:
         """Whether there is enough, and it is known how the streams lie to each other."""
         for stream, pipeline in self._pipelines.items():

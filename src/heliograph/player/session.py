@@ -350,8 +350,7 @@ class Player:
             if not beginning.enough(now):
                 return
             for stream in beginning.waiting_for:
-                codec = self.pipelines[stream].track.codec.value
-                self.remark(f"stream {stream} ({codec}) does not come in time: playing without it")
+                self.remark(beginning.lack(stream))
                 self._feed_of[stream].waits = False  # the next gap would take as long
                 self.pipelines[stream].buffer.pass_over()
             self._clock.jump(now, beginning.position())
