@@ -132,13 +132,13 @@ def three(site: Three) -> Iterator[Three]:
 
 def beginner(three: Three) -> Machine:
     """The machine whose disk has the first block of the film."""
-    found = [
-        machine
-        for machine, letter in zip(three.machines, "abc", strict=True)
-        if [*(three.directory / f"disk-{letter}").rglob("00000000-00")]
+    titles = three.machines[0].ask("/api/v1/storage/titles")["titles"]
+    (object,) = [one["object"] for one in titles if one["name"] == "film"]
+    block = f"blocks/{object[:2]}/{object}/00000/00000000-00"
+    (node,) = [
+        one["node"] for one in three.volume()["disks"] if (Path(one["path"]) / block).exists()
     ]
-    assert len(found) == 1
-    return found[0]
+    return next(machine for machine in three.machines if machine.node == node)
 
 
 class Outputs:
@@ -326,11 +326,10 @@ def test_a_disk_is_made_anew_though_a_node_fails_meanwhile(
     three: Three, wanted: list[str], how: Fail
 ) -> None:
     """A disk is gone and a node besides: more than parity covers, for as long as that is away."""
-    letter = how.__name__[0]
-    three.order("POST", "/volumes/main/disks", three.disk(3, f"spare-{letter}"))
+    failing, losing = three.machines[1:]
+    (lost,) = [one for one in three.volume()["disks"] if one["node"] == losing.node]
+    three.order("POST", "/volumes/main/disks", three.disk(3, f"spare-{how.__name__}"))
     three.whole()
-    failing = three.machines[1]
-    lost = three.disks()["c"] if "c" in three.disks() else three.disks()["f"]
     shutil.rmtree(lost["path"], ignore_errors=True)  # its node goes on writing there
     three.order("PATCH", "/volumes/main", {"move": 500_000})
     three.order("DELETE", f"/volumes/main/disks/{lost['id']}?force=true")
