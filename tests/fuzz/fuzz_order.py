@@ -28,7 +28,7 @@ def one_input(data: bytes) -> None:
         return
     assert decode(json.loads(json.dumps(order.to_json()))) == order
     assert order.position_us(order.at_us + 1) >= order.media_us
-    after = order.without(order.members[0].node, order.at_us)
+    after = order.without(order.members[0].node, order.at_us, 1.0)
     assert len(after.present) <= len(order.present)
     header = nodes_header(order.members, order.at_us, order.ahead_us, order)
     with contextlib.suppress(MalformedError):  # no node is left, or none that packets come from

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def test_what_a_command_prints_is_given_and_its_failure_raised() -> None:
     assert nursery.helio(["version"], 60).startswith("heliograph ")
     with pytest.raises(subprocess.CalledProcessError) as caught:
         nursery.helio(["names", "--server", "http://127.0.0.1:1", "--key-file", "/none"], 60)
-    ran = subprocess.run(caught.value.cmd, capture_output=True, text=True, timeout=60)
+    argv = [Path(sys.executable).with_name("helio"), *caught.value.cmd[1:]]
+    ran = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     assert (caught.value.returncode, caught.value.output) == (ran.returncode, ran.stdout)
     assert caught.value.stderr == ran.stderr != ""
 
