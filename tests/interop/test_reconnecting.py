@@ -88,17 +88,18 @@ def test_both_ends_go_on_by_themselves_whatever_they_lose(
 
 
 @pytest.mark.page
+@pytest.mark.parametrize("scripts", ["**/*.js", "**/watch-*.js"], ids=["all", "some"])
 def test_a_page_whose_scripts_did_not_come_says_so(
-    serve: Callable[..., Server], chromium: Chromium
+    scripts: str, serve: Callable[..., Server], chromium: Chromium
 ) -> None:
     server = serve({"name": "clip", "key": KEY})
     tab = chromium.open(f"{server.http}/404")
     words = "This page did not load completely"
     # As when the network changes meanwhile: browsers break off what a page is loading then.
-    tab.on(lambda page: page.route("**/*.js", lambda route: route.abort("connectionaborted")))
-    tab.go(f"{server.http}/watch/clip")
+    tab.on(lambda page: page.route(scripts, lambda route: route.abort("connectionaborted")))
+    tab.on(lambda page: page.goto(f"{server.http}/watch/clip"))
     tab.on(lambda page: page.get_by_text(words).wait_for(timeout=PATIENCE * 1000))
-    tab.on(lambda page: page.unroute("**/*.js"))
+    tab.on(lambda page: page.unroute(scripts))
     tab.on(lambda page: page.reload())
     wait_until(lambda: tab.state != "", PATIENCE, "the player is there")
     assert words not in tab.text

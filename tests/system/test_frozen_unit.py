@@ -70,11 +70,12 @@ def test_nobody_is_sent_to_a_unit_that_froze_or_kept_waiting(clip: Path, tmp_pat
     publisher = None
     try:
         near = "cluster.location=eu/de"  # to all who ask
-        portal.start("--role", "portal", "--role", "manager", "--set", near)
+        often = ("--set", "webrtc.offers_per_minute=6000")
+        portal.start("--role", "portal", "--role", "manager", "--set", near, *often)
         for unit, where in zip(units, ("cluster.location=us", near), strict=True):
             token = portal.helio("token").split()[0]
             joining = ("--join", f"tls/127.0.0.1:{portal.bus}", "--token", token)
-            unit.start("--role", "unit", "--set", where, *joining)
+            unit.start("--role", "unit", "--set", where, *often, *joining)
         until("both are units", lambda: [*states(portal).values()] == ["up", "up"])
         east, west = units
         assert east.served is not None
