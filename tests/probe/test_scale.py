@@ -39,7 +39,7 @@ AHEAD = float(os.environ.get("HELIO_PROBE_AHEAD", "4"))
 #: Share of a straight line that bipartite sending has to reach.
 LINEAR = 0.95
 #: What is tried; ``spread`` is for comparison.
-MODES = os.environ.get("HELIO_PROBE_MODES", "gathered,spread").split(",")
+MODES = os.environ.get("HELIO_PROBE_MODES", "gathered,spread,bipartite").split(",")
 
 
 class Nodes:
