@@ -24,13 +24,18 @@ PATIENCE = 45.0
 
 
 def until(what: str, condition: Callable[[], Any], patience: float = PATIENCE) -> Any:
-    """Wait until the condition gives something true, and return it."""
+    """Wait until the condition gives something true, and return it. A command that fails is asked
+    again: a cluster that is coming about has no manager yet, and says so."""
     deadline = time.monotonic() + patience
     while True:
-        value = condition()
+        said = ""
+        try:
+            value = condition()
+        except subprocess.CalledProcessError as error:
+            value, said = None, f", {error}: {error.stderr}"
         if value:
             return value
-        assert time.monotonic() < deadline, f"not in {patience} s: {what}"
+        assert time.monotonic() < deadline, f"not in {patience} s: {what}{said}"
         time.sleep(0.05)
 
 

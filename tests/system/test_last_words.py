@@ -52,7 +52,7 @@ def test_what_a_killed_unit_said_is_shown_by_helio_logs(cluster: tuple[Node, Nod
     last = until(
         "that is logged", lambda: [at for at, text in written(second) if "refused" in text]
     )
-    past = datetime.fromisoformat(last[-1]).timestamp() + BEFORE
+    past = datetime.fromisoformat(last[-1]).timestamp() + BEFORE + 0.01  # logs tell milliseconds
     until("it was said so long ago", lambda: time.time() > past)
     ended = time.time() - BEFORE
     second.kill()
