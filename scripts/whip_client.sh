@@ -9,8 +9,8 @@
 set -eu
 mkdir -p "$1"
 at=$(cd "$1" && pwd)
-rm -rf "$at/apt" "$at/debs" "$at/root"
-mkdir -p "$at/apt/state/lists/partial" "$at/apt/cache/archives/partial" "$at/apt/parts" "$at/debs" "$at/root"
+rm -rf "$at/apt" "$at/debs" "$at/system"
+mkdir -p "$at/apt/state/lists/partial" "$at/apt/cache/archives/partial" "$at/apt/parts" "$at/debs" "$at/system"
 : >"$at/apt/status"
 echo 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian forky main' \
   >"$at/apt/sources.list"
@@ -44,16 +44,16 @@ apt-get download -qq \
   libnghttp2-14 libnice10 libnspr4 libnss3 libopus0 liborc-0.4-0t64 libp11-kit0 libpcre2-8-0 libpsl5t64 libselinux1 \
   libsoup-3.0-0 libsqlite3-0 libsrtp2-1 libssl3t64 libstdc++6 libsystemd0 libtasn1-6 libunistring5 \
   '?name(^libvpx[0-9]+$)' '?name(^libxml2-[0-9]+$)' libzstd1 zlib1g
-for package in *.deb; do dpkg-deb -x "$package" "$at/root"; done
+for package in *.deb; do dpkg-deb -x "$package" "$at/system"; done
 
-cd "$at/root/usr/lib/x86_64-linux-gnu"
+cd "$at/system/usr/lib/x86_64-linux-gnu"
 mkdir plugins
 for name in app audioconvert audioparsers audioresample audiotestsrc coreelements dtls isomp4 nice opus opusparse playback \
   rtp rtpmanager sctp srtp typefindfunctions udp videoconvertscale videoparsersbad videotestsrc volume vpx webrtc; do
   if [ -e "gstreamer-1.0/libgst$name.so" ]; then mv "gstreamer-1.0/libgst$name.so" plugins/; fi
 done
 rm -rf gstreamer-1.0 "$at/apt" "$at/debs"
-for file in "$at/root/usr/bin/whip-client" plugins/*.so; do
+for file in "$at/system/usr/bin/whip-client" plugins/*.so; do
   if ./ld-linux-x86-64.so.2 --library-path . --list "$file" | grep -E "not found|=> /(usr/)?lib/"; then
     echo "$0: $file lacks a library" >&2
     exit 1

@@ -46,6 +46,19 @@ def judge(server: Server, publisher: Program, viewers: list[Viewer]) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def watch_and_judge(
+    clip: Clip, server: Server, publisher: Program, run: Keep, directory: Path
+) -> None:
+    """By WebRTC and by RTSP."""
+    viewers = [
+        aio.watch(clip, f"{server.http}/whep/clip", directory),
+        ffmpeg.watch(clip, server.rtsp("clip"), "tcp", directory),
+    ]
+    for viewer in viewers:
+        run(viewer)
+    judge(server, publisher, viewers)
+
+
 def test_what_aiortc_publishes_is_seen_by_all_as_it_was(
     clip: Clip, serve: Callable[..., Server], run: Keep, tmp_path: Path
 ) -> None:
@@ -83,13 +96,7 @@ def test_what_simple_whip_client_publishes_is_seen_as_it_was(
     publisher = whip_client.publish(clip.opus, f"{server.http}/whip/clip", KEY, tmp_path)
     run(publisher)
     server.until_state("clip", "on_air", PATIENCE)
-    viewers = [
-        aio.watch(clip, f"{server.http}/whep/clip", tmp_path),
-        ffmpeg.watch(clip, server.rtsp("clip"), "tcp", tmp_path),
-    ]
-    for viewer in viewers:
-        run(viewer)
-    judge(server, publisher, viewers)
+    watch_and_judge(clip, server, publisher, run, tmp_path)
     # Told to stop, it says so, and the channel is free at once.
     publisher.stop()
     server.until_state("clip", "waiting", 2)
@@ -103,13 +110,7 @@ def test_what_gstreamer_s_webrtcbin_publishes_is_seen_as_it_was(
     publisher = gstreamer.publish_whip(clip.opus, f"{server.http}/whip/clip", KEY, tmp_path)
     run(publisher)
     server.until_state("clip", "on_air", PATIENCE)
-    viewers = [
-        aio.watch(clip, f"{server.http}/whep/clip", tmp_path),
-        ffmpeg.watch(clip, server.rtsp("clip"), "tcp", tmp_path),
-    ]
-    for viewer in viewers:
-        run(viewer)
-    judge(server, publisher, viewers)
+    watch_and_judge(clip, server, publisher, run, tmp_path)
 
 
 @pytest.mark.long

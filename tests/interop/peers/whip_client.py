@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .program import Program
 
-ROOT = Path(__file__).parents[3] / ".cache/whip-client/root"
+ROOT = Path(__file__).parents[3] / ".cache/whip-client/system"
 LIBRARIES = ROOT / "usr/lib/x86_64-linux-gnu"
 
 VIDEO = """
